@@ -1,0 +1,71 @@
+"""The one form in which every data set reaches the rest of bdistil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split.
+
+    Attributes:
+        x: features, float32, shape (N, *input_shape), raw: not yet standardised.
+        y: labels, int64 class indices of shape (N,), or float32 targets of shape (N, L).
+        teacher: a teacher's outputs that came with the data, float32 (N, L), or None.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[Any]
+    teacher: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """An affine map of the features, (x - shift) / scale, fitted on the training split.
+
+    Attributes:
+        shift: float32, broadcastable to one example's shape.
+        scale: float32, broadcastable to one example's shape, never zero.
+    """
+
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in three splits; only `train` and `validation` may guide a search.
+
+    Attributes:
+        name: the data set's or the file's name.
+        domain: decides which students and teachers fit the input.
+        task: classification (labels are class indices) or regression.
+        outputs: L, the number of classes or of regression targets.
+        class_names: the labels as the user wrote them, in index order; None for regression.
+        standardisation: belongs to the networks, which apply it to raw features.
+        columns: how a user's table becomes `x` (JSON-able), None for other sources.
+    """
+
+    name: str
+    domain: Literal["tabular", "image", "sequence"]
+    task: Literal["classification", "regression"]
+    train: Split
+    validation: Split
+    test: Split
+    outputs: int
+    standardisation: Standardisation
+    class_names: tuple[str, ...] | None = None
+    columns: dict[str, Any] | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example, without the batch dimension."""
+        return self.train.x.shape[1:]

@@ -1,0 +1,43 @@
+"""The exceptions that bdistil raises on purpose.
+
+Each message is one sentence that names the field or file, the value found and the remedy; the
+command line prints it without a traceback and exits with status 2.
+"""
+
+from __future__ import annotations
+
+
+class BdistilError(Exception):
+    """Base of every error a caller can act upon."""
+
+
+class SpecError(BdistilError):
+    """The search space is malformed: unknown key, wrong type or value out of range."""
+
+
+class DataError(BdistilError):
+    """A data set is missing, unreadable or unfit (NaN, one class, wrong columns)."""
+
+
+class TeacherError(BdistilError):
+    """A teacher cannot be built or does not fit the data (width, missing logits)."""
+
+
+class CheckpointError(BdistilError):
+    """A run directory, student or ensemble on disk is missing, damaged or of another spec."""
+
+
+class ClusterError(BdistilError):
+    """Ray cannot be reached or lacks the resources that one trial asks for."""
+
+
+class SearchError(BdistilError):
+    """A search cannot go on, for example because every trial fails."""
+
+
+class MissingDependencyError(BdistilError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+
+class BdistilWarning(UserWarning):
+    """Something a user should know that does not stop the work."""
