@@ -1,13 +1,14 @@
 """The search space as typed, validated models, read from YAML with ``key=value`` overrides.
 
 A *dimension* of the space is a constant (``lr: 0.02``), a list of choices
-(``connection: [dense, gru]``) or, for numbers, a range (``lr: {low: 0.01, high: 0.03, log: true}``).
+(``connection: [dense, gru]``) or, for numbers, a range (``{low: 0.01, high: 0.03, log: true}``).
 A dimension left out takes the value of the recipe.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ class SpaceSpec(Section):
     @field_validator("ladder")
     @classmethod
     def _growing(cls, ladder: list[int]) -> list[int]:
-        if ladder[0] < 1 or any(a >= b for a, b in zip(ladder, ladder[1:], strict=False)):
+        if ladder[0] < 1 or any(a >= b for a, b in itertools.pairwise(ladder)):
             raise ValueError(f"widths must be positive and growing, not {ladder}")
         return ladder
 
@@ -281,7 +282,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _first_problem(error: ValidationError) -> str:
     """The most telling problem of a validation error, as one sentence."""
-    problem = error.errors()[0]
+    # Of a union's branches, the one that got furthest into the value tells most.
+    problem = max(error.errors(), key=lambda p: (p["type"] == "value_error", len(p["loc"])))
     location = [str(part) for part in problem["loc"] if not _is_type_tag(part)]
     field = ".".join(location) or "the spec"
     if problem["type"] == "extra_forbidden":
@@ -304,9 +306,7 @@ def _is_type_tag(part: int | str) -> bool:
 def _unknown_key(location: list[str]) -> str:
     section: Any = Spec
     for part in location[:-1]:
-        section = next(
-            (t for t in _member_types(section.model_fields[part].annotation)), section
-        )
+        section = next((t for t in _member_types(section.model_fields[part].annotation)), section)
     close = difflib.get_close_matches(location[-1], section.model_fields, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(section.model_fields)}."
     return f"unknown key {'.'.join(location)!r}; {hint}"

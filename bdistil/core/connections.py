@@ -1,0 +1,134 @@
+"""How student t uses the students before it.
+
+Every connection turns the student's own features and the hidden states of the earlier students
+into its own hidden state; the head then reads that state (and, for ``dense``, all earlier ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bdistil.errors import SpecError
+
+ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
+
+
+class Hidden(NamedTuple):
+    """What a student leaves to its successors.
+
+    Attributes:
+        features: float (B, d).
+        memory: the LSTM cell's second state, float (B, d); None for every other connection.
+    """
+
+    features: Tensor
+    memory: Tensor | None = None
+
+
+class Connection(nn.Module):
+    """Base: passes the student's own features on (``none`` and ``dense``).
+
+    Args:
+        own: features of the student's body.
+        earlier: features of each earlier student, first to last.
+    """
+
+    def __init__(self, own: int, earlier: Sequence[int]) -> None:
+        super().__init__()
+        self.features = own
+
+    def forward(self, own: Tensor, earlier: Sequence[Hidden]) -> Hidden:
+        """Hidden state of this student for its own features (B, own)."""
+        return Hidden(own)
+
+
+class Residual(Connection):
+    """Own features plus a projection of the previous student's."""
+
+    def __init__(self, own: int, earlier: Sequence[int]) -> None:
+        super().__init__(own, earlier)
+        self.projection = nn.Linear(earlier[-1], own, bias=False) if earlier else None
+
+    def forward(self, own: Tensor, earlier: Sequence[Hidden]) -> Hidden:
+        """Hidden state of this student for its own features (B, own)."""
+        if self.projection is None:
+            return Hidden(own)
+        return Hidden(own + self.projection(earlier[-1].features))
+
+
+class Gated(Connection):
+    """A recurrent cell over rounds: own features in, the previous hidden state as its state.
+
+    Students may differ in width, so a state of another width is projected first.
+    """
+
+    cell: nn.LSTMCell | nn.GRUCell
+
+    def __init__(self, own: int, earlier: Sequence[int]) -> None:
+        super().__init__(own, earlier)
+        differs = bool(earlier) and earlier[-1] != own
+        self.projection = nn.Linear(earlier[-1], own, bias=False) if differs else None
+
+    def state(self, own: Tensor, previous: Tensor | None) -> Tensor:
+        """The previous student's state in this student's width; zeros for the first student."""
+        if previous is None:
+            return torch.zeros_like(own)
+        projected: Tensor = previous if self.projection is None else self.projection(previous)
+        return projected
+
+
+class LSTM(Gated):
+    """An LSTM cell over rounds; a predecessor without memory counts as an empty one."""
+
+    def __init__(self, own: int, earlier: Sequence[int]) -> None:
+        super().__init__(own, earlier)
+        self.cell = nn.LSTMCell(own, own)
+
+    def forward(self, own: Tensor, earlier: Sequence[Hidden]) -> Hidden:
+        """Hidden state of this student for its own features (B, own)."""
+        features, memory = earlier[-1] if earlier else (None, None)
+        state = self.state(own, features), self.state(own, memory)
+        return Hidden(*self.cell(own, state))
+
+
+class GRU(Gated):
+    """A GRU cell over rounds."""
+
+    def __init__(self, own: int, earlier: Sequence[int]) -> None:
+        super().__init__(own, earlier)
+        self.cell = nn.GRUCell(own, own)
+
+    def forward(self, own: Tensor, earlier: Sequence[Hidden]) -> Hidden:
+        """Hidden state of this student for its own features (B, own)."""
+        previous = earlier[-1].features if earlier else None
+        return Hidden(self.cell(own, self.state(own, previous)))
+
+
+_CLASSES: dict[str, type[Connection]] = {
+    "none": Connection,
+    "residual": Residual,
+    "dense": Connection,
+    "lstm": LSTM,
+    "gru": GRU,
+}
+assert set(_CLASSES) == set(get_args(ConnectionName))
+
+
+def build_connection(name: str, own: int, earlier: Sequence[int]) -> Connection:
+    """The connection `name` for a student of `own` features after students of `earlier` features.
+
+    Raises:
+        SpecError: if there is no connection of that name.
+    """
+    if name not in _CLASSES:
+        raise SpecError(f"connection {name!r} is unknown; choose one of {', '.join(_CLASSES)}.")
+    return _CLASSES[name](own, earlier)
+
+
+def head_sources(name: str, earlier: Sequence[int]) -> tuple[int, ...]:
+    """Indices of the earlier students whose hidden states the head of a new one reads."""
+    return tuple(range(len(earlier))) if name == "dense" else ()

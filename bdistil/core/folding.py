@@ -1,0 +1,62 @@
+"""Folding: stage t of an ensemble needs one linear head, whatever its students' heads read.
+
+F_t is a linear combination of the students' logits, and these are linear in the hidden states, so
+the heads of students 1..t add up to one weight for each hidden state. A dense ensemble that is run
+straight to a known stage then costs what one without connections costs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bdistil.core.connections import Hidden
+from bdistil.core.ensemble import ProgressiveEnsemble
+
+
+class FoldedPrefix(nn.Module):
+    """F_t at one stage: the bodies and connections of students 1..t and one linear head."""
+
+    def __init__(self, ensemble: ProgressiveEnsemble, stage: int) -> None:
+        super().__init__()
+        self.students = nn.ModuleList(list(ensemble)[:stage])
+        weight, bias = folded_head(ensemble, stage)
+        self.head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+        self.head.weight, self.head.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """F_t, float (B, L), for inputs (B, ...)."""
+        earlier: list[Hidden] = []
+        for student in self.students:
+            earlier.append(student.hidden(x, earlier))  # type: ignore[operator]
+        logits: Tensor = self.head(torch.cat([state.features for state in earlier], dim=1))
+        return logits
+
+
+@torch.no_grad()
+def folded_head(ensemble: ProgressiveEnsemble, stage: int) -> tuple[Tensor, Tensor]:
+    """Weight (L, Σ d_k) over the hidden states 1..t and bias (L,) of stage t."""
+    students = list(ensemble)[:stage]
+    shares = logit_shares([student.config.skip for student in students])
+    columns = [torch.zeros_like(student.head.weight[:, : student.features]) for student in students]
+    bias = torch.zeros_like(students[0].head.bias)
+    for own, (student, share) in enumerate(zip(students, shares, strict=True)):
+        pieces = student.head.weight.split(student.source_sizes, dim=1)
+        for source, piece in zip((*student.sources, own), pieces, strict=True):
+            columns[source] = columns[source] + share * piece
+        bias = bias + share * student.head.bias
+    return torch.cat(columns, dim=1), bias
+
+
+def logit_shares(skips: list[bool]) -> list[float]:
+    """Factor of each student's logits a_s in F_t, given which students skip.
+
+    F_t = F_{t-1} + a_t with skip and F_{t-1} (t-1)/t + a_t/t without.
+    """
+    shares: list[float] = []
+    for stage, skip in enumerate(skips, start=1):
+        if skip:
+            shares.append(1.0)
+        else:
+            shares = [share * (stage - 1) / stage for share in shares] + [1 / stage]
+    return shares

@@ -1,0 +1,44 @@
+"""Growing widths: how wide the next student may be so that the anytime curve is evenly fine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from bdistil.core.connections import Hidden
+from bdistil.core.cost import count_flops
+from bdistil.core.student import Student
+
+
+def folded_flops(student: Student, input_shape: tuple[int, ...], earlier: tuple[int, ...]) -> int:
+    """FLOPs that a student adds to a folded prefix: its hidden state and one head on it.
+
+    Args:
+        student: on any device; build it under ``torch.device("meta")`` to count for free.
+        input_shape: shape of one example.
+        earlier: features of the students before it.
+    """
+    device = student.head.weight.device
+    x = torch.empty(1, *input_shape, device=device)
+    states = [Hidden(torch.empty(1, size, device=device)) for size in earlier]
+    head = nn.Linear(student.features, student.head.out_features, device=device)
+    return count_flops(lambda: head(student.hidden(x, states).features))
+
+
+def widest(cost: Callable[[int], float], budget: float, least: int = 1) -> int:
+    """The largest width whose cost is within `budget`, but at least `least`.
+
+    Args:
+        cost: grows with the width.
+        budget: in the units of `cost`.
+        least: returned even if it costs more.
+    """
+    low, high = least, least + 1
+    while cost(high) <= budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+    return low
