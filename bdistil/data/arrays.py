@@ -95,7 +95,11 @@ def _domain(x: NDArray[Any]) -> Domain:
 def _flat(y: NDArray[Any]) -> NDArray[Any]:
     if y.ndim > 2:
         raise DataError(f"array 'y' has shape {y.shape}; give (N,), or (N, L) for L targets.")
-    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim == 2 and y.shape[1] == 1:
+        return y[:, 0]
+    if y.ndim == 2 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all():
+        raise DataError("array 'y' is one-hot; save class indices, y.argmax(axis=1).")
+    return y
 
 
 def _teacher(

@@ -86,11 +86,12 @@ def _random_corners(rng: np.random.Generator) -> NDArray[np.floating]:
 def _random_form(rng: np.random.Generator) -> NDArray[np.floating]:
     """A with random axes and eigenvalues from 1/2 to 2: far from a sphere, not nearly flat."""
     axes, _ = np.linalg.qr(rng.standard_normal((DIMENSIONS, DIMENSIONS)))
-    return (axes * np.geomspace(0.5, 2, DIMENSIONS)) @ axes.T
+    form: NDArray[np.floating] = (axes * np.geomspace(0.5, 2, DIMENSIONS)) @ axes.T
+    return form
 
 
 def _quadratic(form: NDArray[np.floating], x: NDArray[Any]) -> NDArray[np.floating]:
-    values: NDArray[np.floating] = ((x @ form) * x).sum(axis=1)
+    values: NDArray[np.floating] = np.einsum("nj,nj->n", x @ form, x)
     return values
 
 

@@ -17,13 +17,11 @@ def check_width(teacher: NDArray[np.float32] | None, labels: Labels) -> None:
     """
     if teacher is None:
         return
-    if labels.class_names is None:
-        expected, order = labels.y.shape[1], "target"
-    else:
-        expected = len(labels.class_names)
-        order = f"class, in the order {', '.join(labels.class_names)}"
-    if teacher.shape[1] != expected:
+    found, names = teacher.shape[1], labels.class_names
+    expected = labels.y.shape[1] if names is None else len(names)
+    if found != expected:
+        order = "target" if names is None else f"class, in the order {', '.join(names)}"
         raise TeacherError(
-            f"the teacher has {teacher.shape[1]} outputs, but the label has {expected} "
-            f"{'targets' if labels.class_names is None else 'classes'}; give one output a {order}."
+            f"the teacher has {found} output{'s' if found > 1 else ''}, but the label needs "
+            f"{expected}; give one a {order}."
         )

@@ -105,9 +105,11 @@ def _parsed(
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError):
-        row, value = next((i, v) for i, v in enumerate(array.ravel()) if not _is_number(v))
+        place, value = next((i, v) for i, v in enumerate(array.ravel()) if not _is_number(v))
+        row = place * len(array) // array.size
         raise error(
-            f"{what} holds {value!r} in row {row} (counted from 0), which is no number; {remedy}."
+            f"{what} holds {as_text(value)!r} in row {row} (counted from 0), which is no number; "
+            f"{remedy}."
         ) from None
 
 
