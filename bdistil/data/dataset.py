@@ -8,6 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Domain = Literal["tabular", "image", "sequence"]
+LearningTask = Literal["classification", "regression"]
+
 
 @dataclass(frozen=True)
 class Split:
@@ -46,7 +49,9 @@ class Dataset:
 
     Attributes:
         name: the data set's or the file's name.
-        domain: decides which students and teachers fit the input.
+        domain: decides which students and teachers fit the input; one example is shaped
+            (features,) if tabular, (channels, height, width) if an image and (time, features) if
+            a sequence.
         task: classification (labels are class indices) or regression.
         outputs: L, the number of classes or of regression targets.
         class_names: the labels as the user wrote them, in index order; None for regression.
@@ -55,8 +60,8 @@ class Dataset:
     """
 
     name: str
-    domain: Literal["tabular", "image", "sequence"]
-    task: Literal["classification", "regression"]
+    domain: Domain
+    task: LearningTask
     train: Split
     validation: Split
     test: Split

@@ -1,0 +1,52 @@
+"""From features, labels and a split to a Dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.dataset import Dataset, Domain, Split
+from bdistil.data.split import SplitIndices
+from bdistil.data.standardise import fit_standardisation
+
+
+def assemble(
+    name: str,
+    domain: Domain,
+    x: NDArray[np.float32],
+    y: NDArray[Any],
+    indices: SplitIndices,
+    *,
+    class_names: tuple[str, ...] | None,
+    teacher: NDArray[np.float32] | None = None,
+    columns: dict[str, Any] | None = None,
+) -> Dataset:
+    """Cut arrays into splits and fit the standardisation on the training rows.
+
+    Args:
+        name: the data set's name.
+        domain: the kind of input.
+        x: features of all rows, float32 (N, *input_shape).
+        y: int64 class indices (N,), or float32 targets (N, L).
+        indices: rows of each split.
+        class_names: the classes in index order; None makes the task regression.
+        teacher: a teacher's outputs, float32 (N, L).
+        columns: dump of the TableColumns that made `x`.
+    """
+    train, validation, test = (
+        Split(x[rows], y[rows], None if teacher is None else teacher[rows]) for rows in indices
+    )
+    return Dataset(
+        name=name,
+        domain=domain,
+        task="regression" if class_names is None else "classification",
+        train=train,
+        validation=validation,
+        test=test,
+        outputs=y.shape[1] if class_names is None else len(class_names),
+        standardisation=fit_standardisation(train.x, domain),
+        class_names=class_names,
+        columns=columns,
+    )

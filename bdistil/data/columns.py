@@ -1,0 +1,190 @@
+"""How columns of a user's table become features: learnt in training, used again to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from bdistil.data.files import ARRAY_SUFFIXES, errors_naming, read_arrays, read_table
+from bdistil.data.optional import require
+from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
+from bdistil.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CATEGORIES = 100
+REMEDY = "correct these values or drop their rows"
+LEARN_REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
+
+
+class FeatureColumn(BaseModel):
+    """One column: numbers and booleans as they are, text and categoricals one-hot.
+
+    Attributes:
+        name: the column's name.
+        categories: the known values as text, None for a column of numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of features that the column becomes."""
+        return 1 if self.categories is None else len(self.categories)
+
+    def encode(self, values: Any) -> NDArray[np.float32]:
+        """Features float32 (N, width); an unknown category is all zeros.
+
+        Raises:
+            DataError: if a value is missing, infinite or no number where one is expected.
+        """
+        what = f"column {self.name!r}"
+        if self.categories is None:
+            return finite_numbers(values, what, REMEDY).reshape(-1, 1)
+        check_present(values, what, REMEDY)
+        texts = np.array([as_text(value) for value in values], dtype=object)
+        one_hot: NDArray[np.bool_] = texts[:, None] == np.array(self.categories, dtype=object)
+        return one_hot.astype(np.float32)
+
+
+class TableColumns(BaseModel):
+    """The feature columns of a table, in order, and its label column; JSON-able.
+
+    Attributes:
+        features: the columns that become features.
+        label: name of the label column.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: tuple[FeatureColumn, ...]
+    label: str
+
+    @classmethod
+    def learn(
+        cls, frame: pd.DataFrame, names: Sequence[str], label: str, rows: NDArray[np.int64]
+    ) -> TableColumns:
+        """Learn the types of the named columns, and their categories from the training rows.
+
+        Args:
+            frame: the whole table.
+            names: the columns to become features.
+            label: name of the label column.
+            rows: positions of the training rows, the only ones to learn categories from.
+
+        Raises:
+            DataError: if values are missing, or a column is neither numbers nor a few categories.
+        """
+        return cls(features=tuple(_learn_column(frame[name], rows) for name in names), label=label)
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return sum(column.width for column in self.features)
+
+    def encode(self, table: Mapping[str, Any] | pd.DataFrame) -> NDArray[np.float32]:
+        """Turn a DataFrame, or a mapping of names to equally long arrays, into features.
+
+        Returns:
+            float32 (N, width); columns not learnt are left out.
+
+        Raises:
+            DataError: if a column or a value is missing, or no number where one is expected.
+        """
+        absent = [repr(column.name) for column in self.features if column.name not in table]
+        if absent:
+            raise DataError(
+                f"the table lacks column{'s' if len(absent) > 1 else ''} {', '.join(absent)}, "
+                "which training used; add what is missing."
+            )
+        blocks = [column.encode(table[column.name]) for column in self.features]
+        if len({len(block) for block in blocks}) > 1:
+            lengths = ", ".join(str(len(block)) for block in blocks)
+            raise DataError(f"the columns differ in length ({lengths}); give one value a row.")
+        return np.concatenate(blocks, axis=1)
+
+
+def read_features(
+    path: Path, columns: TableColumns | None
+) -> tuple[NDArray[np.float32], NDArray[Any] | None]:
+    """Read the features to predict on and, where the file has them, the labels.
+
+    Args:
+        path: Parquet or CSV (needs `columns`), NPZ with `x` and maybe `y`, or NPY.
+        columns: how the table was encoded in training; None if training used arrays.
+
+    Returns:
+        Features, float32 (N, ...), and raw labels (N,) as in the file (see
+        :func:`bdistil.data.labels.class_indices`), or None.
+
+    Raises:
+        DataError: if the file is missing, damaged or does not fit the columns.
+        MissingDependencyError: if pandas or pyarrow is needed and not installed.
+    """
+    path = Path(path)
+    with errors_naming(path):
+        if path.suffix.lower() in ARRAY_SUFFIXES:
+            return _array_features(path, columns)
+        frame = read_table(path)
+        if columns is None:
+            raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
+        labels = frame[columns.label].to_numpy() if columns.label in frame else None
+        return columns.encode(frame), labels
+
+
+def _array_features(
+    path: Path, columns: TableColumns | None
+) -> tuple[NDArray[np.float32], NDArray[Any] | None]:
+    arrays = read_arrays(path)
+    if "x" not in arrays:
+        raise DataError(f"array 'x' is missing (there: {', '.join(arrays)}); name the features so.")
+    x = finite_numbers(arrays["x"], "array 'x'", "correct these values")
+    if columns is not None and x.shape[1:] != (columns.width,):
+        raise DataError(
+            f"array 'x' has shape {x.shape}, but training encoded its table as {columns.width} "
+            "features; give that many, or a table."
+        )
+    return x, arrays.get("y")
+
+
+def _learn_column(series: pd.Series[Any], rows: NDArray[np.int64]) -> FeatureColumn:
+    name = str(series.name)
+    check_present(series, f"column {name!r}", LEARN_REMEDY)
+    types = require("pandas", "table").api.types
+    content = types.infer_dtype(series)
+    if content == "string" or isinstance(series.dtype, types.CategoricalDtype):
+        return FeatureColumn(name=name, categories=_categories(series, rows))
+    if types.is_numeric_dtype(series) or content in ("boolean", "decimal"):
+        finite_numbers(series, f"column {name!r}", LEARN_REMEDY)
+        return FeatureColumn(name=name)
+    raise DataError(
+        f"column {name!r} holds {content} values, neither numbers nor text; convert it or leave "
+        "it out with data.ignore."
+    )
+
+
+def _categories(series: pd.Series[Any], rows: NDArray[np.int64]) -> tuple[str, ...]:
+    categories = sorted_texts(as_text(value) for value in series.iloc[rows].unique())
+    if len(categories) <= MOST_CATEGORIES:
+        return tuple(categories)
+    numbers = require("pandas", "table").to_numeric(series, errors="coerce")
+    if numbers.notna().mean() > 0.5:
+        row = int(np.argmax(numbers.isna()))
+        raise DataError(
+            f"column {series.name!r} looks like numbers but holds {series.iloc[row]!r} in row "
+            f"{row} (counted from 0); {LEARN_REMEDY}."
+        )
+    raise DataError(
+        f"column {series.name!r} holds {len(categories)} different texts, more than the "
+        f"{MOST_CATEGORIES} that are encoded as categories; leave it out with data.ignore or "
+        "encode it as numbers."
+    )

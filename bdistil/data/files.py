@@ -1,0 +1,114 @@
+"""Reading of the user's Parquet, CSV, NPZ and NPY files, with one-sentence errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.optional import require
+from bdistil.errors import DataError, TeacherError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_SUFFIXES = (".parquet", ".csv")
+ARRAY_SUFFIXES = (".npz", ".npy")
+SEPARATORS = ",;\t"
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Put the file's path before the message of a data or teacher error raised inside."""
+    try:
+        yield
+    except (DataError, TeacherError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a path that is no file of one of the types.
+
+    Raises:
+        DataError: if it is missing, a folder, empty or of another type.
+    """
+    if not path.exists():
+        raise DataError("the file does not exist; check the path.")
+    if not path.is_file():
+        raise DataError("this is a folder; name one file in it.")
+    if path.suffix.lower() not in suffixes:
+        raise DataError(f"the file type must be one of {', '.join(suffixes)}; convert the file.")
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty; write it again.")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a Parquet or CSV file; CSV may be separated by comma, semicolon or tab.
+
+    Raises:
+        DataError: if the file is missing, empty or damaged.
+        MissingDependencyError: if pandas or pyarrow is not installed.
+    """
+    check_file(path, TABLE_SUFFIXES)
+    pandas = require("pandas", "table")
+    is_parquet = path.suffix.lower() == ".parquet"
+    if is_parquet:
+        require("pyarrow", "table")
+    try:
+        if is_parquet:
+            frame = pandas.read_parquet(path)
+        else:
+            separator = _separator(path)
+            frame = pandas.read_csv(path, sep=separator, skipinitialspace=True, low_memory=False)
+    except Exception as error:  # damaged bytes raise any kind: KeyError, TypeError, ...
+        raise _unreadable(error) from None
+    return _plain(frame)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an NPZ file, or the one of an NPY file under the name `x`.
+
+    Raises:
+        DataError: if the file is missing, empty, damaged or needs pickle.
+    """
+    check_file(path, ARRAY_SUFFIXES)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # damaged bytes raise any kind: zlib.error, TokenError, ...
+        if "allow_pickle" in str(error):
+            raise DataError(
+                "the file is no NPZ or holds Python objects, which are never loaded; save plain "
+                "arrays of numbers or text with numpy.savez."
+            ) from None
+        raise _unreadable(error) from None
+
+
+def _separator(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        header = file.readline()
+    return max(SEPARATORS, key=header.count)
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text as column names and no index, which is never a feature."""
+    frame = frame.reset_index(drop=True)
+    frame.columns = frame.columns.map(str)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"column {twice[0]!r} stands there twice; rename one.")
+    if frame.empty:
+        raise DataError("the table has no rows; give one with examples.")
+    return frame
+
+
+def _unreadable(error: Exception) -> DataError:
+    detail = str(error).strip().splitlines() or [type(error).__name__]
+    return DataError(f"the file cannot be read ({detail[0].rstrip('.')}); write it again.")

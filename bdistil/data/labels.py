@@ -1,0 +1,102 @@
+"""A label column of any type as class indices or as regression targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
+from bdistil.errors import DataError
+from bdistil.spec import Task
+
+MANY_CLASSES = 50
+MANY_CLASSES_SHARE = 0.05
+REMEDY = "correct or drop these rows"
+
+
+class Labels(NamedTuple):
+    """Labels ready to learn from.
+
+    Attributes:
+        y: int64 class indices (N,), or float32 targets (N, L).
+        class_names: the classes in index order; None for regression.
+    """
+
+    y: NDArray[Any]
+    class_names: tuple[str, ...] | None
+
+
+def encode_labels(values: Any, task: Task, what: str) -> Labels:
+    """Encode labels: numbers with fractions are targets of a regression, all others classes.
+
+    Classes are ordered by number if all of them are numbers, as given if they are an ordered
+    categorical, else by alphabet.
+
+    Args:
+        values: a pandas Series or an array (N,); a float array (N, L) holds L targets.
+        task: what the user asks for; auto decides by the values.
+        what: names the labels in messages, such as "label column 'species'".
+
+    Raises:
+        DataError: if values are missing, do not fit the task or form only one class.
+    """
+    check_present(values, what, REMEDY)
+    if task == "regression" or (task == "auto" and _is_continuous(values)):
+        targets = finite_numbers(values, what, "regression needs numbers, " + REMEDY)
+        return Labels(targets.reshape(len(targets), -1), None)
+    if _is_continuous(values):
+        raise DataError(
+            f"{what} holds numbers with fractions or several targets, which are no classes; "
+            "set data.task=regression or turn them into classes."
+        )
+    names = _class_names(values)
+    _check_classes(names, values, task, what)
+    return Labels(class_indices(values, names), names)
+
+
+def class_indices(values: Any, class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Index of each raw label among the class names, int64 (N,); -1 for a label not among them."""
+    lookup = {name: index for index, name in enumerate(class_names)}
+    codes = (lookup.get(as_text(value), -1) for value in values)
+    return np.fromiter(codes, np.int64, count=len(values))
+
+
+def _is_continuous(values: Any) -> bool:
+    if hasattr(values.dtype, "categories"):
+        return False
+    array = np.asarray(values)
+    if array.ndim > 1:
+        return True
+    if isinstance(array[0], Decimal):
+        array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        return False
+    return bool((~np.isfinite(array) | (array != np.floor(array))).any())
+
+
+def _class_names(values: Any) -> tuple[str, ...]:
+    present = {as_text(value) for value in values}
+    dtype = values.dtype
+    if getattr(dtype, "ordered", False):
+        in_order = (as_text(category) for category in dtype.categories)
+        return tuple(name for name in in_order if name in present)
+    return tuple(sorted_texts(present))
+
+
+def _check_classes(names: tuple[str, ...], values: Any, task: Task, what: str) -> None:
+    if len(names) < 2:
+        raise DataError(
+            f"{what} holds only one class, {names[0]!r}; give data with at least two, or name "
+            "another column with data.label."
+        )
+    whole_numbers = np.asarray(values).dtype.kind in "iuf"
+    limit = max(MANY_CLASSES, MANY_CLASSES_SHARE * len(values))
+    if task == "auto" and whole_numbers and len(names) > limit:
+        raise DataError(
+            f"{what} holds {len(names)} different whole numbers, classes or a quantity; "
+            "set data.task=classification or data.task=regression."
+        )

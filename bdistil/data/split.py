@@ -1,0 +1,97 @@
+"""Seeded split of examples into training, validation and test, by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import DataError
+
+Indices = NDArray[np.int64]
+SPLITS = 3
+
+
+class SplitIndices(NamedTuple):
+    """Row numbers of the three splits, int64 and ascending; disjoint, together all rows."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+def split_indices(
+    y: NDArray[Any],
+    class_names: Sequence[str] | None,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+) -> SplitIndices:
+    """Split stratified by class where there are classes, plainly where there are none.
+
+    Every class stands in every split, in proportion as far as whole rows allow.
+
+    Args:
+        y: class indices, int64 (N,), or regression targets of length N.
+        class_names: the classes in index order; None for regression.
+        validation: share of all rows, above 0.
+        test: share of all rows, above 0; both shares add up to less than 1.
+        seed: equal seeds give equal splits.
+
+    Raises:
+        DataError: if the rows, or those of one class, are fewer than the three splits.
+    """
+    codes = np.zeros(len(y), np.int64) if class_names is None else y
+    counts = np.bincount(codes, minlength=1 if class_names is None else len(class_names))
+    _check_enough(counts, class_names)
+    tests = _quota(counts, test, most=counts - 2)
+    validations = _quota(counts, validation, most=counts - tests - 1)
+    rank = _rank_within_class(codes, counts, seed)
+    in_test = rank < tests[codes]
+    in_validation = ~in_test & (rank < (tests + validations)[codes])
+    return SplitIndices(
+        train=np.flatnonzero(~in_test & ~in_validation),
+        validation=np.flatnonzero(in_validation),
+        test=np.flatnonzero(in_test),
+    )
+
+
+def _check_enough(counts: Indices, class_names: Sequence[str] | None) -> None:
+    rarest = int(counts.argmin())
+    if counts[rarest] >= SPLITS:
+        return
+    found = f"{counts[rarest]} example{'' if counts[rarest] == 1 else 's'}"
+    need = "training, validation and test need at least one each"
+    if class_names is None:
+        raise DataError(f"the data hold {found}, but {need}; add more.")
+    others = int((counts < SPLITS).sum()) - 1
+    more = f" (and {others} more class{'es' if others > 1 else ''} too few)" if others else ""
+    raise DataError(
+        f"class {class_names[rarest]!r} has {found}{more}, but {need}; add examples of it, "
+        "or drop or merge the class."
+    )
+
+
+def _quota(counts: Indices, share: float, most: Indices) -> Indices:
+    """Rows to take of each class: at least one, and in total the share of all rows."""
+    exact = counts * share
+    quota = np.maximum(np.floor(exact).astype(np.int64), 1)
+    short = round(share * int(counts.sum())) - int(quota.sum())
+    if short > 0:
+        by_remainder = np.argsort(np.floor(exact) - exact, kind="stable")
+        quota[by_remainder[:short]] += 1
+    capped: Indices = np.minimum(quota, most)
+    return capped
+
+
+def _rank_within_class(codes: Indices, counts: Indices, seed: int) -> Indices:
+    """Each row's place in a random order of its class, from 0."""
+    shuffled = np.random.default_rng(seed).permutation(len(codes))
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(codes), np.int64)
+    rank[by_class] = np.arange(len(codes)) - np.repeat(starts, counts)
+    return rank

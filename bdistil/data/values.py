@@ -1,0 +1,121 @@
+"""Checks and conversions of one column's (or array's) values, with or without pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import BdistilError, DataError
+
+
+def as_text(value: Any) -> str:
+    """A value as people write it: "3" for 3 and 3.0, "True" for True."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def sorted_texts(texts: Iterable[str]) -> list[str]:
+    """Distinct texts in order: by number if every one is a number, else by alphabet."""
+    distinct = sorted(set(texts))
+    if any(_number_or_none(text) is None for text in distinct):
+        return distinct
+    return sorted(distinct, key=float)
+
+
+def check_present(
+    values: Any, what: str, remedy: str, error: type[BdistilError] = DataError
+) -> None:
+    """Refuse None, NaN and the like in a column.
+
+    Raises:
+        BdistilError: of the class given, with count and first row, if a value is missing.
+    """
+    _refuse(_missing(values), "missing value", what, remedy, error)
+
+
+def finite_numbers(
+    values: Any, what: str, remedy: str, error: type[BdistilError] = DataError
+) -> NDArray[np.float32]:
+    """Numbers and booleans as float32, in the shape they came in.
+
+    Args:
+        values: a pandas Series or an array of any shape.
+        what: names the values in messages, such as "column 'age'".
+        remedy: ends the messages.
+        error: class of the exception.
+
+    Raises:
+        BdistilError: of the class given, if a value is missing, infinite or no number.
+    """
+    check_present(values, what, remedy, error)
+    array = np.asarray(values)
+    if array.dtype.kind in "OUST":
+        array = _parsed(array, what, remedy, error)
+    if array.dtype.kind not in "biuf":
+        raise error(f"{what} holds {array.dtype} values, not numbers; {remedy}.")
+    with np.errstate(over="ignore"):
+        numbers = array.astype(np.float32, copy=False)
+    _refuse(~np.isfinite(numbers), "infinite value", what, remedy, error)
+    return numbers
+
+
+def _number_or_none(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _missing(values: Any) -> NDArray[np.bool_]:
+    if hasattr(values, "isna"):  # pandas, whose NA compares with nothing
+        marks: NDArray[np.bool_] = np.asarray(values.isna())
+        return marks
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        return np.array([value is None or value != value for value in array.ravel()], bool).reshape(
+            array.shape
+        )
+    if array.dtype.kind in "fc":
+        marks = np.isnan(array)
+        return marks
+    return np.isnat(array) if array.dtype.kind in "mM" else np.zeros(array.shape, bool)
+
+
+def _refuse(
+    bad: NDArray[np.bool_], kind: str, what: str, remedy: str, error: type[BdistilError]
+) -> None:
+    count = int(bad.sum())
+    if count:
+        row = int(np.argwhere(bad)[0, 0])
+        kinds = kind if count == 1 else f"{kind}s, the first"
+        raise error(f"{what} has {count} {kinds} in row {row} (counted from 0); {remedy}.")
+
+
+def _parsed(
+    array: NDArray[Any], what: str, remedy: str, error: type[BdistilError]
+) -> NDArray[np.float64]:
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        place, value = next((i, v) for i, v in enumerate(array.ravel()) if not _is_number(v))
+        row = place * len(array) // array.size
+        raise error(
+            f"{what} holds {as_text(value)!r} in row {row} (counted from 0), which is no number; "
+            f"{remedy}."
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
