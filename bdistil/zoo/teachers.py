@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
-from annotated_types import Ge, Len, Lt
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from bdistil.zoo.cnn import windows
 from bdistil.zoo.recurrent import RecurrentBody
 from bdistil.zoo.registry import register_teacher
 
-Sizes = Annotated[tuple[PositiveInt, ...], Len(1)]
-Share = Annotated[float, Ge(0), Lt(1)]
+Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @register_teacher("mlp", domains=("tabular", "image", "sequence"))
