@@ -1,0 +1,35 @@
+"""Networks: student bodies and teachers for each domain, in registries, and teacher training."""
+
+from bdistil.zoo import cnn, mlp, recurrent, teachers
+from bdistil.zoo.registry import (
+    StudentClass,
+    TeacherClass,
+    build_teacher,
+    default_student,
+    register_student,
+    register_teacher,
+    student_class,
+    student_classes,
+    teacher_class,
+    teacher_classes,
+)
+from bdistil.zoo.training import logits_in_batches, train_teacher
+
+__all__ = [
+    "StudentClass",
+    "TeacherClass",
+    "build_teacher",
+    "cnn",
+    "default_student",
+    "logits_in_batches",
+    "mlp",
+    "recurrent",
+    "register_student",
+    "register_teacher",
+    "student_class",
+    "student_classes",
+    "teacher_class",
+    "teacher_classes",
+    "teachers",
+    "train_teacher",
+]

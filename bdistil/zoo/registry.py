@@ -1,0 +1,259 @@
+"""The registries of student bodies and teachers.
+
+A *student body* maps standardised inputs, float32 (B, *input_shape), to features,
+(B, body.features); connections and heads are added by ``bdistil.core``. A *teacher* maps the same
+inputs to logits, (B, outputs). Both must run on every device, ``meta`` included: FLOPs are counted
+there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from torch import nn
+
+from bdistil.errors import SpecError
+
+Domain = Literal["tabular", "image", "sequence"]
+BuildStudent = Callable[[tuple[int, ...], int], nn.Module]
+BuildTeacher = Callable[..., nn.Module]
+
+_AXES: dict[Domain, str] = {
+    "tabular": "(features,)",
+    "sequence": "(time, features)",
+    "image": "(channels, height, width)",
+}
+_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "gru"}
+
+
+@dataclass(frozen=True)
+class StudentClass:
+    """A family of student bodies that grow with their width.
+
+    Attributes:
+        name: what a spec calls it.
+        build: ``(input_shape, width) -> body``; raises SpecError if the body cannot take the input.
+        domains: the kinds of input it takes.
+        lr: learning rate that suits it.
+        growth: cumulative FLOPs of stage t + 1 over stage t that suits it.
+        description: one line for people.
+    """
+
+    name: str
+    build: BuildStudent
+    domains: tuple[Domain, ...]
+    lr: float
+    growth: float
+    description: str
+
+
+@dataclass(frozen=True)
+class TeacherClass:
+    """A family of teachers.
+
+    Attributes:
+        name: what a spec calls it.
+        build: ``(input_shape, outputs, **options) -> teacher``, unchecked; see `build_teacher`.
+        domains: the kinds of input it takes.
+        options: a model whose fields are the options with their types and defaults.
+        description: one line for people.
+    """
+
+    name: str
+    build: BuildTeacher
+    domains: tuple[Domain, ...]
+    options: type[BaseModel]
+    description: str
+
+
+Entry = TypeVar("Entry", StudentClass, TeacherClass)
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+_STUDENTS: dict[str, StudentClass] = {}
+_TEACHERS: dict[str, TeacherClass] = {}
+
+
+def register_student(
+    name: str, *, domains: tuple[Domain, ...], lr: float, growth: float
+) -> Callable[[Builder], Builder]:
+    """Make ``(input_shape, width) -> body`` known as a student class.
+
+    The first line of its docstring becomes the description. The body needs an int attribute
+    ``features``, and its FLOPs must grow strictly with the width.
+
+    Raises:
+        SpecError: if the name is taken.
+    """
+
+    def register(build: Builder) -> Builder:
+        checked = partial(_build_student, name, build)
+        entry = StudentClass(name, checked, domains, lr, growth, _first_line(build))
+        _add(_STUDENTS, entry, "student")
+        return build
+
+    return register
+
+
+def register_teacher(name: str, *, domains: tuple[Domain, ...]) -> Callable[[Builder], Builder]:
+    """Make ``(input_shape, outputs, *, <options>) -> teacher`` known as a teacher.
+
+    Its keyword-only parameters, with their annotations and defaults, are the options.
+
+    Raises:
+        SpecError: if the name is taken.
+    """
+
+    def register(build: Builder) -> Builder:
+        entry = TeacherClass(name, build, domains, _options_of(build), _first_line(build))
+        _add(_TEACHERS, entry, "teacher")
+        return build
+
+    return register
+
+
+def student_classes() -> tuple[StudentClass, ...]:
+    """Every registered student class, by name."""
+    return tuple(_STUDENTS[name] for name in sorted(_STUDENTS))
+
+
+def teacher_classes() -> tuple[TeacherClass, ...]:
+    """Every registered teacher, by name."""
+    return tuple(_TEACHERS[name] for name in sorted(_TEACHERS))
+
+
+def student_class(name: str) -> StudentClass:
+    """The student class of that name.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    return _look_up(_STUDENTS, name, "student")
+
+
+def teacher_class(name: str) -> TeacherClass:
+    """The teacher of that name.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    return _look_up(_TEACHERS, name, "teacher")
+
+
+def default_student(domain: Domain) -> str:
+    """The student class that ``student: auto`` stands for."""
+    return _DEFAULTS[domain]
+
+
+def build_teacher(
+    name: str,
+    domain: Domain,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    options: Mapping[str, Any],
+) -> nn.Module:
+    """A new teacher with random weights.
+
+    Args:
+        name: a registered teacher, or ``auto`` to let the domain choose.
+        domain: the data set's domain.
+        input_shape: shape of one example.
+        outputs: number of logits.
+        options: arguments of the teacher, such as ``widths``.
+
+    Returns:
+        A module from float32 (B, *input_shape) to logits (B, outputs).
+
+    Raises:
+        SpecError: if the name, an option or its value is unknown, or the input does not fit.
+    """
+    teacher = teacher_class(_DEFAULTS[domain] if name == "auto" else name)
+    _check_shape(teacher, input_shape, "teacher", _TEACHERS)
+    return teacher.build(input_shape, outputs, **_checked_options(teacher, options))
+
+
+def _build_student(
+    name: str, build: BuildStudent, input_shape: tuple[int, ...], width: int
+) -> nn.Module:
+    _check_shape(student_class(name), input_shape, "student", _STUDENTS)
+    if width < 1:
+        raise SpecError(
+            f"space.ladder: the width of student {name!r} must be at least 1, not {width}."
+        )
+    return build(input_shape, width)
+
+
+def _domain_of(input_shape: tuple[int, ...]) -> Domain | None:
+    if any(size < 1 for size in input_shape):
+        return None
+    by_rank: dict[int, Domain] = {1: "tabular", 2: "sequence", 3: "image"}
+    return by_rank.get(len(input_shape))
+
+
+def _check_shape(
+    entry: Entry, input_shape: tuple[int, ...], kind: str, registry: dict[str, Entry]
+) -> None:
+    domain = _domain_of(input_shape)
+    if domain in entry.domains:
+        return
+    takes = " or ".join(_AXES[d] for d in entry.domains)
+    fitting = [name for name in sorted(registry) if domain in registry[name].domains]
+    remedy = f"choose {', '.join(fitting)}" if fitting else "reshape the data"
+    raise SpecError(
+        f"{kind} {entry.name!r} takes inputs of shape {takes}, not {input_shape}; {remedy}."
+    )
+
+
+def _look_up(registry: dict[str, Entry], name: str, kind: str) -> Entry:
+    if name in registry:
+        return registry[name]
+    hint = _hint(name, sorted(registry))
+    raise SpecError(f"{kind} {name!r} is unknown; {hint}.")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}known: {', '.join(known) or 'none'}"
+
+
+def _add(registry: dict[str, Entry], entry: Entry, kind: str) -> None:
+    if entry.name in registry or entry.name == "auto":
+        raise SpecError(f"{kind} name {entry.name!r} is taken; register it under another name.")
+    registry[entry.name] = entry
+
+
+def _first_line(build: Callable[..., nn.Module]) -> str:
+    lines = (inspect.getdoc(build) or "").splitlines()
+    return lines[0] if lines else ""
+
+
+def _options_of(build: Callable[..., nn.Module]) -> type[BaseModel]:
+    parameters = inspect.signature(build, eval_str=True).parameters.values()
+    fields: dict[str, Any] = {p.name: _field(p) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return create_model("Options", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
+    """The parameter as a pydantic field: without annotation anything goes."""
+    annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+    return annotation, ... if parameter.default is parameter.empty else parameter.default
+
+
+def _checked_options(teacher: TeacherClass, options: Mapping[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in teacher.options.model_fields:
+            hint = _hint(name, list(teacher.options.model_fields))
+            raise SpecError(f"teacher {teacher.name!r} has no option {name!r}; {hint}.")
+    try:
+        return teacher.options.model_validate(options).model_dump()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        value, why = problem["input"], problem["msg"].lower().replace("tuple", "list")
+        place = ".".join(str(part) for part in problem["loc"])
+        raise SpecError(f"teacher.options.{place} is {value!r}: {why}.") from None

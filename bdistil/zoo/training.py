@@ -1,0 +1,157 @@
+"""Training a teacher, and its logits on a whole data set."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+
+from bdistil.errors import TeacherError
+
+Task = Literal["classification", "regression"]
+Progress = Callable[[int, int, float], None]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+_WARM_UP = 0.05  # share of all steps
+
+
+def train_teacher(
+    model: nn.Module,
+    train_x: Tensor,
+    train_y: Tensor,
+    validation_x: Tensor,
+    validation_y: Tensor,
+    *,
+    task: Task,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    weight_decay: float,
+    seed: int,
+    progress: Progress | None = None,
+) -> float:
+    """Train in place with AdamW and keep the weights of the best epoch.
+
+    The best epoch has the highest validation metric and, among equals, which small data sets have
+    many of, the lowest validation loss. Equal seeds give equal weights on a CPU.
+
+    Args:
+        model: maps inputs to logits, (B, L); left in evaluation mode.
+        train_x: standardised inputs, float32 (N, *input_shape), on the model's device.
+        train_y: int64 classes (N,), or float32 targets (N, L) of a scale near one.
+        validation_x: as `train_x`.
+        validation_y: as `train_y`.
+        task: cross-entropy on classes, or mean squared error on targets.
+        epochs: passes over the training data.
+        lr: highest learning rate, reached after a short warm-up and followed by a cosine.
+        batch_size: most examples in one step.
+        weight_decay: of AdamW.
+        seed: of the order of examples and of dropout; the caller's random state stays untouched.
+        progress: called after each epoch with (epoch from 1, epochs, validation metric).
+
+    Returns:
+        The best validation metric: accuracy, or R² averaged over the targets.
+
+    Raises:
+        TeacherError: if the loss is no longer finite.
+    """
+    loss_of: Loss = functional.cross_entropy if task == "classification" else functional.mse_loss
+    optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
+    schedule = _schedule(optimizer, epochs * math.ceil(len(train_x) / batch_size))
+    best, best_state = (-math.inf, -math.inf), model.state_dict()
+    devices = [train_x.device] if train_x.is_cuda else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        for epoch in range(1, epochs + 1):
+            train_loss = _train_epoch(
+                model, train_x, train_y, loss_of, optimizer, schedule, batch_size
+            )
+            score = _score(model, validation_x, validation_y, loss_of, task)
+            _check_finite(train_loss + abs(score[1]), epoch, epochs, lr)
+            if score > best:
+                best, best_state = score, copy.deepcopy(model.state_dict())
+            if progress is not None:
+                progress(epoch, epochs, score[0])
+    model.load_state_dict(best_state)
+    return best[0]
+
+
+@torch.no_grad()
+def logits_in_batches(model: nn.Module, x: Tensor, batch_size: int = 1024) -> Tensor:
+    """Logits (N, L) of inputs (N, *input_shape), in evaluation mode and without gradients.
+
+    The model is left in evaluation mode.
+    """
+    model.eval()
+    return torch.cat([model(batch) for batch in torch.split(x, batch_size)])
+
+
+def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+    """Linear warm-up, then a cosine to zero."""
+    warm_up = max(1, round(_WARM_UP * steps))
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _train_epoch(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss_of: Loss,
+    optimizer: torch.optim.Optimizer,
+    schedule: LambdaLR,
+    batch_size: int,
+) -> float:
+    """One pass over the data; returns the sum of the batches' losses."""
+    model.train()
+    total = torch.zeros((), device=x.device)
+    for batch in _shuffled(len(x), batch_size):
+        index = batch.to(x.device)
+        loss = loss_of(model(x[index]), y[index])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        total += loss.detach()
+    return total.item()
+
+
+def _shuffled(examples: int, batch_size: int) -> Iterator[Tensor]:
+    """Batches of nearly equal size: a last one of a single example would upset batch norm."""
+    batches = math.ceil(examples / batch_size)
+    yield from torch.randperm(examples).tensor_split(batches)
+
+
+def _score(
+    model: nn.Module, x: Tensor, y: Tensor, loss_of: Loss, task: Task
+) -> tuple[float, float]:
+    """Validation metric and negative loss: higher is better in both."""
+    outputs = logits_in_batches(model, x)
+    return _metric(outputs, y, task), -loss_of(outputs, y).item()
+
+
+def _metric(outputs: Tensor, y: Tensor, task: Task) -> float:
+    if task == "classification":
+        return (outputs.argmax(1) == y).float().mean().item()
+    unexplained = (outputs - y).square().sum(0)
+    total = (y - y.mean(0)).square().sum(0)
+    return (1 - unexplained / total.clamp_min(1e-12)).mean().item()
+
+
+def _check_finite(loss: float, epoch: int, epochs: int, lr: float) -> None:
+    if not math.isfinite(loss):
+        raise TeacherError(
+            f"teacher.lr is {lr:g}: the loss is {loss} in epoch {epoch} of {epochs}; "
+            f"try a lower learning rate, such as {lr / 10:g}."
+        )

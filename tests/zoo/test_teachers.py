@@ -1,0 +1,132 @@
+"""The contract that every registered teacher keeps."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from bdistil.errors import SpecError
+from bdistil.zoo import build_teacher, register_teacher, teacher_class, teacher_classes
+
+SHAPES = {
+    "tabular": [(16,), (1,)],
+    "image": [(1, 8, 8), (3, 33, 50), (1, 1, 1)],
+    "sequence": [(29, 12), (7, 1), (1, 4)],
+}
+CASES = [
+    pytest.param(entry.name, domain, shape, id=f"{entry.name}-{'x'.join(map(str, shape))}")
+    for entry in teacher_classes()
+    for domain in entry.domains
+    for shape in SHAPES[domain]
+]
+LARGER = {
+    "mlp": {"widths": [300, 128]},
+    "cnn": {"channels": [40, 64]},
+    "cnn1d": {"channels": [40, 64]},
+    "gru": {"width": 80},
+    "lstm": {"width": 80},
+}
+
+
+def teacher_of(name, domain, shape, options=None, seed=0):
+    torch.manual_seed(seed)
+    return build_teacher(name, domain, shape, 3, options or {})
+
+
+def inputs_of(shape, count=6):
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(7))
+
+
+def flops_of(model, shape):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.to("meta").eval()(torch.empty(1, *shape, device="meta"))
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("name", "domain", "shape"), CASES)
+class TestContract:
+    def test_logits_are_finite_and_one_an_output(self, name, domain, shape):
+        logits = teacher_of(name, domain, shape)(inputs_of(shape))
+        assert logits.shape == (6, 3)
+        assert logits.dtype == torch.float32
+        assert logits.isfinite().all()
+
+    def test_gradient_reaches_every_parameter(self, name, domain, shape):
+        model = teacher_of(name, domain, shape)
+        cross_entropy(model(inputs_of(shape)), torch.arange(6) % 3).backward()
+        idle = {k for k, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+        single_step = len(shape) == 2 and shape[0] == 1  # no past to weigh
+        assert idle == ({"0.layer.weight_hh_l0"} & idle if single_step else set())
+
+    def test_equal_seeds_give_equal_teachers(self, name, domain, shape):
+        first, same, other = (teacher_of(name, domain, shape, seed=s).eval() for s in (0, 0, 1))
+        x = inputs_of(shape)
+        assert torch.equal(first(x), same(x))
+        assert not torch.equal(first(x), other(x))
+
+    def test_options_change_the_size(self, name, domain, shape):
+        small = flops_of(teacher_of(name, domain, shape), shape)
+        assert 0 < small < flops_of(teacher_of(name, domain, shape, LARGER[name]), shape)
+
+    def test_weights_survive_safetensors(self, name, domain, shape, tmp_path):
+        model, other = (teacher_of(name, domain, shape, seed=s) for s in (0, 1))
+        model(inputs_of(shape))  # moves the statistics of batch norm too
+        save_file(model.state_dict(), tmp_path / "teacher.safetensors")
+        other.load_state_dict(load_file(tmp_path / "teacher.safetensors"))
+        x = inputs_of(shape)
+        assert torch.equal(model.eval()(x), other.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "shape"),
+    [
+        (entry.name, domain, shapes[0])
+        for entry in teacher_classes()
+        for domain, shapes in SHAPES.items()
+        if domain not in entry.domains
+    ],
+)
+def test_wrong_domain_names_teacher_shape_and_remedy(name, domain, shape):
+    with pytest.raises(SpecError, match=rf"teacher '{name}' takes .*; choose .*mlp"):
+        teacher_of(name, domain, shape)
+
+
+@pytest.mark.parametrize(
+    ("domain", "chosen"), [("tabular", "mlp"), ("image", "cnn"), ("sequence", "gru")]
+)
+def test_auto_chooses_by_domain(domain, chosen):
+    shape = SHAPES[domain][0]
+    x = inputs_of(shape)
+    auto, named = (teacher_of(name, domain, shape).eval() for name in ("auto", chosen))
+    assert torch.equal(auto(x), named(x))
+
+
+def test_the_default_mlp_on_digits_has_the_flops_of_the_reference():
+    assert flops_of(build_teacher("mlp", "image", (1, 8, 8), 10, {}), (1, 8, 8)) == 100_864
+
+
+def test_unknown_teacher_hints_at_the_closest():
+    with pytest.raises(SpecError, match=r"'lstn' is unknown; did you mean 'lstm'\?.*gru"):
+        teacher_class("lstn")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": [3]}, r"no option 'width'; did you mean 'widths'\?"),
+        ({"colour": 3}, "no option 'colour'; known: widths, dropout"),
+        ({"widths": 64}, "teacher.options.widths is 64: .*list"),
+        ({"widths": []}, "teacher.options.widths is .*at least 1"),
+        ({"widths": [64, 0]}, "teacher.options.widths.1 is 0: .*greater than 0"),
+        ({"dropout": 1.0}, "teacher.options.dropout is 1.0: .*less than 1"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(SpecError, match=message):
+        build_teacher("mlp", "tabular", (4,), 2, options)
+
+
+def test_a_taken_name_cannot_be_registered_again():
+    with pytest.raises(SpecError, match="'auto' is taken"):
+        register_teacher("auto", domains=("tabular",))(lambda shape, outputs: None)
