@@ -112,9 +112,7 @@ def find_weak_learner(
         epochs += 1
         if recipe.early_accept and _edge_now(student, state) >= min_edge:
             break
-    student.eval()
-    if state.measure.task == "classification":
-        student.centre_head()
+    _settle(student, state)
     return _judge(student, state, epochs, time.perf_counter() - started)
 
 
@@ -124,7 +122,7 @@ class _Trainer:
     def __init__(
         self, student: Student, state: Round, recipe: Recipe, attempt: int, seed: int
     ) -> None:
-        self.student = student.train()
+        self.student = student
         self.inputs = state.train.inputs
         self.objective = Objective(state, recipe, student.config.skip, attempt)
         self.batch_size = recipe.batch_for(len(self.inputs))
@@ -135,6 +133,7 @@ class _Trainer:
 
     def run_epoch(self, should_stop: ShouldStop) -> bool:
         """One pass over the training split; False if it was told to stop."""
+        self.student.train()
         order = torch.randperm(len(self.inputs), generator=self.shuffle)
         loss = torch.tensor(0.0)
         for rows in order.to(self.inputs.device).split(self.batch_size):
@@ -203,7 +202,15 @@ def student_gap(student: Student, train: Examples) -> Tensor:
     return own - train.teacher
 
 
+def _settle(student: Student, state: Round) -> None:
+    """Make the student what is kept of it: in evaluation mode, with centred logits."""
+    student.eval()
+    if state.measure.task == "classification":
+        student.centre_head()
+
+
 def _edge_now(student: Student, state: Round) -> float:
+    _settle(student, state)
     return state.game.judge(student_gap(student, state.train)).edge
 
 

@@ -19,7 +19,9 @@ class FoldedPrefix(nn.Module):
 
     def __init__(self, ensemble: ProgressiveEnsemble, stage: int) -> None:
         super().__init__()
-        self.students = nn.ModuleList(list(ensemble)[:stage])
+        students = list(ensemble)[:stage]  # without their heads, which the one head replaces
+        self.bodies = nn.ModuleList(student.body for student in students)
+        self.connections = nn.ModuleList(student.connection for student in students)
         weight, bias = folded_head(ensemble, stage)
         self.head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
         self.head.weight, self.head.bias = nn.Parameter(weight), nn.Parameter(bias)
@@ -27,8 +29,8 @@ class FoldedPrefix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """F_t, float (B, L), for inputs (B, ...)."""
         earlier: list[Hidden] = []
-        for student in self.students:
-            earlier.append(student.hidden(x, earlier))  # type: ignore[operator]
+        for body, connection in zip(self.bodies, self.connections, strict=True):
+            earlier.append(connection(body(x), earlier))
         logits: Tensor = self.head(torch.cat([state.features for state in earlier], dim=1))
         return logits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -18,13 +19,15 @@ def folded_flops(student: Student, input_shape: tuple[int, ...], earlier: tuple[
     Args:
         student: on any device; build it under ``torch.device("meta")`` to count for free.
         input_shape: shape of one example.
-        earlier: features of the students before it.
+        earlier: features of the students before it, which count as LSTM students for an LSTM.
     """
-    device = student.head.weight.device
-    x = torch.empty(1, *input_shape, device=device)
-    states = [Hidden(torch.empty(1, size, device=device)) for size in earlier]
-    head = nn.Linear(student.features, student.head.out_features, device=device)
-    return count_flops(lambda: head(student.hidden(x, states).features))
+    # Counted on the meta device, where fused kernels show their products.
+    shadow = copy.deepcopy(student).to("meta").eval()
+    with torch.device("meta"):
+        x = torch.empty(1, *input_shape)
+        states = [Hidden(torch.empty(1, size), torch.empty(1, size)) for size in earlier]
+        head = nn.Linear(shadow.features, shadow.head.out_features)
+    return count_flops(lambda: head(shadow.hidden(x, states).features))
 
 
 def widest(cost: Callable[[int], float], budget: float, least: int = 1) -> int:

@@ -1,0 +1,269 @@
+"""FIND_WL on a toy problem: it learns, repeats, stops, fails loudly and judges fairly."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_students import (
+    CONNECTIONS,
+    OUTPUTS,
+    build,
+    quick,
+    random_array,
+    toy_round,
+    trained_alike,
+)
+from torch import nn
+
+from bdistil.core.examples import Examples, Measure
+from bdistil.core.find_weak_learner import Finding, Round, find_weak_learner, student_gap
+from bdistil.core.game import Game
+from bdistil.errors import SearchError
+
+
+def first_student(seed=0, connection="dense", skip=True):
+    torch.manual_seed(seed)
+    return build(8, connection, skip)
+
+
+def search(recipe, rounds, **arguments):
+    """Students found one round after another, with their findings."""
+    students, findings = [], []
+    for _ in range(rounds):
+        earlier = [student.features for student in students]
+        torch.manual_seed(len(students))
+        student = build(8, recipe.connection, recipe.skip, earlier)
+        state = toy_round(students, normalisation=recipe.normalisation)
+        findings.append(find_weak_learner(student, state, recipe, **arguments))
+        students.append(student)
+    return students, findings
+
+
+def test_four_tries_a_round_find_weak_learners_that_improve_the_ensemble():
+    recipe = quick("accurate", epochs=20, batch_size=32)
+    students, losses = [], []
+    for _ in range(3):
+        state = toy_round(students, examples=768)
+        for attempt in range(4):
+            torch.manual_seed(attempt)
+            student = build(4, recipe.connection, recipe.skip, (4,) * len(students))
+            finding = find_weak_learner(student, state, recipe, attempt=attempt)
+            if finding.is_weak_learner(min_edge=0, min_gain=0):
+                break
+        assert finding.edge >= 0
+        assert finding.gain > 0
+        assert finding.epochs == 20
+        students.append(student)
+        losses.append(finding.loss)
+    assert all(before > after for before, after in itertools.pairwise(losses))
+    assert finding.relative_edge > 0
+    assert finding.metric > 0.8
+
+
+def test_figures_are_those_of_the_ensemble_with_the_candidate():
+    recipe = quick("faithful")
+    before = [trained_alike(build(4))]
+    state = toy_round(before)
+    student = build(5, "dense", True, (4,))
+    finding = find_weak_learner(student, state, recipe)
+
+    x, train = state.validation.inputs, state.train
+    with torch.no_grad():
+        logits = state.validation.ensemble + student(x, state.validation.earlier)[0]
+        own = train.ensemble + 2 * student(train.inputs, train.earlier)[0]
+    old = state.measure.loss(state.validation.ensemble, state.validation)
+    new = state.measure.loss(logits, state.validation)
+    assert finding.loss == pytest.approx(new)
+    assert finding.gain == pytest.approx((old - new) / old)
+    correct = logits.argmax(dim=1) == state.validation.labels
+    assert finding.metric == pytest.approx(correct.double().mean().item())
+    gap = own - train.teacher
+    assert finding.largest_gap == pytest.approx(gap.abs().max().item(), rel=1e-5)
+    torch.testing.assert_close(student_gap(student, train), gap)
+    raised, lowered = state.game.weights()
+    edges = (raised * gap - lowered * gap).sum(dim=0)
+    assert finding.edges == pytest.approx(edges.tolist(), rel=1e-3, abs=1e-6)
+    assert finding.edge == pytest.approx(edges.sum().item(), rel=1e-3, abs=1e-6)
+    assert gap.sum(dim=1).abs().max() > 0.1  # the first student was not centred,
+    assert student(x, state.validation.earlier)[0].sum(dim=1).abs().max() < 1e-4  # this one is
+
+
+@pytest.mark.parametrize("name", ["accurate", "faithful", "paper"])
+def test_equal_seeds_give_equal_students_to_the_bit(name):
+    (one, found), (two, again), (other, _) = (
+        search(quick(name), rounds=2, seed=seed) for seed in (7, 7, 8)
+    )
+    for ours, theirs in zip(found, again, strict=True):
+        assert dataclasses.replace(ours, seconds=0) == dataclasses.replace(theirs, seconds=0)
+    weights = [torch.cat([p.flatten() for p in s[-1].parameters()]) for s in (one, two, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_search_leaves_the_global_random_state_alone():
+    state, student = toy_round(), first_student()
+    before = torch.get_rng_state()
+    find_weak_learner(student, state, quick("accurate"), seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 5])
+def test_a_trial_stops_before_its_next_batch(batches):
+    asked = 0
+
+    def should_stop():
+        nonlocal asked
+        asked += 1
+        return asked > batches
+
+    student = first_student()
+    recipe = quick("accurate", batch_size=64)  # three batches an epoch
+    assert find_weak_learner(student, toy_round(), recipe, should_stop=should_stop) is None
+    assert asked == batches + 1
+    assert student.body.calls == batches
+
+
+@pytest.mark.parametrize("name", ["accurate", "paper"])
+def test_an_absurd_learning_rate_is_an_error(name):
+    with pytest.raises(SearchError, match=r"lower space\.lr"):
+        find_weak_learner(first_student(), toy_round(), quick(name, lr=1e30))
+
+
+@pytest.mark.parametrize("part", ["inputs", "teacher"])
+def test_nan_in_the_data_is_an_error(part):
+    state = toy_round()
+    getattr(state.train, part)[17] = math.nan
+    with pytest.raises(SearchError):
+        find_weak_learner(first_student(), state, quick("accurate"))
+
+
+def test_logits_that_only_become_infinite_with_the_last_step_are_an_error():
+    recipe = quick("accurate", epochs=1, batch_size=192, lr=1e38)  # the loss is still finite
+    with pytest.raises(SearchError, match="not finite"):
+        find_weak_learner(trained_alike(first_student()), toy_round(), recipe)
+
+
+def test_early_acceptance_stops_once_the_edge_holds():
+    before = [trained_alike(build(4))]
+    student = build(8, "dense", True, (4,))
+    recipe = quick("faithful", epochs=30, early_accept=True)
+    finding = find_weak_learner(student, toy_round(before), recipe)
+    assert finding.epochs < 30
+    assert finding.edge >= 0
+
+
+def test_early_acceptance_goes_on_while_the_edge_is_too_small():
+    before = [trained_alike(build(4))]
+    student = build(8, "dense", True, (4,))
+    recipe = quick("faithful", early_accept=True)
+    finding = find_weak_learner(student, toy_round(before), recipe, min_edge=1e9)
+    assert finding.epochs == recipe.epochs
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_was_accepted_early_is_what_is_judged(seed):
+    """The edge that ends the training is the edge of the centred student that is kept."""
+    torch.manual_seed(seed)
+    before = [trained_alike(build(4))]
+    student = trained_alike(build(8, "none", False))
+    student.head.bias.data += 5 * (-1) ** seed
+    recipe = quick("paper", epochs=40, early_accept=True)
+    state = toy_round(before, normalisation="per_label")
+    finding = find_weak_learner(student, state, recipe)
+    assert finding.epochs == 40 or finding.edge >= 0
+
+
+class ModeRecorder(nn.Module):
+    """A body whose answer differs between training and evaluation, as with dropout."""
+
+    features = 4
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.judged_in_training_mode = []
+
+    def forward(self, x):
+        if not torch.is_grad_enabled():
+            self.judged_in_training_mode.append(self.training)
+        else:
+            assert self.training
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("early_accept", [False, True])
+def test_students_are_trained_in_training_mode_and_judged_in_evaluation_mode(early_accept):
+    student = build(4, "none", True)
+    student.body = ModeRecorder()
+    recipe = quick("faithful", early_accept=early_accept)
+    find_weak_learner(student, toy_round(), recipe, min_edge=1)
+    assert len(student.body.judged_in_training_mode) >= 2
+    assert not any(student.body.judged_in_training_mode)
+    assert not student.training
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_round_one_refuses_a_useless_student_although_its_edge_is_zero(skip):
+    state = toy_round()
+    state = Round(state.train, state.train, state.game, state.measure)
+    student = first_student(skip=skip)
+    nn.init.zeros_(student.head.weight)
+    nn.init.zeros_(student.head.bias)
+    finding = find_weak_learner(student, state, quick("accurate", lr=1e-12))
+    assert finding.edge == 0
+    assert finding.gain <= 0
+    assert not finding.is_weak_learner(min_edge=0, min_gain=0)
+
+
+def test_a_weak_learner_needs_both_edge_and_gain():
+    finding = Finding((0.1,), 0.1, 0.5, 1.0, 0.2, 0.9, 3.0, 4, 1.0)
+    assert finding.is_weak_learner(0.1, 0.1)
+    assert not finding.is_weak_learner(0.11, 0.1)
+    assert not finding.is_weak_learner(0.1, 0.2)
+    assert not dataclasses.replace(finding, gain=math.nan).is_weak_learner(0, 0)
+    assert not dataclasses.replace(finding, edge=math.nan).is_weak_learner(0, 0)
+
+
+@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize("skip", [False, True])
+def test_every_recipe_runs_with_every_connection(name, connection, skip):
+    recipe = quick(name, epochs=2, connection=connection, skip=skip)
+    students, findings = search(recipe, rounds=3)
+    assert all(np.isfinite(dataclasses.astuple(f)[1:]).all() for f in findings)
+    assert all(len(finding.edges) == OUTPUTS for finding in findings)
+    assert len(students) == 3
+
+
+@pytest.mark.parametrize("name", ["faithful", "accurate", "paper"])
+def test_regression_is_learned_too_and_keeps_its_mean(name):
+    x = torch.from_numpy(random_array(0, 128, 6))
+    teacher = torch.stack([x[:, 0] + 4, x[:, 1] - 2, x[:, 2] * 0.5 + 1], dim=1)
+    train = Examples.before_round_one(x, teacher, teacher.clone())
+    recipe = quick(name, epochs=30)
+    state = Round(
+        train,
+        train,
+        Game.start(128, OUTPUTS, 0.1, recipe.normalisation),
+        Measure("regression", recipe.label_share),
+    )
+    student = first_student(connection=recipe.connection, skip=recipe.skip)
+    finding = find_weak_learner(student, state, recipe)
+    assert finding.gain > 0.3
+    assert finding.metric > 0.3
+    means = state.train.joined(student).ensemble.mean(dim=0)
+    torch.testing.assert_close(means, teacher.mean(dim=0), rtol=0, atol=0.5)
+
+
+def test_without_labels_the_teacher_is_the_only_guide():
+    state = toy_round()
+    unlabelled = [dataclasses.replace(e, labels=None) for e in (state.train, state.validation)]
+    blind = Round(*unlabelled, state.game, state.measure)
+    finding = find_weak_learner(first_student(), blind, quick("accurate"))
+    alone = Round(state.train, state.validation, state.game, Measure("classification", 0.0))
+    same = find_weak_learner(first_student(), alone, quick("accurate", label_share=0.0))
+    assert finding.loss == same.loss
+    assert finding.metric == same.metric  # toy labels are the teacher's answers

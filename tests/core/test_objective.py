@@ -1,0 +1,145 @@
+"""The whole objective of a candidate against a float64 reference, loss and gradient."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_students import OUTPUTS, build, quick, random_array, toy_round, trained_alike
+
+from bdistil.core.connections import Hidden
+from bdistil.core.examples import Examples, Measure
+from bdistil.core.find_weak_learner import Objective, Round
+from bdistil.core.game import Game
+from bdistil.core.losses import BARRIER_FLOOR
+
+EXAMPLES, BATCH = 40, 7
+
+
+def late_round(stage, normalisation):
+    """A round of some stage whose ensemble and margin are made up, all rows centred."""
+    teacher, ensemble, margin = random_array(stage, 3, EXAMPLES, OUTPUTS)
+    teacher = teacher - teacher.mean(axis=1, keepdims=True)
+    labels = np.random.default_rng(0).integers(OUTPUTS, size=EXAMPLES)
+    train = Examples(
+        inputs=torch.zeros(EXAMPLES, 1),
+        teacher=torch.from_numpy(teacher),
+        labels=torch.from_numpy(labels),
+        ensemble=torch.from_numpy(ensemble),
+        earlier=[Hidden(torch.zeros(EXAMPLES, 1))] * (stage - 1),
+    )
+    game = Game.of(torch.from_numpy(margin), 0.1, normalisation)
+    return Round(train, train, game, Measure("classification", 0.0))
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def reference(logits, state, recipe, skip, attempt, rows):
+    """The loss for a student's logits a_t on the rows `rows`, as the design states it."""
+    train, stage = state.train, state.train.stage
+    g_all = train.teacher.numpy().astype(np.float64)
+    g, previous = g_all[rows], train.ensemble.numpy().astype(np.float64)[rows]
+    own = previous + stage * logits if skip else logits
+    ensemble = ((stage - 1) * previous + own) / stage
+    fitted = own if recipe.target == "student" else ensemble
+
+    tau = recipe.temperature
+    log_p, log_q = log_softmax(g / tau), log_softmax(fitted / tau)
+    loss = (1 - recipe.label_share) * tau**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()
+    correct = log_softmax(fitted)[np.arange(len(rows)), train.labels.numpy()[rows]]
+    loss -= recipe.label_share * correct.mean()
+    if stage == 1:
+        return loss
+
+    margin = state.game.margin.numpy().astype(np.float64)
+    joint = state.game.normalisation == "joint"
+    total = (2 * np.cosh(margin)).sum(axis=None if joint else 0)
+    pull = -2 * np.sinh(margin) / total  # K+ - K-
+    gap = own - g
+    gap = gap - gap.mean(axis=1, keepdims=True)
+    weight = 1 / (recipe.gamma * recipe.gamma_decay**attempt)
+    if recipe.penalty == "barrier":
+        bound = 2 * np.abs(g_all).max()
+        inside = 1 + np.where(margin[rows] < 0, gap, -gap) / bound  # K+ > K- where M < 0
+        tangent = np.log(BARRIER_FLOOR) + (inside - BARRIER_FLOOR) / BARRIER_FLOOR
+        logs = np.where(inside > BARRIER_FLOOR, np.log(np.maximum(inside, 1e-9)), tangent)
+        return loss - weight * logs.sum(axis=1).mean()
+    magnitude = np.abs(pull).mean(axis=None if joint else 0)
+    edges = (pull[rows] / magnitude * gap).mean(axis=0) / np.abs(g_all).mean()
+    return loss + weight * (max(-edges.mean(), 0) if joint else np.maximum(-edges, 0).mean())
+
+
+def numerical_gradient(function, point):
+    gradient = np.zeros_like(point)
+    for index in np.ndindex(*point.shape):
+        shift = np.zeros_like(point)
+        shift[index] = 1e-5
+        gradient[index] = (function(point + shift) - function(point - shift)) / 2e-5
+    return gradient
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0])  # inside the barrier's domain and beyond
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(("stage", "attempt"), [(1, 0), (2, 0), (3, 2)])
+@pytest.mark.parametrize(
+    ("name", "normalisation"),
+    [
+        ("paper", "per_label"),
+        ("faithful", "joint"),
+        ("faithful", "per_label"),
+        ("accurate", "joint"),
+    ],
+)
+def test_objective_is_the_stated_one(name, normalisation, stage, attempt, skip, scale):
+    recipe = quick(name, gamma=1.3)  # a heavy term, so that the comparison sees it
+    state = late_round(stage, normalisation)
+    rows = np.arange(3, 3 + BATCH)
+    logits = random_array(9, BATCH, OUTPUTS).astype(np.float64) * scale
+
+    given = torch.from_numpy(logits).float().requires_grad_()
+    loss = Objective(state, recipe, skip, attempt)(lambda x, earlier: (given, None), rows)
+    loss.backward()
+
+    def expected(values):
+        return reference(values, state, recipe, skip, attempt, rows)
+
+    assert loss.item() == pytest.approx(expected(logits), rel=1e-5)
+    np.testing.assert_allclose(
+        given.grad.numpy(), numerical_gradient(expected, logits), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+def test_round_one_has_no_weak_learning_term(name):
+    state = toy_round()
+    student = trained_alike(build(4))
+    rows = torch.arange(20)
+    light = Objective(state, quick(name, gamma=1e6), False, 0)(student, rows)
+    heavy = Objective(state, quick(name, gamma=1e-6), False, 0)(student, rows)
+    assert light == heavy
+
+
+@pytest.mark.parametrize("name", ["paper", "faithful"])
+def test_further_tries_push_harder(name):
+    recipe = quick(name)
+    state = late_round(2, recipe.normalisation)
+    weights = [Objective(state, recipe, False, attempt).weight for attempt in range(3)]
+    assert weights == pytest.approx([1 / recipe.gamma, 2 / recipe.gamma, 4 / recipe.gamma])
+
+
+def test_rows_are_those_of_the_split():
+    """A permuted split with permuted rows is the same batch."""
+    state, recipe = toy_round([trained_alike(build(4))]), quick("faithful", gamma=0.1)
+    student = trained_alike(build(3, "dense", True, (4,)))
+    rows = torch.tensor([5, 0, 17])
+    order = torch.randperm(len(state.train), generator=torch.Generator().manual_seed(0))
+    shuffled = Round(
+        state.train.take(order),
+        state.validation,
+        Game.of(state.game.margin[order], state.game.step, "joint"),
+        state.measure,
+    )
+    where = torch.argsort(order)[rows]
+    loss = Objective(state, recipe, True, 0)(student, rows)
+    torch.testing.assert_close(Objective(shuffled, recipe, True, 0)(student, where), loss)
+    assert loss != Objective(state, recipe, True, 0)(student, rows + 1)
