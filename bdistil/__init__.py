@@ -1,3 +1,72 @@
-"""Progressive ensemble distillation, found by a distributed search."""
+"""Progressive ensemble distillation, found by a distributed search.
+
+``bdistil.search(spec)`` runs a search and returns its run directory (needs the extra ``search``);
+``bdistil.Ensemble.from_pretrained(directory)`` loads what it found and needs neither Ray nor
+Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdistil.errors import BdistilError
+from bdistil.spec import Spec, load_spec
+
+if TYPE_CHECKING:
+    from bdistil.deploy.ensemble import Ensemble
+    from bdistil.search.result import SearchResult
 
 __version__ = "0.1.0.dev0"
+__all__ = ["BdistilError", "Ensemble", "Spec", "load_spec", "search"]
+
+
+def search(
+    spec: Spec | Path | str | Mapping[str, Any],
+    out: Path | str | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    verbose: bool = False,
+) -> SearchResult:
+    """Search for a progressive ensemble, or resume the search that `out` holds.
+
+    Args:
+        spec: a YAML file of a search space, or the same as a mapping.
+        out: the run directory; ``runs/<name>`` if left out.
+        overrides: such as ``"search.rounds=4"``.
+        address: of a Ray cluster; None starts Ray on this machine (or follows RAY_ADDRESS).
+        verbose: let Ray and Tune print their own messages.
+
+    Returns:
+        The run: ``.ensemble``, ``.evaluation`` and ``.directory``.
+
+    Raises:
+        BdistilError: for bad input, before anything is written, or for a search that cannot go on.
+
+    Example:
+        >>> import bdistil
+        >>> result = bdistil.search({"data": {"name": "digits"}, "search": {"rounds": 3}})
+        >>> answers = result.ensemble.predict(images)  # doctest: +SKIP
+    """
+    from bdistil.data.optional import require
+
+    require("ray", "search")
+    require("optuna", "search")
+    from bdistil.search.result import SearchResult
+    from bdistil.search.run import run_search
+
+    source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
+    resolved = load_spec(source, overrides)
+    folder = Path(out) if out is not None else Path("runs") / resolved.name
+    return SearchResult(run_search(resolved, folder, address=address, verbose=verbose).path)
+
+
+def __getattr__(name: str) -> Any:
+    """Load ``Ensemble`` on first use: what needs no torch should not wait for it."""
+    if name == "Ensemble":
+        from bdistil.deploy.ensemble import Ensemble
+
+        return Ensemble
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

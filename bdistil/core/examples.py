@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, take
 from bdistil.core.losses import Task, fitting_loss
-from bdistil.core.student import Student, advance
+from bdistil.core.student import Student, advance, student_logits
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,21 @@ class Examples:
             [take(state, rows) for state in self.earlier],
         )
 
-    def joined(self, student: Student) -> Examples:
-        """The split after `student` was accepted; the student runs once over it."""
+    def played(self, student: Student) -> tuple[Tensor, Examples]:
+        """The gap f_t - g, float32 (N, L), and the split after `student` joined; runs it once."""
         logits, hidden = hidden_states(student, self.inputs, self.earlier)
-        combined = advance(self.ensemble, logits, self.stage, student.config.skip)
-        return Examples(self.inputs, self.teacher, self.labels, combined, [*self.earlier, hidden])
+        skip = student.config.skip
+        gap = student_logits(self.ensemble, logits, self.stage, skip) - self.teacher
+        combined = advance(self.ensemble, logits, self.stage, skip)
+        return gap, replace(self, ensemble=combined, earlier=[*self.earlier, hidden])
+
+    def joined(self, student: Student) -> Examples:
+        """The split after `student` was accepted."""
+        return self.played(student)[1]
+
+    def gap(self, student: Student) -> Tensor:
+        """f_t - g of a candidate, float32 (N, L)."""
+        return self.played(student)[0]
 
     def after(self, ensemble: ProgressiveEnsemble) -> Examples:
         """The split after every student of `ensemble` that has not joined yet."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bdistil.core.ensemble import hidden_states
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.game import Game
 from bdistil.core.losses import edge_hinge, fitting_loss, hinge_direction, log_barrier
@@ -195,13 +194,6 @@ class Objective:
         return edge_hinge(gap, pull, self.scale, joint=self.joint)
 
 
-def student_gap(student: Student, train: Examples) -> Tensor:
-    """f_t - g on the training split, float32 (N, L)."""
-    logits, _ = hidden_states(student, train.inputs, train.earlier)
-    own = student_logits(train.ensemble, logits, train.stage, student.config.skip)
-    return own - train.teacher
-
-
 def _settle(student: Student, state: Round) -> None:
     """Make the student what is kept of it: in evaluation mode, with centred logits."""
     student.eval()
@@ -211,11 +203,11 @@ def _settle(student: Student, state: Round) -> None:
 
 def _edge_now(student: Student, state: Round) -> float:
     _settle(student, state)
-    return state.game.judge(student_gap(student, state.train)).edge
+    return state.game.judge(state.train.gap(student)).edge
 
 
 def _judge(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
-    gap = student_gap(student, state.train)
+    gap = state.train.gap(student)
     if not torch.isfinite(gap).all():
         raise SearchError("the student's logits are not finite; lower space.lr.")
     verdict = state.game.judge(gap)

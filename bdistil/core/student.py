@@ -75,6 +75,12 @@ class Student(nn.Module):
         self.head.weight.sub_(self.head.weight.mean(dim=0))
         self.head.bias.sub_(self.head.bias.mean())
 
+    @torch.no_grad()
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Map the logits to scale · a_t + shift, each (L,): from standardised to raw targets."""
+        self.head.weight.mul_(scale[:, None])
+        self.head.bias.mul_(scale).add_(shift)
+
 
 def body_features(body: nn.Module) -> int:
     """Size of the features that a student's body declares in its attribute `features`."""

@@ -120,7 +120,7 @@ def _train_epoch(
         index = batch.to(x.device)
         loss = loss_of(model(x[index]), y[index])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         total += loss.detach()

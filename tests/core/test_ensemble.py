@@ -18,7 +18,6 @@ from tiny_students import (
 
 from bdistil.core.ensemble import hidden_states
 from bdistil.core.examples import Examples
-from bdistil.core.find_weak_learner import student_gap
 from bdistil.core.game import Game
 
 THREE = [(4, "dense", True), (3, "lstm", False), (5, "dense", True)]
@@ -137,7 +136,7 @@ def test_the_games_margin_is_the_ensembles_gap(layout, seed):
     examples = Examples.before_round_one(x, teacher, None)
     game = Game.start(9, OUTPUTS, 0.05)
     for student, function in zip(ensemble, students_alone(ensemble, x), strict=True):
-        gap = student_gap(student, examples)
+        gap = examples.gap(student)
         scale = 1 + np.abs(function).max()
         np.testing.assert_allclose(gap.numpy(), function - teacher.numpy(), atol=1e-5 * scale)
         game, examples = game.play(gap), examples.joined(student)

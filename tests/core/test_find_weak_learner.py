@@ -19,7 +19,7 @@ from tiny_students import (
 from torch import nn
 
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import Finding, Round, find_weak_learner, student_gap
+from bdistil.core.find_weak_learner import Finding, Round, find_weak_learner
 from bdistil.core.game import Game
 from bdistil.errors import SearchError
 
@@ -82,7 +82,7 @@ def test_figures_are_those_of_the_ensemble_with_the_candidate():
     assert finding.metric == pytest.approx(correct.double().mean().item())
     gap = own - train.teacher
     assert finding.largest_gap == pytest.approx(gap.abs().max().item(), rel=1e-5)
-    torch.testing.assert_close(student_gap(student, train), gap)
+    torch.testing.assert_close(train.gap(student), gap)
     raised, lowered = state.game.weights()
     edges = (raised * gap - lowered * gap).sum(dim=0)
     assert finding.edges == pytest.approx(edges.tolist(), rel=1e-3, abs=1e-6)

@@ -10,7 +10,7 @@ from torch import nn
 
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import Round, student_gap
+from bdistil.core.find_weak_learner import Round
 from bdistil.core.game import Game
 from bdistil.core.recipes import recipe
 from bdistil.core.student import Student, StudentConfig
@@ -82,7 +82,7 @@ def toy_round(students=(), *, normalisation="joint", label_share=0.6, examples=1
     train, validation = toy_examples(examples, seed=0), toy_examples(examples // 2, seed=1)
     game = Game.start(len(train), OUTPUTS, step=0.1, normalisation=normalisation)
     for student in students:
-        game = game.play(student_gap(student, train))
+        game = game.play(train.gap(student))
         train, validation = train.joined(student), validation.joined(student)
     return Round(train, validation, game, Measure("classification", label_share))
 

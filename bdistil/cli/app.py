@@ -1,0 +1,55 @@
+"""Entry point of the console script ``bdistil``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+from rich.markup import escape
+
+from bdistil import __version__
+from bdistil.cli import deploy, inspect, search
+from bdistil.cli.display import console
+from bdistil.errors import BdistilError, BdistilWarning
+
+app = typer.Typer(
+    help="Turn one large trained network into a progressive ensemble of small ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+search.register(app)
+inspect.register(app)
+deploy.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    """Turn one large trained network into a progressive ensemble of small ones."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; expected errors are one sentence and a non-zero exit status."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app()
+    except BdistilError as error:
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `bdistil students | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: object) -> None:
+    """Our own warnings are one line; those of libraries are for developers (python -W)."""
+    if issubclass(category, BdistilWarning):
+        console.print(f"[yellow]Note:[/] {escape(str(message))}", soft_wrap=True)

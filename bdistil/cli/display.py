@@ -1,0 +1,187 @@
+"""What the commands show: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from bdistil.deploy.evaluation import Evaluation
+from bdistil.search.journal import RoundRecord
+from bdistil.search.progress import Reporter, Snapshot
+
+console = Console(stderr=True, highlight=False)
+# Where nobody looks at a terminal, tables must not be folded to a guessed width.
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+METRIC = {"classification": "accuracy", "regression": "R²"}
+
+
+class PlainReporter:
+    """One line for each thing that happened."""
+
+    def __init__(self) -> None:
+        self.last_epoch_line = 0.0
+
+    def message(self, text: str) -> None:
+        """A line worth keeping."""
+        console.print(escape(text), soft_wrap=True)
+
+    def teacher(self, epoch: int, epochs: int, metric: float) -> None:
+        """A line at the end, and every few seconds before."""
+        if epoch == epochs or time.monotonic() - self.last_epoch_line > 10:
+            self.last_epoch_line = time.monotonic()
+            self.message(f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}")
+
+    def round_accepted(self, record: RoundRecord) -> None:
+        """A line for each round."""
+        result, student = record.result, record.student
+        self.message(
+            f"round {record.round}: {student.kind}-{student.width} {student.connection}, "
+            f"edge {result.relative_edge:+.3f}, validation {result.metric:.4f}, "
+            f"{len(record.trials)} trials, {record.seconds:.1f} s"
+            + ("" if result.weak else f"; {advice_without_weak_learner(record)}")
+        )
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing between rounds."""
+
+
+class LiveReporter(PlainReporter):
+    """A table that redraws itself."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__()
+        self.live = live
+        self.snapshot: Snapshot | None = None
+
+    def message(self, text: str) -> None:
+        """A line above the table."""
+        self.live.console.print(escape(text), soft_wrap=True)
+
+    def teacher(self, epoch: int, epochs: int, metric: float) -> None:
+        """A line that is overwritten."""
+        self.live.update(Text(f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}"))
+
+    def round_accepted(self, record: RoundRecord) -> None:
+        """Only what the table cannot say."""
+        if not record.result.weak:
+            self.message(f"round {record.round}: {advice_without_weak_learner(record)}")
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Redraw."""
+        self.live.update(Group(rounds_table(snapshot.records), Text(open_round_line(snapshot))))
+
+
+@contextmanager
+def reporter() -> Iterator[Reporter]:
+    """The reporter that fits where the output goes."""
+    if not console.is_terminal:
+        yield PlainReporter()
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        yield LiveReporter(live)
+
+
+def open_round_line(snapshot: Snapshot) -> str:
+    """The state of the open round in one line."""
+    edge = "none yet" if snapshot.best_edge is None else f"{snapshot.best_edge:+.3f}"
+    left = snapshot.seconds_left
+    remaining = "" if left is None else f", about {clock(left)} left"
+    return (
+        f"round {snapshot.round}/{snapshot.rounds}: {snapshot.running} running, "
+        f"{snapshot.done} done, best edge {edge}; {clock(snapshot.seconds)} elapsed{remaining}"
+    )
+
+
+def advice_without_weak_learner(record: RoundRecord) -> str:
+    """Which edges failed, by how much, and what to try."""
+    result = record.result
+    failed = [(j, edge) for j, edge in enumerate(result.edges) if edge < 0]
+    if result.edge >= 0:
+        cause = f"the edges hold, but validation loss did not fall (gain {result.gain:+.3f})"
+    else:
+        worst = ", ".join(f"{j} ({edge:+.2g})" for j, edge in sorted(failed, key=_edge)[:3])
+        cause = f"the edges of {len(failed)} labels are negative, worst: {worst}"
+    return (
+        f"no weak learner: {cause}; kept the best. Try a larger space.ladder, more epochs, "
+        f"skip: true or search.normalisation=joint."
+    )
+
+
+def _edge(item: tuple[int, float]) -> float:
+    return item[1]
+
+
+def rounds_table(records: Any) -> Table:
+    """The accepted rounds."""
+    table = _table("round", "student", "connection", "edge", "validation", "trials", "time")
+    for record in records:
+        result, student = record.result, record.student
+        table.add_row(
+            str(record.round),
+            f"{student.kind}-{student.width}",
+            student.connection + ("" if student.skip else ", no skip"),
+            f"{result.relative_edge:+.3f}" + ("" if result.weak else " (not weak)"),
+            f"{result.metric:.4f}",
+            str(len(record.trials)),
+            f"{record.seconds:.1f} s",
+        )
+    return table
+
+
+def stages_table(evaluation: Evaluation) -> Table:
+    """The anytime curve on the test split."""
+    metric = METRIC[evaluation.task]
+    table = _table("stage", metric, "of teacher", "FLOPs", "of teacher", "parameters", "time")
+    reference = evaluation.teacher
+    for stage in evaluation.stages:
+        table.add_row(
+            str(stage.stage),
+            f"{stage.metric:.4f}",
+            share(stage.metric / reference.metric if reference.metric > 0 else None),
+            f"{stage.flops:,}",
+            share(stage.flops_fraction),
+            f"{stage.parameters:,}",
+            "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
+        )
+    costs = (reference.flops, reference.parameters)
+    flops, parameters = ("-" if cost is None else f"{cost:,}" for cost in costs)
+    row = ("teacher", f"{reference.metric:.4f}", "100.0%", flops, "100.0%", parameters, "1.00x")
+    table.add_row(*row, style="dim")
+    return table
+
+
+def share(value: float | None) -> str:
+    """A fraction as percent."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def plain_table(rows: list[tuple[str, ...]], *headers: str) -> Table:
+    """A table of strings."""
+    table = _table(*headers)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table

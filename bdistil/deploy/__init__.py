@@ -1,0 +1,1 @@
+"""What leaves the lab: saved ensembles and their inference, without Ray and Optuna."""

@@ -1,0 +1,69 @@
+"""Students as safetensors: the configuration travels in the file's metadata, never as a pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from bdistil.core.student import Student, StudentConfig
+from bdistil.errors import CheckpointError
+from bdistil.zoo.registry import student_class
+
+METADATA_KEY = "bdistil.student"
+
+
+def build_student(
+    config: StudentConfig, input_shape: Sequence[int], outputs: int, earlier: Sequence[int]
+) -> Student:
+    """A fresh student with random weights (see :class:`~bdistil.core.student.Student`)."""
+    body = student_class(config.kind).build(tuple(input_shape), config.width)
+    return Student(config, body, outputs, earlier)
+
+
+def student_to_bytes(student: Student) -> bytes:
+    """Weights and configuration of one student as a safetensors file."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in student.state_dict().items()}
+    metadata = {METADATA_KEY: json.dumps(dataclasses.asdict(student.config))}
+    return safetensors.torch.save(tensors, metadata)
+
+
+def student_from_bytes(
+    blob: bytes, input_shape: Sequence[int], outputs: int, earlier: Sequence[int], origin: str
+) -> Student:
+    """The student written by :func:`student_to_bytes`, in evaluation mode.
+
+    Args:
+        blob: the file's content.
+        input_shape: shape of one example.
+        outputs: L.
+        earlier: features of the students before it.
+        origin: the file's name, for the error.
+
+    Raises:
+        CheckpointError: if the bytes are no student, or one for other data.
+    """
+    try:
+        config = student_config(blob)
+        student = build_student(config, input_shape, outputs, earlier)
+        student.load_state_dict(safetensors.torch.load(blob))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{origin} is damaged or of another run: {detail}.") from None
+    return student.eval()
+
+
+def student_config(blob: bytes) -> StudentConfig:
+    """The configuration in a student's file."""
+    length = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + length])
+    return StudentConfig(**json.loads(header["__metadata__"][METADATA_KEY]))
+
+
+def prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose names start with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,205 @@
+"""The ensemble as users keep it: raw features in, answers out, saved as safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from bdistil.core.connections import Hidden
+from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.folding import FoldedPrefix
+from bdistil.core.losses import Task
+from bdistil.core.student import Student, StudentConfig
+from bdistil.deploy.checkpoint import build_student
+from bdistil.errors import CheckpointError, DataError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+FORMAT = 1
+
+
+class EnsembleConfig(BaseModel):
+    """Everything but the weights, as ``config.json``.
+
+    Attributes:
+        input_shape: shape of one raw example.
+        outputs: L, the number of classes or targets.
+        class_names: the labels as the user wrote them; None for regression.
+        columns: how a table's columns become features; None if features come as arrays.
+        figures: what the search measured of each stage, for information.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    name: str
+    domain: str
+    task: Task
+    input_shape: tuple[int, ...]
+    outputs: int
+    students: tuple[StudentConfig, ...]
+    class_names: tuple[str, ...] | None = None
+    columns: dict[str, Any] | None = None
+    figures: dict[str, Any] | None = None
+
+
+class Ensemble(ProgressiveEnsemble):
+    """A progressive ensemble that takes raw features.
+
+    ``ensemble(x, stages=k)`` runs straight to stage k with folded heads; ``ensemble.stages(x)``
+    yields one answer after another and can be left at any time.
+
+    Args:
+        config: what is built.
+        students: first to last.
+        shift: of the standardisation, broadcastable to one example.
+        scale: of the standardisation, broadcastable to one example.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, config: EnsembleConfig, students: Iterable[Student], shift: Tensor, scale: Tensor
+    ) -> None:
+        super().__init__(config.outputs, students)
+        self.config = config
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+        self._prefixes: dict[int, FoldedPrefix] = {}
+        self.eval()
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> Ensemble:
+        """Load an ensemble saved by :meth:`save_pretrained`; a run directory will do as well.
+
+        Raises:
+            CheckpointError: if files are missing, damaged or of a newer format.
+        """
+        path = Path(directory)
+        if not (path / CONFIG_FILE).exists() and (path / "ensemble" / CONFIG_FILE).exists():
+            path = path / "ensemble"
+        config = _read_config(path / CONFIG_FILE)
+        try:
+            weights = safetensors.torch.load_file(path / WEIGHTS_FILE)
+            ensemble = cls(
+                config, _empty_students(config), weights.pop("shift"), weights.pop("scale")
+            )
+            # strict=False for the buffers alone: anything else missing or extra is an error.
+            missing, extra = ensemble.load_state_dict(weights, strict=False)
+            if extra or set(missing) - {"shift", "scale"}:
+                raise KeyError(*extra, *missing)
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            detail = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{path / WEIGHTS_FILE} is missing or does not fit {CONFIG_FILE}: {detail}."
+            ) from None
+        return ensemble.eval()
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; the configuration last."""
+        path = Path(directory)
+        path.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        safetensors.torch.save_file(tensors, path / WEIGHTS_FILE)
+        (path / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2) + "\n")
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Raw features (B, ...) as the students expect them.
+
+        Raises:
+            DataError: if the shape of an example is another one.
+        """
+        if tuple(x.shape[1:]) != self.config.input_shape:
+            raise DataError(
+                f"an example has shape {tuple(x.shape[1:])}, but {self.config.name!r} takes "
+                f"{self.config.input_shape}; give a batch of such examples."
+            )
+        scaled: Tensor = (x - self.shift) / self.scale
+        return scaled
+
+    def steps(self, x: Tensor) -> Iterator[tuple[Tensor, Hidden]]:
+        """Cumulative logits and hidden state of each stage, for raw features (B, ...)."""
+        yield from super().steps(self.standardise(x))
+
+    def forward(self, x: Tensor, stages: int | None = None) -> Tensor:
+        """F_k after `stages` = k students (all, if left out), float (B, L), for raw features.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        prefix = self.prefix(len(self) if stages is None else stages)
+        logits: Tensor = prefix(self.standardise(x))
+        return logits
+
+    def prefix(self, stage: int) -> FoldedPrefix:
+        """The module that goes straight to a stage, for standardised features."""
+        if not 1 <= stage <= len(self):
+            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
+        if stage not in self._prefixes:
+            self._prefixes[stage] = FoldedPrefix(self, stage)
+        return self._prefixes[stage]
+
+    @torch.no_grad()
+    def predict(self, x: Any, stages: int | None = None) -> np.ndarray[Any, Any]:
+        """Answers for raw features, an array or tensor (B, ...).
+
+        Returns:
+            Names of the classes (B,), or predicted targets (B, L) for regression.
+        """
+        logits: np.ndarray[Any, Any] = self(self.as_inputs(x), stages).cpu().numpy()
+        if self.config.class_names is None:
+            return logits
+        names: np.ndarray[Any, Any] = np.array(self.config.class_names)
+        answers: np.ndarray[Any, Any] = names[logits.argmax(axis=1)]
+        return answers
+
+    def as_inputs(self, x: Any) -> Tensor:
+        """A float32 tensor on the ensemble's device."""
+        return torch.as_tensor(x, dtype=torch.float32, device=self.shift.device)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Ensemble:
+        self._prefixes = {}  # their folded heads are not part of the module tree
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As in torch; folded heads are computed anew."""
+        self._prefixes = {}
+        return super().load_state_dict(*args, **kwargs)
+
+
+def _empty_students(config: EnsembleConfig) -> list[Student]:
+    students: list[Student] = []
+    for student in config.students:
+        sizes = [earlier.features for earlier in students]
+        students.append(build_student(student, config.input_shape, config.outputs, sizes))
+    return students
+
+
+def _read_config(path: Path) -> EnsembleConfig:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} has format {content.get('format')!r}, this version reads {FORMAT}; "
+                f"install a newer bdistil."
+            )
+        return EnsembleConfig.model_validate(content)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path.parent} is no saved ensemble (it has no {path.name}); give the folder that "
+            f"`bdistil export` wrote, or a finished run."
+        ) from None
+    except (OSError, ValueError, ValidationError, AttributeError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} is damaged: {detail}.") from None

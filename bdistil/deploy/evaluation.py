@@ -1,0 +1,126 @@
+"""Figures of an ensemble beside its teacher's: accuracy, FLOPs, parameters, measured time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from bdistil.core.cost import count_flops, flops, latencies, parameters
+from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.examples import metric
+from bdistil.core.folding import FoldedPrefix
+from bdistil.core.losses import Task
+
+
+class TeacherFigures(BaseModel):
+    """The teacher on the test split; costs are None where only its outputs are known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: float
+    flops: int | None
+    parameters: int | None
+
+
+class StageFigures(BaseModel):
+    """One stage on the test split.
+
+    Attributes:
+        stage: counted from 1.
+        metric: accuracy, or R² for regression.
+        flops: of one example when the ensemble is run straight to this stage (folded heads).
+        streamed_flops: of one example when every stage up to this one is answered on the way.
+        flops_fraction: `flops` over the teacher's.
+        parameters: values that the stage needs, folded.
+        latency_ratio: measured seconds over the teacher's, one example, one thread.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: int
+    metric: float
+    flops: int
+    streamed_flops: int
+    flops_fraction: float | None
+    parameters: int
+    latency_ratio: float | None
+
+
+class Evaluation(BaseModel):
+    """An anytime curve: the teacher and every stage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: Task
+    examples: int
+    teacher: TeacherFigures
+    stages: tuple[StageFigures, ...]
+
+
+@torch.no_grad()
+def evaluate(
+    ensemble: ProgressiveEnsemble,
+    inputs: Tensor,
+    truth: Tensor,
+    teacher_logits: Tensor,
+    teacher: nn.Module | None,
+    task: Task,
+) -> Evaluation:
+    """Evaluate every stage and the teacher.
+
+    Args:
+        ensemble: takes inputs as they are given (no further standardisation).
+        inputs: standardised, float32 (N, ...).
+        truth: class indices (N,) or targets (N, L).
+        teacher_logits: float32 (N, L).
+        teacher: the network, for its cost; None if unknown.
+        task: decides on the metric.
+    """
+    shape = tuple(inputs.shape[1:])
+    prefixes = [FoldedPrefix(ensemble, stage).eval() for stage in range(1, len(ensemble) + 1)]
+    figures = TeacherFigures(
+        metric=metric(teacher_logits, truth, task),
+        flops=None if teacher is None else flops(teacher, shape),
+        parameters=None if teacher is None else parameters(teacher),
+    )
+    ratios = latency_ratios(prefixes, teacher, inputs[:1])
+    streamed = streamed_flops(ensemble, shape)
+    costs = [flops(prefix, shape) for prefix in prefixes]
+    stages = [
+        StageFigures(
+            stage=index + 1,
+            metric=metric(prefix(inputs), truth, task),
+            flops=costs[index],
+            streamed_flops=streamed[index],
+            flops_fraction=costs[index] / figures.flops if figures.flops else None,
+            parameters=parameters(prefix),
+            latency_ratio=ratios[index],
+        )
+        for index, prefix in enumerate(prefixes)
+    ]
+    return Evaluation(task=task, examples=len(truth), teacher=figures, stages=tuple(stages))
+
+
+def latency_ratios(
+    prefixes: Sequence[nn.Module], teacher: nn.Module | None, x: Tensor
+) -> list[float | None]:
+    """Median seconds of each prefix over the teacher's, measured in turns."""
+    if teacher is None:
+        return [None] * len(prefixes)
+    *times, reference = latencies([*prefixes, teacher.eval()], x)
+    return [time / reference for time in times]
+
+
+def streamed_flops(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
+    """FLOPs up to each stage when every stage is answered on the way."""
+    shadow = copy.deepcopy(ensemble).to("meta")
+    totals, run = [], 0
+    stages = ProgressiveEnsemble.stages(shadow, torch.empty(1, *input_shape, device="meta"))
+    for _ in range(len(ensemble)):
+        run += count_flops(lambda: next(stages))
+        totals.append(run)
+    return totals

@@ -1,0 +1,1 @@
+"""The distributed search: rounds, trials on Ray Tune, sampling by Optuna, journal and resume."""

@@ -1,0 +1,176 @@
+"""One Tune experiment for a whole search: persistent workers, rounds opened as winners come in."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from bdistil.search.broadcast import BoardClient
+from bdistil.search.cluster import trial_slots
+from bdistil.search.controller import RoundController, Winner
+from bdistil.search.journal import RoundRecord
+from bdistil.search.ledger import Ledger
+from bdistil.search.progress import Reporter, Snapshot
+from bdistil.search.sampling import Sampler
+from bdistil.search.searcher import RoundSearcher
+from bdistil.search.trainable import TrialRunner, TrialWorker
+from bdistil.spec import Spec, WorkerSpec
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What every worker builds its trial runner from.
+
+    Attributes:
+        make_runner: called once in each worker process.
+        material: its argument; numpy arrays in it are shared through the object store.
+    """
+
+    make_runner: Callable[[Any], TrialRunner]
+    material: Any
+
+
+class Experiment:
+    """Runs the rounds that the journal does not hold yet, inside an initialised Ray.
+
+    Args:
+        spec: the resolved search.
+        ledger: the accepted rounds; extended here.
+        sampler: proposes values for trials.
+        crew: what workers run.
+        reporter: shows progress.
+        accepted: called after each accepted round.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        ledger: Ledger,
+        sampler: Sampler,
+        crew: Crew,
+        reporter: Reporter,
+        accepted: Callable[[RoundRecord], None] = lambda record: None,
+    ) -> None:
+        self.spec = spec
+        self.ledger = ledger
+        self.crew = crew
+        self.reporter = reporter
+        self.accepted = accepted
+        self.started = time.monotonic()
+        self.board = BoardClient()
+        self.controller = RoundController(
+            spec, sampler, self.accept, rounds_done=len(ledger.records)
+        )
+        self.searcher = RoundSearcher(self.controller)
+
+    def run(self) -> None:
+        """Play rounds until T, the time budget or an error.
+
+        Raises:
+            BdistilError: what went wrong in the controller, after Tune was shut down.
+        """
+        self.open_round()
+        with tempfile.TemporaryDirectory(prefix="bdistil-tune-") as folder:
+            self.tuner(folder).fit()
+        if self.searcher.error is not None:
+            raise self.searcher.error
+
+    def accept(self, winner: Winner) -> None:
+        """Keep a round's winner, close the round for all workers and open the next."""
+        weights = self.board.candidate(winner.result.request.number)
+        self.board.close()
+        record = self.ledger.accept(winner, weights)
+        self.reporter.round_accepted(record)
+        self.accepted(record)
+        if record.round < self.spec.search.rounds:
+            self.open_round()
+
+    def open_round(self) -> None:
+        """Announce the next round to the workers."""
+        ledger = self.ledger
+        self.board.open(len(ledger.records) + 1, ledger.blobs, ledger.game.margin.numpy())
+
+    def tuner(self, folder: str) -> tune.Tuner:
+        """The one Tune experiment of this search."""
+        workers = self.spec.workers
+        trainable = tune.with_resources(
+            tune.with_parameters(
+                TrialWorker,
+                board=self.board,
+                make_runner=self.crew.make_runner,
+                material=self.crew.material,
+                threads=max(1, int(workers.cpus)),
+            ),
+            {"cpu": workers.cpus, "gpu": workers.gpus},
+        )
+        return tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=self.searcher,
+                num_samples=-1,
+                max_concurrent_trials=max(1, trial_slots(workers)),
+                reuse_actors=True,
+                trial_name_creator=trial_name,
+                trial_dirname_creator=trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=str(Path(folder).resolve()),
+                verbose=0,
+                callbacks=[Heartbeat(self)],
+            ),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """The search's state now."""
+        opened = self.controller.open
+        edges = [result.relative_edge for result in opened.finished()]
+        return Snapshot(
+            round=min(opened.number, self.spec.search.rounds),
+            rounds=self.spec.search.rounds,
+            running=opened.running,
+            done=len(opened.answered),
+            best_edge=max(edges, default=None),
+            records=self.ledger.records,
+            seconds=time.monotonic() - self.started,
+        )
+
+    def beat(self) -> None:
+        """What has to happen now and then: grace, time budget, display."""
+        self.searcher.poll()
+        budget = self.spec.search.time_budget
+        elapsed = time.monotonic() - self.started
+        if budget is not None and elapsed > budget and not self.controller.finished:
+            self.controller.stop()
+            self.board.close()
+            self.reporter.message(f"Time budget of {budget:g} s reached.")
+        self.reporter.update(self.snapshot())
+
+
+class Heartbeat(tune.Callback):
+    """Tune's hook into its own event loop, a few times a second."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """After each step of Tune's loop."""
+        self.experiment.beat()
+
+
+def trial_name(trial: Trial) -> str:
+    """A short name: the sampled values are in the journal, not in folder names."""
+    return f"trial-{trial.trial_id}"
+
+
+def worker_device(workers: WorkerSpec) -> str:
+    """Where a worker trains: its (fraction of a) GPU if it was given one."""
+    return "cuda" if workers.gpus > 0 and os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"

@@ -1,0 +1,76 @@
+"""Durable writes: a file is there whole or not at all, also after a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bdistil.errors import CheckpointError
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name, flush it to disk and rename it to `path`.
+
+    Raises:
+        CheckpointError: if the disk is full or not writable; `path` is then untouched.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        sync_directory(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line and flush it to disk; on an error the file is cut back to what it was.
+
+    Raises:
+        CheckpointError: if the disk is full or not writable.
+    """
+    with disk_errors(path):
+        is_new = not path.exists()
+        with path.open("ab", buffering=0) as file:  # a buffer would be flushed again on closing
+            size = file.tell()
+            try:
+                rest = line + b"\n"
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, size)
+                raise
+        if is_new:
+            sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make new names in a directory durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the body into one sentence that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written: {error.strerror}; free space or choose another --out."
+        ) from error

@@ -1,0 +1,102 @@
+"""The driver's side of the game: accepted students, the margin they make, and their journal."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.game import Game
+from bdistil.core.student import Student
+from bdistil.deploy.checkpoint import student_from_bytes
+from bdistil.errors import CheckpointError
+from bdistil.search.controller import Winner
+from bdistil.search.files import write_atomic
+from bdistil.search.journal import RoundRecord
+from bdistil.search.problem import Problem
+from bdistil.search.run_directory import RunDirectory
+from bdistil.search.workbench import GameRules
+
+
+class Ledger:
+    """State of a run after its accepted rounds, rebuilt from disk and extended round by round.
+
+    A round is accepted in three steps: its student's file, its record in the journal, the margin
+    in memory. A crash between them loses nothing: a file without a record is overwritten, a record
+    without a margin is replayed.
+    """
+
+    def __init__(self, directory: RunDirectory, problem: Problem, rules: GameRules) -> None:
+        self.directory = directory
+        self.problem = problem
+        self.ensemble = ProgressiveEnsemble(problem.outputs)
+        self.examples = problem.train.examples()
+        self.game: Game = rules.game(self.examples.teacher.new_zeros(self.examples.teacher.shape))
+        self.blobs: list[bytes] = []
+        self.records: list[RoundRecord] = []
+        self.opened = time.monotonic()
+
+    def restore(self) -> None:
+        """Replay the journal.
+
+        Raises:
+            CheckpointError: if a student's file is missing or is not the one that was accepted.
+        """
+        self.directory.journal.repair()
+        for record in self.directory.journal.read():
+            blob = read_student(self.directory, record)
+            self._play(self._student(blob, record.file), blob)
+            self.records.append(record)
+        self.opened = time.monotonic()
+
+    def accept(self, winner: Winner, weights: bytes) -> RoundRecord:
+        """Make a round's winner durable and play it."""
+        round_number = len(self.records) + 1
+        file = self.directory.student_file(round_number)
+        student = self._student(weights, file.name)
+        write_atomic(file, weights)
+        self._play(student, weights)
+        record = RoundRecord(
+            round=round_number,
+            student=student.config,
+            file=str(file.relative_to(self.directory.path)),
+            sha256=hashlib.sha256(weights).hexdigest(),
+            margin_sha256=self.margin_sha256(),
+            result=winner.result,
+            trials=winner.trials,
+            seconds=time.monotonic() - self.opened,
+        )
+        self.directory.journal.append(record)
+        self.records.append(record)
+        self.opened = time.monotonic()
+        return record
+
+    def margin_sha256(self) -> str:
+        """Hash of M, so that a resumed game can be compared with the one that was left."""
+        return hashlib.sha256(self.game.margin.numpy().tobytes()).hexdigest()
+
+    def _student(self, blob: bytes, origin: str) -> Student:
+        shape, outputs = self.problem.input_shape, self.problem.outputs
+        return student_from_bytes(blob, shape, outputs, self.ensemble.features, origin)
+
+    def _play(self, student: Student, blob: bytes) -> None:
+        gap, self.examples = self.examples.played(student)
+        self.game = self.game.play(gap)
+        self.ensemble.append(student)
+        self.blobs.append(blob)
+
+
+def read_student(directory: RunDirectory, record: RoundRecord) -> bytes:
+    """The file of an accepted student.
+
+    Raises:
+        CheckpointError: if it is missing or was changed.
+    """
+    file = directory.path / record.file
+    try:
+        blob = file.read_bytes()
+    except OSError:
+        raise CheckpointError(f"{file} is missing; restore it from a copy of the run.") from None
+    if hashlib.sha256(blob).hexdigest() != record.sha256:
+        raise CheckpointError(f"{file} is not the student of the journal; restore it from a copy.")
+    return blob

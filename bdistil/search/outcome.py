@@ -1,0 +1,136 @@
+"""From a run directory to what users want of it: the ensemble, its figures, the trials' table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.data.dataset import Dataset
+from bdistil.data.optional import require
+from bdistil.data.registry import load_dataset
+from bdistil.deploy.checkpoint import student_from_bytes
+from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
+from bdistil.deploy.evaluation import Evaluation, evaluate
+from bdistil.errors import CheckpointError
+from bdistil.search.files import write_atomic
+from bdistil.search.journal import RoundRecord
+from bdistil.search.ledger import read_student
+from bdistil.search.problem import TargetScale, as_tensor, standardised
+from bdistil.search.run_directory import RunDirectory
+
+
+def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
+    """The accepted students, in standardised inputs and targets.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+    """
+    records = run.journal.read()
+    if not records:
+        raise CheckpointError(f"{run.path} has no accepted round yet; resume the search first.")
+    ensemble = ProgressiveEnsemble(dataset.outputs)
+    for record in records:
+        blob, sizes = read_student(run, record), ensemble.features
+        student = student_from_bytes(blob, dataset.input_shape, dataset.outputs, sizes, record.file)
+        ensemble.append(student)
+    return ensemble.eval()
+
+
+def run_dataset(run: RunDirectory) -> Dataset:
+    """The run's data, split as the search saw them."""
+    spec = run.spec()
+    return load_dataset(spec.data, spec.seed, spec.teacher.columns)
+
+
+def evaluation(run: RunDirectory) -> Evaluation:
+    """The anytime curve on the test split; computed once for each number of rounds."""
+    rounds = len(run.journal.read())
+    if run.evaluation_file.exists():
+        stored = json.loads(run.evaluation_file.read_text())
+        if len(stored["stages"]) == rounds:
+            return Evaluation.model_validate(stored)
+    dataset = run_dataset(run)
+    result = evaluate_on_test(run, dataset, load_students(run, dataset))
+    write_atomic(run.evaluation_file, result.model_dump_json(indent=2).encode())
+    return result
+
+
+def evaluate_on_test(
+    run: RunDirectory, dataset: Dataset, ensemble: ProgressiveEnsemble
+) -> Evaluation:
+    """Every stage and the teacher on the test split."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return evaluate(
+            ensemble,
+            as_tensor(standardised(dataset, dataset.test)),
+            as_tensor(TargetScale.of(dataset).standardise(dataset.test.y)),
+            as_tensor(run.teacher.logits()["test"]),
+            run.teacher.network(),
+            dataset.task,
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def export_ensemble(run: RunDirectory) -> Ensemble:
+    """The run's ensemble for raw features and raw targets, with its figures.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+    """
+    dataset = run_dataset(run)
+    students = load_students(run, dataset)
+    figures = evaluation(run).model_dump(mode="json")
+    to_raw_targets(students, TargetScale.of(dataset))
+    config = EnsembleConfig(
+        name=run.spec().name,
+        domain=dataset.domain,
+        task=dataset.task,
+        input_shape=dataset.input_shape,
+        outputs=dataset.outputs,
+        students=tuple(student.config for student in students),
+        class_names=dataset.class_names,
+        columns=dataset.columns,
+        figures=figures,
+    )
+    rule = dataset.standardisation
+    shift, scale = torch.tensor(rule.shift), torch.tensor(rule.scale)
+    return Ensemble(config, students, shift, scale)
+
+
+def to_raw_targets(ensemble: ProgressiveEnsemble, targets: TargetScale) -> None:
+    """Fold the standardisation of regression targets into the heads, in place.
+
+    F_t is an average of the f_s, so each must carry the shift; with the skip, f_t holds F_{t-1}
+    and only the first student needs it.
+    """
+    scale, shift = as_tensor(targets.scale), as_tensor(targets.shift)
+    for index, student in enumerate(ensemble):
+        carries = index == 0 or not student.config.skip
+        student.rescale(scale, shift if carries else torch.zeros_like(shift))
+
+
+def write_trials(run: RunDirectory, records: Sequence[RoundRecord]) -> None:
+    """``trials.parquet``: one row for each finished trial of the accepted rounds."""
+    pyarrow = require("pyarrow", "search")
+    parquet = require("pyarrow.parquet", "search")
+    rows = [trial_row(record, number) for record in records for number in range(len(record.trials))]
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+    write_atomic(run.trials_file, sink.getvalue().to_pybytes())
+
+
+def trial_row(record: RoundRecord, index: int) -> dict[str, Any]:
+    """One trial as a flat row."""
+    trial = record.trials[index]
+    figures = trial.model_dump(exclude={"request", "reason"})
+    request = trial.request.model_dump(exclude={"params"})
+    params = {f"param_{name}": value for name, value in trial.request.params.items()}
+    kept = trial.request.number == record.result.request.number
+    return request | {"kept": kept} | figures | params

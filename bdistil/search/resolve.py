@@ -1,0 +1,49 @@
+"""From a spec as written to the spec as run: every ``auto`` decided, every name checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bdistil.core.examples import Measure
+from bdistil.core.game import log_entries, step_size
+from bdistil.core.recipes import recipe
+from bdistil.data.dataset import Dataset
+from bdistil.search.problem import Problem
+from bdistil.search.workbench import GameRules
+from bdistil.spec import Range, Spec, values_of
+from bdistil.zoo.registry import default_student, student_class
+
+
+def resolve(spec: Spec, dataset: Dataset) -> Spec:
+    """The spec with student classes chosen and the data's path made absolute.
+
+    Raises:
+        SpecError: if a student class is unknown or does not take the data's input.
+    """
+    student = spec.space.student
+    if student == "auto":
+        student = default_student(dataset.domain)
+    for name in values_of(student):
+        student_class(name).build(dataset.input_shape, spec.space.ladder[0])
+    changes: dict[str, Any] = {"space": spec.space.model_copy(update={"student": student})}
+    if spec.data.path is not None:
+        changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})
+    return spec.model_copy(update=changes)
+
+
+def game_rules(spec: Spec, problem: Problem) -> GameRules:
+    """η and the normalisation, constant over a run (design: η = sqrt(ln(2NL)/T) / 2 max|g|)."""
+    normalisation = spec.search.normalisation or recipe(spec.recipes[0]).normalisation
+    examples, outputs = problem.train.teacher.shape
+    bound = 2 * float(abs(problem.train.teacher).max())
+    entries = log_entries(examples, outputs, normalisation)
+    return GameRules(step_size(bound, spec.search.rounds, entries), normalisation)
+
+
+def comparison_measure(spec: Spec, problem: Problem) -> Measure:
+    """The loss that decides on gains: labels count as much as in the space's recipes."""
+    shares = [recipe(name).label_share for name in spec.recipes]
+    given = spec.space.label_share
+    if given is not None:
+        shares = list(given.bounds() if isinstance(given, Range) else values_of(given))
+    return Measure(problem.task, max(shares))

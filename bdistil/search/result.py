@@ -1,0 +1,39 @@
+"""What a search returns in Python."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from bdistil.deploy.ensemble import Ensemble
+from bdistil.deploy.evaluation import Evaluation
+from bdistil.search.journal import RoundRecord
+from bdistil.search.outcome import evaluation
+from bdistil.search.run_directory import RunDirectory
+
+
+class SearchResult:
+    """A run directory, read on demand.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._run = RunDirectory.existing(directory)
+
+    @property
+    def rounds(self) -> list[RoundRecord]:
+        """The accepted rounds."""
+        return self._run.journal.read()
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The ensemble, for raw features."""
+        return Ensemble.from_pretrained(self._run.ensemble)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The anytime curve on the test split."""
+        return evaluation(self._run)

@@ -1,0 +1,119 @@
+"""A whole search from a spec to a finished run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bdistil.core.examples import Measure
+from bdistil.data.dataset import Dataset
+from bdistil.data.registry import load_dataset
+from bdistil.search.cluster import cluster
+from bdistil.search.experiment import Crew, Experiment, worker_device
+from bdistil.search.journal import RoundRecord
+from bdistil.search.ledger import Ledger
+from bdistil.search.outcome import evaluation, export_ensemble, write_trials
+from bdistil.search.problem import Problem, build_problem
+from bdistil.search.progress import Reporter, Silent
+from bdistil.search.resolve import comparison_measure, game_rules, resolve
+from bdistil.search.run_directory import RunDirectory
+from bdistil.search.sampling import build_sampler
+from bdistil.search.study import mirror_study
+from bdistil.search.teacher import obtain_teacher
+from bdistil.search.workbench import GameRules, Workbench
+from bdistil.spec import Spec
+
+Material = tuple[Problem, Spec, GameRules, Measure]
+
+
+def run_search(
+    spec: Spec,
+    out: Path,
+    *,
+    address: str | None = None,
+    verbose: bool = False,
+    reporter: Reporter | None = None,
+) -> RunDirectory:
+    """Search, or go on with the search that `out` holds, until all rounds are accepted.
+
+    Args:
+        spec: the search.
+        out: the run directory; made if it is not there.
+        address: of a Ray cluster; None starts Ray on this machine.
+        verbose: let Ray and Tune speak.
+        reporter: shows progress; None shows nothing.
+
+    Returns:
+        The run directory, complete unless the time budget ended the search.
+
+    Raises:
+        BdistilError: for bad input, before anything is written, or for a search that cannot go on.
+    """
+    reporter = reporter or Silent()
+    torch.set_num_threads(1)  # repeatable, and the workers need the other cores
+    dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
+    spec = resolve(spec, dataset)
+    run = RunDirectory(out)
+    run.check(spec)
+    with run.locked():
+        run.create(spec)
+        play(run, spec, dataset, address, verbose, reporter)
+    return run
+
+
+def play(
+    run: RunDirectory,
+    spec: Spec,
+    dataset: Dataset,
+    address: str | None,
+    verbose: bool,
+    reporter: Reporter,
+) -> None:
+    """Teacher, missing rounds, ensemble."""
+    if not run.teacher.exists:
+        reporter.message(f"Training the teacher on {len(dataset.train)} examples ...")
+    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
+    problem = build_problem(dataset, logits)
+    rules = game_rules(spec, problem)
+    ledger = Ledger(run, problem, rules)
+    ledger.restore()
+    if ledger.records:
+        reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
+    if len(ledger.records) < spec.search.rounds:
+        material = (problem, spec, rules, comparison_measure(spec, problem))
+        with cluster(spec.workers, address, verbose):
+            search_rounds(run, spec, ledger, material, reporter)
+    finish(run, ledger)
+
+
+def search_rounds(
+    run: RunDirectory, spec: Spec, ledger: Ledger, material: Material, reporter: Reporter
+) -> None:
+    """Play the missing rounds on Ray."""
+
+    def bookkeeping(record: RoundRecord) -> None:
+        write_trials(run, ledger.records)
+        mirror_study(run.study_file, spec, ledger.records)
+
+    def history() -> list[Any]:
+        return [trial for record in ledger.records for trial in record.trials]
+
+    crew = Crew(make_workbench, material)
+    sampler = build_sampler(spec, history)
+    Experiment(spec, ledger, sampler, crew, reporter, bookkeeping).run()
+
+
+def make_workbench(material: Material) -> Workbench:
+    """In a worker: its workbench, on the device that Ray gave it."""
+    problem, spec, rules, measure = material
+    return Workbench(problem, spec, rules, measure, worker_device(spec.workers))
+
+
+def finish(run: RunDirectory, ledger: Ledger) -> None:
+    """Write the ensemble and its figures once all rounds, or a budget's worth, are there."""
+    if ledger.records:
+        write_trials(run, ledger.records)
+        evaluation(run)
+        export_ensemble(run).save_pretrained(run.ensemble)

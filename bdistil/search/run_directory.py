@@ -1,0 +1,121 @@
+"""The run directory: one place for everything a search leaves, with relative paths only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bdistil.errors import CheckpointError
+from bdistil.search.files import disk_errors, write_atomic
+from bdistil.search.journal import Journal
+from bdistil.search.teacher import TeacherStore
+from bdistil.spec import Spec, load_spec
+
+
+class RunDirectory:
+    """Paths of a run and the rules of opening it.
+
+    Layout: ``spec.yaml`` (resolved), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
+    ``trials.parquet``, ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec_file = path / "spec.yaml"
+        self.teacher = TeacherStore(path / "teacher")
+        self.journal = Journal(path / "rounds.jsonl")
+        self.trials_file = path / "trials.parquet"
+        self.study_file = path / "optuna.journal"
+        self.ensemble = path / "ensemble"
+        self.evaluation_file = path / "evaluation.json"
+        self.report_file = path / "report.html"
+
+    @classmethod
+    def existing(cls, path: Path) -> RunDirectory:
+        """A run directory that is there already.
+
+        Raises:
+            CheckpointError: if `path` holds no run.
+        """
+        run = cls(path)
+        if not run.spec_file.exists():
+            raise CheckpointError(
+                f"{path} is no run directory (it has no spec.yaml); give the folder that "
+                f"`bdistil search` named."
+            )
+        return run
+
+    def spec(self) -> Spec:
+        """The resolved spec of the run."""
+        return load_spec(self.spec_file)
+
+    def student_file(self, round_number: int) -> Path:
+        """Where the student of a round is kept."""
+        return self.path / "students" / f"{round_number:03d}.safetensors"
+
+    def check(self, spec: Spec) -> None:
+        """Refuse a folder that belongs to another search.
+
+        Raises:
+            CheckpointError: naming the first difference.
+        """
+        if self.spec_file.exists():
+            difference = first_difference(self.spec().identity(), spec.identity())
+            if difference:
+                raise CheckpointError(
+                    f"{self.path} holds another search ({difference}); choose another --out, or "
+                    f"delete that folder to start over."
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise CheckpointError(f"{self.path} exists and is no run directory; choose another.")
+
+    def create(self, spec: Spec) -> None:
+        """Write the spec; later changes of workers or budgets are taken over."""
+        write_atomic(self.spec_file, spec.to_yaml().encode())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second search out while this one runs; freed by the system if it dies.
+
+        Raises:
+            CheckpointError: if another process holds the folder.
+        """
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"another search is running in {self.path}; wait for it or choose another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a search holds the folder right now."""
+        try:
+            with (self.path / ".lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def first_difference(there: Any, here: Any, path: str = "") -> str:
+    """The first key whose values differ between two nested mappings, in words; else empty."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(here.keys() | there.keys()):
+            found = first_difference(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
+            if found:
+                return found
+        return ""
+    return "" if there == here else f"{path} is {there!r} there and {here!r} here"

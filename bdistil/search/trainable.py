@@ -1,0 +1,106 @@
+"""The Tune trainable: a persistent worker that runs one trial after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray import tune
+
+from bdistil.errors import BdistilError
+from bdistil.search.broadcast import BoardClient
+from bdistil.search.trial import TrialRequest, TrialResult
+
+REQUEST = "request"
+RESULT = "result"
+
+
+class TrialRunner(Protocol):
+    """What a worker runs; a :class:`~bdistil.search.workbench.Workbench` or a stand-in."""
+
+    def open_round(self, students: list[bytes], margin: NDArray[np.float32]) -> None:
+        """Take in a new round."""
+
+    def run(
+        self, request: TrialRequest, should_stop: Callable[[], bool]
+    ) -> tuple[TrialResult, bytes | None]:
+        """Train one candidate: its figures, and its weights unless it was stopped."""
+
+
+class TrialWorker(tune.Trainable):
+    """One worker; Tune resets it from trial to trial, so data and caches stay where they are.
+
+    A trial is a single Tune result. A loser learns from the board within one batch that its round
+    is closed, so stopping it needs no round trip through Tune's event loop.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        board: BoardClient | None = None,
+        make_runner: Callable[[Any], TrialRunner] | None = None,
+        material: Any = None,
+        threads: int = 1,
+    ) -> None:
+        """Build the runner once.
+
+        Args:
+            config: of the first trial.
+            board: where rounds are announced.
+            make_runner: builds the runner from `material`.
+            material: large constant objects, shared through the object store.
+            threads: of torch in this process.
+        """
+        assert board is not None
+        assert make_runner is not None
+        torch.set_num_threads(threads)
+        self.board = board
+        self.runner = make_runner(material)
+        self.opened = 0
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial."""
+        self.request = TrialRequest.model_validate_json(new_config[REQUEST])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run the whole trial."""
+        return {"done": True, RESULT: self.answer().model_dump_json()}
+
+    def answer(self) -> TrialResult:
+        """The trial's result; an error of the candidate is a result too and keeps the worker."""
+        request = self.request
+        try:
+            if not self.join_round(request.round):
+                return TrialResult(request=request, status="stopped")
+            result, weights = self.runner.run(request, self.board.closing(request.round))
+        except BdistilError as error:
+            return TrialResult(request=request, status="failed", reason=str(error))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return TrialResult(request=request, status="failed", reason=reason)
+        if weights is not None:
+            self.board.deposit(request.round, request.number, weights)
+        return result
+
+    def join_round(self, number: int) -> bool:
+        """Bring the runner to the open round; False if that is already another one."""
+        if self.opened != number:
+            announcement = self.board.announced(number)
+            if announcement is None:
+                return False
+            margin = np.concatenate(ray.get(announcement.margin))
+            self.runner.open_round(announcement.students, margin)
+            self.opened = number
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: accepted students are in the journal, losers leave nothing behind."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load."""

@@ -1,0 +1,81 @@
+"""A trial of a round: what a worker is asked to do and what it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bdistil.core.recipes import Recipe, recipe
+
+
+def derived_seed(*parts: object) -> int:
+    """A 31-bit seed that depends on all of `parts` and on nothing else.
+
+    Samplers, students and data orders take their seeds from (seed, round, trial number), so that a
+    resumed search goes on exactly as an uninterrupted one would.
+    """
+    digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class TrialRequest(BaseModel):
+    """One candidate to train.
+
+    Attributes:
+        round: t, counted from 1.
+        number: the trial's number within its round, counted from 0.
+        rung: index of the student class in the ladder F_1, F_2, ...
+        attempt: trials of the same class before this one.
+        params: sampled values, by dimension of the space.
+        seed: of the student's weights and of the order of examples.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    number: int
+    rung: int
+    attempt: int
+    params: dict[str, Any]
+    seed: int
+
+    def recipe(self) -> Recipe:
+        """The recipe with this trial's values put in."""
+        base = recipe(self.params["recipe"])
+        names = {field.name for field in dataclasses.fields(base)}
+        values = {k: v for k, v in self.params.items() if k in names and v is not None}
+        return dataclasses.replace(base, **values)
+
+
+class TrialResult(BaseModel):
+    """What became of a trial.
+
+    Attributes:
+        status: ``finished`` has the figures, ``failed`` the reason, ``stopped`` lost the round.
+        width: width that the growth rule and the rung gave the student.
+        edges: E_j of each label.
+        edge: the edge that decides; `relative_edge` is the same in [-1, 1].
+        loss: validation loss of the ensemble with the student.
+        gain: relative gain in it.
+        metric: validation accuracy (or R²) of the ensemble with the student.
+        largest_gap: G = max|f - g| on the training split.
+        weak: whether the student is a weak learner that improves the ensemble.
+    """
+
+    request: TrialRequest
+    status: Literal["finished", "failed", "stopped"]
+    reason: str = ""
+    width: int = 0
+    edges: tuple[float, ...] = ()
+    edge: float = 0.0
+    relative_edge: float = 0.0
+    loss: float = 0.0
+    gain: float = 0.0
+    metric: float = 0.0
+    largest_gap: float = 0.0
+    epochs: int = 0
+    seconds: float = 0.0
+    weak: bool = False

@@ -1,0 +1,161 @@
+"""What a worker keeps between trials: data on its device, the ensemble, cached activations."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.examples import Measure
+from bdistil.core.find_weak_learner import Finding, Round, ShouldStop, find_weak_learner
+from bdistil.core.game import Game, Normalisation
+from bdistil.core.growth import folded_flops, widest
+from bdistil.core.recipes import Recipe
+from bdistil.core.student import Student, StudentConfig
+from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
+from bdistil.search.problem import Problem, as_tensor
+from bdistil.search.trial import TrialRequest, TrialResult
+from bdistil.spec import Spec
+from bdistil.zoo.registry import student_class
+
+
+@dataclasses.dataclass(frozen=True)
+class GameRules:
+    """Constants of a run's game.
+
+    Attributes:
+        step: η.
+        normalisation: of K+ and K-.
+    """
+
+    step: float
+    normalisation: Normalisation
+
+    def game(self, margin: torch.Tensor) -> Game:
+        """The game whose margin is `margin`."""
+        return Game.of(margin, self.step, self.normalisation)
+
+
+class Workbench:
+    """Trains candidates of one search, round after round.
+
+    Args:
+        problem: the splits.
+        spec: the resolved search.
+        rules: constants of the game.
+        measure: the loss by which candidates are compared.
+        device: where to train.
+    """
+
+    def __init__(
+        self, problem: Problem, spec: Spec, rules: GameRules, measure: Measure, device: str = "cpu"
+    ) -> None:
+        self.problem = problem
+        self.spec = spec
+        self.rules = rules
+        self.measure = measure
+        self.device = device
+        self.ensemble = ProgressiveEnsemble(problem.outputs)
+        self.train = problem.train.examples(device)
+        self.validation = problem.validation.examples(device)
+        self.round: Round | None = None
+
+    def open_round(self, students: Sequence[bytes], margin: NDArray[np.float32]) -> None:
+        """Take in the students accepted since the last round and the new margin."""
+        for blob in students[len(self.ensemble) :]:
+            self.ensemble.append(self.load(blob))
+        self.train = self.train.after(self.ensemble)
+        self.validation = self.validation.after(self.ensemble)
+        game = self.rules.game(as_tensor(margin).to(self.device))
+        self.round = Round(self.train, self.validation, game, self.measure)
+
+    def load(self, blob: bytes) -> Student:
+        """The next student of the ensemble, on this device."""
+        shape, outputs = self.problem.input_shape, self.problem.outputs
+        earlier = self.ensemble.features
+        return student_from_bytes(blob, shape, outputs, earlier, "a student").to(self.device)
+
+    def run(
+        self, request: TrialRequest, should_stop: ShouldStop
+    ) -> tuple[TrialResult, bytes | None]:
+        """Train and judge one candidate: its figures and its weights."""
+        assert self.round is not None, "open_round comes first"
+        recipe = resolved_recipe(request, self.spec)
+        student = self.candidate(request, recipe)
+        finding = find_weak_learner(
+            student,
+            self.round,
+            recipe,
+            attempt=request.attempt,
+            seed=request.seed,
+            min_edge=self.spec.search.min_edge,
+            should_stop=should_stop,
+        )
+        if finding is None:
+            return TrialResult(request=request, status="stopped"), None
+        return self.result(request, finding, student.config.width), student_to_bytes(student)
+
+    def result(self, request: TrialRequest, finding: Finding, width: int) -> TrialResult:
+        """The figures of a trained candidate."""
+        search = self.spec.search
+        return TrialResult(
+            request=request,
+            status="finished",
+            width=width,
+            weak=finding.is_weak_learner(search.min_edge, search.min_gain),
+            **dataclasses.asdict(finding),
+        )
+
+    def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
+        """The fresh student that a request asks for, its weights drawn from the request's seed."""
+        kind = request.params["student"]
+        width = self.width(kind, recipe, request.rung)
+        torch.manual_seed(request.seed)
+        return self.build(StudentConfig(kind, width, recipe.connection, recipe.skip)).to(
+            self.device
+        )
+
+    def build(self, config: StudentConfig) -> Student:
+        """A student of the next stage."""
+        shape, outputs = self.problem.input_shape, self.problem.outputs
+        return build_student(config, shape, outputs, self.ensemble.features)
+
+    def width(self, kind: str, recipe: Recipe, rung: int) -> int:
+        """Width of the next student: the ladder's, or what the growth rule leaves room for."""
+        ladder = self.spec.space.ladder
+        if not self.ensemble.students or not recipe.growth:
+            return ladder[rung]
+
+        def cost(width: int) -> int:
+            with torch.device("meta"):
+                student = self.build(StudentConfig(kind, width, recipe.connection, recipe.skip))
+            return folded_flops(student, self.problem.input_shape, self.ensemble.features)
+
+        costs = stage_costs(self.ensemble, self.problem.input_shape)
+        budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
+        return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+
+
+def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
+    """FLOPs that each student adds to the folded ensemble."""
+    shadow = copy.deepcopy(ensemble).to("meta")
+    return [
+        folded_flops(student, input_shape, ensemble.features[:index])
+        for index, student in enumerate(shadow)
+    ]
+
+
+def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
+    """The request's recipe with learning rate and growth of its student class filled in."""
+    recipe, student = request.recipe(), student_class(request.params["student"])
+    growth = spec.space.growth if spec.space.growth is not None else recipe.growth
+    return dataclasses.replace(
+        recipe,
+        lr=student.lr if recipe.lr is None else recipe.lr,
+        growth=student.growth if growth is None else growth,
+    )

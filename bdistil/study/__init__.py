@@ -1,0 +1,1 @@
+"""Answers drawn from searches: reports and, built on them, comparisons."""

@@ -1,0 +1,64 @@
+"""Plots of a run as SVG text, drawn without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from bdistil.data.optional import require
+from bdistil.deploy.evaluation import Evaluation
+from bdistil.search.journal import RoundRecord
+
+METRIC = {"classification": "test accuracy", "regression": "test R²"}
+
+
+def anytime_plot(evaluation: Evaluation) -> str:
+    """Metric against FLOPs, stage by stage, with the teacher as reference."""
+    figure, axes = _canvas()
+    stages, teacher = evaluation.stages, evaluation.teacher
+    costs, values = [s.flops for s in stages], [s.metric for s in stages]
+    axes.plot(costs, values, "o-", color="#1f6feb", label="ensemble")
+    for stage in stages:
+        axes.annotate(
+            str(stage.stage), (stage.flops, stage.metric), xytext=(0, 6), ha="center",
+            textcoords="offset points", fontsize=8, color="#555",
+        )  # fmt: skip
+    axes.axhline(teacher.metric, color="#888", linestyle="--", linewidth=1)
+    if teacher.flops is not None:
+        axes.plot([teacher.flops], [teacher.metric], "s", color="#888", label="teacher")
+        axes.set_xscale("log")
+    axes.set_xlabel("FLOPs an example")
+    axes.set_ylabel(METRIC[evaluation.task])
+    axes.legend(loc="lower right", frameon=False)
+    return _svg(figure)
+
+
+def rounds_plot(records: Sequence[RoundRecord]) -> str:
+    """Relative edge of every trial, and of the student that each round kept."""
+    figure, axes = _canvas()
+    trials = [(record.round, trial.relative_edge) for record in records for trial in record.trials]
+    axes.plot(*zip(*trials, strict=True), ".", color="#bbb", label="trials")
+    kept = [(record.round, record.result.relative_edge) for record in records]
+    axes.plot(*zip(*kept, strict=True), "o", color="#1f6feb", label="kept")
+    axes.axhline(0, color="#d1242f", linewidth=1)
+    axes.set_xlabel("round")
+    axes.set_ylabel("relative edge")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _canvas() -> tuple[Any, Any]:
+    figure = require("matplotlib.figure", "search").Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,73 @@
+"""The report of a run: one HTML file without outside references."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from bdistil import __version__
+from bdistil.data.optional import require
+from bdistil.deploy.evaluation import Evaluation
+from bdistil.search.files import write_atomic
+from bdistil.search.outcome import evaluation
+from bdistil.search.run_directory import RunDirectory
+from bdistil.study.plots import METRIC, anytime_plot, rounds_plot
+
+
+def write_report(run: RunDirectory, out: Path | None = None) -> Path:
+    """Write the report of the accepted rounds and return its path.
+
+    Raises:
+        CheckpointError: if no round is accepted yet.
+    """
+    path = out or run.report_file
+    write_atomic(path, render(run).encode())
+    return path
+
+
+def render(run: RunDirectory) -> str:
+    """The report as HTML."""
+    jinja2 = require("jinja2", "search")
+    figures, records, spec = evaluation(run), run.journal.read(), run.spec()
+    source = files("bdistil.study").joinpath("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    html: str = environment.from_string(source).render(
+        name=spec.name,
+        version=__version__,
+        rounds=spec.search.rounds,
+        records=records,
+        evaluation=figures,
+        headline=headline(figures),
+        metric=METRIC[figures.task],
+        anytime=anytime_plot(figures),
+        edges=rounds_plot(records),
+        spec=spec.to_yaml(),
+        share=share,
+        number=number,
+    )
+    return html
+
+
+def headline(figures: Evaluation) -> str:
+    """The run in one sentence."""
+    first, last, teacher = figures.stages[0], figures.stages[-1], figures.teacher
+
+    def of_teacher(metric: float, fraction: float | None) -> str:
+        cost = "" if fraction is None else f" at {fraction:.1%} of its FLOPs"
+        return f"{metric:.4f} ({share(metric / teacher.metric)} of the teacher's){cost}"
+
+    return (
+        f"The first student reaches {METRIC[figures.task]} "
+        f"{of_teacher(first.metric, first.flops_fraction)}; all {last.stage} together reach "
+        f"{of_teacher(last.metric, last.flops_fraction)}."
+    )
+
+
+def share(value: float | None) -> str:
+    """A fraction as percent."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def number(value: float | None) -> str:
+    """A short number; the recipe's own value if the search left it."""
+    return "recipe" if value is None else f"{value:.3g}"

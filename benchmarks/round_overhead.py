@@ -1,0 +1,152 @@
+"""Time per round beyond the trials' own: one Tune experiment against one ``Tuner.fit`` a round.
+
+Both sides run the same trials, which only sleep, on the same local Ray and the same number of
+workers, with persistent actors within a fit. Also measured: how much sooner the same trials finish
+with two workers than with one. Runs in under five minutes on two cores and needs no arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+
+from bdistil.core.student import StudentConfig
+from bdistil.deploy.checkpoint import build_student, student_to_bytes
+from bdistil.search.cluster import cluster
+from bdistil.search.experiment import Crew, Experiment
+from bdistil.search.ledger import Ledger
+from bdistil.search.problem import Part, Problem
+from bdistil.search.progress import Silent
+from bdistil.search.run_directory import RunDirectory
+from bdistil.search.sampling import build_sampler
+from bdistil.search.trial import TrialRequest, TrialResult
+from bdistil.search.workbench import GameRules
+from bdistil.spec import Spec, WorkerSpec, load_spec
+
+ROUNDS = 8
+TRIALS = 4
+SECONDS = 0.5
+FEATURES, OUTPUTS, EXAMPLES = 4, 3, 64
+
+
+class SleepingRunner:
+    """A trial that takes a fixed time; only the last of a round is a weak learner."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def open_round(self, students: list[bytes], margin: Any) -> None:
+        self.earlier = [1] * len(students)
+
+    def run(self, request: TrialRequest, should_stop: Any) -> tuple[TrialResult, bytes]:
+        time.sleep(self.seconds)
+        config = StudentConfig("mlp", 1, "none", True)
+        student = build_student(config, (FEATURES,), OUTPUTS, self.earlier)
+        result = TrialResult(request=request, status="finished", weak=True, gain=0.1)
+        return result, student_to_bytes(student)
+
+
+def spec_of(workers: int) -> Spec:
+    return load_spec(
+        {
+            "data": {"name": "cube"},
+            "space": {"student": "mlp", "ladder": [1]},
+            "search": {
+                "rounds": ROUNDS,
+                "tries_per_class": TRIALS,
+                "trials_per_round": TRIALS,
+                "select": "best",
+                "algorithm": "random",
+            },
+            "workers": {"count": workers},
+        }
+    )
+
+
+def problem() -> Problem:
+    random = np.random.default_rng(0)
+
+    def part() -> Part:
+        x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+        g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
+        return Part(x, g, g.argmax(axis=1))
+
+    return Problem("classification", part(), part())
+
+
+def ours(workers: int) -> float:
+    """Seconds for all rounds in one experiment, without the start of the first worker."""
+    spec = spec_of(workers)
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(RunDirectory(Path(folder)), problem(), GameRules(0.1, "joint"))
+        crew = Crew(SleepingRunner, SECONDS)
+        opened: list[float] = []
+        experiment = Experiment(
+            spec,
+            ledger,
+            build_sampler(spec, list),
+            crew,
+            Silent(),
+            lambda record: opened.append(time.monotonic()),
+        )
+        experiment.run()
+        return (opened[-1] - opened[0]) * ROUNDS / (ROUNDS - 1)
+
+
+class SleepingTrainable(tune.Trainable):
+    """The same trial for the plain design."""
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(SECONDS)
+        return {"done": True, "gain": 0.1}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+
+def one_fit_a_round(workers: int) -> float:
+    """Seconds for all rounds with a new ``Tuner.fit`` each."""
+    started = time.monotonic()
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            tune.Tuner(
+                tune.with_resources(SleepingTrainable, {"cpu": 1}),
+                param_space={"lr": tune.uniform(0, 1)},
+                tune_config=tune.TuneConfig(
+                    num_samples=TRIALS, max_concurrent_trials=workers, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            ).fit()
+    return time.monotonic() - started
+
+
+def main() -> None:
+    with cluster(WorkerSpec(count=2), None, verbose=False):
+        one, two = ours(1), ours(2)
+        plain = one_fit_a_round(2)
+    ideal = {workers: SECONDS * -(-TRIALS // workers) * ROUNDS for workers in (1, 2)}
+    overhead, plain_overhead = (two - ideal[2]) / ROUNDS, (plain - ideal[2]) / ROUNDS
+    print(
+        f"{ROUNDS} rounds of {TRIALS} trials of {SECONDS} s, 2 workers, seconds beyond the trials"
+    )
+    print(f"  one experiment for all rounds   {overhead:6.3f} s a round")
+    print(f"  one Tuner.fit a round           {plain_overhead:6.3f} s a round")
+    print(f"  ratio                           {plain_overhead / overhead:6.1f}")
+    print(f"two workers finish the same trials {one / two:.2f} times sooner than one")
+    figures = {
+        "ratio": plain_overhead / overhead,
+        "seconds_a_round": overhead,
+        "seconds_a_round_one_fit_a_round": plain_overhead,
+        "speedup_two_workers": one / two,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
