@@ -65,11 +65,11 @@ class Experiment:
         self.reporter = reporter
         self.accepted = accepted
         self.started = time.monotonic()
-        self.board = BoardClient()
+        self.board = BoardClient(expected=trial_slots(spec.workers))
         self.controller = RoundController(
             spec, sampler, self.accept, rounds_done=len(ledger.records)
         )
-        self.searcher = RoundSearcher(self.controller)
+        self.searcher = RoundSearcher(self.controller, self.board)
 
     def run(self) -> None:
         """Play rounds until T, the time budget or an error.
@@ -86,12 +86,14 @@ class Experiment:
     def accept(self, winner: Winner) -> None:
         """Keep a round's winner, close the round for all workers and open the next."""
         weights = self.board.candidate(winner.result.request.number)
-        self.board.close()
+        self.searcher.dropped(self.board.close())
         record = self.ledger.accept(winner, weights)
         self.reporter.round_accepted(record)
         self.accepted(record)
         if record.round < self.spec.search.rounds:
             self.open_round()
+        else:
+            self.board.end()
 
     def open_round(self) -> None:
         """Announce the next round to the workers."""
@@ -116,7 +118,7 @@ class Experiment:
             tune_config=tune.TuneConfig(
                 search_alg=self.searcher,
                 num_samples=-1,
-                max_concurrent_trials=max(1, trial_slots(workers)),
+                max_concurrent_trials=workers.count,
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
@@ -149,8 +151,7 @@ class Experiment:
         budget = self.spec.search.time_budget
         elapsed = time.monotonic() - self.started
         if budget is not None and elapsed > budget and not self.controller.finished:
-            self.controller.stop()
-            self.board.close()
+            self.searcher.stop()
             self.reporter.message(f"Time budget of {budget:g} s reached.")
         self.reporter.update(self.snapshot())
 

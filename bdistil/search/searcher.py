@@ -1,4 +1,4 @@
-"""Tune's searcher: hands the round controller's trials to Tune and their results back."""
+"""Tune's searcher: the round controller's requests go out through the board, results come back."""
 
 from __future__ import annotations
 
@@ -7,49 +7,68 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from bdistil.search.broadcast import BoardClient
 from bdistil.search.controller import RoundController
-from bdistil.search.trainable import REQUEST, RESULT
-from bdistil.search.trial import TrialRequest, TrialResult
+from bdistil.search.trainable import RESULT
+from bdistil.search.trial import TrialResult
 
 
 class RoundSearcher(Searcher):
     """Adapter between Tune and a :class:`~bdistil.search.controller.RoundController`.
 
+    Tune gets a trial for every worker it can hold; which request it runs is bound late, by the
+    board. Requests are made as workers come free, so that with one worker each is sampled after
+    the answer to the one before.
+
     An error of the controller (disk full, every trial fails) must not tear down Tune's event loop
     half-way: it is kept in `error`, and the experiment finishes.
     """
 
-    def __init__(self, controller: RoundController) -> None:
+    def __init__(self, controller: RoundController, board: BoardClient) -> None:
         super().__init__()
         self.controller = controller
-        self.requests: dict[str, TrialRequest] = {}
+        self.board = board
+        self.idle = 0  # Tune trials for which no request is made yet
         self.error: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial, None while the round waits, FINISHED at the end."""
+        """A trial for one more worker, FINISHED at the end."""
         if self.controller.finished:
             return self.FINISHED
-        request = self.controller.next_trial()
-        if request is None:
-            return None
-        self.requests[trial_id] = request
-        return {REQUEST: request.model_dump_json()}
+        self.idle += 1
+        self.guarded(self.stock)
+        return {}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Pass a trial's answer on; a trial that Tune lost counts as failed."""
-        request = self.requests.pop(trial_id)
+        """Pass a trial's answer on; a request that Tune lost counts as failed."""
+        request = self.board.taken_by(trial_id)
+        if request is None:
+            self.idle -= 1
+            return
         if result is not None and RESULT in result and not error:
             answer = TrialResult.model_validate_json(result[RESULT])
         else:
-            reason = "its worker process died (see Ray's logs)"
+            reason = "its worker process died (--verbose shows Ray's messages)"
             answer = TrialResult(request=request, status="failed", reason=reason)
         self.guarded(lambda: self.controller.answer(answer))
+        self.guarded(self.stock)
+
+    def stock(self) -> None:
+        """Queue a request for each idle worker, as far as the open round has any."""
+        while self.idle > 0 and (request := self.controller.next_trial()) is not None:
+            self.board.push(request)
+            self.idle -= 1
+
+    def dropped(self, requests: int) -> None:
+        """Queued requests went with their round; their workers are idle again."""
+        self.idle += requests
 
     def poll(self) -> None:
         """Let the controller close a round whose grace is over."""
         self.guarded(self.controller.poll)
+        self.guarded(self.stock)
 
     def guarded(self, action: Any) -> None:
         """Run an action of the controller; keep its error and stop the search."""
@@ -59,7 +78,12 @@ class RoundSearcher(Searcher):
             action()
         except Exception as error:
             self.error = error
-            self.controller.stop()
+            self.stop()
+
+    def stop(self) -> None:
+        """End the search: no more requests, and every worker goes home."""
+        self.controller.stop()
+        self.board.end()
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the search's own state is in the journal."""

@@ -15,7 +15,6 @@ from bdistil.errors import BdistilError
 from bdistil.search.broadcast import BoardClient
 from bdistil.search.trial import TrialRequest, TrialResult
 
-REQUEST = "request"
 RESULT = "result"
 
 
@@ -34,8 +33,9 @@ class TrialRunner(Protocol):
 class TrialWorker(tune.Trainable):
     """One worker; Tune resets it from trial to trial, so data and caches stay where they are.
 
-    A trial is a single Tune result. A loser learns from the board within one batch that its round
-    is closed, so stopping it needs no round trip through Tune's event loop.
+    A trial is one request of the board and a single Tune result. A loser learns from the board
+    within one batch that its round is closed, so stopping it needs no round trip through Tune's
+    event loop.
     """
 
     def setup(
@@ -61,20 +61,20 @@ class TrialWorker(tune.Trainable):
         self.board = board
         self.runner = make_runner(material)
         self.opened = 0
-        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
-        self.request = TrialRequest.model_validate_json(new_config[REQUEST])
+        """Keep everything; the request comes from the board."""
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run the whole trial."""
-        return {"done": True, RESULT: self.answer().model_dump_json()}
+        """Take a request and run it; without one the search is over."""
+        request = self.board.take(self.trial_id)
+        if request is None:
+            return {"done": True}
+        return {"done": True, RESULT: self.answer(request).model_dump_json()}
 
-    def answer(self) -> TrialResult:
-        """The trial's result; an error of the candidate is a result too and keeps the worker."""
-        request = self.request
+    def answer(self, request: TrialRequest) -> TrialResult:
+        """The result of a request; an error of the candidate is one too and keeps the worker."""
         try:
             if not self.join_round(request.round):
                 return TrialResult(request=request, status="stopped")
