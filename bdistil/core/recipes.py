@@ -7,11 +7,13 @@ close to the teacher's logits, ``paper`` is the published algorithm as written.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from bdistil.core.connections import ConnectionName
-from bdistil.core.game import Normalisation
 from bdistil.errors import SpecError
+
+if TYPE_CHECKING:  # settings need no torch
+    from bdistil.core.connections import ConnectionName
+    from bdistil.core.game import Normalisation
 
 
 @dataclass(frozen=True)

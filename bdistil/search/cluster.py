@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import ray
@@ -27,16 +29,21 @@ QUIET = {
 def cluster(workers: WorkerSpec, address: str | None, verbose: bool) -> Iterator[None]:
     """Ray for the body: the cluster at `address` or RAY_ADDRESS, else one on this machine.
 
+    A Ray that this process has initialised already is used as it is, and left running.
+
     Raises:
         ClusterError: if there is no cluster at the address or it cannot hold one trial.
     """
+    ours = not ray.is_initialized()
     with _environment(verbose):
-        connect(address or os.environ.get("RAY_ADDRESS"), verbose)
+        if ours:
+            connect(address or os.environ.get("RAY_ADDRESS"), verbose)
         try:
             check_resources(workers)
             yield
         finally:
-            ray.shutdown()
+            if ours:
+                ray.shutdown()
 
 
 def connect(address: str | None, verbose: bool) -> None:
@@ -51,6 +58,7 @@ def connect(address: str | None, verbose: bool) -> None:
             f"address, or run the command on it with `ray job submit`."
         )
     level = logging.INFO if verbose else logging.ERROR
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -64,6 +72,8 @@ def connect(address: str | None, verbose: bool) -> None:
             f"no Ray cluster answers at {address or 'this machine'} ({detail}); check --address, "
             f"or unset RAY_ADDRESS to search on this machine."
         ) from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's own would end us without a word
 
 
 def check_resources(workers: WorkerSpec) -> None:

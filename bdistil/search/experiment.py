@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from bdistil.search.progress import Reporter, Snapshot
 from bdistil.search.sampling import Sampler
 from bdistil.search.searcher import RoundSearcher
 from bdistil.search.trainable import TrialRunner, TrialWorker
-from bdistil.spec import Spec, WorkerSpec
+from bdistil.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Experiment:
         """Keep a round's winner, close the round for all workers and open the next."""
         weights = self.board.candidate(winner.result.request.number)
         self.searcher.dropped(self.board.close())
-        record = self.ledger.accept(winner, weights)
+        record = self.ledger.accept(winner, weights, time.monotonic() - self.opened)
         self.reporter.round_accepted(record)
         self.accepted(record)
         if record.round < self.spec.search.rounds:
@@ -98,6 +97,7 @@ class Experiment:
     def open_round(self) -> None:
         """Announce the next round to the workers."""
         ledger = self.ledger
+        self.opened = time.monotonic()
         self.board.open(len(ledger.records) + 1, ledger.blobs, ledger.game.margin.numpy())
 
     def tuner(self, folder: str) -> tune.Tuner:
@@ -170,8 +170,3 @@ class Heartbeat(tune.Callback):
 def trial_name(trial: Trial) -> str:
     """A short name: the sampled values are in the journal, not in folder names."""
     return f"trial-{trial.trial_id}"
-
-
-def worker_device(workers: WorkerSpec) -> str:
-    """Where a worker trains: its (fraction of a) GPU if it was given one."""
-    return "cuda" if workers.gpus > 0 and os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.game import Game
@@ -34,7 +33,6 @@ class Ledger:
         self.game: Game = rules.game(self.examples.teacher.new_zeros(self.examples.teacher.shape))
         self.blobs: list[bytes] = []
         self.records: list[RoundRecord] = []
-        self.opened = time.monotonic()
 
     def restore(self) -> None:
         """Replay the journal.
@@ -47,10 +45,9 @@ class Ledger:
             blob = read_student(self.directory, record)
             self._play(self._student(blob, record.file), blob)
             self.records.append(record)
-        self.opened = time.monotonic()
 
-    def accept(self, winner: Winner, weights: bytes) -> RoundRecord:
-        """Make a round's winner durable and play it."""
+    def accept(self, winner: Winner, weights: bytes, seconds: float) -> RoundRecord:
+        """Make a round's winner durable and play it; the round took `seconds`."""
         round_number = len(self.records) + 1
         file = self.directory.student_file(round_number)
         student = self._student(weights, file.name)
@@ -64,11 +61,10 @@ class Ledger:
             margin_sha256=self.margin_sha256(),
             result=winner.result,
             trials=winner.trials,
-            seconds=time.monotonic() - self.opened,
+            seconds=seconds,
         )
         self.directory.journal.append(record)
         self.records.append(record)
-        self.opened = time.monotonic()
         return record
 
     def margin_sha256(self) -> str:

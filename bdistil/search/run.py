@@ -7,25 +7,22 @@ from typing import Any
 
 import torch
 
-from bdistil.core.examples import Measure
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
 from bdistil.search.cluster import cluster
-from bdistil.search.experiment import Crew, Experiment, worker_device
+from bdistil.search.experiment import Crew, Experiment
 from bdistil.search.journal import RoundRecord
 from bdistil.search.ledger import Ledger
 from bdistil.search.outcome import evaluation, export_ensemble, write_trials
-from bdistil.search.problem import Problem, build_problem
+from bdistil.search.problem import build_problem
 from bdistil.search.progress import Reporter, Silent
 from bdistil.search.resolve import comparison_measure, game_rules, resolve
 from bdistil.search.run_directory import RunDirectory
 from bdistil.search.sampling import build_sampler
 from bdistil.search.study import mirror_study
 from bdistil.search.teacher import obtain_teacher
-from bdistil.search.workbench import GameRules, Workbench
+from bdistil.search.workbench import Material, make_workbench
 from bdistil.spec import Spec
-
-Material = tuple[Problem, Spec, GameRules, Measure]
 
 
 def run_search(
@@ -82,7 +79,7 @@ def play(
     if ledger.records:
         reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
     if len(ledger.records) < spec.search.rounds:
-        material = (problem, spec, rules, comparison_measure(spec, problem))
+        material = Material(problem, spec, rules, comparison_measure(spec, problem))
         with cluster(spec.workers, address, verbose):
             search_rounds(run, spec, ledger, material, reporter)
     finish(run, ledger)
@@ -103,12 +100,6 @@ def search_rounds(
     crew = Crew(make_workbench, material)
     sampler = build_sampler(spec, history)
     Experiment(spec, ledger, sampler, crew, reporter, bookkeeping).run()
-
-
-def make_workbench(material: Material) -> Workbench:
-    """In a worker: its workbench, on the device that Ray gave it."""
-    problem, spec, rules, measure = material
-    return Workbench(problem, spec, rules, measure, worker_device(spec.workers))
 
 
 def finish(run: RunDirectory, ledger: Ledger) -> None:

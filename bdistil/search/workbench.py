@@ -41,24 +41,42 @@ class GameRules:
         return Game.of(margin, self.step, self.normalisation)
 
 
-class Workbench:
-    """Trains candidates of one search, round after round.
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What every workbench of a search is built from; constant, shared by all workers.
 
-    Args:
+    Attributes:
         problem: the splits.
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
+    """
+
+    problem: Problem
+    spec: Spec
+    rules: GameRules
+    measure: Measure
+
+
+def make_workbench(material: Material) -> Workbench:
+    """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
+    on_gpu = material.spec.workers.gpus > 0 and torch.cuda.is_available()
+    return Workbench(material, "cuda" if on_gpu else "cpu")
+
+
+class Workbench:
+    """Trains candidates of one search, round after round.
+
+    Args:
+        material: what is constant.
         device: where to train.
     """
 
-    def __init__(
-        self, problem: Problem, spec: Spec, rules: GameRules, measure: Measure, device: str = "cpu"
-    ) -> None:
-        self.problem = problem
-        self.spec = spec
-        self.rules = rules
-        self.measure = measure
+    def __init__(self, material: Material, device: str = "cpu") -> None:
+        self.problem = problem = material.problem
+        self.spec = material.spec
+        self.rules = material.rules
+        self.measure = material.measure
         self.device = device
         self.ensemble = ProgressiveEnsemble(problem.outputs)
         self.train = problem.train.examples(device)
