@@ -16,7 +16,7 @@ from bdistil.spec import Spec, load_spec
 
 if TYPE_CHECKING:
     from bdistil.deploy.ensemble import Ensemble
-    from bdistil.search.result import SearchResult
+    from bdistil.distributed.result import SearchResult
 
 __version__ = "0.1.0.dev0"
 __all__ = ["BdistilError", "Ensemble", "Spec", "load_spec", "search"]
@@ -54,8 +54,8 @@ def search(
 
     require("ray", "search")
     require("optuna", "search")
-    from bdistil.search.result import SearchResult
-    from bdistil.search.run import run_search
+    from bdistil.distributed.result import SearchResult
+    from bdistil.distributed.run import run_search
 
     source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
     resolved = load_spec(source, overrides)

@@ -18,15 +18,15 @@ from ray import tune
 
 from bdistil.core.student import StudentConfig
 from bdistil.deploy.checkpoint import build_student, student_to_bytes
-from bdistil.search.cluster import cluster
-from bdistil.search.experiment import Crew, Experiment
-from bdistil.search.ledger import Ledger
-from bdistil.search.problem import Part, Problem
-from bdistil.search.progress import Silent
-from bdistil.search.run_directory import RunDirectory
-from bdistil.search.sampling import build_sampler
-from bdistil.search.trial import TrialRequest, TrialResult
-from bdistil.search.workbench import GameRules
+from bdistil.distributed.cluster import cluster
+from bdistil.distributed.experiment import Crew, Experiment
+from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.problem import Part, Problem
+from bdistil.distributed.progress import Silent
+from bdistil.distributed.run_directory import RunDirectory
+from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.workbench import GameRules
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 ROUNDS = 8

@@ -24,8 +24,8 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Default: DIR/ensemble.")] = None,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card."""
-    from bdistil.search.outcome import export_ensemble
-    from bdistil.search.run_directory import RunDirectory
+    from bdistil.distributed.outcome import export_ensemble
+    from bdistil.distributed.run_directory import RunDirectory
 
     run = RunDirectory.existing(directory)
     target = out or run.ensemble

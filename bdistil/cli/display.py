@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bdistil.deploy.evaluation import Evaluation
-from bdistil.search.journal import RoundRecord
-from bdistil.search.progress import Reporter, Snapshot
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.progress import Reporter, Snapshot
 
 console = Console(stderr=True, highlight=False)
 # Where nobody looks at a terminal, tables must not be folded to a guessed width.

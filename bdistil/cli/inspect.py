@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bdistil.cli.display import output, plain_table, rounds_table, stages_table
-from bdistil.search.run_directory import RunDirectory
+from bdistil.distributed.run_directory import RunDirectory
 
 Run = Annotated[Path, typer.Argument(help="The run directory.")]
 
@@ -25,7 +25,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
-    from bdistil.search.outcome import evaluation
+    from bdistil.distributed.outcome import evaluation
 
     run = RunDirectory.existing(directory)
     records, rounds = run.journal.read(), run.spec().search.rounds

@@ -52,7 +52,7 @@ def resume(
     verbose: Verbose = False,
 ) -> None:
     """Go on with an interrupted search."""
-    from bdistil.search.run_directory import RunDirectory
+    from bdistil.distributed.run_directory import RunDirectory
 
     run(RunDirectory.existing(directory).spec(), directory, address, verbose)
 
@@ -74,8 +74,8 @@ def run(spec: Spec, out: Path, address: str | None, verbose: bool) -> None:
     """Search and show the anytime curve."""
     for module in ("ray", "optuna"):
         require(module, "search")
-    from bdistil.search.outcome import evaluation
-    from bdistil.search.run import run_search
+    from bdistil.distributed.outcome import evaluation
+    from bdistil.distributed.run import run_search
     from bdistil.study.report import write_report
 
     signal.signal(signal.SIGTERM, _interrupt)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bdistil.data.optional import require
 from bdistil.deploy.evaluation import Evaluation
-from bdistil.search.journal import RoundRecord
+from bdistil.distributed.journal import RoundRecord
 
 METRIC = {"classification": "test accuracy", "regression": "test R²"}
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from bdistil.search.broadcast import BoardClient
-from bdistil.search.controller import RoundController
-from bdistil.search.trainable import RESULT
-from bdistil.search.trial import TrialResult
+from bdistil.distributed.broadcast import BoardClient
+from bdistil.distributed.controller import RoundController
+from bdistil.distributed.trainable import RESULT
+from bdistil.distributed.trial import TrialResult
 
 
 class RoundSearcher(Searcher):
-    """Adapter between Tune and a :class:`~bdistil.search.controller.RoundController`.
+    """Adapter between Tune and a :class:`~bdistil.distributed.controller.RoundController`.
 
     Tune gets a trial for every worker it can hold; which request it runs is bound late, by the
     board. Requests are made as workers come free, so that with one worker each is sampled after

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bdistil.search.journal import RoundRecord
+from bdistil.distributed.journal import RoundRecord
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import torch
 from tiny import bdistil, command, students, tiny, winners, write_spec
 
 import bdistil as package
+from bdistil.distributed.outcome import run_dataset
+from bdistil.distributed.run import run_search
+from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import CheckpointError, ClusterError, SearchError
-from bdistil.search.outcome import run_dataset
-from bdistil.search.run import run_search
-from bdistil.search.run_directory import RunDirectory
 
 pytestmark = pytest.mark.cluster
 

@@ -9,8 +9,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from bdistil.search.journal import RoundRecord
-from bdistil.search.sampling import distributions, frozen_trial
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.sampling import distributions, frozen_trial
 from bdistil.spec import Spec
 
 

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from ray import tune
 
+from bdistil.distributed.broadcast import BoardClient
+from bdistil.distributed.trial import TrialRequest, TrialResult
 from bdistil.errors import BdistilError
-from bdistil.search.broadcast import BoardClient
-from bdistil.search.trial import TrialRequest, TrialResult
 
 RESULT = "result"
 
 
 class TrialRunner(Protocol):
-    """What a worker runs; a :class:`~bdistil.search.workbench.Workbench` or a stand-in."""
+    """What a worker runs; a :class:`~bdistil.distributed.workbench.Workbench` or a stand-in."""
 
     def open_round(self, students: list[bytes], margin: NDArray[np.float32]) -> None:
         """Take in a new round."""

@@ -18,8 +18,8 @@ from bdistil.core.growth import folded_flops, widest
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, StudentConfig
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
-from bdistil.search.problem import Problem, as_tensor
-from bdistil.search.trial import TrialRequest, TrialResult
+from bdistil.distributed.problem import Problem, as_tensor
+from bdistil.distributed.trial import TrialRequest, TrialResult
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
 

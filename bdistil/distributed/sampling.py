@@ -19,7 +19,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from bdistil.search.trial import TrialResult, derived_seed
+from bdistil.distributed.trial import TrialResult, derived_seed
 from bdistil.spec import Range, SpaceSpec, Spec
 
 History = Callable[[], Iterable[TrialResult]]

@@ -9,19 +9,19 @@ import torch
 
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
-from bdistil.search.cluster import cluster
-from bdistil.search.experiment import Crew, Experiment
-from bdistil.search.journal import RoundRecord
-from bdistil.search.ledger import Ledger
-from bdistil.search.outcome import evaluation, export_ensemble, write_trials
-from bdistil.search.problem import build_problem
-from bdistil.search.progress import Reporter, Silent
-from bdistil.search.resolve import comparison_measure, game_rules, resolve
-from bdistil.search.run_directory import RunDirectory
-from bdistil.search.sampling import build_sampler
-from bdistil.search.study import mirror_study
-from bdistil.search.teacher import obtain_teacher
-from bdistil.search.workbench import Material, make_workbench
+from bdistil.distributed.cluster import cluster
+from bdistil.distributed.experiment import Crew, Experiment
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.outcome import evaluation, export_ensemble, write_trials
+from bdistil.distributed.problem import build_problem
+from bdistil.distributed.progress import Reporter, Silent
+from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
+from bdistil.distributed.run_directory import RunDirectory
+from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.study import mirror_study
+from bdistil.distributed.teacher import obtain_teacher
+from bdistil.distributed.workbench import Material, make_workbench
 from bdistil.spec import Spec
 
 

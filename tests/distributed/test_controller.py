@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdistil.distributed.controller import RoundController, Winner, best_of
+from bdistil.distributed.trial import TrialRequest, TrialResult
 from bdistil.errors import SearchError
-from bdistil.search.controller import RoundController, Winner, best_of
-from bdistil.search.trial import TrialRequest, TrialResult
 from bdistil.spec import Spec, load_spec
 
 

@@ -8,8 +8,8 @@ from bdistil.core.examples import Measure
 from bdistil.core.game import log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
-from bdistil.search.problem import Problem
-from bdistil.search.workbench import GameRules
+from bdistil.distributed.problem import Problem
+from bdistil.distributed.workbench import GameRules
 from bdistil.spec import Range, Spec, values_of
 from bdistil.zoo.registry import default_student, student_class
 

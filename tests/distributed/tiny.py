@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bdistil.search.journal import RoundRecord
-from bdistil.search.run_directory import RunDirectory
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.run_directory import RunDirectory
 from bdistil.spec import Spec, load_spec
 
 TINY: dict[str, Any] = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdistil.distributed.sampling import Sampler, build_sampler
+from bdistil.distributed.trial import TrialRequest, TrialResult, derived_seed
 from bdistil.errors import SpecError
-from bdistil.search.sampling import Sampler, build_sampler
-from bdistil.search.trial import TrialRequest, TrialResult, derived_seed
 from bdistil.spec import Spec, load_spec
 
 SPACE = {

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bdistil.distributed.sampling import Sampler
+from bdistil.distributed.trial import TrialRequest, TrialResult, derived_seed
 from bdistil.errors import SearchError
-from bdistil.search.sampling import Sampler
-from bdistil.search.trial import TrialRequest, TrialResult, derived_seed
 from bdistil.spec import Spec
 
 

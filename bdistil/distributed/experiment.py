@@ -12,15 +12,15 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from bdistil.search.broadcast import BoardClient
-from bdistil.search.cluster import trial_slots
-from bdistil.search.controller import RoundController, Winner
-from bdistil.search.journal import RoundRecord
-from bdistil.search.ledger import Ledger
-from bdistil.search.progress import Reporter, Snapshot
-from bdistil.search.sampling import Sampler
-from bdistil.search.searcher import RoundSearcher
-from bdistil.search.trainable import TrialRunner, TrialWorker
+from bdistil.distributed.broadcast import BoardClient
+from bdistil.distributed.cluster import trial_slots
+from bdistil.distributed.controller import RoundController, Winner
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.progress import Reporter, Snapshot
+from bdistil.distributed.sampling import Sampler
+from bdistil.distributed.searcher import RoundSearcher
+from bdistil.distributed.trainable import TrialRunner, TrialWorker
 from bdistil.spec import Spec
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.evaluation import Evaluation
-from bdistil.search.journal import RoundRecord
-from bdistil.search.outcome import evaluation
-from bdistil.search.run_directory import RunDirectory
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.outcome import evaluation
+from bdistil.distributed.run_directory import RunDirectory
 
 
 class SearchResult:

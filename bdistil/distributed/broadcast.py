@@ -22,7 +22,7 @@ import ray
 from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bdistil.search.trial import TrialRequest
+from bdistil.distributed.trial import TrialRequest
 
 
 @dataclass(frozen=True)
