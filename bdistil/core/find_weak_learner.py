@@ -1,6 +1,6 @@
 """FIND_WL: train one candidate student and check whether it is a weak learner.
 
-B-DISTIL (arXiv 2302.10093), algorithm 2: minimise a distillation loss plus 1/γ times a term that
+B-DISTIL (arXiv 2302.10093): minimise a distillation loss plus 1/γ times a term that
 pulls the edges up, then check the edges on the whole training split.
 """
 

@@ -1,6 +1,6 @@
 """The two-player game of B-DISTIL, kept as one margin matrix.
 
-The paper (arXiv 2302.10093, section 3) weighs N training points and L labels by two non-negative
+The paper (arXiv 2302.10093) weighs N training points and L labels by two non-negative
 matrices: K+ where the ensemble is too low, K- where it is too high. Both follow from the margin
 
     M = η Σ_s (f_s - g),    K± ∝ exp(∓M),

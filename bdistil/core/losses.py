@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -62,7 +63,7 @@ def label_loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
 def log_barrier(gap: Tensor, rise: Tensor, bound: float) -> Tensor:
     """The paper's weak-learning term, a mean over examples of a sum over labels.
 
-    -Σ_j [I+ log(1 + l/2B) + (1 - I+) log(1 - l/2B)] with l = f - g (arXiv 2302.10093, eq. 5).
+    -Σ_j [I+ log(1 + l/2B) + (1 - I+) log(1 - l/2B)] with l = f - g (arXiv 2302.10093).
     A hard clamp would kill the gradient outside the domain, so below
     :data:`BARRIER_FLOOR` the logarithm goes on as its tangent.
 
@@ -72,7 +73,7 @@ def log_barrier(gap: Tensor, rise: Tensor, bound: float) -> Tensor:
         bound: B, with |f|, |g| ≤ B.
     """
     inside = 1 + torch.where(rise, gap, -gap) / (2 * bound)
-    tangent = torch.log(torch.tensor(BARRIER_FLOOR)) + (inside - BARRIER_FLOOR) / BARRIER_FLOOR
+    tangent = math.log(BARRIER_FLOOR) + (inside - BARRIER_FLOOR) / BARRIER_FLOOR
     logarithm = torch.where(inside > BARRIER_FLOOR, inside.clamp_min(BARRIER_FLOOR).log(), tangent)
     return -logarithm.sum(dim=1).mean()
 
