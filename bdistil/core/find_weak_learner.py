@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.game import Game
-from bdistil.core.losses import edge_hinge, fitting_loss, hinge_direction, log_barrier
+from bdistil.core.losses import edge_hinge, fitting_loss, log_barrier
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, advance, student_logits
+from bdistil.core.training_split import Shard, TrainingSplit
 from bdistil.errors import SearchError
 
 ShouldStop = Callable[[], bool]
@@ -65,14 +66,24 @@ class Round:
     Attributes:
         train: the training split; the game is played on it.
         validation: the split that decides on gains.
-        game: K+ and K- of the training split.
         measure: the loss of the comparison.
+        baseline: validation loss without a candidate: of the ensemble so far or, before round 1,
+            of the best constant logits.
     """
 
-    train: Examples
+    train: TrainingSplit
     validation: Examples
-    game: Game
     measure: Measure
+    baseline: float
+
+    @classmethod
+    def of(cls, train: TrainingSplit, validation: Examples, measure: Measure) -> Round:
+        """The round with its baseline computed."""
+        logits = validation.ensemble
+        if train.stage == 1:
+            constant = measure.best_constant(train.shards)
+            logits = constant.to(logits.device).expand_as(logits)
+        return cls(train, validation, measure, measure.loss(logits, validation))
 
 
 def find_weak_learner(
@@ -116,30 +127,31 @@ def find_weak_learner(
 
 
 class _Trainer:
-    """Adam with a cosine schedule over shuffled minibatches."""
+    """Adam with a cosine schedule over minibatches, shuffled within shuffled shards."""
 
     def __init__(
         self, student: Student, state: Round, recipe: Recipe, attempt: int, seed: int
     ) -> None:
         self.student = student
-        self.inputs = state.train.inputs
+        self.shards = state.train.shards
         self.objective = Objective(state, recipe, student.config.skip, attempt)
-        self.batch_size = recipe.batch_for(len(self.inputs))
+        self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.Adam(student.parameters(), lr=recipe.lr or 1e-2, fused=True)
-        steps = recipe.epochs * math.ceil(len(self.inputs) / self.batch_size)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
+        batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimiser, recipe.epochs * batches
+        )
 
     def run_epoch(self, should_stop: ShouldStop) -> bool:
         """One pass over the training split; False if it was told to stop."""
         self.student.train()
-        order = torch.randperm(len(self.inputs), generator=self.shuffle)
         loss = torch.tensor(0.0)
-        for rows in order.to(self.inputs.device).split(self.batch_size):
+        for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
             if should_stop():
                 return False
             self.optimiser.zero_grad()
-            loss = self.objective(self.student, rows)
+            loss = self.objective(self.student, shard, rows)
             loss.backward()
             self.optimiser.step()
             self.schedule.step()
@@ -148,26 +160,30 @@ class _Trainer:
         return True
 
 
+def shuffled_batches(
+    shards: Sequence[Shard], batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[Shard, Tensor]]:
+    """Batches of rows of one shard each; every row once, in an order that `generator` gives."""
+    for index in torch.randperm(len(shards), generator=generator).tolist():
+        shard = shards[index]
+        order = torch.randperm(len(shard), generator=generator).to(shard.inputs.device)
+        for rows in order.split(batch_size):
+            yield shard, rows
+
+
 class Objective:
     """Fitting loss plus (1/γ) · weak-learning term of one candidate on a batch."""
 
     def __init__(self, state: Round, recipe: Recipe, skip: bool, attempt: int) -> None:
-        self.train = state.train
         self.task = state.measure.task
+        self.rules = state.train.rules
         self.recipe = recipe
         self.skip = skip
-        self.joint = state.game.normalisation == "joint"
         self.weight = 1 / (recipe.gamma * recipe.gamma_decay**attempt)
-        self.bound = self.train.teacher.abs().max().item()
-        self.scale = self.train.teacher.abs().mean().item()
-        # Before round 1 all weights are equal: no entry is preferred, so there is no term.
-        self.pull = state.game.pull() if self.train.earlier else None
-        if self.pull is not None and recipe.penalty == "hinge":
-            self.pull = hinge_direction(self.pull, joint=self.joint)
 
-    def __call__(self, student: Student, rows: Tensor) -> Tensor:
-        """The loss on some rows of the training split."""
-        batch, stage = self.train.take(rows), self.train.stage
+    def __call__(self, student: Student, shard: Shard, rows: Tensor) -> Tensor:
+        """The loss on some rows of a shard."""
+        batch, stage = shard.take(rows), shard.stage
         logits, _ = student(batch.inputs, batch.earlier)
         own = student_logits(batch.ensemble, logits, stage, self.skip)
         on_student = self.recipe.target == "student"
@@ -180,18 +196,18 @@ class Objective:
             label_share=self.recipe.label_share,
             temperature=self.recipe.temperature,
         )
-        if self.pull is None:
+        # Before round 1 all weights are equal: no entry is preferred, so there is no term.
+        if stage == 1:
             return loss
-        return loss + self.weight * self.weak_learning_term(own, batch.teacher, self.pull[rows])
+        return loss + self.weight * self.weak_learning_term(own - batch.teacher, shard.game, rows)
 
-    def weak_learning_term(self, own: Tensor, teacher: Tensor, pull: Tensor) -> Tensor:
-        """The recipe's penalty on the edges, for f_t and g of shape (B, L)."""
-        gap = own - teacher
+    def weak_learning_term(self, gap: Tensor, game: Game, rows: Tensor) -> Tensor:
+        """The recipe's penalty on the edges, for f_t - g of shape (B, L)."""
         if self.task == "classification":
             gap = gap - gap.mean(dim=1, keepdim=True)
         if self.recipe.penalty == "barrier":
-            return log_barrier(gap, pull > 0, self.bound)
-        return edge_hinge(gap, pull, self.scale, joint=self.joint)
+            return log_barrier(gap, game.margin[rows] < 0, self.rules.bound)
+        return edge_hinge(gap, game.direction(rows), self.rules.scale, joint=self.rules.joint)
 
 
 def _settle(student: Student, state: Round) -> None:
@@ -203,25 +219,23 @@ def _settle(student: Student, state: Round) -> None:
 
 def _edge_now(student: Student, state: Round) -> float:
     _settle(student, state)
-    return state.game.judge(state.train.gap(student)).edge
+    return state.train.judge(student)[0].edge
 
 
 def _judge(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
-    gap = state.train.gap(student)
-    if not torch.isfinite(gap).all():
+    verdict, largest_gap = state.train.judge(student)
+    if not math.isfinite(largest_gap):
         raise SearchError("the student's logits are not finite; lower space.lr.")
-    verdict = state.game.judge(gap)
     after = state.validation.joined(student).ensemble
     loss = state.measure.loss(after, state.validation)
-    before = state.measure.baseline(state.train, state.validation)
     return Finding(
         edges=tuple(verdict.edges.tolist()),
         edge=verdict.edge,
         relative_edge=verdict.relative,
         loss=loss,
-        gain=(before - loss) / max(before, 1e-12),
+        gain=(state.baseline - loss) / max(state.baseline, 1e-12),
         metric=state.measure.accuracy(after, state.validation),
-        largest_gap=gap.abs().max().item(),
+        largest_gap=largest_gap,
         epochs=epochs,
         seconds=seconds,
     )

@@ -83,18 +83,9 @@ def edge_hinge(gap: Tensor, direction: Tensor, scale: float, *, joint: bool) -> 
 
     Args:
         gap: l = f - g, float (B, L).
-        direction: K+ - K- rescaled by :func:`hinge_direction`, float (B, L).
+        direction: K+ - K- rescaled (see ``Game.direction``), float (B, L).
         scale: mean|g|, which makes ê free of units.
         joint: one edge over all labels instead of the mean over one hinge a label.
     """
     edges = (direction * gap).mean(dim=0) / scale
     return torch.relu(-edges.mean()) if joint else torch.relu(-edges).mean()
-
-
-def hinge_direction(pull: Tensor, *, joint: bool) -> Tensor:
-    """`pull` = K+ - K-, (N, L), rescaled to a mean magnitude of 1, overall or a label each.
-
-    A degenerate game (all weights equal, as before round 1) has the direction zero.
-    """
-    size = pull.abs().mean() if joint else pull.abs().mean(dim=0)
-    return torch.where(size > 0, pull / torch.where(size > 0, size, 1.0), 0.0)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
-import ray
 import torch
-from numpy.typing import NDArray
 from ray import tune
 
-from bdistil.distributed.broadcast import BoardClient
+from bdistil.distributed.broadcast import Announcement, BoardClient
 from bdistil.distributed.trial import TrialRequest, TrialResult
 from bdistil.errors import BdistilError
 
@@ -21,7 +18,7 @@ RESULT = "result"
 class TrialRunner(Protocol):
     """What a worker runs; a :class:`~bdistil.distributed.workbench.Workbench` or a stand-in."""
 
-    def open_round(self, students: list[bytes], margin: NDArray[np.float32]) -> None:
+    def open_round(self, announcement: Announcement) -> None:
         """Take in a new round."""
 
     def run(
@@ -94,8 +91,7 @@ class TrialWorker(tune.Trainable):
             announcement = self.board.announced(number)
             if announcement is None:
                 return False
-            margin = np.concatenate(ray.get(announcement.margin))
-            self.runner.open_round(announcement.students, margin)
+            self.runner.open_round(announcement)
             self.opened = number
         return True
 

@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.connections import Hidden
+from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, Round, ShouldStop, find_weak_learner
-from bdistil.core.game import Game, Normalisation
+from bdistil.core.game import Rules, Summary
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, StudentConfig
+from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
+from bdistil.distributed.broadcast import Announcement, HiddenArrays
 from bdistil.distributed.problem import Problem, as_tensor
 from bdistil.distributed.trial import TrialRequest, TrialResult
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
-
-
-@dataclasses.dataclass(frozen=True)
-class GameRules:
-    """Constants of a run's game.
-
-    Attributes:
-        step: η.
-        normalisation: of K+ and K-.
-    """
-
-    step: float
-    normalisation: Normalisation
-
-    def game(self, margin: torch.Tensor) -> Game:
-        """The game whose margin is `margin`."""
-        return Game.of(margin, self.step, self.normalisation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +37,7 @@ class Material:
 
     problem: Problem
     spec: Spec
-    rules: GameRules
+    rules: Rules
     measure: Measure
 
 
@@ -75,22 +58,32 @@ class Workbench:
     def __init__(self, material: Material, device: str = "cpu") -> None:
         self.problem = problem = material.problem
         self.spec = material.spec
-        self.rules = material.rules
         self.measure = material.measure
         self.device = device
         self.ensemble = ProgressiveEnsemble(problem.outputs)
-        self.train = problem.train.examples(device)
-        self.validation = problem.validation.examples(device)
+        parts = [part.examples().to(device) for part in problem.train.shards()]
+        self.train = TrainingSplit.before_round_one(parts, material.rules)
+        self.validation = problem.validation.examples().to(device)
         self.round: Round | None = None
 
-    def open_round(self, students: Sequence[bytes], margin: NDArray[np.float32]) -> None:
+    def open_round(self, announcement: Announcement) -> None:
         """Take in the students accepted since the last round and the new margin."""
-        for blob in students[len(self.ensemble) :]:
+        for blob in announcement.students[len(self.ensemble) :]:
             self.ensemble.append(self.load(blob))
-        self.train = self.train.after(self.ensemble)
         self.validation = self.validation.after(self.ensemble)
-        game = self.rules.game(as_tensor(margin).to(self.device))
-        self.round = Round(self.train, self.validation, game, self.measure)
+        self.train = self.joined(announcement)
+        self.round = Round.of(self.train, self.validation, self.measure)
+
+    def joined(self, announcement: Announcement) -> TrainingSplit:
+        """The training split in the announced round, on this device."""
+        columns = map(as_tensor, (announcement.log_cosh, announcement.log_sinh))
+        summary = Summary(announcement.rows, *columns).to(self.device)
+        states = announcement.fetch()
+        return self.train.with_margins(
+            [as_tensor(state.margin).to(self.device) for state in states],
+            summary,
+            [[move(as_hidden(arrays), self.device) for arrays in s.earlier] for s in states],
+        )
 
     def load(self, blob: bytes) -> Student:
         """The next student of the ensemble, on this device."""
@@ -157,6 +150,12 @@ class Workbench:
         costs = stage_costs(self.ensemble, self.problem.input_shape)
         budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
         return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+
+
+def as_hidden(arrays: HiddenArrays) -> Hidden:
+    """A hidden state that shares the arrays' memory."""
+    features, memory = arrays
+    return Hidden(as_tensor(features), None if memory is None else as_tensor(memory))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
