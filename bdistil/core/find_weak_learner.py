@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.game import Game
 from bdistil.core.losses import edge_hinge, fitting_loss, log_barrier
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, advance, student_logits
@@ -23,6 +22,8 @@ from bdistil.core.training_split import Shard, TrainingSplit
 from bdistil.errors import SearchError
 
 ShouldStop = Callable[[], bool]
+
+DEFAULT_LR = 1e-2  # where neither recipe nor student class says
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ def find_weak_learner(
         epochs += 1
         if recipe.early_accept and _edge_now(student, state) >= min_edge:
             break
-    _settle(student, state)
-    return _judge(student, state, epochs, time.perf_counter() - started)
+    return judged(student, state, epochs, time.perf_counter() - started)
 
 
 class _Trainer:
@@ -134,10 +134,16 @@ class _Trainer:
     ) -> None:
         self.student = student
         self.shards = state.train.shards
-        self.objective = Objective(state, recipe, student.config.skip, attempt)
+        self.objective = Objective(state, recipe, student.config.skip)
+        self.weight = term_weight(recipe, attempt)
         self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
-        self.optimiser = torch.optim.Adam(student.parameters(), lr=recipe.lr or 1e-2, fused=True)
+        self.optimiser = torch.optim.AdamW(
+            student.parameters(),
+            lr=recipe.lr or DEFAULT_LR,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
         batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimiser, recipe.epochs * batches
@@ -151,7 +157,9 @@ class _Trainer:
             if should_stop():
                 return False
             self.optimiser.zero_grad()
-            loss = self.objective(self.student, shard, rows)
+            batch = self.objective.batch(shard, rows)
+            logits, _ = self.student(batch.examples.inputs, batch.examples.earlier)
+            loss = self.objective.loss(logits, batch, self.weight)
             loss.backward()
             self.optimiser.step()
             self.schedule.step()
@@ -171,43 +179,78 @@ def shuffled_batches(
             yield shard, rows
 
 
-class Objective:
-    """Fitting loss plus (1/γ) · weak-learning term of one candidate on a batch."""
+@dataclass(frozen=True)
+class Batch:
+    """Some rows with what the weak-learning term needs of them.
 
-    def __init__(self, state: Round, recipe: Recipe, skip: bool, attempt: int) -> None:
+    Attributes:
+        examples: the rows.
+        preference: where the ensemble should rise: bool [M < 0] for the barrier, the scaled
+            direction for the hinge, float (B, L); None before round 1, when all weights are equal
+            and no entry is preferred.
+    """
+
+    examples: Examples
+    preference: Tensor | None
+
+
+class Objective:
+    """Fitting loss plus weight · weak-learning term; the weight is 1/γ.
+
+    Args:
+        state: the round.
+        recipe: the settings; its γ is not used here.
+        skip: whether candidates add their logits to the ensemble's.
+    """
+
+    def __init__(self, state: Round, recipe: Recipe, skip: bool) -> None:
         self.task = state.measure.task
         self.rules = state.train.rules
         self.recipe = recipe
         self.skip = skip
-        self.weight = 1 / (recipe.gamma * recipe.gamma_decay**attempt)
 
-    def __call__(self, student: Student, shard: Shard, rows: Tensor) -> Tensor:
-        """The loss on some rows of a shard."""
-        batch, stage = shard.take(rows), shard.stage
-        logits, _ = student(batch.inputs, batch.earlier)
-        own = student_logits(batch.ensemble, logits, stage, self.skip)
+    def batch(self, shard: Shard, rows: Tensor) -> Batch:
+        """Some rows of a shard."""
+        if shard.stage == 1:
+            return Batch(shard.take(rows), None)
+        if self.recipe.penalty == "barrier":
+            return Batch(shard.take(rows), shard.game.margin[rows] < 0)
+        return Batch(shard.take(rows), shard.game.direction(rows))
+
+    def loss(self, logits: Tensor, batch: Batch, weight: float | Tensor) -> Tensor:
+        """The loss, float (...), for logits a_t, float (..., B, L), on a batch.
+
+        Leading dimensions are candidates of their own, with a weight each.
+        """
+        examples = batch.examples
+        stage = examples.stage
+        own = student_logits(examples.ensemble, logits, stage, self.skip)
         on_student = self.recipe.target == "student"
-        fitted = own if on_student else advance(batch.ensemble, logits, stage, self.skip)
+        fitted = own if on_student else advance(examples.ensemble, logits, stage, self.skip)
         loss = fitting_loss(
             fitted,
-            batch.teacher,
-            batch.labels,
+            examples.teacher,
+            examples.labels,
             task=self.task,
             label_share=self.recipe.label_share,
             temperature=self.recipe.temperature,
         )
-        # Before round 1 all weights are equal: no entry is preferred, so there is no term.
-        if stage == 1:
+        if batch.preference is None:
             return loss
-        return loss + self.weight * self.weak_learning_term(own - batch.teacher, shard.game, rows)
+        return loss + weight * self.weak_learning_term(own - examples.teacher, batch.preference)
 
-    def weak_learning_term(self, gap: Tensor, game: Game, rows: Tensor) -> Tensor:
-        """The recipe's penalty on the edges, for f_t - g of shape (B, L)."""
+    def weak_learning_term(self, gap: Tensor, preference: Tensor) -> Tensor:
+        """The recipe's penalty on the edges, for f_t - g of shape (..., B, L)."""
         if self.task == "classification":
-            gap = gap - gap.mean(dim=1, keepdim=True)
+            gap = gap - gap.mean(dim=-1, keepdim=True)
         if self.recipe.penalty == "barrier":
-            return log_barrier(gap, game.margin[rows] < 0, self.rules.bound)
-        return edge_hinge(gap, game.direction(rows), self.rules.scale, joint=self.rules.joint)
+            return log_barrier(gap, preference, self.rules.bound)
+        return edge_hinge(gap, preference, self.rules.scale, joint=self.rules.joint)
+
+
+def term_weight(recipe: Recipe, attempt: int) -> float:
+    """1/γ, with γ decayed by the tries made before in the same student class."""
+    return 1 / (recipe.gamma * recipe.gamma_decay**attempt)
 
 
 def _settle(student: Student, state: Round) -> None:
@@ -222,7 +265,13 @@ def _edge_now(student: Student, state: Round) -> float:
     return state.train.judge(student)[0].edge
 
 
-def _judge(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
+def judged(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
+    """The figures of a trained student, which from here on is as it will be kept.
+
+    Raises:
+        SearchError: if its logits are not finite.
+    """
+    _settle(student, state)
     verdict, largest_gap = state.train.judge(student)
     if not math.isfinite(largest_gap):
         raise SearchError("the student's logits are not finite; lower space.lr.")
