@@ -27,7 +27,7 @@ from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.progress import Silent
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.trial import Cohort, TrialResult
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 ROUNDS = 8
@@ -45,12 +45,13 @@ class SleepingRunner:
     def open_round(self, announcement: Announcement) -> None:
         self.earlier = [1] * len(announcement.students)
 
-    def run(self, request: TrialRequest, should_stop: Any) -> tuple[TrialResult, bytes]:
+    def run(self, cohort: Cohort, should_stop: Any) -> list[tuple[TrialResult, bytes]]:
         time.sleep(self.seconds)
         config = StudentConfig("mlp", 1, "none", True)
         student = build_student(config, (FEATURES,), OUTPUTS, self.earlier)
+        [request] = cohort.requests
         result = TrialResult(request=request, status="finished", weak=True, gain=0.1)
-        return result, student_to_bytes(student)
+        return [(result, student_to_bytes(student))]
 
 
 def spec_of(workers: int) -> Spec:

@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.core.connections import Hidden
 from bdistil.core.training_split import TrainingSplit
-from bdistil.distributed.trial import TrialRequest
+from bdistil.distributed.trial import Cohort
 
 ASK_SECONDS = 0.05
 
@@ -90,8 +90,8 @@ class Board:
         self.expected = expected
         self.patience = patience
         self.seen: set[str] = set()
-        self.queue: deque[TrialRequest] = deque()
-        self.taken: dict[str, TrialRequest] = {}
+        self.queue: deque[Cohort] = deque()
+        self.taken: dict[str, Cohort] = {}
         self.ended = False
         self.announcement: Announcement | None = None
         self.candidates: dict[int, bytes] = {}
@@ -101,7 +101,7 @@ class Board:
         """Open a round and so close the one before; None closes without opening.
 
         Returns:
-            How many queued requests of the old round were dropped.
+            How many queued cohorts of the old round were dropped.
         """
         async with self.changed:
             dropped = len(self.queue)
@@ -116,14 +116,14 @@ class Board:
         self.ended = True
         await self.open(None)
 
-    async def push(self, request: TrialRequest) -> None:
-        """Queue a request."""
+    async def push(self, cohort: Cohort) -> None:
+        """Queue a cohort."""
         async with self.changed:
-            self.queue.append(request)
+            self.queue.append(cohort)
             self.changed.notify_all()
 
-    async def take(self, trial_id: str) -> TrialRequest | None:
-        """The next request, as soon as there is one; None when the search is over."""
+    async def take(self, trial_id: str) -> Cohort | None:
+        """The next cohort, as soon as there is one; None when the search is over."""
         await self._muster(trial_id)
         async with self.changed:
             await self.changed.wait_for(lambda: self.queue or self.ended)
@@ -132,8 +132,8 @@ class Board:
             self.taken[trial_id] = self.queue.popleft()
             return self.taken[trial_id]
 
-    async def taken_by(self, trial_id: str) -> TrialRequest | None:
-        """The request that a trial took, None if it took none."""
+    async def taken_by(self, trial_id: str) -> Cohort | None:
+        """The cohort that a trial took, None if it took none."""
         return self.taken.pop(trial_id, None)
 
     async def announced(self, round_number: int) -> Announcement | None:
@@ -180,7 +180,7 @@ class BoardClient:
         self.earlier: list[list[Any]] = []  # references stay alive as long as the search
 
     def open(self, students: list[bytes], split: TrainingSplit) -> int:
-        """Announce the round after `students`; the number of requests of the old one dropped."""
+        """Announce the round after `students`; the number of cohorts of the old one dropped."""
         for stage in range(len(self.earlier), split.stage - 1):
             states = [shard.earlier[stage] for shard in split.shards]
             self.earlier.append([ray.put(hidden_arrays(state)) for state in states])
@@ -198,7 +198,7 @@ class BoardClient:
         return dropped
 
     def close(self) -> int:
-        """Close the open round without opening another; the number of requests dropped."""
+        """Close the open round without opening another; the number of cohorts dropped."""
         dropped: int = ray.get(self.actor.open.remote(None))
         return dropped
 
@@ -206,19 +206,19 @@ class BoardClient:
         """Close the open round and send every worker home."""
         ray.get(self.actor.end.remote())
 
-    def push(self, request: TrialRequest) -> None:
-        """Queue a request for whichever worker is free first."""
-        ray.get(self.actor.push.remote(request))
+    def push(self, cohort: Cohort) -> None:
+        """Queue a cohort for whichever worker is free first."""
+        ray.get(self.actor.push.remote(cohort))
 
-    def take(self, trial_id: str) -> TrialRequest | None:
-        """Wait for a request; None when the search is over."""
-        request: TrialRequest | None = ray.get(self.actor.take.remote(trial_id))
-        return request
+    def take(self, trial_id: str) -> Cohort | None:
+        """Wait for a cohort; None when the search is over."""
+        cohort: Cohort | None = ray.get(self.actor.take.remote(trial_id))
+        return cohort
 
-    def taken_by(self, trial_id: str) -> TrialRequest | None:
-        """The request that a Tune trial took, None if it took none; asked once a trial."""
-        request: TrialRequest | None = ray.get(self.actor.taken_by.remote(trial_id))
-        return request
+    def taken_by(self, trial_id: str) -> Cohort | None:
+        """The cohort that a Tune trial took, None if it took none; asked once a trial."""
+        cohort: Cohort | None = ray.get(self.actor.taken_by.remote(trial_id))
+        return cohort
 
     def announced(self, round_number: int) -> Announcement | None:
         """The announcement of a round, None if it is closed."""

@@ -7,6 +7,7 @@ import dataclasses
 
 import torch
 
+from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
@@ -19,9 +20,13 @@ from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.distributed.broadcast import Announcement, HiddenArrays
 from bdistil.distributed.problem import Problem, as_tensor
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
+from bdistil.errors import SearchError
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
+
+Outcome = tuple[TrialResult, bytes | None]
+Found = Finding | SearchError | None  # figures, why there are none, or stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,36 +96,84 @@ class Workbench:
         earlier = self.ensemble.features
         return student_from_bytes(blob, shape, outputs, earlier, "a student").to(self.device)
 
-    def run(
-        self, request: TrialRequest, should_stop: ShouldStop
-    ) -> tuple[TrialResult, bytes | None]:
-        """Train and judge one candidate: its figures and its weights."""
+    def run(self, cohort: Cohort, should_stop: ShouldStop) -> list[Outcome]:
+        """Train and judge candidates, together where torch can stack them: figures and weights."""
+        recipes = [resolved_recipe(request, self.spec) for request in cohort.requests]
+        members = [
+            Member(self.candidate(request, recipe), recipe, request.attempt)
+            for request, recipe in zip(cohort.requests, recipes, strict=True)
+        ]
+        together = self.train_together(members)
+        findings = (self.together if together else self.one_by_one)(cohort, members, should_stop)
+        size = len(members) if together else 1
+        return [
+            self.outcome(request, member.student, finding, size)
+            for request, member, finding in zip(cohort.requests, members, findings, strict=True)
+        ]
+
+    def train_together(self, members: list[Member]) -> bool:
+        """Whether these candidates can train as a cohort."""
         assert self.round is not None, "open_round comes first"
-        recipe = resolved_recipe(request, self.spec)
-        student = self.candidate(request, recipe)
-        finding = find_weak_learner(
-            student,
-            self.round,
-            recipe,
-            attempt=request.attempt,
-            seed=request.seed,
-            min_edge=self.spec.search.min_edge,
-            should_stop=should_stop,
-        )
+        if len(members) == 1 or members[0].recipe.early_accept:
+            return False
+        return vectorises(members[0].student, self.round)
+
+    def together(
+        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+    ) -> list[Found]:
+        """Train and judge stacked candidates, on the batches of the first one."""
+        assert self.round is not None
+        seed = cohort.requests[0].seed
+        findings = find_weak_learners(members, self.round, seed=seed, should_stop=should_stop)
+        return [None] * len(members) if findings is None else [*findings]
+
+    def one_by_one(
+        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+    ) -> list[Found]:
+        """Train and judge candidates one after another."""
+        return [
+            self.alone(member, request.seed, should_stop)
+            for member, request in zip(members, cohort.requests, strict=True)
+        ]
+
+    def alone(self, member: Member, seed: int, should_stop: ShouldStop) -> Found:
+        """Train and judge one candidate."""
+        assert self.round is not None
+        try:
+            return find_weak_learner(
+                member.student,
+                self.round,
+                member.recipe,
+                attempt=member.attempt,
+                seed=seed,
+                min_edge=self.spec.search.min_edge,
+                should_stop=should_stop,
+            )
+        except SearchError as error:
+            return error
+
+    def outcome(
+        self,
+        request: TrialRequest,
+        student: Student,
+        finding: Found,
+        cohort: int,
+    ) -> Outcome:
+        """The figures and the weights of a trained candidate."""
         if finding is None:
             return TrialResult(request=request, status="stopped"), None
-        return self.result(request, finding, student.config.width), student_to_bytes(student)
-
-    def result(self, request: TrialRequest, finding: Finding, width: int) -> TrialResult:
-        """The figures of a trained candidate."""
+        if isinstance(finding, SearchError):
+            return TrialResult(request=request, status="failed", reason=str(finding)), None
         search = self.spec.search
-        return TrialResult(
+        result = TrialResult(
             request=request,
             status="finished",
-            width=width,
+            width=student.config.width,
+            cohort=cohort,
             weak=finding.is_weak_learner(search.min_edge, search.min_gain),
             **dataclasses.asdict(finding),
         )
+        return result, student_to_bytes(student)
 
     def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
         """The fresh student that a request asks for, its weights drawn from the request's seed."""
