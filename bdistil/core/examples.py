@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, move, take
+from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, move
 from bdistil.core.losses import Task, fitting_loss
-from bdistil.core.student import Student, advance, student_logits
+from bdistil.core.student import Student, advance
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,11 @@ class Examples:
         """t, counted from 1, of the student that this round looks for."""
         return len(self.earlier) + 1
 
-    def take(self, rows: slice | Tensor) -> Examples:
-        """Some rows."""
-        return Examples(
-            self.inputs[rows],
-            self.teacher[rows],
-            None if self.labels is None else self.labels[rows],
-            self.ensemble[rows],
-            [take(state, rows) for state in self.earlier],
-        )
-
-    def played(self, student: Student) -> tuple[Tensor, Examples]:
-        """The gap f_t - g, float32 (N, L), and the split after `student` joined; runs it once."""
-        logits, hidden = hidden_states(student, self.inputs, self.earlier)
-        skip = student.config.skip
-        gap = student_logits(self.ensemble, logits, self.stage, skip) - self.teacher
-        combined = advance(self.ensemble, logits, self.stage, skip)
-        return gap, replace(self, ensemble=combined, earlier=[*self.earlier, hidden])
-
     def joined(self, student: Student) -> Examples:
         """The split after `student` was accepted."""
-        return self.played(student)[1]
-
-    def gap(self, student: Student) -> Tensor:
-        """f_t - g of a candidate, float32 (N, L)."""
-        return self.played(student)[0]
+        logits, hidden = hidden_states(student, self.inputs, self.earlier)
+        combined = advance(self.ensemble, logits, self.stage, student.config.skip)
+        return replace(self, ensemble=combined, earlier=[*self.earlier, hidden])
 
     def after(self, ensemble: ProgressiveEnsemble) -> Examples:
         """The split after every student of `ensemble` that has not joined yet."""
@@ -141,11 +121,11 @@ class Answers(Protocol):
 
     @property
     def teacher(self) -> Tensor:
-        """G, (N, L)."""
+        """g, centred logits, (N, L)."""
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels, or None."""
+        """Class indices (N,) or targets (N, L); None if unknown."""
 
 
 def reference(examples: Examples, task: Task) -> Tensor:

@@ -84,8 +84,7 @@ class Summary:
         """Of a margin matrix or of some rows of it, (N, L)."""
         size = margin.abs()
         log_cosh = torch.logsumexp(size + torch.log1p(torch.exp(-2 * size)), dim=0)
-        log_sinh = torch.logsumexp(size + torch.log(-torch.expm1(-2 * size)), dim=0)
-        return cls(len(margin), log_cosh, log_sinh)
+        return cls(len(margin), log_cosh, torch.logsumexp(log_two_sinh(margin), dim=0))
 
     @classmethod
     def merged(cls, parts: Sequence[Summary]) -> Summary:
@@ -99,6 +98,12 @@ class Summary:
     def to(self, device: torch.device | str) -> Summary:
         """The same on another device."""
         return Summary(self.rows, self.log_cosh.to(device), self.log_sinh.to(device))
+
+
+def log_two_sinh(margin: Tensor) -> Tensor:
+    """log(2 sinh|M|); the difference of two exponentials would cancel where M is small."""
+    size = margin.abs()
+    return size + torch.log(-torch.expm1(-2 * size))
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class Game:
     def pull(self, rows: slice | Tensor = slice(None)) -> Tensor:
         """K+ - K- of some rows, float32 (n, L): positive where the ensemble should rise."""
         margin = self.margin[rows]
-        return torch.exp(-margin - self.log_normaliser) - torch.exp(margin - self.log_normaliser)
+        return -margin.sign() * torch.exp(log_two_sinh(margin) - self.log_normaliser)
 
     def direction(self, rows: slice | Tensor = slice(None)) -> Tensor:
         """K+ - K- of some rows, rescaled to a mean magnitude of 1 over all rows.
@@ -180,8 +185,8 @@ class Game:
         if self.rules.joint:
             size = (torch.logsumexp(size, dim=0) - math.log(len(size))).expand_as(size)
         margin = self.margin[rows]
-        raised, lowered = torch.exp(-margin - size), torch.exp(margin - size)
-        return torch.where(torch.isfinite(size), raised - lowered, 0.0)
+        direction = -margin.sign() * torch.exp(log_two_sinh(margin) - size)
+        return torch.where(torch.isfinite(size), direction, 0.0)
 
     def judge(self, gap: Tensor) -> Verdict:
         """Edges of a student with gap f - g, (N, L): E_j = Σ_i (K+ - K-)_ij (f - g)_ij."""

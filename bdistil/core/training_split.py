@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import concatenate, move, take
+from bdistil.core.ensemble import concatenate, take
 from bdistil.core.examples import Examples
 from bdistil.core.game import Game, Rules, Summary, Verdict
 from bdistil.core.student import Student, student_logits
@@ -86,16 +86,6 @@ class Shard:
             margin[rows] = self.game.margin[rows] + self.game.rules.step * gap
             states.append(hidden)
         return margin, concatenate(states)
-
-    def to(self, device: torch.device | str) -> Shard:
-        """The same on another device."""
-        return Shard(
-            self.inputs.to(device),
-            self.teacher.to(device),
-            None if self.labels is None else self.labels.to(device),
-            Game(self.game.margin.to(device), self.game.rules, self.game.summary.to(device)),
-            [move(state, device) for state in self.earlier],
-        )
 
 
 @dataclass(frozen=True)
