@@ -15,12 +15,12 @@ from bdistil.data.registry import load_dataset
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
 from bdistil.deploy.evaluation import Evaluation, evaluate
-from bdistil.distributed.files import write_atomic
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import CheckpointError
+from bdistil.files import write_atomic
 
 
 def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:

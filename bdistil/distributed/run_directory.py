@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bdistil.distributed.files import disk_errors, write_atomic
 from bdistil.distributed.journal import Journal
 from bdistil.distributed.teacher import TeacherStore
 from bdistil.errors import CheckpointError
+from bdistil.files import disk_errors, write_atomic
 from bdistil.spec import Spec, load_spec
 
 

@@ -19,10 +19,10 @@ from torch import nn
 from bdistil.core.cost import flops, parameters
 from bdistil.core.examples import metric
 from bdistil.data.dataset import Dataset, Domain
-from bdistil.distributed.files import write_atomic
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.trial import derived_seed
 from bdistil.errors import CheckpointError, TeacherError
+from bdistil.files import write_atomic
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
