@@ -86,7 +86,7 @@ def export_ensemble(run: RunDirectory) -> Ensemble:
     """
     dataset = run_dataset(run)
     students = load_students(run, dataset)
-    figures = evaluation(run).model_dump(mode="json")
+    figures = evaluation(run)
     to_raw_targets(students, TargetScale.of(dataset))
     config = EnsembleConfig(
         name=run.spec().name,
