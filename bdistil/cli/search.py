@@ -90,7 +90,7 @@ def run(spec: Spec, out: Path, address: str | None, verbose: bool) -> None:
         sys.exit(1)
     output.print(stages_table(evaluation(done)))
     report = write_report(done)
-    console.print(f"Ensemble: {done.ensemble}\nReport: {report}", soft_wrap=True)
+    console.print(f"Ensemble: {done.ensemble}\nReport: {report}")
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,11 +48,10 @@ def run_dataset(run: RunDirectory) -> Dataset:
 
 def evaluation(run: RunDirectory) -> Evaluation:
     """The anytime curve on the test split; computed once for each number of rounds."""
-    rounds = len(run.journal.read())
-    if run.evaluation_file.exists():
-        stored = json.loads(run.evaluation_file.read_text())
-        if len(stored["stages"]) == rounds:
-            return Evaluation.model_validate(stored)
+    with contextlib.suppress(OSError, ValueError):  # it can be computed again
+        stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
+        if len(stored.stages) == len(run.journal.read()):
+            return stored
     dataset = run_dataset(run)
     result = evaluate_on_test(run, dataset, load_students(run, dataset))
     write_atomic(run.evaluation_file, result.model_dump_json(indent=2).encode())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bdistil.distributed.journal import Journal
-from bdistil.distributed.teacher import TeacherStore
+from bdistil.distributed.teacher_store import TeacherStore
 from bdistil.errors import CheckpointError
 from bdistil.files import disk_errors, write_atomic
 from bdistil.spec import Spec, load_spec
