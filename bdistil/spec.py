@@ -7,17 +7,25 @@ A dimension left out takes the value of the recipe.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bdistil.errors import SpecError
+from bdistil.problems import first_problem, shown
 
 Task = Literal["auto", "classification", "regression"]
 RecipeName = Literal["paper", "faithful", "accurate"]
@@ -27,7 +35,16 @@ ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
 class Section(BaseModel):
     """A part of the spec: unknown keys are errors, values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would read true as 1: `grace: true` as one second.
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and "bool" not in str(field.annotation):
+            raise ValueError(f"must not be {str(value).lower()}, which is for switches")
+        return value
 
 
 class Range(Section):
@@ -44,6 +61,9 @@ class Range(Section):
         if self.log and self.low <= 0:
             raise ValueError(f"a log range needs low > 0, not {self.low:g}")
         return self
+
+    def __repr__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
 
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest value."""
@@ -127,7 +147,7 @@ class SpaceSpec(Section):
             raise ValueError(f"widths must be positive and growing, not {ladder}")
         return ladder
 
-    @field_validator("recipe", "student", "connection", "skip", "epochs", "batch_size", "gamma")
+    @field_validator("*")
     @classmethod
     def _not_empty(cls, value: Any) -> Any:
         if isinstance(value, list) and not value:
@@ -138,7 +158,7 @@ class SpaceSpec(Section):
     @classmethod
     def _positive(cls, value: Any) -> Any:
         if any(v <= 0 for v in values_of(value)):
-            raise ValueError(f"must be positive, not {_shown(value)}")
+            raise ValueError(f"must be positive, not {shown(value)}")
         return value
 
     @field_validator("weight_decay")
@@ -152,7 +172,7 @@ class SpaceSpec(Section):
     @classmethod
     def _is_share(cls, value: Any) -> Any:
         if any(not 0 <= v <= 1 for v in values_of(value)):
-            raise ValueError(f"must lie between 0 and 1, not {_shown(value)}")
+            raise ValueError(f"must lie between 0 and 1, not {shown(value)}")
         return value
 
     @field_validator("growth")
@@ -205,6 +225,15 @@ class Spec(Section):
     search: SearchSpec = SearchSpec()
     workers: WorkerSpec = WorkerSpec()
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if name in ("", ".", "..") or not name.isprintable() or set(name) & set("/\\"):
+            raise ValueError(
+                f"must be fit for a folder, without slashes, not {name!r}; use --out for a path"
+            )
+        return name
+
     @model_validator(mode="after")
     def _grid_needs_lists(self) -> Spec:
         if self.search.algorithm == "grid":
@@ -244,14 +273,15 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
     Raises:
         SpecError: if the file is missing or not YAML, or a key or value is wrong.
     """
+    is_file = isinstance(source, str | Path)
     tree = _read_yaml(Path(source)) if isinstance(source, str | Path) else _copy(source)
-    origin = str(source) if isinstance(source, str | Path) else "the spec"
     for override in overrides:
         _apply(tree, override)
     try:
         return Spec.model_validate(tree)
     except ValidationError as error:
-        raise SpecError(f"{origin}: {_first_problem(error)}") from None
+        origin = f"{source}: " if is_file else ""
+        raise SpecError(f"{origin}{first_problem(error, Spec)}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -259,18 +289,28 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist; see search_spaces/ for examples.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
-        raise SpecError(f"{path} is not valid YAML: {detail}.") from None
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}; give a YAML file.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{str(path)!r} is not valid YAML: {_yaml_problem(error)}.") from None
     if not isinstance(tree, dict):
-        raise SpecError(f"{path} must hold keys such as data: and search:, not {_shown(tree)}.")
+        raise SpecError(f"{path} must hold keys such as data: and search:, not {shown(tree)}.")
     return tree
 
 
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error).partition("\n")[0]
+
+
 def _copy(source: Mapping[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = json.loads(json.dumps(source, default=str))
+    if not isinstance(source, Mapping):
+        raise SpecError(f"the spec is {shown(source)}; give a YAML file or a mapping.")
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(source), default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError(f"the spec holds what YAML cannot: {error}.") from None
     return copied
 
 
@@ -280,8 +320,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise SpecError(f"override {override!r} must have the form key=value.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SpecError(f"override {override!r}: {text!r} is not a YAML value.") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise SpecError(
+            f"override {shown(override)}: what follows = is no YAML; put text in quotes."
+        ) from None
     *parents, leaf = key.split(".")
     for parent in parents:
         branch = tree.setdefault(parent, {})
@@ -289,47 +331,3 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise SpecError(f"override {override!r}: {parent!r} holds a value, not keys.")
         tree = branch
     tree[leaf] = value
-
-
-def _first_problem(error: ValidationError) -> str:
-    """The most telling problem of a validation error, as one sentence."""
-    # Of a union's branches, the one that got furthest into the value tells most.
-    problem = max(error.errors(), key=lambda p: (p["type"] == "value_error", len(p["loc"])))
-    location = [str(part) for part in problem["loc"] if not _is_type_tag(part)]
-    field = ".".join(location) or "the spec"
-    if problem["type"] == "extra_forbidden":
-        return _unknown_key(location)
-    if problem["type"] == "missing":
-        return f"{field} is missing; add it to the spec."
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if problem["type"] == "value_error":
-        return f"{field}: {message}."
-    return f"{field} is {_shown(problem['input'])}: {message}."
-
-
-def _is_type_tag(part: int | str) -> bool:
-    """Whether pydantic added this part of a location to name a member of a union."""
-    tags = ("list[", "literal[", "float", "int", "str", "bool", "Range", "function-")
-    return isinstance(part, int) or part.startswith(tags)
-
-
-def _unknown_key(location: list[str]) -> str:
-    section: Any = Spec
-    for part in location[:-1]:
-        section = next((t for t in _member_types(section.model_fields[part].annotation)), section)
-    close = difflib.get_close_matches(location[-1], section.model_fields, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(section.model_fields)}."
-    return f"unknown key {'.'.join(location)!r}; {hint}"
-
-
-def _member_types(annotation: Any) -> Iterator[type[BaseModel]]:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            yield candidate
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Range):
-        return f"{value.low:g} to {value.high:g}"
-    return repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."

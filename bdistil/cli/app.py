@@ -7,7 +7,7 @@ import sys
 import warnings
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from bdistil import __version__
 from bdistil.cli import deploy, inspect, search
@@ -39,7 +39,7 @@ def main() -> None:
     try:
         app()
     except BdistilError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        console.print(Text.assemble(("Error: ", "bold red"), str(error)))
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -52,4 +52,4 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *rest: object) -> None:
     """Our own warnings are one line; those of libraries are for developers (python -W)."""
     if issubclass(category, BdistilWarning):
-        console.print(f"[yellow]Note:[/] {escape(str(message))}", soft_wrap=True)
+        console.print(Text.assemble(("Note: ", "yellow"), str(message)))

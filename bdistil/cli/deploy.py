@@ -11,6 +11,7 @@ import typer
 
 from bdistil.cli.display import console, output
 from bdistil.deploy.predict import predict_file
+from bdistil.files import disk_errors
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +31,7 @@ def export(
     run = RunDirectory.existing(directory)
     target = out or run.ensemble
     export_ensemble(run).save_pretrained(target)
-    output.print(str(target), soft_wrap=True)
+    output.print(str(target))
 
 
 def predict(
@@ -44,7 +45,7 @@ def predict(
     if out is None:
         write_csv(sys.stdout, predictions.header, predictions.rows)
     else:
-        with out.open("w", newline="", encoding="utf-8") as file:
+        with disk_errors(out), out.open("w", newline="", encoding="utf-8") as file:
             write_csv(file, predictions.header, predictions.rows)
     if predictions.metric is not None:
         console.print(
@@ -54,6 +55,6 @@ def predict(
 
 def write_csv(file: object, header: list[str], rows: list[list[object]]) -> None:
     """Header and rows as CSV."""
-    writer = csv.writer(file)  # type: ignore[arg-type]
+    writer = csv.writer(file, lineterminator="\n")  # type: ignore[arg-type]
     writer.writerow(header)
     writer.writerows(rows)

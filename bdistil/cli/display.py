@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -18,9 +17,11 @@ from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.progress import Reporter, Snapshot
 
-console = Console(stderr=True, highlight=False)
+# Paths and names may hold [brackets] and :colons:, which rich would take for markup and emoji.
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
+console = Console(stderr=True, **PLAIN)
 # Where nobody looks at a terminal, tables must not be folded to a guessed width.
-output = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+output = Console(width=None if sys.stdout.isatty() else 1000, **PLAIN)
 
 METRIC = {"classification": "accuracy", "regression": "R²"}
 
@@ -33,7 +34,7 @@ class PlainReporter:
 
     def message(self, text: str) -> None:
         """A line worth keeping."""
-        console.print(escape(text), soft_wrap=True)
+        console.print(text)
 
     def teacher(self, epoch: int, epochs: int, metric: float) -> None:
         """A line at the end, and every few seconds before."""
@@ -65,7 +66,7 @@ class LiveReporter(PlainReporter):
 
     def message(self, text: str) -> None:
         """A line above the table."""
-        self.live.console.print(escape(text), soft_wrap=True)
+        self.live.console.print(text)
 
     def teacher(self, epoch: int, epochs: int, metric: float) -> None:
         """A line that is overwritten."""

@@ -35,7 +35,7 @@ def status(
         if records:
             figures = evaluation(run).model_dump(mode="json")
         summary = {"state": state, "rounds": rounds, "accepted": len(records)}
-        output.out(json.dumps(summary | figures, indent=2), highlight=False)
+        output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
     if records:
@@ -49,7 +49,7 @@ def report(
     """Write a report that one file holds: figures, plots, rounds and trials."""
     from bdistil.study.report import write_report
 
-    output.print(str(write_report(RunDirectory.existing(directory), out)), soft_wrap=True)
+    output.print(str(write_report(RunDirectory.existing(directory), out)))
 
 
 def datasets() -> None:

@@ -18,7 +18,9 @@ from bdistil.spec import Spec, load_spec
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to use; RAY_ADDRESS works too. Default: here.")
 ]
-Verbose = Annotated[bool, typer.Option(help="Let Ray and Tune print their own messages.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Let Ray and Tune print their own messages.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def search(
     spec_and_overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SPEC] [KEY=VALUE]...", help="A YAML file, then overrides."),
+        typer.Argument(metavar="SPEC KEY=VALUE", help="A YAML file, then overrides."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file.")] = None,
     label: Annotated[str | None, typer.Option(help="The label's column in --data.")] = None,
@@ -90,7 +92,7 @@ def run(spec: Spec, out: Path, address: str | None, verbose: bool) -> None:
         sys.exit(1)
     output.print(stages_table(evaluation(done)))
     report = write_report(done)
-    console.print(f"Ensemble: {done.ensemble}\nReport: {report}", soft_wrap=True)
+    console.print(f"Ensemble: {done.ensemble}\nReport: {report}")
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -141,4 +141,4 @@ def metric(logits: Tensor, truth: Tensor, task: Task) -> float:
         return (logits.argmax(dim=1) == truth).double().mean().item()
     residual = (logits - truth).square().sum(dtype=torch.float64)
     total = (truth - truth.mean(dim=0)).square().sum(dtype=torch.float64)
-    return (1 - residual / total).item()
+    return (1 - residual / total.clamp_min(1e-12)).item()  # finite for constant targets

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from bdistil.core.student import Student, StudentConfig
-from bdistil.errors import CheckpointError
+from bdistil.errors import CheckpointError, SpecError
 from bdistil.zoo.registry import student_class
 
 METADATA_KEY = "bdistil.student"
@@ -51,7 +50,7 @@ def student_from_bytes(
         config = student_config(blob)
         student = build_student(config, input_shape, outputs, earlier)
         student.load_state_dict(safetensors.torch.load(blob))
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, SpecError) as error:
         detail = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{origin} is damaged or of another run: {detail}.") from None
     return student.eval()
@@ -62,8 +61,3 @@ def student_config(blob: bytes) -> StudentConfig:
     length = int.from_bytes(blob[:8], "little")
     header = json.loads(blob[8 : 8 + length])
     return StudentConfig(**json.loads(header["__metadata__"][METADATA_KEY]))
-
-
-def prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Tensors whose names start with `prefix`, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -19,11 +19,16 @@ from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.losses import Task
 from bdistil.core.student import Student, StudentConfig
+from bdistil.data.columns import TableColumns
+from bdistil.deploy.card import model_card
 from bdistil.deploy.checkpoint import build_student
-from bdistil.errors import CheckpointError, DataError
+from bdistil.deploy.evaluation import Evaluation
+from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.files import disk_errors, write_atomic
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
 FORMAT = 1
 
 
@@ -45,11 +50,17 @@ class EnsembleConfig(BaseModel):
     domain: str
     task: Task
     input_shape: tuple[int, ...]
-    outputs: int
-    students: tuple[StudentConfig, ...]
+    outputs: int = Field(ge=1)
+    students: tuple[StudentConfig, ...] = Field(min_length=1)
     class_names: tuple[str, ...] | None = None
     columns: dict[str, Any] | None = None
-    figures: dict[str, Any] | None = None
+    figures: Evaluation | None = None
+
+    @model_validator(mode="after")
+    def _a_name_for_each_class(self) -> EnsembleConfig:
+        if self.class_names is not None and len(self.class_names) != self.outputs:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
+        return self
 
 
 class Ensemble(ProgressiveEnsemble):
@@ -76,6 +87,7 @@ class Ensemble(ProgressiveEnsemble):
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
         self._prefixes: dict[int, FoldedPrefix] = {}
+        self.register_load_state_dict_post_hook(_fold_anew)  # type: ignore[no-untyped-call]
         self.eval()
 
     @classmethod
@@ -91,14 +103,11 @@ class Ensemble(ProgressiveEnsemble):
         config = _read_config(path / CONFIG_FILE)
         try:
             weights = safetensors.torch.load_file(path / WEIGHTS_FILE)
-            ensemble = cls(
-                config, _empty_students(config), weights.pop("shift"), weights.pop("scale")
-            )
-            # strict=False for the buffers alone: anything else missing or extra is an error.
-            missing, extra = ensemble.load_state_dict(weights, strict=False)
-            if extra or set(missing) - {"shift", "scale"}:
-                raise KeyError(*extra, *missing)
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            shift, scale = weights["shift"].float(), weights["scale"].float()
+            _check_fits_an_example(shift, scale, config.input_shape)
+            ensemble = cls(config, _empty_students(config), shift, scale)
+            ensemble.load_state_dict(weights)
+        except (OSError, SafetensorError, KeyError, RuntimeError, SpecError) as error:
             detail = " ".join(str(error).split())[:200]
             raise CheckpointError(
                 f"{path / WEIGHTS_FILE} is missing or does not fit {CONFIG_FILE}: {detail}."
@@ -106,12 +115,22 @@ class Ensemble(ProgressiveEnsemble):
         return ensemble.eval()
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; the configuration last."""
+        """Write ``model.safetensors``, a model card and, last, ``config.json``.
+
+        A folder without a configuration does not load: one that a crash left half-written is no
+        ensemble, also where another one was before.
+
+        Raises:
+            CheckpointError: if `directory` is a file, or the disk is full or not writable.
+        """
         path = Path(directory)
-        path.mkdir(parents=True, exist_ok=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        safetensors.torch.save_file(tensors, path / WEIGHTS_FILE)
-        (path / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2) + "\n")
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            (path / CONFIG_FILE).unlink(missing_ok=True)
+        write_atomic(path / WEIGHTS_FILE, safetensors.torch.save(tensors))
+        write_atomic(path / CARD_FILE, model_card(self.config).encode())
+        write_atomic(path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())
 
     def standardise(self, x: Tensor) -> Tensor:
         """Raw features (B, ...) as the students expect them.
@@ -125,7 +144,7 @@ class Ensemble(ProgressiveEnsemble):
                 f"{self.config.input_shape}; give a batch of such examples."
             )
         scaled: Tensor = (x - self.shift) / self.scale
-        return scaled
+        return scaled.to(self.shift.dtype)
 
     def steps(self, x: Tensor) -> Iterator[tuple[Tensor, Hidden]]:
         """Cumulative logits and hidden state of each stage, for raw features (B, ...)."""
@@ -151,12 +170,12 @@ class Ensemble(ProgressiveEnsemble):
 
     @torch.no_grad()
     def predict(self, x: Any, stages: int | None = None) -> np.ndarray[Any, Any]:
-        """Answers for raw features, an array or tensor (B, ...).
+        """Answers for raw features: an array or tensor (B, ...), or a table if trained on one.
 
         Returns:
             Names of the classes (B,), or predicted targets (B, L) for regression.
         """
-        logits: np.ndarray[Any, Any] = self(self.as_inputs(x), stages).cpu().numpy()
+        logits: np.ndarray[Any, Any] = self(self.as_inputs(x), stages).float().cpu().numpy()
         if self.config.class_names is None:
             return logits
         names: np.ndarray[Any, Any] = np.array(self.config.class_names)
@@ -164,7 +183,9 @@ class Ensemble(ProgressiveEnsemble):
         return answers
 
     def as_inputs(self, x: Any) -> Tensor:
-        """A float32 tensor on the ensemble's device."""
+        """A float32 tensor on the ensemble's device; tables are encoded as in training."""
+        if self.config.columns is not None and hasattr(x, "keys"):
+            x = TableColumns(**self.config.columns).encode(x)
         return torch.as_tensor(x, dtype=torch.float32, device=self.shift.device)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Ensemble:
@@ -172,10 +193,15 @@ class Ensemble(ProgressiveEnsemble):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As in torch; folded heads are computed anew."""
-        self._prefixes = {}
-        return super().load_state_dict(*args, **kwargs)
+
+def _fold_anew(ensemble: Ensemble, _: object) -> None:
+    """After new weights were loaded, also as a part of a larger module."""
+    ensemble._prefixes = {}
+
+
+def _check_fits_an_example(shift: Tensor, scale: Tensor, shape: tuple[int, ...]) -> None:
+    if torch.broadcast_shapes(shift.shape, scale.shape, shape) != shape:
+        raise KeyError(f"shift and scale do not fit the input_shape {shape}")
 
 
 def _empty_students(config: EnsembleConfig) -> list[Student]:

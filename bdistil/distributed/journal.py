@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bdistil.core.student import StudentConfig
-from bdistil.distributed.files import append_line, write_atomic
 from bdistil.distributed.trial import TrialResult
 from bdistil.errors import CheckpointError
+from bdistil.files import append_line, write_atomic
 
 
 class RoundRecord(BaseModel):

@@ -10,11 +10,11 @@ from bdistil.core.student import Student
 from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.distributed.controller import Winner
-from bdistil.distributed.files import write_atomic
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.problem import Problem
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import CheckpointError
+from bdistil.files import write_atomic
 
 
 class Ledger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +15,12 @@ from bdistil.data.registry import load_dataset
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
 from bdistil.deploy.evaluation import Evaluation, evaluate
-from bdistil.distributed.files import write_atomic
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import CheckpointError
+from bdistil.files import write_atomic
 
 
 def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
@@ -48,11 +48,10 @@ def run_dataset(run: RunDirectory) -> Dataset:
 
 def evaluation(run: RunDirectory) -> Evaluation:
     """The anytime curve on the test split; computed once for each number of rounds."""
-    rounds = len(run.journal.read())
-    if run.evaluation_file.exists():
-        stored = json.loads(run.evaluation_file.read_text())
-        if len(stored["stages"]) == rounds:
-            return Evaluation.model_validate(stored)
+    with contextlib.suppress(OSError, ValueError):  # it can be computed again
+        stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
+        if len(stored.stages) == len(run.journal.read()):
+            return stored
     dataset = run_dataset(run)
     result = evaluate_on_test(run, dataset, load_students(run, dataset))
     write_atomic(run.evaluation_file, result.model_dump_json(indent=2).encode())
@@ -86,7 +85,7 @@ def export_ensemble(run: RunDirectory) -> Ensemble:
     """
     dataset = run_dataset(run)
     students = load_students(run, dataset)
-    figures = evaluation(run).model_dump(mode="json")
+    figures = evaluation(run)
     to_raw_targets(students, TargetScale.of(dataset))
     config = EnsembleConfig(
         name=run.spec().name,

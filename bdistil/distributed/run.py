@@ -20,7 +20,7 @@ from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
 from bdistil.distributed.study import mirror_study
-from bdistil.distributed.teacher import obtain_teacher
+from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.workbench import Material, make_workbench
 from bdistil.spec import Spec
 
@@ -54,6 +54,7 @@ def run_search(
     spec = resolve(spec, dataset)
     run = RunDirectory(out)
     run.check(spec)
+    check_teacher(dataset, spec)
     with run.locked():
         run.create(spec)
         play(run, spec, dataset, address, verbose, reporter)

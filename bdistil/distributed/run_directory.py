@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bdistil.distributed.files import disk_errors, write_atomic
 from bdistil.distributed.journal import Journal
-from bdistil.distributed.teacher import TeacherStore
+from bdistil.distributed.teacher_store import TeacherStore
 from bdistil.errors import CheckpointError
+from bdistil.files import disk_errors, write_atomic
 from bdistil.spec import Spec, load_spec
 
 
@@ -57,10 +57,10 @@ class RunDirectory:
         return self.path / "students" / f"{round_number:03d}.safetensors"
 
     def check(self, spec: Spec) -> None:
-        """Refuse a folder that belongs to another search.
+        """Refuse a folder that belongs to another search or whose journal is damaged.
 
         Raises:
-            CheckpointError: naming the first difference.
+            CheckpointError: naming the first difference, or the damaged line.
         """
         if self.spec_file.exists():
             difference = first_difference(self.spec().identity(), spec.identity())
@@ -69,6 +69,7 @@ class RunDirectory:
                     f"{self.path} holds another search ({difference}); choose another --out, or "
                     f"delete that folder to start over."
                 )
+            self.journal.read()
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise CheckpointError(f"{self.path} exists and is no run directory; choose another.")
 

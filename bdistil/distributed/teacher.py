@@ -1,118 +1,30 @@
-"""The teacher of a run: trained once or taken from the data, kept under ``teacher/``."""
+"""The teacher of a run: trained once, or taken from the data."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Literal
+import hashlib
+from collections.abc import Callable
 
 import numpy as np
-import safetensors.numpy
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
 from torch import nn
 
 from bdistil.core.cost import flops, parameters
 from bdistil.core.examples import metric
-from bdistil.data.dataset import Dataset, Domain
-from bdistil.distributed.files import write_atomic
+from bdistil.data.dataset import Dataset
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
+from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
 from bdistil.distributed.trial import derived_seed
 from bdistil.errors import CheckpointError, TeacherError
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
 
-SPLITS = ("train", "validation", "test")
+LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 LEAST_PROBABILITY = 1 / 500  # clips log p, as "Knowledge distillation as semiparametric inference"
 
-Logits = dict[str, NDArray[np.float32]]
 EpochProgress = Callable[[int, int, float], None]
-
-
-class TeacherCard(BaseModel):
-    """What is known of a run's teacher.
-
-    Attributes:
-        source: trained here, or columns of the user's data.
-        validation_metric: accuracy, or R² for regression.
-        flops: of one example; None for a teacher that is known by its outputs alone.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source: Literal["trained", "columns"]
-    model: str
-    options: dict[str, Any]
-    domain: Domain
-    input_shape: tuple[int, ...]
-    outputs: int
-    validation_metric: float
-    flops: int | None = None
-    parameters: int | None = None
-
-    def build(self) -> nn.Module:
-        """The network with random weights."""
-        return build_teacher(self.model, self.domain, self.input_shape, self.outputs, self.options)
-
-
-class TeacherStore:
-    """``teacher/`` of a run directory: card, weights and logits of all splits."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.card_file = path / "config.json"
-        self.weights_file = path / "model.safetensors"
-        self.logits_file = path / "logits.safetensors"
-
-    @property
-    def exists(self) -> bool:
-        """Whether a whole teacher is there; the card is written last."""
-        return self.card_file.exists()
-
-    def save(self, card: TeacherCard, model: nn.Module | None, logits: Logits) -> None:
-        """Write a teacher."""
-        if model is not None:
-            state = {k: v.contiguous() for k, v in model.state_dict().items()}
-            write_atomic(self.weights_file, safetensors.torch.save(state))
-        write_atomic(self.logits_file, safetensors.numpy.save(dict(logits)))
-        write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
-
-    def card(self) -> TeacherCard:
-        """The teacher's card."""
-        with _damage_named(self.card_file):
-            return TeacherCard.model_validate_json(self.card_file.read_bytes())
-
-    def logits(self) -> Logits:
-        """Centred logits of each split, float32 (N, L)."""
-        with _damage_named(self.logits_file):
-            loaded = safetensors.numpy.load(self.logits_file.read_bytes())
-            return {split: loaded[split] for split in SPLITS}
-
-    def network(self) -> nn.Module | None:
-        """The trained network in evaluation mode; None if only outputs are known."""
-        card = self.card()
-        if card.source == "columns":
-            return None
-        with _damage_named(self.weights_file):
-            network = card.build()
-            network.load_state_dict(safetensors.torch.load(self.weights_file.read_bytes()))
-        return network.eval()
-
-
-@contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Turn reading errors of the body into one sentence that names the file."""
-    try:
-        yield
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
-        raise CheckpointError(
-            f"{path} is missing or damaged; delete its folder to make the teacher anew."
-        ) from None
 
 
 def obtain_teacher(
@@ -124,25 +36,71 @@ def obtain_teacher(
         TeacherError: if outputs in the data do not fit the classes, or training fails.
         CheckpointError: if a stored teacher is damaged or of other data.
     """
+    data_sha256 = None if spec.data.path is None else fingerprint(dataset)
     if not store.exists:
         card, model, logits = make_teacher(dataset, spec, progress)
-        store.save(card, model, logits)
+        store.save(card.model_copy(update={"data_sha256": data_sha256}), model, logits)
+        return logits
     logits = store.logits()
-    for name in SPLITS:
-        expected = (len(getattr(dataset, name)), dataset.outputs)
-        if logits[name].shape != expected:
-            raise CheckpointError(
-                f"{store.logits_file} holds {name} logits of shape {logits[name].shape}, the data "
-                f"need {expected}; the data have changed: choose another --out."
-            )
+    shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
+    same_shapes = all(logits[name].shape == shape for name, shape in shapes.items())
+    if not same_shapes or store.card().data_sha256 != data_sha256:
+        raise CheckpointError(
+            f"{dataset.name} has changed since the teacher in {store.path} learnt from it; restore "
+            f"the data, or choose another --out."
+        )
     return logits
+
+
+def check_teacher(dataset: Dataset, spec: Spec) -> None:
+    """Find what is wrong with the spec's teacher before anything is written.
+
+    Raises:
+        TeacherError: if outputs in the data do not fit the classes.
+        SpecError: if the model or its options are unknown or do not fit the data.
+    """
+    if comes_with_data(dataset, spec):
+        teacher_of_columns(dataset, spec.teacher)
+        return
+    settings, shape = spec.teacher, dataset.input_shape
+    with torch.device("meta"):
+        build_teacher(settings.model, dataset.domain, shape, dataset.outputs, settings.options)
+
+
+def comes_with_data(dataset: Dataset, spec: Spec) -> bool:
+    """Whether the teacher is known by its outputs."""
+    return spec.teacher.columns is not None or dataset.train.teacher is not None
+
+
+def check_says_something(logits: Logits) -> None:
+    """Refuse a teacher that gives all classes of all examples the same logit.
+
+    Raises:
+        TeacherError: if it does.
+    """
+    if not np.abs(logits["train"]).max() > LEAST_LOGIT:
+        raise TeacherError(
+            "the teacher's outputs are all equal on the training split, so there is nothing to "
+            "learn from it; correct teacher.columns, or train it longer (teacher.epochs)."
+        )
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Hash of every example and label, by which a changed file is noticed."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        for array in (split.x, split.y, split.teacher):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def make_teacher(
     dataset: Dataset, spec: Spec, progress: EpochProgress | None = None
 ) -> tuple[TeacherCard, nn.Module | None, Logits]:
     """Train the spec's teacher, or take the outputs that came with the data."""
-    if spec.teacher.columns is not None or dataset.train.teacher is not None:
+    if comes_with_data(dataset, spec):
         return teacher_of_columns(dataset, spec.teacher)
     return trained_teacher(dataset, spec, progress)
 
@@ -167,6 +125,7 @@ def teacher_of_columns(dataset: Dataset, spec: TeacherSpec) -> tuple[TeacherCard
             logits[name] = TargetScale.of(dataset).standardise(outputs)
         else:
             logits[name] = centred(as_logits(outputs, spec.outputs))
+    check_says_something(logits)
     card = TeacherCard(
         source="columns",
         model="columns",
@@ -209,6 +168,7 @@ def trained_teacher(
         name: outputs if dataset.task == "regression" else centred(outputs)
         for name, outputs in ((n, logits_in_batches(model, inputs[n]).numpy()) for n in SPLITS)
     }
+    check_says_something(logits)
     card = TeacherCard(
         source="trained",
         model=settings.model,

@@ -8,9 +8,9 @@ from pathlib import Path
 from bdistil import __version__
 from bdistil.data.optional import require
 from bdistil.deploy.evaluation import Evaluation
-from bdistil.distributed.files import write_atomic
 from bdistil.distributed.outcome import evaluation
 from bdistil.distributed.run_directory import RunDirectory
+from bdistil.files import write_atomic
 from bdistil.study.plots import METRIC, anytime_plot, rounds_plot
 
 

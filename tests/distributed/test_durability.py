@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdistil.core.student import StudentConfig
-from bdistil.distributed.files import append_line, write_atomic
 from bdistil.distributed.journal import Journal, RoundRecord
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.trial import TrialRequest, TrialResult
 from bdistil.errors import CheckpointError
+from bdistil.files import append_line, write_atomic
 from bdistil.spec import load_spec
 
 
@@ -92,7 +92,7 @@ FULL_DISK = """
     import resource, signal, sys
     from pathlib import Path
     from bdistil.errors import CheckpointError
-    from bdistil.distributed.files import append_line, write_atomic
+    from bdistil.files import append_line, write_atomic
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # the system refuses to write more
     path = Path(sys.argv[1])

@@ -1,0 +1,107 @@
+"""``teacher/`` of a run directory: card, weights and logits of all splits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from torch import nn
+
+from bdistil.data.dataset import Domain
+from bdistil.errors import CheckpointError
+from bdistil.files import write_atomic
+from bdistil.zoo.registry import build_teacher
+
+SPLITS = ("train", "validation", "test")
+Logits = dict[str, NDArray[np.float32]]
+
+
+class TeacherCard(BaseModel):
+    """What is known of a run's teacher.
+
+    Attributes:
+        source: trained here, or columns of the user's data.
+        validation_metric: accuracy, or R² for regression.
+        flops: of one example; None for a teacher that is known by its outputs alone.
+        data_sha256: of the user's file as it was learnt from; None for named data sets.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Literal["trained", "columns"]
+    model: str
+    options: dict[str, Any]
+    domain: Domain
+    input_shape: tuple[int, ...]
+    outputs: int
+    validation_metric: float
+    flops: int | None = None
+    parameters: int | None = None
+    data_sha256: str | None = None
+
+    def build(self) -> nn.Module:
+        """The network with random weights."""
+        return build_teacher(self.model, self.domain, self.input_shape, self.outputs, self.options)
+
+
+class TeacherStore:
+    """``teacher/`` of a run directory: card, weights and logits of all splits."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.card_file = path / "config.json"
+        self.weights_file = path / "model.safetensors"
+        self.logits_file = path / "logits.safetensors"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a whole teacher is there; the card is written last."""
+        return self.card_file.exists()
+
+    def save(self, card: TeacherCard, model: nn.Module | None, logits: Logits) -> None:
+        """Write a teacher."""
+        if model is not None:
+            state = {k: v.contiguous() for k, v in model.state_dict().items()}
+            write_atomic(self.weights_file, safetensors.torch.save(state))
+        write_atomic(self.logits_file, safetensors.numpy.save(dict(logits)))
+        write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
+
+    def card(self) -> TeacherCard:
+        """The teacher's card."""
+        with _damage_named(self.card_file):
+            return TeacherCard.model_validate_json(self.card_file.read_bytes())
+
+    def logits(self) -> Logits:
+        """Centred logits of each split, float32 (N, L)."""
+        with _damage_named(self.logits_file):
+            loaded = safetensors.numpy.load(self.logits_file.read_bytes())
+            return {split: loaded[split] for split in SPLITS}
+
+    def network(self) -> nn.Module | None:
+        """The trained network in evaluation mode; None if only outputs are known."""
+        card = self.card()
+        if card.source == "columns":
+            return None
+        with _damage_named(self.weights_file):
+            network = card.build()
+            network.load_state_dict(safetensors.torch.load(self.weights_file.read_bytes()))
+        return network.eval()
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn reading errors of the body into one sentence that names the file."""
+    try:
+        yield
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
+        raise CheckpointError(
+            f"{path} is missing or damaged; delete its folder to make the teacher anew."
+        ) from None

@@ -1,0 +1,257 @@
+"""What the commands print and write."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import bdistil as package
+from bdistil.cli.display import clock, share
+from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
+from bdistil.distributed.run_directory import RunDirectory
+from bdistil.spec import load_spec
+
+COMMANDS = ("search", "resume", "status", "report", "datasets", "students", "export", "predict")
+STAGE_KEYS = {
+    "stage",
+    "metric",
+    "flops",
+    "streamed_flops",
+    "flops_fraction",
+    "parameters",
+    "latency_ratio",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(bdistil: Callable[..., Any], command: str) -> None:
+    answer = bdistil(command, "--help")
+    assert answer.status == 0
+    assert f"bdistil {command} [OPTIONS]" in answer.printed
+    assert command in bdistil("--help").printed
+
+
+def test_the_version(bdistil: Callable[..., Any]) -> None:
+    assert bdistil("--version").printed == f"{package.__version__}\n"
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "bdistil", "--version"]
+    assert subprocess.check_output(command, text=True) == f"{package.__version__}\n"
+
+
+def test_data_sets_and_students_are_listed(bdistil: Callable[..., Any]) -> None:
+    listed = bdistil("datasets").printed
+    for name in ("cube", "ellipsoid", "digits", "wine", "diabetes"):
+        assert f"\n{name} " in listed
+    listed = bdistil("students").printed
+    for name in ("mlp", "cnn", "cnn1d", "gru", "lstm"):
+        assert f"\n{name} " in listed
+
+
+def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(load_spec({"data": {"name": "cube"}}))
+    assert bdistil("status", run.path).printed == f"{run.path}: stopped, 0 of 6 rounds accepted\n"
+    summary = json.loads(bdistil("status", run.path, "--json").printed)
+    expected = {"state": "stopped", "rounds": 6, "accepted": 0, "teacher": None, "stages": []}
+    assert summary == expected
+    with run.locked():
+        assert json.loads(bdistil("status", run.path, "--json").printed)["state"] == "running"
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert [clock(s) for s in (0, 59.9, 60, 3599, 3600, 36_061)] == [
+        "0:00",
+        "0:59",
+        "1:00",
+        "59:59",
+        "1:00:00",
+        "10:01:01",
+    ]
+    assert (share(None), share(0.1234)) == ("-", "12.3%")
+
+
+@pytest.mark.cluster
+def test_the_state_of_a_finished_search(bdistil: Callable[..., Any], finished_run: Path) -> None:
+    summary = json.loads(bdistil("status", finished_run, "--json").printed)
+    assert (summary["state"], summary["rounds"], summary["accepted"]) == ("complete", 3, 3)
+    assert summary["teacher"].keys() == {"metric", "flops", "parameters"}
+    assert [stage["stage"] for stage in summary["stages"]] == [1, 2, 3]
+    assert all(stage.keys() == STAGE_KEYS for stage in summary["stages"])
+    shown = bdistil("status", finished_run).printed
+    assert shown.startswith(f"{finished_run}: complete, 3 of 3 rounds accepted\n")
+    for stage in summary["stages"]:
+        assert f"{stage['metric']:.4f}" in shown
+        assert f"{stage['flops']:,}" in shown
+
+
+@pytest.mark.cluster
+def test_a_damaged_evaluation_is_computed_again(bdistil: Callable[..., Any], run: Path) -> None:
+    file = run / "evaluation.json"
+    before = json.loads(file.read_text())
+    for content in ("", "[]", "{}", '{"stages": 3}'):
+        file.write_text(content)
+        after = json.loads(bdistil("status", run, "--json").printed)
+        assert [s["metric"] for s in after["stages"]] == [s["metric"] for s in before["stages"]]
+        assert json.loads(file.read_text())["teacher"] == before["teacher"]
+
+
+@pytest.mark.cluster
+def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], run: Path) -> None:
+    answer = bdistil("search", run / "spec.yaml", "workers.count=7", "--out", run)
+    assert answer.status == 0
+    assert "3 of 3 rounds are accepted." in answer.errors
+    assert f"Report: {run}/report.html" in answer.errors
+    assert answer.printed.startswith("stage")
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.cluster
+def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models" / "[1] :bug:"
+    assert bdistil("export", run, "--out", out).printed == f"{out}\n"
+    x = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
+    exported, kept = Ensemble.from_pretrained(out), Ensemble.from_pretrained(run)
+    assert torch.equal(exported(torch.tensor(x)), kept(torch.tensor(x)))
+    assert "# tiny" in (out / "README.md").read_text()
+    file = tmp_path / "file"
+    file.write_text("precious")
+    answer = bdistil("export", run, "--out", file)
+    assert answer.status == 2
+    assert "file cannot be written" in answer.errors
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.cluster
+def test_report_writes_one_file(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "some" / "folder" / "tiny.html"
+    assert bdistil("report", run, "--out", out).printed == f"{out}\n"
+    assert out.read_text().startswith("<!doctype html>")
+    assert bdistil("report", run).printed == f"{run}/report.html\n"
+    answer = bdistil("report", run, "--out", tmp_path)
+    assert answer.status == 2
+    assert answer.errors.count("\n") == 1
+
+
+def linear(folder: Path, **changes: Any) -> Path:
+    """A saved ensemble whose one student says yes where column a is positive."""
+    from bdistil.core.student import StudentConfig
+    from bdistil.deploy.checkpoint import build_student
+
+    config = StudentConfig("mlp", 1, "none", False)
+    student = build_student(config, (3,), 2, ())
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.zero_()
+        student.body.layers[1].weight[0, 0] = 1
+        student.head.weight[:] = torch.tensor([[-1.0], [1.0]])
+        student.head.bias[:] = torch.tensor([0.1, -0.1])
+    features = [
+        {"name": "a", "categories": None},
+        {"name": "place", "categories": ["north", "south"]},
+    ]
+    settings = {
+        "name": "linear",
+        "domain": "tabular",
+        "task": "classification",
+        "input_shape": (3,),
+        "outputs": 2,
+        "students": (config,),
+        "class_names": ("no", "yes"),
+        "columns": {"features": features, "label": "y"},
+    } | changes
+    ensemble = Ensemble(EnsembleConfig(**settings), [student], torch.zeros(3), torch.ones(3))
+    ensemble.save_pretrained(folder)
+    return folder
+
+
+FRAME = pd.DataFrame(
+    {"place": ["south", "north", "west"], "a": [2.0, -2.0, 3.0], "y": ["yes", "no", "maybe"]}
+)
+
+
+def written(folder: Path, suffix: str, frame: pd.DataFrame = FRAME) -> Path:
+    path = folder / f"data{suffix}"
+    if suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        x = np.stack([frame["a"], frame["place"] == "north", frame["place"] == "south"], axis=1)
+        np.savez(path, x=x.astype(float), y=frame["y"].to_numpy(dtype=str))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_predictions_of_a_file(bdistil: Callable[..., Any], tmp_path: Path, suffix: str) -> None:
+    model, data = linear(tmp_path / "model"), written(tmp_path, suffix)
+    answer = bdistil("predict", model, data, "--stages", 1)
+    assert answer.status == 0
+    header, *rows = answer.printed.split("\n")[:-1]
+    assert header == "prediction,probability"
+    assert [row.split(",")[0] for row in rows] == ["yes", "no", "yes"]
+    assert all(0.5 < float(row.split(",")[1]) <= 1 for row in rows)
+    assert answer.errors == f"accuracy on the labels in {data}: 0.6667\n"
+    out = tmp_path / "answers.csv"
+    assert bdistil("predict", model, data, "--out", out).printed == ""
+    assert out.read_text() == answer.printed
+
+
+def test_predictions_of_a_regression(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    model = linear(tmp_path / "model", task="regression", class_names=None, columns=None)
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 3)))
+    answer = bdistil("predict", model, tmp_path / "x.npz")
+    assert answer.errors == ""
+    header, *rows = answer.printed.splitlines()
+    assert header == "prediction_0,prediction_1"
+    assert [float(value) for value in rows[0].split(",")] == pytest.approx([0.1, -0.1])
+
+
+def test_data_that_do_not_fit_the_ensemble(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    model, out = linear(tmp_path / "model"), tmp_path / "answers.csv"
+    cases = {
+        "the table lacks column 'a'": FRAME.drop(columns="a"),
+        "column 'a' has 1 missing value in row 0": FRAME.assign(a=[None, 1.0, 2.0]),
+        "column 'a' holds 'x' in row 2": FRAME.assign(a=["1", "2", "x"]),
+    }
+    for sentence, frame in cases.items():
+        answer = bdistil("predict", model, written(tmp_path, ".csv", frame), "--out", out)
+        assert answer.status == 2
+        assert sentence in answer.errors
+        assert answer.errors.count("\n") == 1
+    np.savez(tmp_path / "wide.npz", x=np.zeros((2, 4)))
+    assert "give that many, or a table" in bdistil("predict", model, tmp_path / "wide.npz").errors
+    assert "does not exist" in bdistil("predict", model, tmp_path / "none.csv").errors
+    assert not out.exists()
+
+
+def test_stages_and_places_that_are_not_there(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    model, data = linear(tmp_path / "model"), written(tmp_path, ".csv")
+    for stages in (0, 2, -1):
+        answer = bdistil("predict", model, data, "--stages", stages)
+        assert answer.status == 2
+        assert f"stages is {stages}; 'linear' has stages 1 to 1" in answer.errors
+    for out in (tmp_path, tmp_path / "no" / "folder.csv"):
+        answer = bdistil("predict", model, data, "--out", out)
+        assert answer.status == 2
+        assert f"{out} cannot be written" in answer.errors
+        assert answer.errors.count("\n") == 1
+
+
+@pytest.mark.cluster
+def test_predictions_of_a_run(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(5000, 16))
+    np.save(tmp_path / "x.npy", x)
+    printed = bdistil("predict", run, tmp_path / "x.npy", "--stages", 2).printed
+    rows = [line.split(",")[0] for line in printed.splitlines()[1:]]
+    assert rows == Ensemble.from_pretrained(run).predict(x, stages=2).tolist()

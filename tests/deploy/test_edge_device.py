@@ -1,0 +1,122 @@
+"""A device that only predicts has neither Ray nor Optuna, pandas, pyarrow, sklearn or plots."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_ensembles import small_ensemble
+
+DEVICE = """
+import contextlib, io, json, sys
+from importlib.machinery import PathFinder
+
+MISSING = ("ray", "optuna", "pandas", "pyarrow", "sklearn", "scipy", "matplotlib", "jinja2")
+find_spec = PathFinder.find_spec
+
+def find_what_is_there(name, path=None, target=None):
+    return None if name.partition(".")[0] in MISSING else find_spec(name, path, target)
+
+PathFinder.find_spec = find_what_is_there
+
+import bdistil, numpy
+from bdistil.cli.app import main
+
+def run(arguments):
+    sys.argv = ["bdistil", *arguments]
+    streams = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        try:
+            main()
+        except SystemExit as end:
+            return end.code or 0, *(stream.getvalue() for stream in streams)
+
+def search():
+    try:
+        bdistil.search({"data": {"name": "cube"}})
+    except bdistil.BdistilError as error:
+        return type(error).__name__, str(error)
+
+folder, commands = sys.argv[1], json.loads(sys.argv[2])
+x = numpy.load(folder + "/data.npz")["x"]
+done = {name: run(arguments) for name, arguments in commands.items()}
+done["from_pretrained"] = bdistil.Ensemble.from_pretrained(folder).predict(x, stages=1).tolist()
+done["bdistil.search"] = search()
+print(json.dumps(done))
+"""
+
+INSTALL = "Error: {} is not installed; install it with: pip install 'bdistil[{}]'.\n"
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process without the packages answers to each command: status, stdout, stderr."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    small_ensemble(("mlp", 3, "dense", True), ("mlp", 2, "gru", True)).save_pretrained(folder)
+    np.savez(folder / "data.npz", x=np.random.default_rng(0).normal(size=(6, 5)))
+    (folder / "data.csv").write_text("a,b\n1,2\n")
+    (folder / "spec.yaml").write_text("data: {name: cube}")
+    commands = {
+        "predict": ["predict", folder, folder / "data.npz", "--stages", "2"],
+        "predict a table": ["predict", folder, folder / "data.csv"],
+        "search": ["search", folder / "spec.yaml", "--out", folder / "run"],
+        "resume": ["resume", folder],
+        "students": ["students"],
+        "datasets": ["datasets"],
+        "version": ["--version"],
+        "help": ["search", "--help"],
+    }
+    arguments = json.dumps({k: [str(a) for a in v] for k, v in commands.items()})
+    command = [sys.executable, "-c", DEVICE, str(folder), arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "run").exists()
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
+
+
+def test_python_predicts(device: dict[str, Any]) -> None:
+    assert len(device["from_pretrained"]) == 6
+    assert set(device["from_pretrained"]) <= {"class 0", "class 1", "class 2"}
+
+
+def test_the_command_line_predicts(device: dict[str, Any]) -> None:
+    status, printed, errors = device["predict"]
+    assert (status, errors) == (0, "")
+    header, *rows = printed.splitlines()
+    assert header == "prediction,probability"
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize("command", ["search", "resume"])
+def test_searching_names_the_extra_to_install(device: dict[str, Any], command: str) -> None:
+    assert device[command] == [2, "", INSTALL.format("ray", "search")]
+
+
+def test_searching_in_python_names_the_extra_to_install(device: dict[str, Any]) -> None:
+    kind, sentence = device["bdistil.search"]
+    assert kind == "MissingDependencyError"
+    assert f"Error: {sentence}\n" == INSTALL.format("ray", "search")
+
+
+def test_a_table_names_the_extra_to_install(device: dict[str, Any]) -> None:
+    status, _, errors = device["predict a table"]
+    assert status == 2
+    assert "pip install 'bdistil[table]'" in errors
+
+
+@pytest.mark.parametrize("command", ["students", "datasets", "version", "help"])
+def test_commands_that_only_tell_still_work(device: dict[str, Any], command: str) -> None:
+    status, printed, errors = device[command]
+    assert (status, errors) == (0, "")
+    assert printed
+
+
+def test_missing_packages_are_named_by_the_data_sets_that_need_them(device: dict[str, Any]) -> None:
+    assert "pip install 'bdistil[search]'" in device["datasets"][1]

@@ -1,0 +1,183 @@
+"""The workbench: widths by the growth rule, repeatable students, stopping, settings."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bdistil.core.growth import folded_flops
+from bdistil.core.student import StudentConfig
+from bdistil.distributed.problem import Part, Problem
+from bdistil.distributed.resolve import comparison_measure, game_rules
+from bdistil.distributed.trial import TrialRequest
+from bdistil.distributed.workbench import Material, Workbench, resolved_recipe, stage_costs
+from bdistil.spec import load_spec
+from bdistil.zoo.registry import student_class
+
+PIXELS, CLASSES = 64, 10
+
+
+def part(rows: int, seed: int, shape: tuple[int, ...] = (PIXELS,)) -> Part:
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(rows, CLASSES)).astype(np.float32)
+    return Part(
+        random.normal(size=(rows, *shape)).astype(np.float32),
+        logits - logits.mean(axis=1, keepdims=True),
+        random.integers(0, CLASSES, rows),
+    )
+
+
+def workbench(*overrides: str, shape: tuple[int, ...] = (PIXELS,)) -> Workbench:
+    source = {"data": {"name": "digits"}, "space": {"student": "mlp", "ladder": [5, 10, 20]}}
+    spec = load_spec(source, overrides)
+    problem = Problem("classification", part(80, 0, shape), part(40, 1, shape))
+    rules = game_rules(spec, problem)
+    return Workbench(Material(problem, spec, rules, comparison_measure(spec, problem)))
+
+
+def request(number: int = 0, *, seed: int = 1, rung: int = 0, **params: Any) -> TrialRequest:
+    values = {"recipe": "accurate", "student": "mlp", "epochs": 2} | params
+    return TrialRequest(round=1, number=number, rung=rung, attempt=0, params=values, seed=seed)
+
+
+def opened(bench: Workbench, students: list[bytes] | None = None) -> Workbench:
+    margin = np.random.default_rng(3).normal(size=(80, CLASSES)).astype(np.float32)
+    bench.open_round(students or [], margin)
+    return bench
+
+
+def accept(bench: Workbench, width: int, connection: Any = "dense") -> None:
+    bench.ensemble.append(bench.build(StudentConfig("mlp", width, connection, True)))
+
+
+def widths(bench: Workbench, rounds: int, rung: int = 0) -> list[int]:
+    """Widths of the first students if every round is won in class `rung` of the ladder."""
+    found = []
+    for _ in range(rounds):
+        settings = resolved_recipe(request(rung=rung), bench.spec)
+        found.append(bench.width("mlp", settings, rung))
+        accept(bench, found[-1])
+    return found
+
+
+def test_widths_grow_as_counted_by_hand() -> None:
+    # A unit of a dense MLP student costs 2·64 + 2·10 FLOPs, folded, in every round, so the sum of
+    # the widths is the largest whole number below 5·1.25^(t-1): 5, 6, 7, 9, 12, 15, 19, 23, 29.
+    bench = workbench()
+    assert widths(bench, 9) == [5, 1, 1, 2, 3, 3, 4, 4, 6]
+    assert stage_costs(bench.ensemble, (PIXELS,)) == [148 * w for w in [5, 1, 1, 2, 3, 3, 4, 4, 6]]
+
+
+def test_larger_classes_scale_the_width() -> None:
+    assert widths(workbench(), 1, rung=1) == [10]
+    bench = workbench()
+    for width in (5, 1, 1, 2):
+        accept(bench, width)
+    settings = resolved_recipe(request(), bench.spec)
+    assert [bench.width("mlp", settings, rung) for rung in (0, 1, 2)] == [3, 6, 12]
+
+
+def test_growth_of_the_spec_overrules_the_recipe_and_zero_means_equal_widths() -> None:
+    assert widths(workbench("space.growth=2"), 4) == [5, 5, 10, 20]
+    assert widths(workbench("space.growth=0"), 3) == [5, 5, 5]
+    assert widths(workbench("space.growth=0"), 3, rung=2) == [20, 20, 20]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@settings(max_examples=12)
+@given(
+    first=st.integers(1, 12),
+    growth=st.sampled_from([1.1, 1.25, 1.6, 2.0]),
+    connections=st.lists(
+        st.sampled_from(["none", "residual", "dense", "lstm", "gru"]), min_size=2, max_size=4
+    ),
+)
+def test_a_stage_costs_no_more_than_growth_allows_and_no_wider_student_fits(
+    kind: str, first: int, growth: float, connections: list[Any]
+) -> None:
+    shape = (1, 8, 8)
+    bench = workbench(f"space.ladder=[{first}]", f"space.growth={growth}", shape=shape)
+
+    def cost(width: int, connection: Any) -> int:
+        student = bench.build(StudentConfig(kind, width, connection, True))
+        return folded_flops(student, shape, bench.ensemble.features)
+
+    for connection in connections:
+        params = {"student": kind, "connection": connection}
+        width = bench.width(kind, resolved_recipe(request(**params), bench.spec), 0)
+        costs = stage_costs(bench.ensemble, shape)
+        if costs:
+            budget = costs[0] * growth ** len(costs) - sum(costs)
+            assert width == 1 or cost(width, connection) <= budget
+            assert cost(width + 1, connection) > budget
+        bench.ensemble.append(bench.build(StudentConfig(kind, width, connection, True)))
+
+
+def test_equal_requests_give_equal_students_to_the_bit() -> None:
+    result, weights = opened(workbench()).run(request(), lambda: False)
+    again, same = opened(workbench()).run(request(), lambda: False)
+    assert weights is not None
+    assert weights == same
+    assert again.model_copy(update={"seconds": 0.0}) == result.model_copy(update={"seconds": 0.0})
+    assert result.status == "finished"
+    assert (result.width, result.epochs, len(result.edges)) == (5, 2, CLASSES)
+
+
+def test_what_a_worker_did_before_does_not_matter() -> None:
+    bench = opened(workbench())
+    bench.run(request(7, seed=99, epochs=3), lambda: False)
+    after_others = bench.run(request(), lambda: False)[1]
+    assert after_others == opened(workbench()).run(request(), lambda: False)[1]
+
+
+def test_a_later_round_starts_from_the_accepted_students() -> None:
+    first = opened(workbench()).run(request(), lambda: False)[1]
+    assert first is not None
+    joined_late = opened(workbench(), [first])
+    was_there = opened(workbench())
+    was_there.run(request(), lambda: False)
+    opened(was_there, [first])
+    answers = [bench.run(request(seed=2), lambda: False)[1] for bench in (joined_late, was_there)]
+    assert answers[0] == answers[1]
+    assert answers[0] != first
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"lr": 0.5}, {"rung": 1}, {"connection": "gru"}])
+def test_other_requests_give_other_students(change: dict[str, Any]) -> None:
+    bench = opened(workbench())
+    assert bench.run(request(), lambda: False)[1] != bench.run(request(**change), lambda: False)[1]
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_a_stopped_trial_leaves_no_weights(batches: int) -> None:
+    answers = itertools.chain(itertools.repeat(False, batches), itertools.repeat(True))
+    result, weights = opened(workbench()).run(request(), lambda: next(answers))
+    assert result.status == "stopped"
+    assert weights is None
+
+
+def test_a_recipe_leaves_learning_rate_and_growth_to_the_student_class() -> None:
+    for kind in ("mlp", "cnn", "gru"):
+        settings = resolved_recipe(request(student=kind), load_spec({"data": {"name": "digits"}}))
+        assert settings.lr == student_class(kind).lr
+        assert settings.growth == student_class(kind).growth
+
+
+def test_a_request_overrules_the_recipe_and_none_leaves_it() -> None:
+    spec = load_spec({"data": {"name": "digits"}})
+    settings = resolved_recipe(request(lr=0.3, gamma=7, skip=False, temperature=None), spec)
+    assert (settings.lr, settings.gamma, settings.skip) == (0.3, 7, False)
+    assert settings.temperature == 1.0
+    assert resolved_recipe(request(recipe="faithful"), spec).growth == 0.0
+
+
+def test_growth_of_the_spec_comes_first() -> None:
+    for growth in (0.0, 3.0):
+        spec = load_spec({"data": {"name": "digits"}, "space": {"growth": growth}})
+        for name in ("accurate", "faithful", "paper"):
+            assert resolved_recipe(request(recipe=name), spec).growth == growth
