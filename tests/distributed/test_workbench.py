@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.growth import folded_flops
 from bdistil.core.student import StudentConfig
+from bdistil.core.training_split import TrainingSplit
+from bdistil.deploy.checkpoint import student_from_bytes
+from bdistil.distributed.broadcast import Announcement, ShardState, hidden_arrays
 from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.resolve import comparison_measure, game_rules
-from bdistil.distributed.trial import TrialRequest
+from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
 from bdistil.distributed.workbench import Material, Workbench, resolved_recipe, stage_costs
 from bdistil.spec import load_spec
 from bdistil.zoo.registry import student_class
@@ -45,10 +49,53 @@ def request(number: int = 0, *, seed: int = 1, rung: int = 0, **params: Any) -> 
     return TrialRequest(round=1, number=number, rung=rung, attempt=0, params=values, seed=seed)
 
 
+class Local(Announcement):
+    """An announcement whose arrays lie in this process instead of Ray's object store."""
+
+    def fetch(self) -> list[ShardState]:
+        return [
+            ShardState(margin, [states[index] for states in self.earlier])
+            for index, margin in enumerate(self.margins)
+        ]
+
+
+def announced(bench: Workbench, students: list[bytes]) -> Local:
+    """The round after `students`, as the driver would announce it."""
+    rules = game_rules(bench.spec, bench.problem)
+    ensemble = ProgressiveEnsemble(CLASSES)
+    split = TrainingSplit.before_round_one(
+        [shard.examples() for shard in bench.problem.train.shards()], rules
+    )
+    shape = bench.problem.input_shape
+    for blob in students:
+        student = student_from_bytes(blob, shape, CLASSES, ensemble.features, "a student")
+        split = split.played(student)
+        ensemble.append(student)
+    summary = split.shards[0].game.summary
+    return Local(
+        round=split.stage,
+        students=students,
+        rows=summary.rows,
+        log_cosh=summary.log_cosh.numpy(),
+        log_sinh=summary.log_sinh.numpy(),
+        margins=[shard.game.margin.numpy() for shard in split.shards],
+        earlier=[
+            [hidden_arrays(shard.earlier[stage]) for shard in split.shards]
+            for stage in range(split.stage - 1)
+        ],
+    )
+
+
 def opened(bench: Workbench, students: list[bytes] | None = None) -> Workbench:
-    margin = np.random.default_rng(3).normal(size=(80, CLASSES)).astype(np.float32)
-    bench.open_round(students or [], margin)
+    bench.open_round(announced(bench, students or []))
     return bench
+
+
+def run(
+    bench: Workbench, request: TrialRequest, should_stop: Any = lambda: False
+) -> tuple[TrialResult, bytes | None]:
+    [outcome] = bench.run(Cohort(requests=(request,)), should_stop)
+    return outcome
 
 
 def accept(bench: Workbench, width: int, connection: Any = "dense") -> None:
@@ -119,8 +166,8 @@ def test_a_stage_costs_no_more_than_growth_allows_and_no_wider_student_fits(
 
 
 def test_equal_requests_give_equal_students_to_the_bit() -> None:
-    result, weights = opened(workbench()).run(request(), lambda: False)
-    again, same = opened(workbench()).run(request(), lambda: False)
+    result, weights = run(opened(workbench()), request())
+    again, same = run(opened(workbench()), request())
     assert weights is not None
     assert weights == same
     assert again.model_copy(update={"seconds": 0.0}) == result.model_copy(update={"seconds": 0.0})
@@ -130,19 +177,19 @@ def test_equal_requests_give_equal_students_to_the_bit() -> None:
 
 def test_what_a_worker_did_before_does_not_matter() -> None:
     bench = opened(workbench())
-    bench.run(request(7, seed=99, epochs=3), lambda: False)
-    after_others = bench.run(request(), lambda: False)[1]
-    assert after_others == opened(workbench()).run(request(), lambda: False)[1]
+    run(bench, request(7, seed=99, epochs=3))
+    after_others = run(bench, request())[1]
+    assert after_others == run(opened(workbench()), request())[1]
 
 
 def test_a_later_round_starts_from_the_accepted_students() -> None:
-    first = opened(workbench()).run(request(), lambda: False)[1]
+    first = run(opened(workbench()), request())[1]
     assert first is not None
     joined_late = opened(workbench(), [first])
     was_there = opened(workbench())
-    was_there.run(request(), lambda: False)
+    run(was_there, request())
     opened(was_there, [first])
-    answers = [bench.run(request(seed=2), lambda: False)[1] for bench in (joined_late, was_there)]
+    answers = [run(bench, request(seed=2))[1] for bench in (joined_late, was_there)]
     assert answers[0] == answers[1]
     assert answers[0] != first
 
@@ -150,15 +197,35 @@ def test_a_later_round_starts_from_the_accepted_students() -> None:
 @pytest.mark.parametrize("change", [{"seed": 2}, {"lr": 0.5}, {"rung": 1}, {"connection": "gru"}])
 def test_other_requests_give_other_students(change: dict[str, Any]) -> None:
     bench = opened(workbench())
-    assert bench.run(request(), lambda: False)[1] != bench.run(request(**change), lambda: False)[1]
+    assert run(bench, request())[1] != run(bench, request(**change))[1]
 
 
 @pytest.mark.parametrize("batches", [0, 1, 3])
 def test_a_stopped_trial_leaves_no_weights(batches: int) -> None:
     answers = itertools.chain(itertools.repeat(False, batches), itertools.repeat(True))
-    result, weights = opened(workbench()).run(request(), lambda: next(answers))
+    result, weights = run(opened(workbench()), request(), lambda: next(answers))
     assert result.status == "stopped"
     assert weights is None
+
+
+def test_a_cohort_is_its_members_on_the_same_batches() -> None:
+    requests = [request(n, seed=n, lr=0.01 * (n + 1), connection="none") for n in range(3)]
+    outcomes = opened(workbench()).run(Cohort(requests=tuple(requests)), lambda: False)
+    assert [result.cohort for result, _ in outcomes] == [3, 3, 3]
+    assert [result.request for result, _ in outcomes] == requests
+    alone, _ = run(opened(workbench()), requests[0])
+    assert alone.loss == pytest.approx(outcomes[0][0].loss, abs=1e-4)
+    assert alone.cohort == 1
+    assert len({blob for _, blob in outcomes}) == 3
+
+
+def test_students_that_torch_cannot_stack_train_one_by_one() -> None:
+    bench = workbench("space.student=gru", "space.ladder=[3]", shape=(6, 4))
+    requests = [request(n, seed=n, student="gru") for n in range(2)]
+    outcomes = opened(bench).run(Cohort(requests=tuple(requests)), lambda: False)
+    assert [result.cohort for result, _ in outcomes] == [1, 1]
+    fresh = opened(workbench("space.student=gru", "space.ladder=[3]", shape=(6, 4)))
+    assert outcomes[1][1] == run(fresh, requests[1])[1]
 
 
 def test_a_recipe_leaves_learning_rate_and_growth_to_the_student_class() -> None:
