@@ -11,16 +11,24 @@ from tiny_students import (
     CONNECTIONS,
     OUTPUTS,
     build,
+    cut,
     quick,
     random_array,
+    rules_for,
     toy_round,
     trained_alike,
+    whole,
 )
 from torch import nn
 
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import Finding, Round, find_weak_learner
-from bdistil.core.game import Game
+from bdistil.core.find_weak_learner import (
+    Finding,
+    Round,
+    find_weak_learner,
+    shuffled_batches,
+)
+from bdistil.core.training_split import TrainingSplit
 from bdistil.errors import SearchError
 
 
@@ -42,11 +50,12 @@ def search(recipe, rounds, **arguments):
     return students, findings
 
 
-def test_four_tries_a_round_find_weak_learners_that_improve_the_ensemble():
+@pytest.mark.parametrize("shards", [1, 3])
+def test_four_tries_a_round_find_weak_learners_that_improve_the_ensemble(shards):
     recipe = quick("accurate", epochs=20, batch_size=32)
     students, losses = [], []
     for _ in range(3):
-        state = toy_round(students, examples=768)
+        state = toy_round(students, examples=768, shards=shards)
         for attempt in range(4):
             torch.manual_seed(attempt)
             student = build(4, recipe.connection, recipe.skip, (4,) * len(students))
@@ -70,7 +79,7 @@ def test_figures_are_those_of_the_ensemble_with_the_candidate():
     student = build(5, "dense", True, (4,))
     finding = find_weak_learner(student, state, recipe)
 
-    x, train = state.validation.inputs, state.train
+    x, train = state.validation.inputs, whole(state.train)
     with torch.no_grad():
         logits = state.validation.ensemble + student(x, state.validation.earlier)[0]
         own = train.ensemble + 2 * student(train.inputs, train.earlier)[0]
@@ -82,8 +91,9 @@ def test_figures_are_those_of_the_ensemble_with_the_candidate():
     assert finding.metric == pytest.approx(correct.double().mean().item())
     gap = own - train.teacher
     assert finding.largest_gap == pytest.approx(gap.abs().max().item(), rel=1e-5)
-    torch.testing.assert_close(train.gap(student), gap)
-    raised, lowered = state.game.weights()
+    (shard,) = state.train.shards
+    torch.testing.assert_close(shard.gap(student, slice(None))[0], gap)
+    raised, lowered = shard.game.weights()
     edges = (raised * gap - lowered * gap).sum(dim=0)
     assert finding.edges == pytest.approx(edges.tolist(), rel=1e-3, abs=1e-6)
     assert finding.edge == pytest.approx(edges.sum().item(), rel=1e-3, abs=1e-6)
@@ -135,7 +145,7 @@ def test_an_absurd_learning_rate_is_an_error(name):
 @pytest.mark.parametrize("part", ["inputs", "teacher"])
 def test_nan_in_the_data_is_an_error(part):
     state = toy_round()
-    getattr(state.train, part)[17] = math.nan
+    getattr(state.train.shards[0], part)[17] = math.nan
     with pytest.raises(SearchError):
         find_weak_learner(first_student(), state, quick("accurate"))
 
@@ -208,7 +218,7 @@ def test_students_are_trained_in_training_mode_and_judged_in_evaluation_mode(ear
 @pytest.mark.parametrize("skip", [True, False])
 def test_round_one_refuses_a_useless_student_although_its_edge_is_zero(skip):
     state = toy_round()
-    state = Round(state.train, state.train, state.game, state.measure)
+    state = Round.of(state.train, whole(state.train), state.measure)
     student = first_student(skip=skip)
     nn.init.zeros_(student.head.weight)
     nn.init.zeros_(student.head.bias)
@@ -239,31 +249,99 @@ def test_every_recipe_runs_with_every_connection(name, connection, skip):
 
 
 @pytest.mark.parametrize("name", ["faithful", "accurate", "paper"])
-def test_regression_is_learned_too_and_keeps_its_mean(name):
+@pytest.mark.parametrize("shards", [1, 4])
+def test_regression_is_learned_too_and_keeps_its_mean(name, shards):
     x = torch.from_numpy(random_array(0, 128, 6))
     teacher = torch.stack([x[:, 0] + 4, x[:, 1] - 2, x[:, 2] * 0.5 + 1], dim=1)
     train = Examples.before_round_one(x, teacher, teacher.clone())
     recipe = quick(name, epochs=30)
-    state = Round(
+    rules = rules_for(teacher, recipe.normalisation)
+    state = Round.of(
+        TrainingSplit.before_round_one(cut(train, [128 // shards] * shards), rules),
         train,
-        train,
-        Game.start(128, OUTPUTS, 0.1, recipe.normalisation),
         Measure("regression", recipe.label_share),
     )
     student = first_student(connection=recipe.connection, skip=recipe.skip)
     finding = find_weak_learner(student, state, recipe)
     assert finding.gain > 0.3
     assert finding.metric > 0.3
-    means = state.train.joined(student).ensemble.mean(dim=0)
+    means = state.validation.joined(student).ensemble.mean(dim=0)
     torch.testing.assert_close(means, teacher.mean(dim=0), rtol=0, atol=0.5)
 
 
 def test_without_labels_the_teacher_is_the_only_guide():
-    state = toy_round()
-    unlabelled = [dataclasses.replace(e, labels=None) for e in (state.train, state.validation)]
-    blind = Round(*unlabelled, state.game, state.measure)
+    blind = toy_round(labelled=False)
     finding = find_weak_learner(first_student(), blind, quick("accurate"))
-    alone = Round(state.train, state.validation, state.game, Measure("classification", 0.0))
+    alone = toy_round(label_share=0.0)
     same = find_weak_learner(first_student(), alone, quick("accurate", label_share=0.0))
     assert finding.loss == same.loss
     assert finding.metric == same.metric  # toy labels are the teacher's answers
+
+
+def test_the_baseline_is_the_best_constants_loss_first_and_the_ensembles_later():
+    state = toy_round(shards=3)
+    logits = state.measure.best_constant(state.train.shards).expand_as(state.validation.teacher)
+    assert state.baseline == state.measure.loss(logits, state.validation)
+    assert state.baseline < state.measure.loss(state.validation.ensemble, state.validation)
+    students = [trained_alike(build(4)), trained_alike(build(3, "dense", True, (4,)))]
+    for count in (1, 2):
+        later = toy_round(students[:count], shards=3)
+        ensemble = toy_round(students[:count]).validation.ensemble
+        assert later.baseline == later.measure.loss(ensemble, later.validation)
+
+
+def batches_of(shards, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [(shard, rows.tolist()) for shard, rows in shuffled_batches(shards, 16, generator)]
+
+
+def sharded(*sizes):
+    state = toy_round(examples=sum(sizes))
+    (shard,) = state.train.shards
+    examples = Examples.before_round_one(shard.inputs, shard.teacher, shard.labels)
+    return TrainingSplit.before_round_one(cut(examples, list(sizes)), shard.game.rules).shards
+
+
+@pytest.mark.parametrize("sizes", [(50,), (16, 16), (33, 1, 50, 16)])
+def test_batches_hold_every_row_once_and_never_span_shards(sizes):
+    shards = sharded(*sizes)
+    batches = batches_of(shards, seed=0)
+    assert len(batches) == sum(math.ceil(size / 16) for size in sizes)
+    assert max(len(rows) for _, rows in batches) <= 16
+    for shard in shards:
+        rows = [row for owner, rows in batches if owner is shard for row in rows]
+        assert sorted(rows) == list(range(len(shard)))
+    owners = [id(shard) for shard, _ in batches]
+    assert len(list(itertools.groupby(owners))) == len(sizes)  # a shard's batches follow each other
+
+
+def test_the_order_of_batches_depends_on_the_generator_alone():
+    shards = sharded(33, 1, 50, 16)
+    first = batches_of(shards, seed=3)
+    torch.manual_seed(99)
+    again = batches_of(shards, seed=3)
+    assert [(id(shard), rows) for shard, rows in again] == [(id(s), rows) for s, rows in first]
+    assert [rows for _, rows in batches_of(shards, seed=4)] != [rows for _, rows in first]
+    owners = {tuple(len(s) for s, _ in batches_of(shards, seed)) for seed in range(5)}
+    assert len(owners) > 1  # the shards' order is shuffled too
+    generator = torch.Generator().manual_seed(3)
+    epochs = [[r.tolist() for _, r in shuffled_batches(shards, 16, generator)] for _ in range(2)]
+    assert epochs[0] != epochs[1]
+
+
+def test_the_learning_rate_falls_to_zero_however_the_rows_are_cut(monkeypatch):
+    """A shard's last, smaller batch is a step too: a plan without it would let the rate rise."""
+    rates = []
+
+    class Recorded(torch.optim.lr_scheduler.CosineAnnealingLR):
+        def step(self, *arguments):
+            super().step(*arguments)
+            rates.extend(self.get_last_lr())
+
+    monkeypatch.setattr(torch.optim.lr_scheduler, "CosineAnnealingLR", Recorded)
+    recipe = quick("accurate", batch_size=60)
+    find_weak_learner(first_student(), toy_round(examples=192, shards=3), recipe)
+    rates = rates[1:]  # the constructor steps once
+    assert len(rates) == recipe.epochs * 3 * 2
+    assert all(before > after for before, after in itertools.pairwise(rates))
+    assert rates[-1] == pytest.approx(0, abs=1e-9)

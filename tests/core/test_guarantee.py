@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_students import normalisations, property_test, random_array, seeds
 
-from bdistil.core.game import Game, guarantee, log_entries, step_size
+from bdistil.core.game import Game, Rules, guarantee, log_entries, step_size
 
 EXAMPLES, OUTPUTS, ROUNDS, BOUND = 500, 4, 160, 5.0
 
@@ -23,7 +23,7 @@ def barely_weak(game, rng):
     """A random function, turned over where its edge is negative: right hardly more than half."""
     gap = rng.uniform(-BOUND, BOUND, size=game.margin.shape)
     edges = (game.pull().numpy() * gap).sum(axis=0)
-    signs = np.sign(edges) if game.normalisation == "per_label" else np.sign(edges.sum())
+    signs = np.sign(edges) if game.rules.normalisation == "per_label" else np.sign(edges.sum())
     return gap * np.where(signs == 0, 1, signs)
 
 
@@ -42,7 +42,8 @@ def play(learner, normalisation, rounds=ROUNDS):
     """The game after `rounds` learners, all their edges, and max|F_T - g| in float64."""
     rng = np.random.default_rng(0)
     entries = log_entries(EXAMPLES, OUTPUTS, normalisation)
-    game = Game.start(EXAMPLES, OUTPUTS, step_size(BOUND, rounds, entries), normalisation)
+    rules = Rules(step_size(BOUND, rounds, entries), normalisation)
+    game = Game.start(EXAMPLES, OUTPUTS, rules)
     total, edges = np.zeros((EXAMPLES, OUTPUTS)), []
     for _ in range(rounds):
         gap = torch.from_numpy(learner(game, rng).astype(np.float32))
@@ -89,7 +90,7 @@ def test_learners_with_negative_edges_break_the_guarantee(normalisation):
 )
 def test_the_certificate_holds_for_any_players(seed, normalisation, size, step, drift, scale):
     gaps = (random_array(seed, *size) + np.float32(drift)) * np.float32(scale)
-    game = Game.start(*size[1:], step, normalisation)
+    game = Game.start(*size[1:], Rules(step, normalisation))
     for gap in gaps:
         game = game.play(torch.from_numpy(gap))
     actual = np.abs(gaps.astype(np.float64).mean(axis=0)).max()

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_students import build, random_array, toy_examples, trained_alike
+from tiny_students import cut, random_array, toy_examples
 
 from bdistil.core.examples import Examples, Measure, metric, reference
 
@@ -24,7 +24,7 @@ def unbalanced(task, labelled, seed=0):
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_no_constant_is_better_than_the_best(task, labelled, share):
     train, measure = unbalanced(task, labelled), Measure(task, share)
-    ours = measure.best_constant(train)
+    ours = measure.best_constant([train])
 
     found = torch.zeros(3, requires_grad=True)
     optimiser = torch.optim.LBFGS([found], max_iter=200, line_search_fn="strong_wolfe")
@@ -56,19 +56,17 @@ def test_no_constant_is_better_than_the_best(task, labelled, share):
 def test_a_class_that_never_occurs_keeps_the_best_constant_finite():
     train = unbalanced("classification", True)
     train = dataclasses.replace(train, labels=torch.zeros(60, dtype=torch.int64))
-    constant = Measure("classification", 1.0).best_constant(train)
+    constant = Measure("classification", 1.0).best_constant([train])
     assert torch.isfinite(constant).all()
     assert constant.argmax() == 0
 
 
-def test_the_baseline_is_the_best_constant_first_and_the_ensemble_later():
-    train, validation = toy_examples(seed=0), toy_examples(60, seed=1)
-    measure = Measure("classification", 0.5)
-    constant = measure.best_constant(train).expand_as(validation.teacher)
-    assert measure.baseline(train, validation) == measure.loss(constant, validation)
-    student = trained_alike(build(4))
-    train, validation = train.joined(student), validation.joined(student)
-    assert measure.baseline(train, validation) == measure.loss(validation.ensemble, validation)
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_parts_of_unequal_size_have_the_best_constant_of_the_whole(task, labelled):
+    train, measure = unbalanced(task, labelled), Measure(task, 0.6)
+    parts = cut(train, [7, 1, 52])
+    torch.testing.assert_close(measure.best_constant(parts), measure.best_constant([train]))
 
 
 def test_the_metric_is_accuracy_or_the_coefficient_of_determination():

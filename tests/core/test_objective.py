@@ -3,31 +3,46 @@
 import numpy as np
 import pytest
 import torch
-from tiny_students import OUTPUTS, build, quick, random_array, toy_round, trained_alike
+from tiny_students import (
+    OUTPUTS,
+    build,
+    cut,
+    quick,
+    random_array,
+    rules_for,
+    toy_round,
+    trained_alike,
+)
 
 from bdistil.core.connections import Hidden
+from bdistil.core.ensemble import take
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import Objective, Round
-from bdistil.core.game import Game
+from bdistil.core.game import Game, Summary
 from bdistil.core.losses import BARRIER_FLOOR
+from bdistil.core.training_split import Shard, TrainingSplit
 
-EXAMPLES, BATCH = 40, 7
+EXAMPLES, BATCH, STEP = 40, 7, 1.0
+SHARDS = [17, 23]
 
 
 def late_round(stage, normalisation):
-    """A round of some stage whose ensemble and margin are made up, all rows centred."""
-    teacher, ensemble, margin = random_array(stage, 3, EXAMPLES, OUTPUTS)
-    teacher = teacher - teacher.mean(axis=1, keepdims=True)
-    labels = np.random.default_rng(0).integers(OUTPUTS, size=EXAMPLES)
-    train = Examples(
-        inputs=torch.zeros(EXAMPLES, 1),
-        teacher=torch.from_numpy(teacher),
-        labels=torch.from_numpy(labels),
-        ensemble=torch.from_numpy(ensemble),
-        earlier=[Hidden(torch.zeros(EXAMPLES, 1))] * (stage - 1),
+    """A round of some stage, in two shards, whose margin is made up; the teacher is centred."""
+    teacher, margin = map(torch.from_numpy, random_array(stage, 2, EXAMPLES, OUTPUTS))
+    teacher = teacher - teacher.mean(dim=1, keepdim=True)
+    labels = torch.from_numpy(np.random.default_rng(0).integers(OUTPUTS, size=EXAMPLES))
+    train = Examples.before_round_one(torch.zeros(EXAMPLES, 1), teacher, labels)
+    rules = rules_for(teacher, normalisation, STEP)
+    split = TrainingSplit.before_round_one(cut(train, SHARDS), rules).with_margins(
+        margin.split(SHARDS),
+        Summary.of(margin),
+        [[Hidden(torch.zeros(rows, 1))] * (stage - 1) for rows in SHARDS],
     )
-    game = Game.of(torch.from_numpy(margin), 0.1, normalisation)
-    return Round(train, train, game, Measure("classification", 0.0))
+    return Round.of(split, train, Measure("classification", 0.0))
+
+
+def all_rows(pieces):
+    return torch.cat(list(pieces)).numpy()
 
 
 def log_softmax(logits):
@@ -36,9 +51,12 @@ def log_softmax(logits):
 
 def reference(logits, state, recipe, skip, attempt, rows):
     """The loss for a student's logits a_t on the rows `rows`, as the design states it."""
-    train, stage = state.train, state.train.stage
-    g_all = train.teacher.numpy().astype(np.float64)
-    g, previous = g_all[rows], train.ensemble.numpy().astype(np.float64)[rows]
+    shards, stage = state.train.shards, state.train.stage
+    g_all = all_rows(shard.teacher for shard in shards).astype(np.float64)
+    margin = all_rows(shard.game.margin for shard in shards).astype(np.float64)
+    g, previous = g_all[rows], np.zeros_like(logits)
+    if stage > 1:
+        previous = g + margin[rows] / (STEP * (stage - 1))
     own = previous + stage * logits if skip else logits
     ensemble = ((stage - 1) * previous + own) / stage
     fitted = own if recipe.target == "student" else ensemble
@@ -46,13 +64,12 @@ def reference(logits, state, recipe, skip, attempt, rows):
     tau = recipe.temperature
     log_p, log_q = log_softmax(g / tau), log_softmax(fitted / tau)
     loss = (1 - recipe.label_share) * tau**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()
-    correct = log_softmax(fitted)[np.arange(len(rows)), train.labels.numpy()[rows]]
+    correct = log_softmax(fitted)[np.arange(len(rows)), all_rows(s.labels for s in shards)[rows]]
     loss -= recipe.label_share * correct.mean()
     if stage == 1:
         return loss
 
-    margin = state.game.margin.numpy().astype(np.float64)
-    joint = state.game.normalisation == "joint"
+    joint = state.train.rules.joint
     total = (2 * np.cosh(margin)).sum(axis=None if joint else 0)
     pull = -2 * np.sinh(margin) / total  # K+ - K-
     gap = own - g
@@ -93,11 +110,13 @@ def numerical_gradient(function, point):
 def test_objective_is_the_stated_one(name, normalisation, stage, attempt, skip, scale):
     recipe = quick(name, gamma=1.3)  # a heavy term, so that the comparison sees it
     state = late_round(stage, normalisation)
-    rows = np.arange(3, 3 + BATCH)
+    local = np.arange(3, 3 + BATCH)  # rows of the second shard
+    rows = SHARDS[0] + local
     logits = random_array(9, BATCH, OUTPUTS).astype(np.float64) * scale
 
+    objective = Objective(state, recipe, skip, attempt)
     given = torch.from_numpy(logits).float().requires_grad_()
-    loss = Objective(state, recipe, skip, attempt)(lambda x, earlier: (given, None), rows)
+    loss = objective(lambda x, earlier: (given, None), state.train.shards[1], local)
     loss.backward()
 
     def expected(values):
@@ -114,8 +133,9 @@ def test_round_one_has_no_weak_learning_term(name):
     state = toy_round()
     student = trained_alike(build(4))
     rows = torch.arange(20)
-    light = Objective(state, quick(name, gamma=1e6), False, 0)(student, rows)
-    heavy = Objective(state, quick(name, gamma=1e-6), False, 0)(student, rows)
+    (shard,) = state.train.shards
+    light = Objective(state, quick(name, gamma=1e6), False, 0)(student, shard, rows)
+    heavy = Objective(state, quick(name, gamma=1e-6), False, 0)(student, shard, rows)
     assert light == heavy
 
 
@@ -127,19 +147,22 @@ def test_further_tries_push_harder(name):
     assert weights == pytest.approx([1 / recipe.gamma, 2 / recipe.gamma, 4 / recipe.gamma])
 
 
-def test_rows_are_those_of_the_split():
-    """A permuted split with permuted rows is the same batch."""
+def test_rows_are_those_of_the_shard():
+    """A permuted shard with permuted rows is the same batch."""
     state, recipe = toy_round([trained_alike(build(4))]), quick("faithful", gamma=0.1)
     student = trained_alike(build(3, "dense", True, (4,)))
     rows = torch.tensor([5, 0, 17])
-    order = torch.randperm(len(state.train), generator=torch.Generator().manual_seed(0))
-    shuffled = Round(
-        state.train.take(order),
-        state.validation,
-        Game.of(state.game.margin[order], state.game.step, "joint"),
-        state.measure,
+    (shard,) = state.train.shards
+    order = torch.randperm(len(shard), generator=torch.Generator().manual_seed(0))
+    shuffled = Shard(
+        shard.inputs[order],
+        shard.teacher[order],
+        shard.labels[order],
+        Game.of(shard.game.margin[order], shard.game.rules),
+        [take(state, order) for state in shard.earlier],
     )
     where = torch.argsort(order)[rows]
-    loss = Objective(state, recipe, True, 0)(student, rows)
-    torch.testing.assert_close(Objective(shuffled, recipe, True, 0)(student, where), loss)
-    assert loss != Objective(state, recipe, True, 0)(student, rows + 1)
+    objective = Objective(state, recipe, True, 0)
+    loss = objective(student, shard, rows)
+    torch.testing.assert_close(objective(student, shuffled, where), loss)
+    assert loss != objective(student, shard, rows + 1)

@@ -11,9 +11,10 @@ from torch import nn
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import Round
-from bdistil.core.game import Game
+from bdistil.core.game import Rules
 from bdistil.core.recipes import recipe
 from bdistil.core.student import Student, StudentConfig
+from bdistil.core.training_split import TrainingSplit
 
 CONNECTIONS = ("none", "residual", "dense", "lstm", "gru")
 INPUTS, OUTPUTS = 6, 3
@@ -63,6 +64,20 @@ def build_ensemble(layout, seed=0):
     return ensemble.eval()
 
 
+def students_alone(ensemble, x):
+    """f_1, f_2, ... by their definition, in float64: a_t, or with skip F_{t-1} + t·a_t."""
+    functions, earlier = [], []
+    for stage, student in enumerate(ensemble, start=1):
+        logits, hidden = student(x, earlier)
+        earlier.append(hidden)
+        function = logits.detach().numpy().astype(np.float64)
+        if student.config.skip:
+            so_far = np.mean(functions, axis=0) if functions else 0.0
+            function = so_far + stage * function
+        functions.append(function)
+    return functions
+
+
 def random_array(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
@@ -77,14 +92,37 @@ def toy_examples(examples=192, seed=0):
     return Examples.before_round_one(x, teacher, teacher.argmax(dim=1))
 
 
-def toy_round(students=(), *, normalisation="joint", label_share=0.6, examples=192):
+def rules_for(teacher, normalisation="joint", step=0.1):
+    """The constants of a game against this teacher."""
+    size = teacher.abs()
+    return Rules(step, normalisation, size.max().item(), size.mean().item())
+
+
+def cut(examples, sizes):
+    """Consecutive rows of a split before round 1, one part a size."""
+    labels = [None] * len(sizes) if examples.labels is None else examples.labels.split(sizes)
+    parts = zip(examples.inputs.split(sizes), examples.teacher.split(sizes), labels, strict=True)
+    return [Examples.before_round_one(*part) for part in parts]
+
+
+def whole(split):
+    """All rows of the only shard of a training split."""
+    (shard,) = split.shards
+    return shard.take(slice(None))
+
+
+def toy_round(
+    students=(), *, normalisation="joint", label_share=0.6, examples=192, shards=1, labelled=True
+):
     """The round after `students`, on toy data."""
     train, validation = toy_examples(examples, seed=0), toy_examples(examples // 2, seed=1)
-    game = Game.start(len(train), OUTPUTS, step=0.1, normalisation=normalisation)
+    if not labelled:
+        train, validation = (dataclasses.replace(e, labels=None) for e in (train, validation))
+    rules = rules_for(train.teacher, normalisation)
+    split = TrainingSplit.before_round_one(cut(train, [examples // shards] * shards), rules)
     for student in students:
-        game = game.play(train.gap(student))
-        train, validation = train.joined(student), validation.joined(student)
-    return Round(train, validation, game, Measure("classification", label_share))
+        split, validation = split.played(student), validation.joined(student)
+    return Round.of(split, validation, Measure("classification", label_share))
 
 
 def quick(name, **changes):
