@@ -17,7 +17,7 @@ from tiny_students import (
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import take
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import Objective, Round
+from bdistil.core.find_weak_learner import Objective, Round, term_weight
 from bdistil.core.game import Game, Summary
 from bdistil.core.losses import BARRIER_FLOOR
 from bdistil.core.training_split import Shard, TrainingSplit
@@ -114,9 +114,10 @@ def test_objective_is_the_stated_one(name, normalisation, stage, attempt, skip, 
     rows = SHARDS[0] + local
     logits = random_array(9, BATCH, OUTPUTS).astype(np.float64) * scale
 
-    objective = Objective(state, recipe, skip, attempt)
+    objective = Objective(state, recipe, skip)
     given = torch.from_numpy(logits).float().requires_grad_()
-    loss = objective(lambda x, earlier: (given, None), state.train.shards[1], local)
+    batch = objective.batch(state.train.shards[1], torch.from_numpy(local))
+    loss = objective.loss(given, batch, term_weight(recipe, attempt))
     loss.backward()
 
     def expected(values):
@@ -128,22 +129,27 @@ def test_objective_is_the_stated_one(name, normalisation, stage, attempt, skip, 
     )
 
 
+def loss_of(student, state, shard, rows, recipe, weight):
+    objective = Objective(state, recipe, student.config.skip)
+    batch = objective.batch(shard, rows)
+    logits, _ = student(batch.examples.inputs, batch.examples.earlier)
+    return objective.loss(logits, batch, weight)
+
+
 @pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
 def test_round_one_has_no_weak_learning_term(name):
     state = toy_round()
     student = trained_alike(build(4))
     rows = torch.arange(20)
     (shard,) = state.train.shards
-    light = Objective(state, quick(name, gamma=1e6), False, 0)(student, shard, rows)
-    heavy = Objective(state, quick(name, gamma=1e-6), False, 0)(student, shard, rows)
+    light, heavy = (loss_of(student, state, shard, rows, quick(name), w) for w in (1e-6, 1e6))
     assert light == heavy
 
 
 @pytest.mark.parametrize("name", ["paper", "faithful"])
 def test_further_tries_push_harder(name):
     recipe = quick(name)
-    state = late_round(2, recipe.normalisation)
-    weights = [Objective(state, recipe, False, attempt).weight for attempt in range(3)]
+    weights = [term_weight(recipe, attempt) for attempt in range(3)]
     assert weights == pytest.approx([1 / recipe.gamma, 2 / recipe.gamma, 4 / recipe.gamma])
 
 
@@ -162,7 +168,19 @@ def test_rows_are_those_of_the_shard():
         [take(state, order) for state in shard.earlier],
     )
     where = torch.argsort(order)[rows]
-    objective = Objective(state, recipe, True, 0)
-    loss = objective(student, shard, rows)
-    torch.testing.assert_close(objective(student, shuffled, where), loss)
-    assert loss != objective(student, shard, rows + 1)
+    loss = loss_of(student, state, shard, rows, recipe, 10.0)
+    torch.testing.assert_close(loss_of(student, state, shuffled, where, recipe, 10.0), loss)
+    assert loss != loss_of(student, state, shard, rows + 1, recipe, 10.0)
+
+
+@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+def test_candidates_along_a_leading_dimension_have_losses_of_their_own(name):
+    recipe = quick(name)
+    state = late_round(2, recipe.normalisation)
+    objective = Objective(state, recipe, True)
+    batch = objective.batch(state.train.shards[0], torch.arange(BATCH))
+    logits = torch.from_numpy(random_array(5, 4, BATCH, OUTPUTS))
+    weights = torch.tensor([0.1, 1.0, 3.0, 10.0])
+    together = objective.loss(logits, batch, weights)
+    alone = [objective.loss(o, batch, w.item()) for o, w in zip(logits, weights, strict=True)]
+    torch.testing.assert_close(together, torch.stack(alone))
