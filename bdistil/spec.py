@@ -135,6 +135,7 @@ class SpaceSpec(Section):
     batch_size: int | list[int] | None = None
     label_share: Number = None
     temperature: Number = None
+    weight_decay: Number = None
     growth: float | None = Field(
         None, ge=0, description="cumulative FLOPs of stage t+1 over stage t; 0 = equal widths"
     )
@@ -158,6 +159,13 @@ class SpaceSpec(Section):
     def _positive(cls, value: Any) -> Any:
         if any(v <= 0 for v in values_of(value)):
             raise ValueError(f"must be positive, not {shown(value)}")
+        return value
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _not_negative(cls, value: Any) -> Any:
+        if any(v < 0 for v in values_of(value)):
+            raise ValueError(f"must not be negative, not {_shown(value)}")
         return value
 
     @field_validator("label_share")
@@ -184,6 +192,7 @@ class SearchSpec(Section):
     tries_per_class: int = Field(4, ge=1, description="trials before the next larger class")
     select: Literal["first", "best"] = "first"
     grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
+    cohort: int = Field(1, ge=1, description="candidates of one class that train together")
     normalisation: Literal["joint", "per_label"] | None = None
     min_edge: float = Field(0, description="least edge of a weak learner")
     min_gain: float = Field(0, description="least relative gain in validation loss")
@@ -228,6 +237,8 @@ class Spec(Section):
     @model_validator(mode="after")
     def _grid_needs_lists(self) -> Spec:
         if self.search.algorithm == "grid":
+            if self.search.cohort > 1:
+                raise ValueError("search.cohort needs algorithm: tpe or random, not grid")
             for name, dimension in self.space:
                 if isinstance(dimension, Range):
                     raise ValueError(f"space.{name} is a range; algorithm: grid needs a list")

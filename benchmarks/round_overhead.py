@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from ray import tune
 
+from bdistil.core.game import Rules
 from bdistil.core.student import StudentConfig
 from bdistil.deploy.checkpoint import build_student, student_to_bytes
+from bdistil.distributed.broadcast import Announcement
 from bdistil.distributed.cluster import cluster
 from bdistil.distributed.experiment import Crew, Experiment
 from bdistil.distributed.ledger import Ledger
@@ -25,8 +27,7 @@ from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.progress import Silent
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
-from bdistil.distributed.trial import TrialRequest, TrialResult
-from bdistil.distributed.workbench import GameRules
+from bdistil.distributed.trial import Cohort, TrialResult
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 ROUNDS = 8
@@ -41,15 +42,16 @@ class SleepingRunner:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def open_round(self, students: list[bytes], margin: Any) -> None:
-        self.earlier = [1] * len(students)
+    def open_round(self, announcement: Announcement) -> None:
+        self.earlier = [1] * len(announcement.students)
 
-    def run(self, request: TrialRequest, should_stop: Any) -> tuple[TrialResult, bytes]:
+    def run(self, cohort: Cohort, should_stop: Any) -> list[tuple[TrialResult, bytes]]:
         time.sleep(self.seconds)
         config = StudentConfig("mlp", 1, "none", True)
         student = build_student(config, (FEATURES,), OUTPUTS, self.earlier)
+        [request] = cohort.requests
         result = TrialResult(request=request, status="finished", weak=True, gain=0.1)
-        return result, student_to_bytes(student)
+        return [(result, student_to_bytes(student))]
 
 
 def spec_of(workers: int) -> Spec:
@@ -84,7 +86,7 @@ def ours(workers: int) -> float:
     """Seconds for all rounds in one experiment, without the start of the first worker."""
     spec = spec_of(workers)
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(RunDirectory(Path(folder)), problem(), GameRules(0.1, "joint"))
+        ledger = Ledger(RunDirectory(Path(folder)), problem(), Rules(0.1, "joint"))
         crew = Crew(SleepingRunner, SECONDS)
         opened: list[float] = []
         experiment = Experiment(

@@ -86,7 +86,7 @@ def hidden_states(
         rows = slice(start, start + batch_size)
         parts.append(student(x[rows], [take(state, rows) for state in earlier]))
     logits = torch.cat([part for part, _ in parts])
-    return logits, _concatenate([state for _, state in parts])
+    return logits, concatenate([state for _, state in parts])
 
 
 def take(state: Hidden, rows: slice | Tensor) -> Hidden:
@@ -95,7 +95,14 @@ def take(state: Hidden, rows: slice | Tensor) -> Hidden:
     return Hidden(state.features[rows], memory)
 
 
-def _concatenate(states: list[Hidden]) -> Hidden:
+def move(state: Hidden, device: torch.device | str) -> Hidden:
+    """A hidden state on another device."""
+    memory = None if state.memory is None else state.memory.to(device)
+    return Hidden(state.features.to(device), memory)
+
+
+def concatenate(states: list[Hidden]) -> Hidden:
+    """Hidden states of consecutive rows as one."""
     memories = [state.memory for state in states if state.memory is not None]
     return Hidden(
         torch.cat([state.features for state in states]), torch.cat(memories) if memories else None

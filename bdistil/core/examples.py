@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, take
+from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, move
 from bdistil.core.losses import Task, fitting_loss
-from bdistil.core.student import Student, advance, student_logits
+from bdistil.core.student import Student, advance
 
 
 @dataclass(frozen=True)
@@ -40,36 +42,27 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def to(self, device: torch.device | str) -> Examples:
+        """The same on another device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return Examples(
+            self.inputs.to(device),
+            self.teacher.to(device),
+            labels,
+            self.ensemble.to(device),
+            [move(state, device) for state in self.earlier],
+        )
+
     @property
     def stage(self) -> int:
         """t, counted from 1, of the student that this round looks for."""
         return len(self.earlier) + 1
 
-    def take(self, rows: Tensor) -> Examples:
-        """Some rows."""
-        return Examples(
-            self.inputs[rows],
-            self.teacher[rows],
-            None if self.labels is None else self.labels[rows],
-            self.ensemble[rows],
-            [take(state, rows) for state in self.earlier],
-        )
-
-    def played(self, student: Student) -> tuple[Tensor, Examples]:
-        """The gap f_t - g, float32 (N, L), and the split after `student` joined; runs it once."""
-        logits, hidden = hidden_states(student, self.inputs, self.earlier)
-        skip = student.config.skip
-        gap = student_logits(self.ensemble, logits, self.stage, skip) - self.teacher
-        combined = advance(self.ensemble, logits, self.stage, skip)
-        return gap, replace(self, ensemble=combined, earlier=[*self.earlier, hidden])
-
     def joined(self, student: Student) -> Examples:
         """The split after `student` was accepted."""
-        return self.played(student)[1]
-
-    def gap(self, student: Student) -> Tensor:
-        """f_t - g of a candidate, float32 (N, L)."""
-        return self.played(student)[0]
+        logits, hidden = hidden_states(student, self.inputs, self.earlier)
+        combined = advance(self.ensemble, logits, self.stage, student.config.skip)
+        return replace(self, ensemble=combined, earlier=[*self.earlier, hidden])
 
     def after(self, ensemble: ProgressiveEnsemble) -> Examples:
         """The split after every student of `ensemble` that has not joined yet."""
@@ -105,24 +98,34 @@ class Measure:
         """Accuracy, or R² for regression, against the labels (the teacher's answers if none)."""
         return metric(logits, reference(examples, self.task), self.task)
 
-    def baseline(self, train: Examples, split: Examples) -> float:
-        """Loss on `split` of the ensemble so far; before round 1, of the best constant logits."""
-        if train.earlier:
-            return self.loss(split.ensemble, split)
-        return self.loss(self.best_constant(train).expand_as(split.teacher), split)
+    def best_constant(self, parts: Sequence[Answers]) -> Tensor:
+        """The logits (L,) that, given to every example of all parts, have the least loss."""
+        count = sum(len(part.teacher) for part in parts)
+        centre = sum((self._targets(part).sum(dim=0) for part in parts), torch.zeros(())) / count
+        return centre if self.task == "regression" else centre.clamp_min(1e-12).log()
 
-    def best_constant(self, train: Examples) -> Tensor:
-        """The logits (L,) that, given to every example of `train`, have the least loss."""
-        if self.task == "regression":
-            centre = train.teacher.mean(dim=0)
-            if train.labels is None:
-                return centre
-            return torch.lerp(centre, train.labels.mean(dim=0), self.label_share)
-        probabilities = train.teacher.softmax(dim=1).mean(dim=0)
-        if train.labels is not None:
-            prior = F.one_hot(train.labels, train.teacher.shape[1]).float().mean(dim=0)
-            probabilities = torch.lerp(probabilities, prior, self.label_share)
-        return probabilities.clamp_min(1e-12).log()
+    def _targets(self, part: Answers) -> Tensor:
+        """What one example's best answer is: a target, or probabilities of the classes."""
+        regression = self.task == "regression"
+        targets = part.teacher if regression else part.teacher.softmax(dim=1)
+        if part.labels is None:
+            return targets
+        labels = part.labels
+        if not regression:
+            labels = F.one_hot(labels, part.teacher.shape[1]).to(targets)
+        return torch.lerp(targets, labels, self.label_share)
+
+
+class Answers(Protocol):
+    """Anything with a teacher's logits and labels: :class:`Examples` or a shard."""
+
+    @property
+    def teacher(self) -> Tensor:
+        """g, centred logits, (N, L)."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Class indices (N,) or targets (N, L); None if unknown."""
 
 
 def reference(examples: Examples, task: Task) -> Tensor:

@@ -1,6 +1,6 @@
 """FIND_WL: train one candidate student and check whether it is a weak learner.
 
-B-DISTIL (arXiv 2302.10093), algorithm 2: minimise a distillation loss plus 1/γ times a term that
+B-DISTIL (arXiv 2302.10093): minimise a distillation loss plus 1/γ times a term that
 pulls the edges up, then check the edges on the whole training split.
 """
 
@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.game import Game
-from bdistil.core.losses import edge_hinge, fitting_loss, hinge_direction, log_barrier
+from bdistil.core.losses import edge_hinge, fitting_loss, log_barrier
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, advance, student_logits
+from bdistil.core.training_split import Shard, TrainingSplit
 from bdistil.errors import SearchError
 
 ShouldStop = Callable[[], bool]
+
+DEFAULT_LR = 1e-2  # where neither recipe nor student class says
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,24 @@ class Round:
     Attributes:
         train: the training split; the game is played on it.
         validation: the split that decides on gains.
-        game: K+ and K- of the training split.
         measure: the loss of the comparison.
+        baseline: validation loss without a candidate: of the ensemble so far or, before round 1,
+            of the best constant logits.
     """
 
-    train: Examples
+    train: TrainingSplit
     validation: Examples
-    game: Game
     measure: Measure
+    baseline: float
+
+    @classmethod
+    def of(cls, train: TrainingSplit, validation: Examples, measure: Measure) -> Round:
+        """The round with its baseline computed."""
+        logits = validation.ensemble
+        if train.stage == 1:
+            constant = measure.best_constant(train.shards)
+            logits = constant.to(logits.device).expand_as(logits)
+        return cls(train, validation, measure, measure.loss(logits, validation))
 
 
 def find_weak_learner(
@@ -111,35 +123,43 @@ def find_weak_learner(
         epochs += 1
         if recipe.early_accept and _edge_now(student, state) >= min_edge:
             break
-    _settle(student, state)
-    return _judge(student, state, epochs, time.perf_counter() - started)
+    return judged(student, state, epochs, time.perf_counter() - started)
 
 
 class _Trainer:
-    """Adam with a cosine schedule over shuffled minibatches."""
+    """Adam with a cosine schedule over minibatches, shuffled within shuffled shards."""
 
     def __init__(
         self, student: Student, state: Round, recipe: Recipe, attempt: int, seed: int
     ) -> None:
         self.student = student
-        self.inputs = state.train.inputs
-        self.objective = Objective(state, recipe, student.config.skip, attempt)
-        self.batch_size = recipe.batch_for(len(self.inputs))
+        self.shards = state.train.shards
+        self.objective = Objective(state, recipe, student.config.skip)
+        self.weight = term_weight(recipe, attempt)
+        self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
-        self.optimiser = torch.optim.Adam(student.parameters(), lr=recipe.lr or 1e-2, fused=True)
-        steps = recipe.epochs * math.ceil(len(self.inputs) / self.batch_size)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
+        self.optimiser = torch.optim.AdamW(
+            student.parameters(),
+            lr=recipe.lr or DEFAULT_LR,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimiser, recipe.epochs * batches
+        )
 
     def run_epoch(self, should_stop: ShouldStop) -> bool:
         """One pass over the training split; False if it was told to stop."""
         self.student.train()
-        order = torch.randperm(len(self.inputs), generator=self.shuffle)
         loss = torch.tensor(0.0)
-        for rows in order.to(self.inputs.device).split(self.batch_size):
+        for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
             if should_stop():
                 return False
             self.optimiser.zero_grad()
-            loss = self.objective(self.student, rows)
+            batch = self.objective.batch(shard, rows)
+            logits, _ = self.student(batch.examples.inputs, batch.examples.earlier)
+            loss = self.objective.loss(logits, batch, self.weight)
             loss.backward()
             self.optimiser.step()
             self.schedule.step()
@@ -148,50 +168,89 @@ class _Trainer:
         return True
 
 
-class Objective:
-    """Fitting loss plus (1/γ) · weak-learning term of one candidate on a batch."""
+def shuffled_batches(
+    shards: Sequence[Shard], batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[Shard, Tensor]]:
+    """Batches of rows of one shard each; every row once, in an order that `generator` gives."""
+    for index in torch.randperm(len(shards), generator=generator).tolist():
+        shard = shards[index]
+        order = torch.randperm(len(shard), generator=generator).to(shard.inputs.device)
+        for rows in order.split(batch_size):
+            yield shard, rows
 
-    def __init__(self, state: Round, recipe: Recipe, skip: bool, attempt: int) -> None:
-        self.train = state.train
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows with what the weak-learning term needs of them.
+
+    Attributes:
+        examples: the rows.
+        preference: where the ensemble should rise: bool [M < 0] for the barrier, the scaled
+            direction for the hinge, float (B, L); None before round 1, when all weights are equal
+            and no entry is preferred.
+    """
+
+    examples: Examples
+    preference: Tensor | None
+
+
+class Objective:
+    """Fitting loss plus weight · weak-learning term; the weight is 1/γ.
+
+    Args:
+        state: the round.
+        recipe: the settings; its γ is not used here.
+        skip: whether candidates add their logits to the ensemble's.
+    """
+
+    def __init__(self, state: Round, recipe: Recipe, skip: bool) -> None:
         self.task = state.measure.task
+        self.rules = state.train.rules
         self.recipe = recipe
         self.skip = skip
-        self.joint = state.game.normalisation == "joint"
-        self.weight = 1 / (recipe.gamma * recipe.gamma_decay**attempt)
-        self.bound = self.train.teacher.abs().max().item()
-        self.scale = self.train.teacher.abs().mean().item()
-        # Before round 1 all weights are equal: no entry is preferred, so there is no term.
-        self.pull = state.game.pull() if self.train.earlier else None
-        if self.pull is not None and recipe.penalty == "hinge":
-            self.pull = hinge_direction(self.pull, joint=self.joint)
 
-    def __call__(self, student: Student, rows: Tensor) -> Tensor:
-        """The loss on some rows of the training split."""
-        batch, stage = self.train.take(rows), self.train.stage
-        logits, _ = student(batch.inputs, batch.earlier)
-        own = student_logits(batch.ensemble, logits, stage, self.skip)
+    def batch(self, shard: Shard, rows: Tensor) -> Batch:
+        """Some rows of a shard."""
+        if shard.stage == 1:
+            return Batch(shard.take(rows), None)
+        if self.recipe.penalty == "barrier":
+            return Batch(shard.take(rows), shard.game.margin[rows] < 0)
+        return Batch(shard.take(rows), shard.game.direction(rows))
+
+    def loss(self, logits: Tensor, batch: Batch, weight: float | Tensor) -> Tensor:
+        """The loss, float (...), for logits a_t, float (..., B, L), on a batch.
+
+        Leading dimensions are candidates of their own, with a weight each.
+        """
+        examples = batch.examples
+        stage = examples.stage
+        own = student_logits(examples.ensemble, logits, stage, self.skip)
         on_student = self.recipe.target == "student"
-        fitted = own if on_student else advance(batch.ensemble, logits, stage, self.skip)
+        fitted = own if on_student else advance(examples.ensemble, logits, stage, self.skip)
         loss = fitting_loss(
             fitted,
-            batch.teacher,
-            batch.labels,
+            examples.teacher,
+            examples.labels,
             task=self.task,
             label_share=self.recipe.label_share,
             temperature=self.recipe.temperature,
         )
-        if self.pull is None:
+        if batch.preference is None:
             return loss
-        return loss + self.weight * self.weak_learning_term(own, batch.teacher, self.pull[rows])
+        return loss + weight * self.weak_learning_term(own - examples.teacher, batch.preference)
 
-    def weak_learning_term(self, own: Tensor, teacher: Tensor, pull: Tensor) -> Tensor:
-        """The recipe's penalty on the edges, for f_t and g of shape (B, L)."""
-        gap = own - teacher
+    def weak_learning_term(self, gap: Tensor, preference: Tensor) -> Tensor:
+        """The recipe's penalty on the edges, for f_t - g of shape (..., B, L)."""
         if self.task == "classification":
-            gap = gap - gap.mean(dim=1, keepdim=True)
+            gap = gap - gap.mean(dim=-1, keepdim=True)
         if self.recipe.penalty == "barrier":
-            return log_barrier(gap, pull > 0, self.bound)
-        return edge_hinge(gap, pull, self.scale, joint=self.joint)
+            return log_barrier(gap, preference, self.rules.bound)
+        return edge_hinge(gap, preference, self.rules.scale, joint=self.rules.joint)
+
+
+def term_weight(recipe: Recipe, attempt: int) -> float:
+    """1/γ, with γ decayed by the tries made before in the same student class."""
+    return 1 / (recipe.gamma * recipe.gamma_decay**attempt)
 
 
 def _settle(student: Student, state: Round) -> None:
@@ -203,25 +262,29 @@ def _settle(student: Student, state: Round) -> None:
 
 def _edge_now(student: Student, state: Round) -> float:
     _settle(student, state)
-    return state.game.judge(state.train.gap(student)).edge
+    return state.train.judge(student)[0].edge
 
 
-def _judge(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
-    gap = state.train.gap(student)
-    if not torch.isfinite(gap).all():
+def judged(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
+    """The figures of a trained student, which from here on is as it will be kept.
+
+    Raises:
+        SearchError: if its logits are not finite.
+    """
+    _settle(student, state)
+    verdict, largest_gap = state.train.judge(student)
+    if not math.isfinite(largest_gap):
         raise SearchError("the student's logits are not finite; lower space.lr.")
-    verdict = state.game.judge(gap)
     after = state.validation.joined(student).ensemble
     loss = state.measure.loss(after, state.validation)
-    before = state.measure.baseline(state.train, state.validation)
     return Finding(
         edges=tuple(verdict.edges.tolist()),
         edge=verdict.edge,
         relative_edge=verdict.relative,
         loss=loss,
-        gain=(before - loss) / max(before, 1e-12),
+        gain=(state.baseline - loss) / max(state.baseline, 1e-12),
         metric=state.measure.accuracy(after, state.validation),
-        largest_gap=gap.abs().max().item(),
+        largest_gap=largest_gap,
         epochs=epochs,
         seconds=seconds,
     )

@@ -1,6 +1,6 @@
 """The two-player game of B-DISTIL, kept as one margin matrix.
 
-The paper (arXiv 2302.10093, section 3) weighs N training points and L labels by two non-negative
+The paper (arXiv 2302.10093) weighs N training points and L labels by two non-negative
 matrices: K+ where the ensemble is too low, K- where it is too high. Both follow from the margin
 
     M = η Σ_s (f_s - g),    K± ∝ exp(∓M),
@@ -11,6 +11,7 @@ so only M (float32) is kept, and every sum of exponentials goes through logsumex
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,10 +42,68 @@ def guarantee(bound: float, rounds: int, entries: float) -> float:
     return 2 * bound * math.sqrt(entries / rounds)
 
 
-def column_log_normaliser(margin: Tensor) -> Tensor:
-    """log Σ_i 2 cosh(M_ij) for each label, float32 (L,); partial sums combine by logsumexp."""
-    magnitude = margin.abs()
-    return torch.logsumexp(magnitude + torch.log1p(torch.exp(-2 * magnitude)), dim=0)
+@dataclass(frozen=True)
+class Rules:
+    """Constants of a run's game.
+
+    Attributes:
+        step: η > 0.
+        normalisation: ``per_label`` makes each column of [K+; K-] a distribution (the paper);
+            ``joint`` makes all 2NL entries one.
+        bound: max|g| on the training split, in logits.
+        scale: mean|g| on the training split, in logits.
+    """
+
+    step: float
+    normalisation: Normalisation
+    bound: float = 1.0
+    scale: float = 1.0
+
+    @property
+    def joint(self) -> bool:
+        """Whether one distribution covers all labels."""
+        return self.normalisation == "joint"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the weights of one row need to know of all rows.
+
+    Attributes:
+        rows: N.
+        log_cosh: log Σ_i 2 cosh(M_ij), float32 (L,).
+        log_sinh: log Σ_i 2 sinh|M_ij|, float32 (L,); minus infinity where all M_ij are zero.
+    """
+
+    rows: int
+    log_cosh: Tensor
+    log_sinh: Tensor
+
+    @classmethod
+    def of(cls, margin: Tensor) -> Summary:
+        """Of a margin matrix or of some rows of it, (N, L)."""
+        size = margin.abs()
+        log_cosh = torch.logsumexp(size + torch.log1p(torch.exp(-2 * size)), dim=0)
+        return cls(len(margin), log_cosh, torch.logsumexp(log_two_sinh(margin), dim=0))
+
+    @classmethod
+    def merged(cls, parts: Sequence[Summary]) -> Summary:
+        """Of a matrix from those of its shards, in order."""
+        return cls(
+            sum(part.rows for part in parts),
+            torch.logsumexp(torch.stack([part.log_cosh for part in parts]), dim=0),
+            torch.logsumexp(torch.stack([part.log_sinh for part in parts]), dim=0),
+        )
+
+    def to(self, device: torch.device | str) -> Summary:
+        """The same on another device."""
+        return Summary(self.rows, self.log_cosh.to(device), self.log_sinh.to(device))
+
+
+def log_two_sinh(margin: Tensor) -> Tensor:
+    """log(2 sinh|M|); the difference of two exponentials would cancel where M is small."""
+    size = margin.abs()
+    return size + torch.log(-torch.expm1(-2 * size))
 
 
 @dataclass(frozen=True)
@@ -61,44 +120,47 @@ class Verdict:
     edge: float
     relative: float
 
+    @classmethod
+    def of(cls, edges: Tensor, largest: Tensor, *, joint: bool) -> Verdict:
+        """From Σ_i pull · gap and Σ_i |pull| · |gap| for each label, float64 (L,)."""
+        if joint:
+            edge, reach = edges.sum(), largest.sum()
+            return cls(edges, edge.item(), (edge / reach).item() if reach > 0 else 0.0)
+        relative = torch.where(largest > 0, edges / largest.clamp_min(1e-300), 0.0)
+        return cls(edges, edges.min().item(), relative.min().item())
+
 
 @dataclass(frozen=True)
 class Game:
-    """State of the game on some or all training rows.
+    """State of the game on all training rows, or on a shard of them.
 
     Attributes:
         margin: M, float32 (N, L).
-        step: η > 0.
-        normalisation: ``per_label`` makes each column of [K+; K-] a distribution (the paper);
-            ``joint`` makes all 2NL entries one.
-        log_normaliser: float32 (L,), of *all* rows when `margin` holds only a shard of them.
+        rules: constants of the game.
+        summary: of *all* rows, also when `margin` holds only a shard.
     """
 
     margin: Tensor
-    step: float
-    normalisation: Normalisation
-    log_normaliser: Tensor
+    rules: Rules
+    summary: Summary
 
     @classmethod
-    def of(
-        cls,
-        margin: Tensor,
-        step: float,
-        normalisation: Normalisation,
-        columns: Tensor | None = None,
-    ) -> Game:
-        """The game whose margin is `margin`; `columns` are its column normalisers if known."""
-        columns = column_log_normaliser(margin) if columns is None else columns
-        joint = normalisation == "joint"
-        total = torch.logsumexp(columns, dim=0).expand_as(columns) if joint else columns
-        return cls(margin, step, normalisation, total)
+    def of(cls, margin: Tensor, rules: Rules) -> Game:
+        """The game whose whole margin is `margin`."""
+        return cls(margin, rules, Summary.of(margin))
 
     @classmethod
-    def start(
-        cls, examples: int, outputs: int, step: float, normalisation: Normalisation = "joint"
-    ) -> Game:
+    def start(cls, examples: int, outputs: int, rules: Rules) -> Game:
         """The game before the first round: M = 0, all weights equal."""
-        return cls.of(torch.zeros(examples, outputs), step, normalisation)
+        return cls.of(torch.zeros(examples, outputs), rules)
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Log of the sum of the unnormalised weights, float32 (L,); the same for all if joint."""
+        columns = self.summary.log_cosh
+        if not self.rules.joint:
+            return columns
+        return torch.logsumexp(columns, dim=0).expand_as(columns)
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """K+ and K-, float32 (N, L) each."""
@@ -107,30 +169,45 @@ class Game:
             torch.exp(self.margin - self.log_normaliser),
         )
 
-    def pull(self) -> Tensor:
-        """K+ - K-, float32 (N, L): positive where the ensemble should rise."""
-        raised, lowered = self.weights()
-        return raised - lowered
+    def pull(self, rows: slice | Tensor = slice(None)) -> Tensor:
+        """K+ - K- of some rows, float32 (n, L): positive where the ensemble should rise."""
+        margin = self.margin[rows]
+        return -margin.sign() * torch.exp(log_two_sinh(margin) - self.log_normaliser)
+
+    def direction(self, rows: slice | Tensor = slice(None)) -> Tensor:
+        """K+ - K- of some rows, rescaled to a mean magnitude of 1 over all rows.
+
+        Overall if joint, else in each column. A degenerate game (all weights equal, as before
+        round 1) has the direction zero.
+        """
+        columns = self.summary.log_sinh
+        size = columns - math.log(self.summary.rows)
+        if self.rules.joint:
+            size = (torch.logsumexp(size, dim=0) - math.log(len(size))).expand_as(size)
+        margin = self.margin[rows]
+        direction = -margin.sign() * torch.exp(log_two_sinh(margin) - size)
+        return torch.where(torch.isfinite(size), direction, 0.0)
 
     def judge(self, gap: Tensor) -> Verdict:
         """Edges of a student with gap f - g, (N, L): E_j = Σ_i (K+ - K-)_ij (f - g)_ij."""
-        pull = self.pull()
-        edges = (pull * gap).sum(dim=0, dtype=torch.float64)
-        largest = (pull.abs() * gap.abs()).sum(dim=0, dtype=torch.float64)
-        if self.normalisation == "joint":
-            edge, reach = edges.sum(), largest.sum()
-            return Verdict(edges, edge.item(), (edge / reach).item() if reach > 0 else 0.0)
-        relative = torch.where(largest > 0, edges / largest.clamp_min(1e-300), 0.0)
-        return Verdict(edges, edges.min().item(), relative.min().item())
+        return Verdict.of(*self.edge_sums(gap), joint=self.rules.joint)
+
+    def edge_sums(self, gap: Tensor, rows: slice | Tensor = slice(None)) -> tuple[Tensor, Tensor]:
+        """Σ_i pull · gap and Σ_i |pull| · |gap| over some rows, float64 (L,)."""
+        product = self.pull(rows) * gap
+        return (
+            product.sum(dim=0, dtype=torch.float64),
+            product.abs().sum(dim=0, dtype=torch.float64),
+        )
 
     def play(self, gap: Tensor) -> Game:
         """The game after a student with gap f - g, (N, L), joined: M + η (f - g)."""
-        return Game.of(self.margin + self.step * gap, self.step, self.normalisation)
+        return Game.of(self.margin + self.rules.step * gap, self.rules)
 
-    def ensemble_gap(self, rounds: int) -> Tensor:
-        """F_T - g = M / (η T) after `rounds` rounds, float32 (N, L)."""
-        return self.margin / (self.step * rounds)
+    def ensemble_gap(self, rounds: int, rows: slice | Tensor = slice(None)) -> Tensor:
+        """F_T - g = M / (η T) after `rounds` rounds, on some rows, float32 (n, L)."""
+        return self.margin[rows] / (self.rules.step * rounds)
 
     def certificate(self, rounds: int) -> float:
         """A bound on max|F_T - g| that holds whatever the edges were, in logits."""
-        return self.log_normaliser.max().item() / (self.step * rounds)
+        return self.summary.log_cosh.max().item() / (self.rules.step * rounds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -25,75 +27,78 @@ def fitting_loss(
     """(1 - share) · distillation + share · label loss, averaged over the batch.
 
     Args:
-        logits: float (B, L), of the ensemble or the student that is fitted.
+        logits: float (..., B, L), of the ensemble or the student that is fitted.
         teacher: g, float (B, L).
         labels: class indices (B,) or targets (B, L); None drops the label loss.
         task: KL and cross-entropy for classification, squared errors for regression.
         label_share: weight of the labels, in [0, 1].
         temperature: τ of the distillation loss, which is scaled by τ² to keep its gradients.
+
+    Returns:
+        The loss, float (...): leading dimensions of `logits` are candidates of their own.
     """
     share = label_share if labels is not None else 0.0
-    loss = logits.new_zeros(())
-    if share < 1:
-        loss = loss + (1 - share) * distillation_loss(logits, teacher, task, temperature)
-    if share > 0:
-        assert labels is not None
-        loss = loss + share * label_loss(logits, labels, task)
-    return loss
+    distil = squared_error if task == "regression" else partial(kl_divergence, temperature)
+    if labels is None or share == 0:
+        return distil(logits, teacher)
+    if task == "classification" and temperature == 1:
+        return mixed_loss(logits, teacher, labels, share)
+    fit = squared_error if task == "regression" else cross_entropy
+    return (1 - share) * distil(logits, teacher) + share * fit(logits, labels)
 
 
-def distillation_loss(logits: Tensor, teacher: Tensor, task: Task, temperature: float) -> Tensor:
-    """τ² KL(softmax(g/τ) ‖ softmax(logits/τ)), or the mean squared error for regression."""
-    if task == "regression":
-        return F.mse_loss(logits, teacher)
-    return temperature**2 * F.kl_div(
-        F.log_softmax(logits / temperature, dim=1),
-        F.log_softmax(teacher / temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
-    )
+def mixed_loss(logits: Tensor, teacher: Tensor, labels: Tensor, share: float) -> Tensor:
+    """(1 - share) · KL + share · cross-entropy at τ = 1, with a single softmax of `logits`."""
+    expected = F.log_softmax(teacher, dim=-1)
+    targets = torch.lerp(expected.exp(), F.one_hot(labels, teacher.shape[-1]).to(teacher), share)
+    constant = (1 - share) * (expected.exp() * expected).sum(dim=-1).mean()
+    return constant - (targets * F.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=-1)
 
 
-def label_loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
-    """Cross-entropy against class indices, or the mean squared error against targets."""
-    return F.mse_loss(logits, labels) if task == "regression" else F.cross_entropy(logits, labels)
+def kl_divergence(temperature: float, logits: Tensor, teacher: Tensor) -> Tensor:
+    """τ² KL(softmax(g/τ) ‖ softmax(logits/τ)), float (...), for logits (..., B, L)."""
+    expected = F.log_softmax(teacher / temperature, dim=-1)
+    given = F.log_softmax(logits / temperature, dim=-1)
+    return temperature**2 * (expected.exp() * (expected - given)).sum(dim=-1).mean(dim=-1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy against class indices (B,), float (...), for logits (..., B, L)."""
+    index = labels[:, None].expand(*logits.shape[:-1], 1)
+    return -F.log_softmax(logits, dim=-1).gather(-1, index).mean(dim=(-1, -2))
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error against targets (B, L), float (...), for outputs (..., B, L)."""
+    return (outputs - targets).square().mean(dim=(-1, -2))
 
 
 def log_barrier(gap: Tensor, rise: Tensor, bound: float) -> Tensor:
     """The paper's weak-learning term, a mean over examples of a sum over labels.
 
-    -Σ_j [I+ log(1 + l/2B) + (1 - I+) log(1 - l/2B)] with l = f - g (arXiv 2302.10093, eq. 5).
+    -Σ_j [I+ log(1 + l/2B) + (1 - I+) log(1 - l/2B)] with l = f - g (arXiv 2302.10093).
     A hard clamp would kill the gradient outside the domain, so below
     :data:`BARRIER_FLOOR` the logarithm goes on as its tangent.
 
     Args:
-        gap: l = f - g, float (B, L).
+        gap: l = f - g, float (..., B, L).
         rise: I+ = [K+ > K-], bool (B, L).
         bound: B, with |f|, |g| ≤ B.
     """
     inside = 1 + torch.where(rise, gap, -gap) / (2 * bound)
-    tangent = torch.log(torch.tensor(BARRIER_FLOOR)) + (inside - BARRIER_FLOOR) / BARRIER_FLOOR
+    tangent = math.log(BARRIER_FLOOR) + (inside - BARRIER_FLOOR) / BARRIER_FLOOR
     logarithm = torch.where(inside > BARRIER_FLOOR, inside.clamp_min(BARRIER_FLOOR).log(), tangent)
-    return -logarithm.sum(dim=1).mean()
+    return -logarithm.sum(dim=-1).mean(dim=-1)
 
 
 def edge_hinge(gap: Tensor, direction: Tensor, scale: float, *, joint: bool) -> Tensor:
     """relu(-ê): zero once the batch's edge holds, so that it stops pushing.
 
     Args:
-        gap: l = f - g, float (B, L).
-        direction: K+ - K- rescaled by :func:`hinge_direction`, float (B, L).
+        gap: l = f - g, float (..., B, L).
+        direction: K+ - K- rescaled (see ``Game.direction``), float (B, L).
         scale: mean|g|, which makes ê free of units.
         joint: one edge over all labels instead of the mean over one hinge a label.
     """
-    edges = (direction * gap).mean(dim=0) / scale
-    return torch.relu(-edges.mean()) if joint else torch.relu(-edges).mean()
-
-
-def hinge_direction(pull: Tensor, *, joint: bool) -> Tensor:
-    """`pull` = K+ - K-, (N, L), rescaled to a mean magnitude of 1, overall or a label each.
-
-    A degenerate game (all weights equal, as before round 1) has the direction zero.
-    """
-    size = pull.abs().mean() if joint else pull.abs().mean(dim=0)
-    return torch.where(size > 0, pull / torch.where(size > 0, size, 1.0), 0.0)
+    edges = (direction * gap).mean(dim=-2) / scale
+    return torch.relu(-edges.mean(dim=-1)) if joint else torch.relu(-edges).mean(dim=-1)

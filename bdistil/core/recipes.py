@@ -29,6 +29,7 @@ class Recipe:
         gamma: the term is weighted by 1/γ.
         gamma_decay: factor on γ for each further try in the same student class.
         lr: Adam's peak learning rate; None takes the student class's own.
+        weight_decay: decoupled, of AdamW.
         epochs: passes over the training split, with a cosine schedule.
         batch_size: None for min(128, max(16, N/4)).
         connection: how a student uses the ones before it.
@@ -50,6 +51,7 @@ class Recipe:
     connection: ConnectionName
     skip: bool
     lr: float | None = None
+    weight_decay: float = 0.0
     batch_size: int | None = None
     growth: float | None = 0.0
     early_accept: bool = False

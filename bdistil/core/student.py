@@ -65,8 +65,10 @@ class Student(nn.Module):
     def forward(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, Hidden]:
         """Logits a_t, float (B, L), and the hidden state for the students after it."""
         hidden = self.hidden(x, earlier)
-        read = [*(earlier[s].features for s in self.sources), hidden.features]
-        logits: Tensor = self.head(torch.cat(read, dim=1))
+        features = hidden.features
+        if self.sources:
+            features = torch.cat([*(earlier[s].features for s in self.sources), features], dim=1)
+        logits: Tensor = self.head(features)
         return logits, hidden
 
     @torch.no_grad()

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,26 @@ import ray
 from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bdistil.distributed.trial import TrialRequest
+from bdistil.core.connections import Hidden
+from bdistil.core.training_split import TrainingSplit
+from bdistil.distributed.trial import Cohort
+
+ASK_SECONDS = 0.05
+
+HiddenArrays = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """The game on one shard of the training split, as numpy.
+
+    Attributes:
+        margin: M, float32 (n, L).
+        earlier: features and memory of each accepted student on these rows.
+    """
+
+    margin: NDArray[np.float32]
+    earlier: list[HiddenArrays]
 
 
 @dataclass(frozen=True)
@@ -32,12 +52,29 @@ class Announcement:
     Attributes:
         round: t, counted from 1.
         students: safetensors of the accepted students, first to last.
-        margin: object references to the shards of M, float32, in row order.
+        rows: N.
+        log_cosh: summary of the margin (see :class:`~bdistil.core.game.Summary`).
+        log_sinh: likewise.
+        margins: object reference to each shard's margin, in row order.
+        earlier: for each student, an object reference to each shard's hidden state.
     """
 
     round: int
     students: list[bytes]
-    margin: list[Any] = field(default_factory=list)
+    rows: int
+    log_cosh: NDArray[np.float32]
+    log_sinh: NDArray[np.float32]
+    margins: list[Any]
+    earlier: list[list[Any]]
+
+    def fetch(self) -> list[ShardState]:
+        """Every shard's state; the arrays lie in the object store, one copy a node."""
+        margins = ray.get(self.margins)
+        hidden = [ray.get(references) for references in self.earlier]
+        return [
+            ShardState(margin, [states[index] for states in hidden])
+            for index, margin in enumerate(margins)
+        ]
 
 
 class Board:
@@ -53,8 +90,8 @@ class Board:
         self.expected = expected
         self.patience = patience
         self.seen: set[str] = set()
-        self.queue: deque[TrialRequest] = deque()
-        self.taken: dict[str, TrialRequest] = {}
+        self.queue: deque[Cohort] = deque()
+        self.taken: dict[str, Cohort] = {}
         self.ended = False
         self.announcement: Announcement | None = None
         self.candidates: dict[int, bytes] = {}
@@ -64,7 +101,7 @@ class Board:
         """Open a round and so close the one before; None closes without opening.
 
         Returns:
-            How many queued requests of the old round were dropped.
+            How many queued cohorts of the old round were dropped.
         """
         async with self.changed:
             dropped = len(self.queue)
@@ -79,14 +116,14 @@ class Board:
         self.ended = True
         await self.open(None)
 
-    async def push(self, request: TrialRequest) -> None:
-        """Queue a request."""
+    async def push(self, cohort: Cohort) -> None:
+        """Queue a cohort."""
         async with self.changed:
-            self.queue.append(request)
+            self.queue.append(cohort)
             self.changed.notify_all()
 
-    async def take(self, trial_id: str) -> TrialRequest | None:
-        """The next request, as soon as there is one; None when the search is over."""
+    async def take(self, trial_id: str) -> Cohort | None:
+        """The next cohort, as soon as there is one; None when the search is over."""
         await self._muster(trial_id)
         async with self.changed:
             await self.changed.wait_for(lambda: self.queue or self.ended)
@@ -95,8 +132,8 @@ class Board:
             self.taken[trial_id] = self.queue.popleft()
             return self.taken[trial_id]
 
-    async def taken_by(self, trial_id: str) -> TrialRequest | None:
-        """The request that a trial took, None if it took none."""
+    async def taken_by(self, trial_id: str) -> Cohort | None:
+        """The cohort that a trial took, None if it took none."""
         return self.taken.pop(trial_id, None)
 
     async def announced(self, round_number: int) -> Announcement | None:
@@ -140,15 +177,28 @@ class BoardClient:
             num_cpus=0, scheduling_strategy=here, max_concurrency=4096
         )
         self.actor: Any = actor.remote(expected)
+        self.earlier: list[list[Any]] = []  # references stay alive as long as the search
 
-    def open(self, round_number: int, students: list[bytes], margin: NDArray[np.float32]) -> int:
-        """Announce a round to the workers; the number of requests of the old one dropped."""
-        announcement = Announcement(round_number, students, [ray.put(margin)])
+    def open(self, students: list[bytes], split: TrainingSplit) -> int:
+        """Announce the round after `students`; the number of cohorts of the old one dropped."""
+        for stage in range(len(self.earlier), split.stage - 1):
+            states = [shard.earlier[stage] for shard in split.shards]
+            self.earlier.append([ray.put(hidden_arrays(state)) for state in states])
+        summary = split.shards[0].game.summary
+        announcement = Announcement(
+            round=split.stage,
+            students=students,
+            rows=summary.rows,
+            log_cosh=summary.log_cosh.numpy(),
+            log_sinh=summary.log_sinh.numpy(),
+            margins=[ray.put(shard.game.margin.numpy()) for shard in split.shards],
+            earlier=self.earlier,
+        )
         dropped: int = ray.get(self.actor.open.remote(announcement))
         return dropped
 
     def close(self) -> int:
-        """Close the open round without opening another; the number of requests dropped."""
+        """Close the open round without opening another; the number of cohorts dropped."""
         dropped: int = ray.get(self.actor.open.remote(None))
         return dropped
 
@@ -156,19 +206,19 @@ class BoardClient:
         """Close the open round and send every worker home."""
         ray.get(self.actor.end.remote())
 
-    def push(self, request: TrialRequest) -> None:
-        """Queue a request for whichever worker is free first."""
-        ray.get(self.actor.push.remote(request))
+    def push(self, cohort: Cohort) -> None:
+        """Queue a cohort for whichever worker is free first."""
+        ray.get(self.actor.push.remote(cohort))
 
-    def take(self, trial_id: str) -> TrialRequest | None:
-        """Wait for a request; None when the search is over."""
-        request: TrialRequest | None = ray.get(self.actor.take.remote(trial_id))
-        return request
+    def take(self, trial_id: str) -> Cohort | None:
+        """Wait for a cohort; None when the search is over."""
+        cohort: Cohort | None = ray.get(self.actor.take.remote(trial_id))
+        return cohort
 
-    def taken_by(self, trial_id: str) -> TrialRequest | None:
-        """The request that a Tune trial took, None if it took none; asked once a trial."""
-        request: TrialRequest | None = ray.get(self.actor.taken_by.remote(trial_id))
-        return request
+    def taken_by(self, trial_id: str) -> Cohort | None:
+        """The cohort that a Tune trial took, None if it took none; asked once a trial."""
+        cohort: Cohort | None = ray.get(self.actor.taken_by.remote(trial_id))
+        return cohort
 
     def announced(self, round_number: int) -> Announcement | None:
         """The announcement of a round, None if it is closed."""
@@ -189,16 +239,26 @@ class BoardClient:
         return RoundClosing(self.actor.closed.remote(round_number))
 
 
+def hidden_arrays(state: Hidden) -> HiddenArrays:
+    """A hidden state as numpy."""
+    return state.features.numpy(), None if state.memory is None else state.memory.numpy()
+
+
 class RoundClosing:
-    """Whether a round has closed; asks Ray's local state only, so it can be called per batch."""
+    """Whether a round has closed; cheap enough to be asked before every batch.
+
+    It asks Ray's local state only, and not more often than every :data:`ASK_SECONDS`.
+    """
 
     def __init__(self, reference: Any) -> None:
         self.reference = reference
         self.is_closed = False
+        self.asked = 0.0
 
     def __call__(self) -> bool:
         """True from the moment on that the round is closed."""
-        if not self.is_closed:
+        if not self.is_closed and time.monotonic() - self.asked > ASK_SECONDS:
+            self.asked = time.monotonic()
             ready, _ = ray.wait([self.reference], timeout=0)
             self.is_closed = bool(ready)
         return self.is_closed

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bdistil.distributed.sampling import Sampler
-from bdistil.distributed.trial import TrialRequest, TrialResult, derived_seed
+from bdistil.distributed.trial import (
+    Cohort,
+    CohortResult,
+    TrialRequest,
+    TrialResult,
+    derived_seed,
+)
 from bdistil.errors import SearchError
 from bdistil.spec import Spec
 
@@ -86,41 +92,58 @@ class RoundController:
         """Hand out no more trials; rounds accepted so far stay."""
         self.stopped = True
 
-    def next_trial(self) -> TrialRequest | None:
-        """The next trial of the open round; None while its outcome hangs on running trials."""
-        if self.finished or self.open.deadline is not None:
+    def next_cohort(self) -> Cohort | None:
+        """The next trials of the open round; None while their outcome hangs on running ones."""
+        first = self._next_request(None)
+        if first is None:
             return None
-        number, rung = self.open.handed_out, self._rung(self.open.handed_out)
-        if number >= self._most_trials() or rung > self._rung(len(self.open.answered)):
-            return None
-        self.open.handed_out += 1
-        return TrialRequest(
-            round=self.open.number,
-            number=number,
-            rung=rung,
-            attempt=number % self.spec.search.tries_per_class,
-            params=self.sampler.ask(self.open.number, number),
-            seed=derived_seed(self.spec.seed, "trial", self.open.number, number),
-        )
+        requests = [first]
+        while len(requests) < self.spec.search.cohort:
+            member = self._next_request(first)
+            if member is None:
+                break
+            requests.append(member)
+        return Cohort(requests=tuple(requests))
 
-    def answer(self, result: TrialResult) -> None:
-        """Take a trial's result; may close the round.
+    def answer(self, answer: CohortResult) -> None:
+        """Take the results of a cohort; may close the round.
 
         Raises:
             SearchError: if more trials failed than `search.max_failures` allows.
         """
-        if self.finished or result.request.round != self.open.number:
-            return  # a loser of a closed round
-        self.open.answered[result.request.number] = result
-        self.sampler.tell(result)
-        if result.status == "failed":
-            self._count_failure(result)
+        for result in answer.results:
+            if self.finished or result.request.round != self.open.number:
+                return  # losers of a closed round
+            self.open.answered[result.request.number] = result
+            self.sampler.tell(result)
+            if result.status == "failed":
+                self._count_failure(result)
         self._close_if_decided()
 
     def poll(self) -> None:
         """Close the round if its grace is over; call it now and then."""
         if self.open.deadline is not None and self.clock() >= self.open.deadline:
             self._close()
+
+    def _next_request(self, cohort: TrialRequest | None) -> TrialRequest | None:
+        """One more request, of the cohort's rung if there is one; None if none may be made now."""
+        if self.finished or self.open.deadline is not None:
+            return None
+        number = self.open.handed_out
+        rung = self._rung(number)
+        ahead = rung > (self._rung(len(self.open.answered)) if cohort is None else cohort.rung)
+        if number >= self._most_trials() or ahead:
+            return None
+        shared = None if cohort is None else cohort.params
+        self.open.handed_out += 1
+        return TrialRequest(
+            round=self.open.number,
+            number=number,
+            rung=rung,
+            attempt=number % self.spec.search.tries_per_class,
+            params=self.sampler.ask(self.open.number, number, shared),
+            seed=derived_seed(self.spec.seed, "trial", self.open.number, number),
+        )
 
     def _close_if_decided(self) -> None:
         search = self.spec.search

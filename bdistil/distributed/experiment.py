@@ -98,7 +98,7 @@ class Experiment:
         """Announce the next round to the workers."""
         ledger = self.ledger
         self.opened = time.monotonic()
-        self.board.open(len(ledger.records) + 1, ledger.blobs, ledger.game.margin.numpy())
+        self.board.open(ledger.blobs, ledger.split)
 
     def tuner(self, folder: str) -> tune.Tuner:
         """The one Tune experiment of this search."""

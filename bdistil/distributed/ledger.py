@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from bdistil.core.ensemble import ProgressiveEnsemble
-from bdistil.core.game import Game
+from bdistil.core.game import Rules
 from bdistil.core.student import Student
+from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.distributed.controller import Winner
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.problem import Problem
 from bdistil.distributed.run_directory import RunDirectory
-from bdistil.distributed.workbench import GameRules
 from bdistil.errors import CheckpointError
 from bdistil.files import write_atomic
 
@@ -25,12 +25,12 @@ class Ledger:
     without a margin is replayed.
     """
 
-    def __init__(self, directory: RunDirectory, problem: Problem, rules: GameRules) -> None:
+    def __init__(self, directory: RunDirectory, problem: Problem, rules: Rules) -> None:
         self.directory = directory
         self.problem = problem
         self.ensemble = ProgressiveEnsemble(problem.outputs)
-        self.examples = problem.train.examples()
-        self.game: Game = rules.game(self.examples.teacher.new_zeros(self.examples.teacher.shape))
+        parts = [part.examples() for part in problem.train.shards()]
+        self.split = TrainingSplit.before_round_one(parts, rules)
         self.blobs: list[bytes] = []
         self.records: list[RoundRecord] = []
 
@@ -69,15 +69,17 @@ class Ledger:
 
     def margin_sha256(self) -> str:
         """Hash of M, so that a resumed game can be compared with the one that was left."""
-        return hashlib.sha256(self.game.margin.numpy().tobytes()).hexdigest()
+        digest = hashlib.sha256()
+        for shard in self.split.shards:
+            digest.update(shard.game.margin.numpy().data)
+        return digest.hexdigest()
 
     def _student(self, blob: bytes, origin: str) -> Student:
         shape, outputs = self.problem.input_shape, self.problem.outputs
         return student_from_bytes(blob, shape, outputs, self.ensemble.features, origin)
 
     def _play(self, student: Student, blob: bytes) -> None:
-        gap, self.examples = self.examples.played(student)
-        self.game = self.game.play(gap)
+        self.split = self.split.played(student)
         self.ensemble.append(student)
         self.blobs.append(blob)
 

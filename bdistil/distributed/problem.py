@@ -13,7 +13,10 @@ from torch import Tensor
 
 from bdistil.core.examples import Examples
 from bdistil.core.losses import Task
+from bdistil.core.training_split import ROWS
 from bdistil.data.dataset import Dataset, Split
+
+SHARD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,23 @@ class Part:
     teacher: NDArray[np.float32]
     labels: NDArray[Any]
 
-    def examples(self, device: torch.device | str = "cpu") -> Examples:
-        """The split before round 1."""
+    def examples(self) -> Examples:
+        """The split before round 1, in the same memory."""
         inputs, teacher, labels = map(as_tensor, (self.inputs, self.teacher, self.labels))
-        return Examples.before_round_one(inputs.to(device), teacher.to(device), labels.to(device))
+        return Examples.before_round_one(inputs, teacher, labels)
+
+    def shards(self) -> list[Part]:
+        """Consecutive rows whose margin takes about :data:`SHARD_BYTES` each, in the same memory.
+
+        The cut depends on the shape alone, so every process and every resumed run cuts alike.
+        """
+        row_bytes = self.teacher.shape[1] * 4
+        rows = max(ROWS, SHARD_BYTES // row_bytes // ROWS * ROWS)
+        starts = range(0, len(self.inputs), rows)
+        return [self._rows(slice(start, start + rows)) for start in starts]
+
+    def _rows(self, rows: slice) -> Part:
+        return Part(self.inputs[rows], self.teacher[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from bdistil.core.examples import Measure
-from bdistil.core.game import log_entries, step_size
+from bdistil.core.game import Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.distributed.problem import Problem
-from bdistil.distributed.workbench import GameRules
 from bdistil.spec import Range, Spec, values_of
 from bdistil.zoo.registry import default_student, student_class
 
@@ -31,13 +32,14 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     return spec.model_copy(update=changes)
 
 
-def game_rules(spec: Spec, problem: Problem) -> GameRules:
-    """η and the normalisation, constant over a run (design: η = sqrt(ln(2NL)/T) / 2 max|g|)."""
+def game_rules(spec: Spec, problem: Problem) -> Rules:
+    """The run's constants: η = sqrt(ln(2NL)/T) / (2 max|g|), with 2N instead if per label."""
     normalisation = spec.search.normalisation or recipe(spec.recipes[0]).normalisation
     examples, outputs = problem.train.teacher.shape
-    bound = 2 * float(abs(problem.train.teacher).max())
+    size = np.abs(problem.train.teacher)
+    bound, scale = float(size.max()), float(size.mean())
     entries = log_entries(examples, outputs, normalisation)
-    return GameRules(step_size(bound, spec.search.rounds, entries), normalisation)
+    return Rules(step_size(2 * bound, spec.search.rounds, entries), normalisation, bound, scale)
 
 
 def comparison_measure(spec: Spec, problem: Problem) -> Measure:

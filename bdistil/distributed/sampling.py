@@ -7,6 +7,7 @@ from the journal's trials, and each trial re-seeds the sampler from (seed, round
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bdistil.distributed.trial import TrialResult, derived_seed
@@ -35,7 +36,9 @@ DIMENSIONS = (
     "batch_size",
     "label_share",
     "temperature",
+    "weight_decay",
 )
+COHORT_OWN = ("gamma", "lr", "weight_decay")  # what members of a cohort may differ in
 
 
 class Sampler(Protocol):
@@ -44,8 +47,13 @@ class Sampler(Protocol):
     def open_round(self, number: int) -> None:
         """Forget what is not in the journal and prepare for a round."""
 
-    def ask(self, round_number: int, number: int) -> dict[str, Any]:
-        """A value for each dimension, for trial `number` of the round."""
+    def ask(
+        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A value for each dimension, for trial `number` of the round.
+
+        `cohort` holds the values of the first member of a cohort that this trial is to join.
+        """
 
     def tell(self, result: TrialResult) -> None:
         """Learn from a trial of the open round."""
@@ -100,9 +108,14 @@ class OptunaSampler:
         self.study = optuna.create_study(direction="maximize")
         self.study.add_trials([frozen_trial(result, self.free) for result in self.history()])
 
-    def ask(self, round_number: int, number: int) -> dict[str, Any]:
+    def ask(
+        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """A value for each dimension."""
-        self.study.sampler = self._sampler(derived_seed(self.seed, "ask", round_number, number))
+        sampler = self._sampler(derived_seed(self.seed, "ask", round_number, number))
+        if cohort is not None:
+            sampler = self._fixed({k: cohort[k] for k in self.free if k not in COHORT_OWN}, sampler)
+        self.study.sampler = sampler
         trial = self.study.ask(self.free)
         self.running[number] = trial
         return self.fixed | trial.params
@@ -115,6 +128,11 @@ class OptunaSampler:
             return
         trial.set_constraint("edge", -result.edge)
         self.study.tell(trial, result.gain)
+
+    def _fixed(self, values: dict[str, Any], sampler: BaseSampler) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return PartialFixedSampler(values, sampler)
 
     def _sampler(self, seed: int) -> BaseSampler:
         if self.algorithm == "random":
@@ -150,8 +168,10 @@ class GridSampler:
     def open_round(self, number: int) -> None:
         """Nothing to prepare."""
 
-    def ask(self, round_number: int, number: int) -> dict[str, Any]:
-        """The grid's next point, from its start again after its end."""
+    def ask(
+        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The grid's next point, from its start again after its end; grids know no cohorts."""
         return self.fixed | self.points[number % len(self.points)]
 
     def tell(self, result: TrialResult) -> None:

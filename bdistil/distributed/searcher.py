@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from bdistil.distributed.broadcast import BoardClient
 from bdistil.distributed.controller import RoundController
 from bdistil.distributed.trainable import RESULT
-from bdistil.distributed.trial import TrialResult
+from bdistil.distributed.trial import CohortResult
 
 
 class RoundSearcher(Searcher):
@@ -43,27 +43,27 @@ class RoundSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Pass a trial's answer on; a request that Tune lost counts as failed."""
-        request = self.board.taken_by(trial_id)
-        if request is None:
+        cohort = self.board.taken_by(trial_id)
+        if cohort is None:
             self.idle -= 1
             return
         if result is not None and RESULT in result and not error:
-            answer = TrialResult.model_validate_json(result[RESULT])
+            answer = CohortResult.model_validate_json(result[RESULT])
         else:
             reason = "its worker process died (--verbose shows Ray's messages)"
-            answer = TrialResult(request=request, status="failed", reason=reason)
+            answer = cohort.ended("failed", reason)
         self.guarded(lambda: self.controller.answer(answer))
         self.guarded(self.stock)
 
     def stock(self) -> None:
-        """Queue a request for each idle worker, as far as the open round has any."""
-        while self.idle > 0 and (request := self.controller.next_trial()) is not None:
-            self.board.push(request)
+        """Queue a cohort for each idle worker, as far as the open round has any."""
+        while self.idle > 0 and (cohort := self.controller.next_cohort()) is not None:
+            self.board.push(cohort)
             self.idle -= 1
 
-    def dropped(self, requests: int) -> None:
-        """Queued requests went with their round; their workers are idle again."""
-        self.idle += requests
+    def dropped(self, cohorts: int) -> None:
+        """Queued cohorts went with their round; their workers are idle again."""
+        self.idle += cohorts
 
     def poll(self) -> None:
         """Let the controller close a round whose grace is over."""

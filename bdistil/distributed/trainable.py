@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
-import ray
 import torch
-from numpy.typing import NDArray
 from ray import tune
 
-from bdistil.distributed.broadcast import BoardClient
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.broadcast import Announcement, BoardClient
+from bdistil.distributed.trial import Cohort, CohortResult, TrialResult
 from bdistil.errors import BdistilError
 
 RESULT = "result"
@@ -21,19 +18,19 @@ RESULT = "result"
 class TrialRunner(Protocol):
     """What a worker runs; a :class:`~bdistil.distributed.workbench.Workbench` or a stand-in."""
 
-    def open_round(self, students: list[bytes], margin: NDArray[np.float32]) -> None:
+    def open_round(self, announcement: Announcement) -> None:
         """Take in a new round."""
 
     def run(
-        self, request: TrialRequest, should_stop: Callable[[], bool]
-    ) -> tuple[TrialResult, bytes | None]:
-        """Train one candidate: its figures, and its weights unless it was stopped."""
+        self, cohort: Cohort, should_stop: Callable[[], bool]
+    ) -> list[tuple[TrialResult, bytes | None]]:
+        """Train the candidates: figures, and weights of those that finished."""
 
 
 class TrialWorker(tune.Trainable):
     """One worker; Tune resets it from trial to trial, so data and caches stay where they are.
 
-    A trial is one request of the board and a single Tune result. A loser learns from the board
+    A trial is one cohort of the board and a single Tune result. A loser learns from the board
     within one batch that its round is closed, so stopping it needs no round trip through Tune's
     event loop.
     """
@@ -67,26 +64,28 @@ class TrialWorker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Take a request and run it; without one the search is over."""
-        request = self.board.take(self.trial_id)
-        if request is None:
+        """Take a cohort and run it; without one the search is over."""
+        cohort = self.board.take(self.trial_id)
+        if cohort is None:
             return {"done": True}
-        return {"done": True, RESULT: self.answer(request).model_dump_json()}
+        return {"done": True, RESULT: self.answer(cohort).model_dump_json()}
 
-    def answer(self, request: TrialRequest) -> TrialResult:
-        """The result of a request; an error of the candidate is one too and keeps the worker."""
+    def answer(self, cohort: Cohort) -> CohortResult:
+        """The results of a cohort; an error of a candidate is one too and keeps the worker."""
         try:
-            if not self.join_round(request.round):
-                return TrialResult(request=request, status="stopped")
-            result, weights = self.runner.run(request, self.board.closing(request.round))
+            if not self.join_round(cohort.round):
+                return cohort.ended("stopped")
+            outcomes = self.runner.run(cohort, self.board.closing(cohort.round))
         except BdistilError as error:
-            return TrialResult(request=request, status="failed", reason=str(error))
+            return cohort.ended("failed", str(error))
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            return TrialResult(request=request, status="failed", reason=reason)
-        if weights is not None:
-            self.board.deposit(request.round, request.number, weights)
-        return result
+            return cohort.ended(
+                "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            )
+        for result, weights in outcomes:
+            if weights is not None:
+                self.board.deposit(cohort.round, result.request.number, weights)
+        return CohortResult(results=tuple(result for result, _ in outcomes))
 
     def join_round(self, number: int) -> bool:
         """Bring the runner to the open round; False if that is already another one."""
@@ -94,8 +93,7 @@ class TrialWorker(tune.Trainable):
             announcement = self.board.announced(number)
             if announcement is None:
                 return False
-            margin = np.concatenate(ray.get(announcement.margin))
-            self.runner.open_round(announcement.students, margin)
+            self.runner.open_round(announcement)
             self.opened = number
         return True
 

@@ -62,6 +62,7 @@ class TrialResult(BaseModel):
         gain: relative gain in it.
         metric: validation accuracy (or R²) of the ensemble with the student.
         largest_gap: G = max|f - g| on the training split.
+        cohort: how many candidates trained together, this one included.
         weak: whether the student is a weak learner that improves the ensemble.
     """
 
@@ -78,4 +79,34 @@ class TrialResult(BaseModel):
     largest_gap: float = 0.0
     epochs: int = 0
     seconds: float = 0.0
+    cohort: int = 1
     weak: bool = False
+
+
+class Cohort(BaseModel):
+    """Requests that one worker runs together; mostly just one.
+
+    All are of one round and rung, and differ only in γ, learning rate, weight decay and seed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: tuple[TrialRequest, ...]
+
+    @property
+    def round(self) -> int:
+        """The round of all of them."""
+        return self.requests[0].round
+
+    def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> CohortResult:
+        """The same end for every request."""
+        results = [
+            TrialResult(request=request, status=status, reason=reason) for request in self.requests
+        ]
+        return CohortResult(results=tuple(results))
+
+
+class CohortResult(BaseModel):
+    """What became of a cohort, request by request."""
+
+    results: tuple[TrialResult, ...]

@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.cohort import Member, find_weak_learners, vectorises
+from bdistil.core.connections import Hidden
+from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, Round, ShouldStop, find_weak_learner
-from bdistil.core.game import Game, Normalisation
+from bdistil.core.game import Rules, Summary
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, StudentConfig
+from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
+from bdistil.distributed.broadcast import Announcement, HiddenArrays
 from bdistil.distributed.problem import Problem, as_tensor
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
+from bdistil.errors import SearchError
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
 
-
-@dataclasses.dataclass(frozen=True)
-class GameRules:
-    """Constants of a run's game.
-
-    Attributes:
-        step: η.
-        normalisation: of K+ and K-.
-    """
-
-    step: float
-    normalisation: Normalisation
-
-    def game(self, margin: torch.Tensor) -> Game:
-        """The game whose margin is `margin`."""
-        return Game.of(margin, self.step, self.normalisation)
+Outcome = tuple[TrialResult, bytes | None]
+Found = Finding | SearchError | None  # figures, why there are none, or stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Material:
 
     problem: Problem
     spec: Spec
-    rules: GameRules
+    rules: Rules
     measure: Measure
 
 
@@ -75,22 +63,32 @@ class Workbench:
     def __init__(self, material: Material, device: str = "cpu") -> None:
         self.problem = problem = material.problem
         self.spec = material.spec
-        self.rules = material.rules
         self.measure = material.measure
         self.device = device
         self.ensemble = ProgressiveEnsemble(problem.outputs)
-        self.train = problem.train.examples(device)
-        self.validation = problem.validation.examples(device)
+        parts = [part.examples().to(device) for part in problem.train.shards()]
+        self.train = TrainingSplit.before_round_one(parts, material.rules)
+        self.validation = problem.validation.examples().to(device)
         self.round: Round | None = None
 
-    def open_round(self, students: Sequence[bytes], margin: NDArray[np.float32]) -> None:
+    def open_round(self, announcement: Announcement) -> None:
         """Take in the students accepted since the last round and the new margin."""
-        for blob in students[len(self.ensemble) :]:
+        for blob in announcement.students[len(self.ensemble) :]:
             self.ensemble.append(self.load(blob))
-        self.train = self.train.after(self.ensemble)
         self.validation = self.validation.after(self.ensemble)
-        game = self.rules.game(as_tensor(margin).to(self.device))
-        self.round = Round(self.train, self.validation, game, self.measure)
+        self.train = self.joined(announcement)
+        self.round = Round.of(self.train, self.validation, self.measure)
+
+    def joined(self, announcement: Announcement) -> TrainingSplit:
+        """The training split in the announced round, on this device."""
+        columns = map(as_tensor, (announcement.log_cosh, announcement.log_sinh))
+        summary = Summary(announcement.rows, *columns).to(self.device)
+        states = announcement.fetch()
+        return self.train.with_margins(
+            [as_tensor(state.margin).to(self.device) for state in states],
+            summary,
+            [[move(as_hidden(arrays), self.device) for arrays in s.earlier] for s in states],
+        )
 
     def load(self, blob: bytes) -> Student:
         """The next student of the ensemble, on this device."""
@@ -98,36 +96,84 @@ class Workbench:
         earlier = self.ensemble.features
         return student_from_bytes(blob, shape, outputs, earlier, "a student").to(self.device)
 
-    def run(
-        self, request: TrialRequest, should_stop: ShouldStop
-    ) -> tuple[TrialResult, bytes | None]:
-        """Train and judge one candidate: its figures and its weights."""
+    def run(self, cohort: Cohort, should_stop: ShouldStop) -> list[Outcome]:
+        """Train and judge candidates, together where torch can stack them: figures and weights."""
+        recipes = [resolved_recipe(request, self.spec) for request in cohort.requests]
+        members = [
+            Member(self.candidate(request, recipe), recipe, request.attempt)
+            for request, recipe in zip(cohort.requests, recipes, strict=True)
+        ]
+        together = self.train_together(members)
+        findings = (self.together if together else self.one_by_one)(cohort, members, should_stop)
+        size = len(members) if together else 1
+        return [
+            self.outcome(request, member.student, finding, size)
+            for request, member, finding in zip(cohort.requests, members, findings, strict=True)
+        ]
+
+    def train_together(self, members: list[Member]) -> bool:
+        """Whether these candidates can train as a cohort."""
         assert self.round is not None, "open_round comes first"
-        recipe = resolved_recipe(request, self.spec)
-        student = self.candidate(request, recipe)
-        finding = find_weak_learner(
-            student,
-            self.round,
-            recipe,
-            attempt=request.attempt,
-            seed=request.seed,
-            min_edge=self.spec.search.min_edge,
-            should_stop=should_stop,
-        )
+        if len(members) == 1 or members[0].recipe.early_accept:
+            return False
+        return vectorises(members[0].student, self.round)
+
+    def together(
+        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+    ) -> list[Found]:
+        """Train and judge stacked candidates, on the batches of the first one."""
+        assert self.round is not None
+        seed = cohort.requests[0].seed
+        findings = find_weak_learners(members, self.round, seed=seed, should_stop=should_stop)
+        return [None] * len(members) if findings is None else [*findings]
+
+    def one_by_one(
+        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+    ) -> list[Found]:
+        """Train and judge candidates one after another."""
+        return [
+            self.alone(member, request.seed, should_stop)
+            for member, request in zip(members, cohort.requests, strict=True)
+        ]
+
+    def alone(self, member: Member, seed: int, should_stop: ShouldStop) -> Found:
+        """Train and judge one candidate."""
+        assert self.round is not None
+        try:
+            return find_weak_learner(
+                member.student,
+                self.round,
+                member.recipe,
+                attempt=member.attempt,
+                seed=seed,
+                min_edge=self.spec.search.min_edge,
+                should_stop=should_stop,
+            )
+        except SearchError as error:
+            return error
+
+    def outcome(
+        self,
+        request: TrialRequest,
+        student: Student,
+        finding: Found,
+        cohort: int,
+    ) -> Outcome:
+        """The figures and the weights of a trained candidate."""
         if finding is None:
             return TrialResult(request=request, status="stopped"), None
-        return self.result(request, finding, student.config.width), student_to_bytes(student)
-
-    def result(self, request: TrialRequest, finding: Finding, width: int) -> TrialResult:
-        """The figures of a trained candidate."""
+        if isinstance(finding, SearchError):
+            return TrialResult(request=request, status="failed", reason=str(finding)), None
         search = self.spec.search
-        return TrialResult(
+        result = TrialResult(
             request=request,
             status="finished",
-            width=width,
+            width=student.config.width,
+            cohort=cohort,
             weak=finding.is_weak_learner(search.min_edge, search.min_gain),
             **dataclasses.asdict(finding),
         )
+        return result, student_to_bytes(student)
 
     def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
         """The fresh student that a request asks for, its weights drawn from the request's seed."""
@@ -157,6 +203,12 @@ class Workbench:
         costs = stage_costs(self.ensemble, self.problem.input_shape)
         budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
         return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+
+
+def as_hidden(arrays: HiddenArrays) -> Hidden:
+    """A hidden state that shares the arrays' memory."""
+    features, memory = arrays
+    return Hidden(as_tensor(features), None if memory is None else as_tensor(memory))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

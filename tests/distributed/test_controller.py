@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdistil.distributed.controller import RoundController, Winner, best_of
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.trial import CohortResult, TrialRequest, TrialResult
 from bdistil.errors import SearchError
 from bdistil.spec import Spec, load_spec
 
@@ -28,8 +28,10 @@ class CountingSampler:
     def open_round(self, number: int) -> None:
         self.rounds.append(number)
 
-    def ask(self, round_number: int, number: int) -> dict[str, Any]:
-        return {"number": number}
+    def ask(
+        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return {"number": number, "cohort": cohort}
 
     def tell(self, result: TrialResult) -> None:
         self.told.append(result)
@@ -72,22 +74,32 @@ class SimulatedBackend:
         self.closed_at.append(self.now)
 
     def run(self, workers: int) -> None:
-        running: list[tuple[float, int, TrialRequest, Outcome]] = []
+        running: list[tuple[float, int, CohortResult]] = []
         while not self.controller.finished:
-            while len(running) < workers and (request := self.controller.next_trial()):
-                self.requests.append(request)
-                outcome = self.plan(request)
-                heapq.heappush(
-                    running, (self.now + outcome.seconds, len(self.requests), request, outcome)
-                )
+            while len(running) < workers and (cohort := self.controller.next_cohort()):
+                self.requests.extend(cohort.requests)
+                outcomes = [self.plan(request) for request in cohort.requests]
+                results = [o.result(r) for o, r in zip(outcomes, cohort.requests, strict=True)]
+                end = self.now + max(outcome.seconds for outcome in outcomes)
+                answer = CohortResult(results=tuple(results))
+                heapq.heappush(running, (end, len(self.requests), answer))
             deadline = self.controller.open.deadline
             if deadline is not None and (not running or deadline <= running[0][0]):
                 self.now = deadline
                 self.controller.poll()
                 continue
             assert running, "the controller waits although nothing is running"
-            self.now, _, request, outcome = heapq.heappop(running)
-            self.controller.answer(outcome.result(request))
+            self.now, _, answer = heapq.heappop(running)
+            self.controller.answer(answer)
+
+
+def next_request(controller: RoundController) -> TrialRequest | None:
+    cohort = controller.next_cohort()
+    return None if cohort is None else cohort.requests[0]
+
+
+def answer(controller: RoundController, result: TrialResult) -> None:
+    controller.answer(CohortResult(results=(result,)))
 
 
 def spec_of(**search: Any) -> Spec:
@@ -154,14 +166,14 @@ def test_a_class_without_weak_learner_escalates_to_the_next_larger_one() -> None
 def test_the_next_class_opens_only_when_the_one_before_is_exhausted() -> None:
     spec = spec_of(rounds=1, tries_per_class=2, trials_per_round=4)
     controller = RoundController(spec, CountingSampler(), lambda winner: None)
-    first, second = controller.next_trial(), controller.next_trial()
+    first, second = next_request(controller), next_request(controller)
     assert first is not None
     assert second is not None
-    assert controller.next_trial() is None
-    controller.answer(Outcome(1, weak=False).result(first))
-    assert controller.next_trial() is None
-    controller.answer(Outcome(1, weak=False).result(second))
-    third = controller.next_trial()
+    assert next_request(controller) is None
+    answer(controller, Outcome(1, weak=False).result(first))
+    assert next_request(controller) is None
+    answer(controller, Outcome(1, weak=False).result(second))
+    third = next_request(controller)
     assert third is not None
     assert third.rung == 1
 
@@ -190,11 +202,11 @@ def test_among_candidates_whose_edges_hold_the_largest_gain_is_kept() -> None:
 def test_a_late_loser_of_a_closed_round_changes_nothing() -> None:
     winners: list[Winner] = []
     controller = RoundController(spec_of(rounds=2), CountingSampler(), winners.append)
-    first, second = controller.next_trial(), controller.next_trial()
+    first, second = next_request(controller), next_request(controller)
     assert first is not None
     assert second is not None
-    controller.answer(Outcome(1, weak=True).result(second))
-    controller.answer(Outcome(1, weak=True).result(first))  # at the same moment, but second
+    answer(controller, Outcome(1, weak=True).result(second))
+    answer(controller, Outcome(1, weak=True).result(first))  # at the same moment, but second
     assert [winner.result.request.number for winner in winners] == [1]
     assert controller.open.number == 2
     assert not controller.open.answered
@@ -227,22 +239,46 @@ def test_too_many_failures_stop_the_search() -> None:
 
 def test_a_stopped_search_hands_out_nothing() -> None:
     controller = RoundController(spec_of(), CountingSampler(), lambda winner: None)
-    running = controller.next_trial()
+    running = next_request(controller)
     assert running is not None
     controller.stop()
     assert controller.finished
-    assert controller.next_trial() is None
-    controller.answer(Outcome(1, weak=True).result(running))
+    assert next_request(controller) is None
+    answer(controller, Outcome(1, weak=True).result(running))
     assert controller.open.number == 1
 
 
 def test_a_resumed_search_opens_the_next_round() -> None:
     sampler = CountingSampler()
     controller = RoundController(spec_of(rounds=3), sampler, lambda winner: None, rounds_done=2)
-    request = controller.next_trial()
+    request = next_request(controller)
     assert request is not None
     assert (request.round, request.number) == (3, 0)
     assert sampler.rounds == [3]
+
+
+def test_a_cohort_shares_a_class_and_its_members_are_judged_together() -> None:
+    losses = [0.5, 0.2, 0.9]
+    backend = SimulatedBackend(
+        spec_of(rounds=1, cohort=3, tries_per_class=3, ladder=[4, 8]),
+        lambda request: Outcome(1, weak=True, loss=losses[request.number]),
+    )
+    backend.run(workers=1)
+    [winner] = backend.winners
+    assert winner.result.request.number == 1  # all finished at once, so the best of them
+    assert [request.number for request in backend.requests] == [0, 1, 2]
+    shared = [request.params["cohort"] for request in backend.requests]
+    assert shared == [None, *[backend.requests[0].params] * 2]
+
+
+def test_a_cohort_does_not_reach_into_the_next_class() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=1, cohort=4, tries_per_class=3, trials_per_round=5),
+        lambda request: Outcome(1, weak=False),
+    )
+    backend.run(workers=1)
+    rungs = [request.rung for request in backend.requests]
+    assert rungs == [0, 0, 0, 1, 1]
 
 
 outcomes = st.builds(
@@ -264,6 +300,7 @@ outcomes = st.builds(
     trials=st.integers(1, 9),
     select=st.sampled_from(["first", "best"]),
     grace=st.sampled_from([0.0, 2.5]),
+    cohort=st.integers(1, 5),
 )
 def test_any_search_ends_with_one_student_a_round(
     data: st.DataObject,
@@ -273,6 +310,7 @@ def test_any_search_ends_with_one_student_a_round(
     trials: int,
     select: str,
     grace: float,
+    cohort: int,
 ) -> None:
     spec = spec_of(
         rounds=rounds,
@@ -280,6 +318,7 @@ def test_any_search_ends_with_one_student_a_round(
         trials_per_round=trials,
         select=select,
         grace=grace if select == "first" else 0,
+        cohort=cohort,
     )
     backend = SimulatedBackend(spec, lambda request: data.draw(outcomes))
     backend.run(workers)

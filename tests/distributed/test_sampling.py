@@ -141,6 +141,21 @@ def test_derived_seeds_are_in_range_and_differ(parts: list[tuple[int, str]]) -> 
     assert len(set(seeds)) == len(seeds)
 
 
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_members_of_a_cohort_differ_only_where_they_may(algorithm: str) -> None:
+    history: list[TrialResult] = []
+    play(build_sampler(spec_of(algorithm), lambda: history), history, range(1, 5))
+    sampler = build_sampler(spec_of(algorithm), lambda: history)
+    sampler.open_round(5)
+    first = sampler.ask(5, 0)
+    members = [sampler.ask(5, number, first) for number in range(1, 6)]
+    for member in members:
+        for name in ("recipe", "student", "connection", "skip", "epochs"):
+            assert member[name] == first[name]
+    assert len({member["lr"] for member in members}) == 5
+    assert len({member["gamma"] for member in members}) == 5
+
+
 def test_a_request_puts_its_values_into_its_recipe() -> None:
     params = {"recipe": "faithful", "connection": "gru", "gamma": 7.0, "lr": None, "epochs": 3}
     request = TrialRequest(round=1, number=0, rung=0, attempt=0, params=params, seed=0)

@@ -93,6 +93,17 @@ def test_every_way_of_searching_accepts_all_rounds(
     assert len(package.Ensemble.from_pretrained(run.path)) == 2
 
 
+def test_cohorts_train_together_and_repeatably(local_ray: None, tmp_path: Path) -> None:
+    spec = tiny("search.rounds=3", "search.cohort=2", "space.connection=[dense, gru]")
+    run = run_search(spec, tmp_path / "run")
+    trials = [trial for record in run.journal.read() for trial in record.trials]
+    first_round = [t for t in trials if t.request.round == 1]
+    assert len(first_round) == 2
+    assert {trial.cohort for trial in trials} == {2}
+    again = run_search(spec, tmp_path / "again")
+    assert students(again.path) == students(run.path)
+
+
 def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Path) -> None:
     spec = tiny(
         "data.name=diabetes", "data.options={}", "space.connection=dense", "teacher.epochs=30"

@@ -1,0 +1,159 @@
+"""The training split as the game sees it: shards of rows, each with its margin.
+
+F_{t-1} and the weights follow from the margin, so they are computed for the rows at hand and never
+kept: beside the data, a shard costs one margin matrix and the students' hidden states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from bdistil.core.connections import Hidden
+from bdistil.core.ensemble import concatenate, take
+from bdistil.core.examples import Examples
+from bdistil.core.game import Game, Rules, Summary, Verdict
+from bdistil.core.student import Student, student_logits
+
+ROWS = 1024  # evaluated at once; fixed, so that margins are repeatable to the bit
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive rows of the training split in the round of stage t.
+
+    Attributes:
+        inputs: standardised features, float32 (n, ...).
+        teacher: g, centred logits, float32 (n, L).
+        labels: class indices (n,) or targets (n, L); None if unknown.
+        game: the game on these rows.
+        earlier: hidden states of the students 1..t-1.
+    """
+
+    inputs: Tensor
+    teacher: Tensor
+    labels: Tensor | None
+    game: Game
+    earlier: list[Hidden] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def stage(self) -> int:
+        """t, counted from 1, of the student that this round looks for."""
+        return len(self.earlier) + 1
+
+    def take(self, rows: slice | Tensor) -> Examples:
+        """Some rows with their F_{t-1} = g + M / (η (t - 1))."""
+        teacher = self.teacher[rows]
+        first = self.stage == 1
+        ensemble = (
+            torch.zeros_like(teacher)
+            if first
+            else teacher + self.game.ensemble_gap(self.stage - 1, rows)
+        )
+        return Examples(
+            self.inputs[rows],
+            teacher,
+            None if self.labels is None else self.labels[rows],
+            ensemble,
+            [take(state, rows) for state in self.earlier],
+        )
+
+    def chunks(self) -> Iterator[slice]:
+        """The rows in pieces that are evaluated at once."""
+        for start in range(0, len(self), ROWS):
+            yield slice(start, min(start + ROWS, len(self)))
+
+    @torch.no_grad()
+    def gap(self, student: Student, rows: slice) -> tuple[Tensor, Hidden]:
+        """f_t - g, float32 (n, L), and the hidden state of a student on some rows."""
+        batch = self.take(rows)
+        logits, hidden = student(batch.inputs, batch.earlier)
+        own = student_logits(batch.ensemble, logits, self.stage, student.config.skip)
+        return own - batch.teacher, hidden
+
+    def played(self, student: Student) -> tuple[Tensor, Hidden]:
+        """The margin M + η (f_t - g), float32 (n, L), and the student's hidden state."""
+        margin = torch.empty_like(self.game.margin)
+        states = []
+        for rows in self.chunks():
+            gap, hidden = self.gap(student, rows)
+            margin[rows] = self.game.margin[rows] + self.game.rules.step * gap
+            states.append(hidden)
+        return margin, concatenate(states)
+
+
+@dataclass(frozen=True)
+class TrainingSplit:
+    """All rows of the training split.
+
+    Attributes:
+        shards: in row order; their games share one summary.
+    """
+
+    shards: Sequence[Shard]
+
+    @classmethod
+    def before_round_one(cls, parts: Sequence[Examples], rules: Rules) -> TrainingSplit:
+        """The split when no student is there yet: all margins zero."""
+        margins = [torch.zeros_like(part.teacher) for part in parts]
+        summary = Summary.merged([Summary.of(margin) for margin in margins])
+        return cls(
+            [
+                Shard(part.inputs, part.teacher, part.labels, Game(margin, rules, summary))
+                for part, margin in zip(parts, margins, strict=True)
+            ]
+        )
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+    @property
+    def stage(self) -> int:
+        """t, counted from 1, of the student that this round looks for."""
+        return self.shards[0].stage
+
+    @property
+    def rules(self) -> Rules:
+        """Constants of the game."""
+        return self.shards[0].game.rules
+
+    def judge(self, student: Student) -> tuple[Verdict, float]:
+        """Edges of a student and G = max|f_t - g|; the latter is NaN if any logit is."""
+        sums, largest = [], []
+        for shard in self.shards:
+            for rows in shard.chunks():
+                gap, _ = shard.gap(student, rows)
+                sums.append(torch.stack(shard.game.edge_sums(gap, rows)))
+                largest.append(gap.abs().max())
+        edges, reach = torch.stack(sums).sum(dim=0).cpu()
+        verdict = Verdict.of(edges, reach, joint=self.rules.joint)
+        return verdict, torch.stack(largest).max().item()
+
+    def played(self, student: Student) -> TrainingSplit:
+        """The split after `student` was accepted."""
+        results = [shard.played(student) for shard in self.shards]
+        return self.with_margins(
+            [margin for margin, _ in results],
+            Summary.merged([Summary.of(margin) for margin, _ in results]),
+            [
+                [*shard.earlier, hidden]
+                for shard, (_, hidden) in zip(self.shards, results, strict=True)
+            ],
+        )
+
+    def with_margins(
+        self, margins: Sequence[Tensor], summary: Summary, earlier: Sequence[list[Hidden]]
+    ) -> TrainingSplit:
+        """The split in another round: new margins and hidden states, shard by shard."""
+        return TrainingSplit(
+            [
+                replace(shard, game=Game(margin, self.rules, summary), earlier=states)
+                for shard, margin, states in zip(self.shards, margins, earlier, strict=True)
+            ]
+        )

@@ -1,0 +1,131 @@
+"""What the search itself costs as trials and workers grow.
+
+Trials do nothing, or sleep for a second, so everything measured is the search's own: controller,
+sampler, board, Ray Tune. Workers are real Ray actors on declared CPUs; sleeping ones need no cores.
+Runs in under five minutes on two cores and needs no arguments; ``--workers 2 16 64`` changes the
+sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from bdistil.core.game import Rules
+from bdistil.core.student import StudentConfig
+from bdistil.deploy.checkpoint import build_student, student_to_bytes
+from bdistil.distributed.broadcast import Announcement
+from bdistil.distributed.cluster import cluster
+from bdistil.distributed.experiment import Crew, Experiment
+from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.problem import Part, Problem
+from bdistil.distributed.progress import Silent
+from bdistil.distributed.run_directory import RunDirectory
+from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.trial import Cohort, TrialResult
+from bdistil.spec import load_spec
+
+FEATURES, OUTPUTS, EXAMPLES = 4, 3, 64
+
+
+class IdleRunner:
+    """A trial that takes a fixed time and always finds a weak learner."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        student = build_student(StudentConfig("mlp", 1, "none", True), (FEATURES,), OUTPUTS, ())
+        self.weights = student_to_bytes(student)
+
+    def open_round(self, announcement: Announcement) -> None:
+        pass
+
+    def run(self, cohort: Cohort, should_stop: Any) -> list[tuple[TrialResult, bytes]]:
+        time.sleep(self.seconds)
+        figures = {"status": "finished", "weak": True, "gain": 0.1}
+        return [(TrialResult(request=r, **figures), self.weights) for r in cohort.requests]
+
+
+def problem() -> Problem:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+    g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
+    part = Part(x, g, g.argmax(axis=1))
+    return Problem("classification", part, part)
+
+
+class Stopwatch(Silent):
+    """Notes when trials were answered, so that the start of the workers does not count."""
+
+    def __init__(self, skip: int) -> None:
+        self.skip = skip
+        self.first: tuple[float, int] | None = None
+
+    def update(self, snapshot: Any) -> None:
+        if self.first is None and snapshot.done >= self.skip:
+            self.first = time.monotonic(), snapshot.done
+
+
+def play(workers: int, trials: int, seconds: float) -> tuple[float, int]:
+    """Seconds for the trials after the workers are up, and how many trials those are."""
+    spec = load_spec(
+        {
+            "data": {"name": "cube"},
+            "space": {"student": "mlp", "ladder": [1], "gamma": {"low": 1, "high": 9}},
+            "search": {
+                "rounds": 1,
+                "tries_per_class": trials,
+                "trials_per_round": trials,
+                "select": "best",
+                "algorithm": "random",
+            },
+            "workers": {"count": workers},
+        }
+    )
+    watch = Stopwatch(skip=workers)
+    ended: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(RunDirectory(Path(folder)), problem(), Rules(0.1, "joint"))
+        sampler = build_sampler(spec, list)
+        crew = Crew(IdleRunner, seconds)
+        Experiment(
+            spec, ledger, sampler, crew, watch, lambda record: ended.append(time.monotonic())
+        ).run()
+    assert watch.first is not None
+    started, done = watch.first
+    return ended[0] - started, trials - done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 16])
+    sizes = parser.parse_args().workers
+    figures: dict[str, float] = {}
+    print("workers  no-op trials/s  ms a trial | one-second trials: over the ideal")
+    for workers in sizes:
+        ray.init(
+            address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False,
+            logging_level="ERROR",
+        )  # fmt: skip
+        spec = load_spec({"data": {"name": "cube"}})
+        with cluster(spec.workers, None, verbose=False):
+            seconds, trials = play(workers, 400, 0.0)
+            rate = trials / seconds
+            slept, rest = play(workers, 20 * workers, 1.0)
+        ideal = rest / workers
+        over = slept / ideal - 1
+        print(f"{workers:7d}  {rate:14.1f}  {1e3 / rate:10.2f} | {over:20.1%}")
+        figures |= {f"trials_a_second_{workers}": rate, f"over_ideal_{workers}": over}
+        ray.shutdown()
+    figures["ratio"] = 1 + figures[f"over_ideal_{sizes[0]}"]
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A cohort gives what its members give one by one, in less time."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from tiny_students import CONNECTIONS, build, quick, toy_round, trained_alike
+from torch import nn
+
+from bdistil.core.cohort import Member, StackedAdamW, find_weak_learners, vectorises
+from bdistil.core.find_weak_learner import Finding, find_weak_learner
+from bdistil.core.student import Student, StudentConfig
+from bdistil.errors import SearchError
+
+STACKABLE = [name for name in CONNECTIONS if name in ("none", "residual", "dense")]
+
+
+def crowd(name, connection, earlier, count=4, **changes):
+    found = []
+    for index in range(count):
+        torch.manual_seed(index)
+        recipe = quick(name, connection=connection, **changes)
+        own = dataclasses.replace(
+            recipe, gamma=0.5 + index, lr=0.005 * (index + 1), weight_decay=0.1 * index
+        )
+        found.append(Member(build(5, connection, recipe.skip, earlier), own, attempt=index))
+    return found
+
+
+@pytest.mark.parametrize("name", ["accurate", "faithful", "paper"])
+@pytest.mark.parametrize("connection", STACKABLE)
+@pytest.mark.parametrize("stage", [1, 2])
+def test_members_end_as_they_would_one_by_one(name, connection, stage):
+    students = [trained_alike(build(4))] * (stage - 1)
+    state = toy_round(students, normalisation=quick(name).normalisation)
+    members = crowd(name, connection, (4,) * (stage - 1))
+    alone = copy.deepcopy(members)
+    findings = find_weak_learners(members, state, seed=3)
+    x, earlier = state.validation.inputs, state.validation.earlier
+    for member, other, finding in zip(members, alone, findings, strict=True):
+        expected = find_weak_learner(
+            other.student, state, other.recipe, attempt=other.attempt, seed=3
+        )
+        ours, theirs = member.student(x, earlier)[0], other.student(x, earlier)[0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+        assert finding.loss == pytest.approx(expected.loss, abs=1e-4)
+        assert finding.edge == pytest.approx(expected.edge, abs=1e-4)
+        assert finding.epochs == expected.epochs
+    logits = [member.student(x, earlier)[0] for member in members]
+    assert (logits[0] - logits[1]).abs().max() > 1e-3  # the members did not share their settings
+
+
+def test_a_diverging_member_fails_alone():
+    members = crowd("accurate", "none", ())
+    wild = dataclasses.replace(members[1].recipe, lr=1e30)
+    members[1] = dataclasses.replace(members[1], recipe=wild)
+    findings = find_weak_learners(members, toy_round())
+    assert isinstance(findings[1], SearchError)
+    assert all(isinstance(finding, Finding) for finding in findings[:1] + findings[2:])
+
+
+def test_a_cohort_stops_within_a_batch():
+    members = crowd("accurate", "dense", ())
+    asked = []
+
+    def should_stop():
+        asked.append(1)
+        return len(asked) > 2
+
+    assert find_weak_learners(members, toy_round(), should_stop=should_stop) is None
+    assert len(asked) == 3
+
+
+class Recurrent(nn.Module):
+    """A body that torch cannot stack."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = 3
+        self.cell = nn.GRU(6, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.cell(x[:, None])[0][:, -1]
+
+
+def test_an_architecture_that_does_not_vectorise_is_recognised():
+    state = toy_round()
+    recurrent = Student(StudentConfig("gru", 3, "none", True), Recurrent(), 3, ())
+    assert vectorises(build(4), state)
+    assert not vectorises(recurrent, state)
+
+
+def test_stacked_adamw_follows_torch():
+    torch.manual_seed(0)
+    start = torch.randn(3, 7)
+    rates, decays, steps = [0.1, 0.02, 0.5], [0.0, 0.3, 0.05], 12
+    gradients = torch.randn(steps, 3, 7)
+    ours = start.clone()
+    stacked = StackedAdamW(
+        ours, lr=torch.tensor(rates), weight_decay=torch.tensor(decays), steps=steps
+    )
+    for gradient in gradients:
+        stacked.step(gradient)
+    for row in range(3):
+        weight = nn.Parameter(start[row].clone())
+        optimiser = torch.optim.AdamW([weight], lr=rates[row], weight_decay=decays[row])
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for gradient in gradients:
+            weight.grad = gradient[row]
+            optimiser.step()
+            schedule.step()
+        torch.testing.assert_close(ours[row], weight.detach(), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,99 @@
+"""The one-way floors, and documents that must not drift from the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bdistil.spec import DataSpec, SearchSpec, SpaceSpec, TeacherSpec, WorkerSpec, load_spec
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "bdistil"
+FLOORS = ["errors", "spec", "core", "data", "zoo", "deploy", "distributed", "study", "cli"]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
+
+
+def floor_of(dotted: str) -> int | None:
+    part = dotted.split(".")[1] if "." in dotted else ""
+    return FLOORS.index(part) if part in FLOORS else None
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    floor = floor_of(dotted)
+    if floor is None:  # the package's face and its entry point
+        return
+    above = [
+        module
+        for module in imports_of(path)
+        if module.startswith("bdistil.") and (floor_of(module) or 0) > floor
+    ]
+    assert not above
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_core_to_deploy_need_neither_ray_nor_optuna(path: Path) -> None:
+    if path.relative_to(PACKAGE).parts[0] in ("distributed", "study", "cli"):
+        return
+    assert not {module.split(".")[0] for module in imports_of(path)} & {"ray", "optuna"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_pickle_is_ever_read(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"\bpickle\.loads?\b|joblib\.load|allow_pickle=True", text)
+    for call in re.findall(r"(?<!safetensors\.)torch\.load\([^)]*\)", text):
+        assert "weights_only=True" in call
+
+
+def test_the_field_reference_names_every_field() -> None:
+    text = (ROOT / "docs" / "spec.md").read_text()
+    for title, model in [
+        ("data", DataSpec),
+        ("teacher", TeacherSpec),
+        ("space", SpaceSpec),
+        ("search", SearchSpec),
+        ("workers", WorkerSpec),
+    ]:
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        documented = set(re.findall(r"^\| `(\w+)` \|", section, flags=re.M))
+        assert documented == set(model.model_fields), title
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    assert (ROOT / "examples" / "digits.py").read_text().strip() in (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_search_space_is_valid() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert blocks
+    for block in blocks:
+        load_spec(yaml.safe_load(block))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
+def test_every_search_space_is_valid(path: Path) -> None:
+    assert load_spec(path).name == path.stem
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_links_to_files_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
