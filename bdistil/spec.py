@@ -165,7 +165,7 @@ class SpaceSpec(Section):
     @classmethod
     def _not_negative(cls, value: Any) -> Any:
         if any(v < 0 for v in values_of(value)):
-            raise ValueError(f"must not be negative, not {_shown(value)}")
+            raise ValueError(f"must not be negative, not {shown(value)}")
         return value
 
     @field_validator("label_share")
