@@ -66,11 +66,15 @@ class LiveReporter(PlainReporter):
 
     def message(self, text: str) -> None:
         """A line above the table."""
-        self.live.console.print(text)
+        self.live.console.print(text, soft_wrap=False)
 
     def teacher(self, epoch: int, epochs: int, metric: float) -> None:
-        """A line that is overwritten."""
-        self.live.update(Text(f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}"))
+        """A line that is overwritten; the last one stays."""
+        line = f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}"
+        if epoch == epochs:
+            self.message(line)
+            line = "Starting workers ..."
+        self.live.update(Text(line))
 
     def round_accepted(self, record: RoundRecord) -> None:
         """Only what the table cannot say."""
@@ -94,6 +98,8 @@ def reporter() -> Iterator[Reporter]:
 
 def open_round_line(snapshot: Snapshot) -> str:
     """The state of the open round in one line."""
+    if len(snapshot.records) >= snapshot.rounds:
+        return f"{snapshot.rounds} rounds in {clock(snapshot.seconds)}\n"
     edge = "none yet" if snapshot.best_edge is None else f"{snapshot.best_edge:+.3f}"
     left = snapshot.seconds_left
     remaining = "" if left is None else f", about {clock(left)} left"
@@ -154,9 +160,11 @@ def stages_table(evaluation: Evaluation) -> Table:
             f"{stage.parameters:,}",
             "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
         )
-    costs = (reference.flops, reference.parameters)
-    flops, parameters = ("-" if cost is None else f"{cost:,}" for cost in costs)
-    row = ("teacher", f"{reference.metric:.4f}", "100.0%", flops, "100.0%", parameters, "1.00x")
+    row = ["teacher", f"{reference.metric:.4f}", "100.0%"]
+    if reference.flops is None:
+        row += ["-"] * 4
+    else:
+        row += [f"{reference.flops:,}", "100.0%", f"{reference.parameters:,}", "1.00x"]
     table.add_row(*row, style="dim")
     return table
 

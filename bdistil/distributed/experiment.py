@@ -162,6 +162,10 @@ class Heartbeat(tune.Callback):
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, but a display and the data must stay here."""
+        return {}
+
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """After each step of Tune's loop."""
         self.experiment.beat()

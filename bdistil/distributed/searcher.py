@@ -31,6 +31,10 @@ class RoundSearcher(Searcher):
         self.idle = 0  # Tune trials for which no request is made yet
         self.error: Exception | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles us into a file that nobody reads; the journal is what resumes."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         """A trial for one more worker, FINISHED at the end."""
         if self.controller.finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,11 +28,11 @@ def anytime_plot(evaluation: Evaluation) -> str:
     axes.axhline(teacher.metric, color="#888", linestyle="--", linewidth=1)
     if teacher.flops is not None:
         axes.plot([teacher.flops], [teacher.metric], "s", color="#888", label="teacher")
-        axes.set_xscale("log")
+        _powers_of_ten_apart(axes)
     axes.set_xlabel("FLOPs an example")
     axes.set_ylabel(METRIC[evaluation.task])
-    axes.legend(loc="lower right", frameon=False)
-    return _svg(figure)
+    axes.legend(frameon=False)
+    return _svg(figure, "anytime")
 
 
 def rounds_plot(records: Sequence[RoundRecord]) -> str:
@@ -46,7 +47,7 @@ def rounds_plot(records: Sequence[RoundRecord]) -> str:
     axes.set_ylabel("relative edge")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
-    return _svg(figure)
+    return _svg(figure, "rounds")
 
 
 def _canvas() -> tuple[Any, Any]:
@@ -57,8 +58,19 @@ def _canvas() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+def _powers_of_ten_apart(axes: Any) -> None:
+    """A logarithmic axis of costs, labelled as people say them: 500, 2k, 10M."""
+    ticker = require("matplotlib.ticker", "search")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _svg(figure: Any, name: str) -> str:
+    """The figure as an element for HTML; `name` keeps its ids apart from another plot's."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", text[text.index("<svg") :])

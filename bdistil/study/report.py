@@ -52,14 +52,18 @@ def headline(figures: Evaluation) -> str:
     """The run in one sentence."""
     first, last, teacher = figures.stages[0], figures.stages[-1], figures.teacher
 
-    def of_teacher(metric: float, fraction: float | None) -> str:
+    def beside_teacher(metric: float, fraction: float | None) -> str:
+        if teacher.metric <= 0:
+            return f"{metric:.4f} (the teacher: {teacher.metric:.4f})"
         cost = "" if fraction is None else f" at {fraction:.1%} of its FLOPs"
         return f"{metric:.4f} ({share(metric / teacher.metric)} of the teacher's){cost}"
 
+    reaches = f"reaches {METRIC[figures.task]} {beside_teacher(first.metric, first.flops_fraction)}"
+    if last.stage == 1:
+        return f"The only student {reaches}."
     return (
-        f"The first student reaches {METRIC[figures.task]} "
-        f"{of_teacher(first.metric, first.flops_fraction)}; all {last.stage} together reach "
-        f"{of_teacher(last.metric, last.flops_fraction)}."
+        f"The first student {reaches}; all {last.stage} together reach "
+        f"{beside_teacher(last.metric, last.flops_fraction)}."
     )
 
 
