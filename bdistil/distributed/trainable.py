@@ -71,7 +71,8 @@ class TrialWorker(tune.Trainable):
         request = self.board.take(self.trial_id)
         if request is None:
             return {"done": True}
-        return {"done": True, RESULT: self.answer(request).model_dump_json()}
+        answer = self.answer(request)
+        return {"done": True, RESULT: answer.model_dump_json(), **metrics(answer)}
 
     def answer(self, request: TrialRequest) -> TrialResult:
         """The result of a request; an error of the candidate is one too and keeps the worker."""
@@ -104,3 +105,12 @@ class TrialWorker(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load."""
+
+
+def metrics(answer: TrialResult) -> dict[str, float]:
+    """A result as plain numbers, for Tune's loggers; without figures if the trial has none."""
+    place: dict[str, float] = {"round": answer.request.round, "number": answer.request.number}
+    if answer.status != "finished":
+        return place
+    figures = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
+    return place | {name: getattr(answer, name) for name in figures}
