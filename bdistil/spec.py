@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -212,10 +213,62 @@ class WorkerSpec(Section):
     count: int = Field(2, ge=1, description="trials that run at the same time")
     cpus: float = Field(1, gt=0, description="CPUs a trial")
     gpus: float = Field(0, ge=0, description="GPUs a trial; fractions share a GPU")
+    autoscale: bool | None = Field(
+        None, description="whether the cluster adds nodes when trials wait; null asks the cluster"
+    )
+
+
+class CallbackSpec(Section):
+    """A logger of Ray Tune and its arguments."""
+
+    name: Literal["tensorboard", "mlflow", "wandb"]
+    options: dict[str, Any] = Field({}, description="arguments of Ray's callback")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("options")
+    @classmethod
+    def _no_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key, value in options.items():
+            if key in SECRETS:
+                raise ValueError(f"{key} would be written to the run; set {SECRETS[key]} instead")
+            _refuse_password(value, "MLFLOW_TRACKING_PASSWORD")
+        return options
+
+
+SECRETS = {"api_key": "WANDB_API_KEY", "tracking_token": "MLFLOW_TRACKING_TOKEN"}
+
+
+def _refuse_password(url: Any, instead: str) -> None:
+    """The run directory keeps the spec, so it must not hold secrets."""
+    if isinstance(url, str) and "://" in url and urlsplit(url).password:
+        raise ValueError(f"a password would be written to the run; leave it out and set {instead}")
+
+
+class TrackingSpec(Section):
+    """Where trials are shown besides in the run directory."""
+
+    callbacks: list[CallbackSpec] = Field(
+        [], description="`tensorboard`, `mlflow` or `wandb`, as name or as {name, options}"
+    )
+    optuna_storage: str | None = Field(
+        None, description="database URL of the Optuna study; null keeps it in optuna.journal"
+    )
+
+    @field_validator("optuna_storage")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None and "://" not in url:
+            raise ValueError(f"must be a URL such as sqlite:///study.db, not {shown(url)}")
+        _refuse_password(url, "PGPASSWORD or use ~/.pgpass")
+        return url
 
 
 class Spec(Section):
-    """A whole search: data, teacher, space, search and workers."""
+    """A whole search: data, teacher, space, search, workers and tracking."""
 
     name: str = "search"
     seed: int = Field(0, ge=0)
@@ -224,6 +277,7 @@ class Spec(Section):
     space: SpaceSpec = SpaceSpec()
     search: SearchSpec = SearchSpec()
     workers: WorkerSpec = WorkerSpec()
+    tracking: TrackingSpec = TrackingSpec()
 
     @field_validator("name")
     @classmethod
@@ -251,7 +305,7 @@ class Spec(Section):
 
     def identity(self) -> dict[str, Any]:
         """What decides a run's result; a run resumes only under the same identity."""
-        spec = self.model_dump(mode="json", exclude={"workers": True, "name": True})
+        spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name"})
         for key in ("time_budget", "grace", "max_failures"):
             del spec["search"][key]
         return spec

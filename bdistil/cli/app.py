@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from bdistil import __version__
-from bdistil.cli import deploy, inspect, search
+from bdistil.cli import deploy, doctor, inspect, search
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 search.register(app)
 inspect.register(app)
+doctor.register(app)
 deploy.register(app)
 
 

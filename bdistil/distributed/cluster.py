@@ -7,11 +7,13 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 
 import ray
+from ray.exceptions import RayError
 
-from bdistil.errors import ClusterError
+from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.spec import WorkerSpec
 
 QUIET = {
@@ -27,19 +29,32 @@ QUIET = {
 
 @contextlib.contextmanager
 def cluster(workers: WorkerSpec, address: str | None, verbose: bool) -> Iterator[None]:
+    """Ray for the body, with room for one trial at least.
+
+    Raises:
+        ClusterError: if there is no cluster at the address or it cannot hold one trial.
+    """
+    with session(address, verbose):
+        check_resources(workers)
+        if note := waiting(workers):
+            warnings.warn(note, BdistilWarning, stacklevel=2)
+        yield
+
+
+@contextlib.contextmanager
+def session(address: str | None, verbose: bool = False) -> Iterator[None]:
     """Ray for the body: the cluster at `address` or RAY_ADDRESS, else one on this machine.
 
     A Ray that this process has initialised already is used as it is, and left running.
 
     Raises:
-        ClusterError: if there is no cluster at the address or it cannot hold one trial.
+        ClusterError: if there is no cluster at the address.
     """
     ours = not ray.is_initialized()
     with _environment(verbose):
         if ours:
             connect(address or os.environ.get("RAY_ADDRESS"), verbose)
         try:
-            check_resources(workers)
             yield
         finally:
             if ours:
@@ -59,6 +74,8 @@ def connect(address: str | None, verbose: bool) -> None:
         )
     level = logging.INFO if verbose else logging.ERROR
     handler = signal.getsignal(signal.SIGTERM)
+    if address:
+        use_token()
     try:
         ray.init(
             address=address or "local",
@@ -66,14 +83,27 @@ def connect(address: str | None, verbose: bool) -> None:
             log_to_driver=verbose,
             logging_level=level,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+    except (RayError, RuntimeError, ValueError, OSError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ClusterError(
-            f"no Ray cluster answers at {address or 'this machine'} ({detail}); check --address, "
-            f"or unset RAY_ADDRESS to search on this machine."
+            f"no Ray cluster answers at {address or 'this machine'} ({detail}); check --address "
+            f"and the cluster's token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or unset RAY_ADDRESS "
+            f"to search on this machine."
         ) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end us without a word
+
+
+def use_token() -> None:
+    """Show a cluster the token in RAY_AUTH_TOKEN or ~/.ray/auth_token, if there is one.
+
+    `ray start` asks for it as soon as the file exists, and any local search writes that file; but
+    Ray itself sends it to an explicit address only under RAY_AUTH_MODE=token.
+    """
+    with contextlib.suppress(ImportError):
+        from ray._private.authentication import authentication_token_setup as authentication
+
+        authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def check_resources(workers: WorkerSpec) -> None:
@@ -82,37 +112,78 @@ def check_resources(workers: WorkerSpec) -> None:
     Raises:
         ClusterError: naming what is missing.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for shortage in shortages(workers):
+        raise ClusterError(shortage)
+
+
+def shortages(workers: WorkerSpec) -> list[str]:
+    """What one trial needs and no node has or can get, each in a sentence with its remedy.
+
+    Nodes that an autoscaler may add count as if they were there. With `workers.autoscale: true`
+    nothing is missing: the user knows the cluster better than it tells.
+    """
+    if workers.autoscale:
+        return []
+    nodes = [*alive_nodes(), *([] if workers.autoscale is False else addable_nodes())]
+    found = []
     for resource, field, wanted in (
         ("CPU", "workers.cpus", workers.cpus),
         ("GPU", "workers.gpus", workers.gpus),
     ):
         most = max((node.get(resource, 0) for node in nodes), default=0)
         if wanted > most:
-            raise ClusterError(
+            found.append(
                 f"{field} is {wanted:g}, but the largest node has {most:g} {resource}s; lower it "
                 f"or give --address of a larger cluster."
             )
-    if not any(
-        node.get("CPU", 0) >= workers.cpus and node.get("GPU", 0) >= workers.gpus for node in nodes
-    ):
-        raise ClusterError(
+    if not found and not any(_room(node, workers) for node in nodes):
+        found.append(
             f"no node has {workers.cpus:g} CPUs and {workers.gpus:g} GPUs together; lower "
             f"workers.cpus or workers.gpus."
         )
+    return found
+
+
+def waiting(workers: WorkerSpec) -> str:
+    """What an autoscaling cluster is asked for beyond what it has now; empty if it has enough."""
+    missing = workers.count - trial_slots(workers)
+    if missing <= 0 or not scales(workers):
+        return ""
+    return (
+        f"the cluster has room for {trial_slots(workers)} of {workers.count} trials now; its "
+        f"autoscaler is asked for {missing} more with {workers.cpus:g} CPUs and "
+        f"{workers.gpus:g} GPUs each."
+    )
+
+
+def scales(workers: WorkerSpec) -> bool:
+    """Whether the cluster can add nodes: as the spec says, else as its autoscaler does."""
+    return bool(addable_nodes()) if workers.autoscale is None else workers.autoscale
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """The resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def addable_nodes() -> list[dict[str, float]]:
+    """The resources of each type of node that the cluster's autoscaler may add; often none."""
+    config = ray._private.state.state.get_cluster_config()
+    groups = [] if config is None else config.node_group_configs
+    return [dict(group.resources) for group in groups if group.max_count != 0]
 
 
 def trial_slots(workers: WorkerSpec) -> int:
     """How many trials the cluster can hold now, at most `workers.count`."""
-    slots = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            resources = node["Resources"]
-            fits = [resources.get("CPU", 0) // workers.cpus]
-            if workers.gpus:
-                fits.append(resources.get("GPU", 0) // workers.gpus)
-            slots += int(min(fits))
-    return min(slots, workers.count)
+    return min(sum(_room(node, workers) for node in alive_nodes()), workers.count)
+
+
+def _room(node: Mapping[str, float], workers: WorkerSpec) -> int:
+    """How many trials fit on a node."""
+    fits = [node.get("CPU", 0) / workers.cpus]
+    if workers.gpus:
+        fits.append(node.get("GPU", 0) / workers.gpus)
+    return int(min(fits) + 1e-9)  # ten times 0.1 GPUs are one
 
 
 @contextlib.contextmanager

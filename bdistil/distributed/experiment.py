@@ -20,6 +20,7 @@ from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.progress import Reporter, Snapshot
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.searcher import RoundSearcher
+from bdistil.distributed.tracking import make_tracker
 from bdistil.distributed.trainable import TrialRunner, TrialWorker
 from bdistil.spec import Spec
 
@@ -63,6 +64,7 @@ class Experiment:
         self.crew = crew
         self.reporter = reporter
         self.accepted = accepted
+        self.tracker = make_tracker(spec, ledger.directory.path / "tune")
         self.started = time.monotonic()
         self.board = BoardClient(expected=trial_slots(spec.workers))
         self.controller = RoundController(
@@ -127,7 +129,7 @@ class Experiment:
                 name="search",
                 storage_path=str(Path(folder).resolve()),
                 verbose=0,
-                callbacks=[Heartbeat(self)],
+                callbacks=[Heartbeat(self), self.tracker],
             ),
         )
 

@@ -21,6 +21,7 @@ from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
 from bdistil.distributed.study import mirror_study
 from bdistil.distributed.teacher import check_teacher, obtain_teacher
+from bdistil.distributed.tracking import check_tracking
 from bdistil.distributed.workbench import Material, make_workbench
 from bdistil.spec import Spec
 
@@ -55,6 +56,7 @@ def run_search(
     run = RunDirectory(out)
     run.check(spec)
     check_teacher(dataset, spec)
+    check_tracking(spec.tracking)
     with run.locked():
         run.create(spec)
         play(run, spec, dataset, address, verbose, reporter)
@@ -83,6 +85,8 @@ def play(
         material = Material(problem, spec, rules, comparison_measure(spec, problem))
         with cluster(spec.workers, address, verbose):
             search_rounds(run, spec, ledger, material, reporter)
+    elif ledger.records:
+        mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
     finish(run, ledger)
 
 

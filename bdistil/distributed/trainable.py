@@ -68,7 +68,9 @@ class TrialWorker(tune.Trainable):
         cohort = self.board.take(self.trial_id)
         if cohort is None:
             return {"done": True}
-        return {"done": True, RESULT: self.answer(cohort).model_dump_json()}
+        answer = self.answer(cohort)
+        shown = metrics(max(answer.results, key=lambda result: result.gain))
+        return {"done": True, RESULT: answer.model_dump_json(), **shown}
 
     def answer(self, cohort: Cohort) -> CohortResult:
         """The results of a cohort; an error of a candidate is one too and keeps the worker."""
@@ -102,3 +104,12 @@ class TrialWorker(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load."""
+
+
+def metrics(answer: TrialResult) -> dict[str, float]:
+    """A result as plain numbers, for Tune's loggers; without figures if the trial has none."""
+    place: dict[str, float] = {"round": answer.request.round, "number": answer.request.number}
+    if answer.status != "finished":
+        return place
+    figures = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
+    return place | {name: getattr(answer, name) for name in figures}
