@@ -83,6 +83,8 @@ def connect(address: str | None, verbose: bool) -> None:
             log_to_driver=verbose,
             logging_level=level,
         )
+    except SystemExit:  # what Ray's own handler makes of a SIGTERM while it starts
+        raise KeyboardInterrupt from None
     except (RayError, RuntimeError, ValueError, OSError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ClusterError(
