@@ -35,7 +35,9 @@ def toy_round(device: str) -> Round:
         logits -= logits.mean(dim=1, keepdim=True)
         return Examples.before_round_one(x, logits, logits.argmax(dim=1)).to(device)
 
-    train = TrainingSplit.before_round_one([part(EXAMPLES)], Rules(0.1, "joint"))
+    train = TrainingSplit.before_round_one(
+        [part(EXAMPLES)], Rules(0.1, "joint", bound=1.0, scale=1.0)
+    )
     return Round.of(train, part(256), Measure("classification", 0.6))
 
 

@@ -86,7 +86,9 @@ def ours(workers: int) -> float:
     """Seconds for all rounds in one experiment, without the start of the first worker."""
     spec = spec_of(workers)
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(RunDirectory(Path(folder)), problem(), Rules(0.1, "joint"))
+        ledger = Ledger(
+            RunDirectory(Path(folder)), problem(), Rules(0.1, "joint", bound=1.0, scale=1.0)
+        )
         crew = Crew(SleepingRunner, SECONDS)
         opened: list[float] = []
         experiment = Experiment(

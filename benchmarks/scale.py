@@ -91,7 +91,9 @@ def play(workers: int, trials: int, seconds: float) -> tuple[float, int]:
     watch = Stopwatch(skip=workers)
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(RunDirectory(Path(folder)), problem(), Rules(0.1, "joint"))
+        ledger = Ledger(
+            RunDirectory(Path(folder)), problem(), Rules(0.1, "joint", bound=1.0, scale=1.0)
+        )
         sampler = build_sampler(spec, list)
         crew = Crew(IdleRunner, seconds)
         Experiment(

@@ -9,12 +9,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bdistil.spec import DataSpec, SearchSpec, SpaceSpec, TeacherSpec, WorkerSpec, load_spec
+from bdistil.spec import (
+    DataSpec,
+    SearchSpec,
+    SpaceSpec,
+    TeacherSpec,
+    TrackingSpec,
+    WorkerSpec,
+    load_spec,
+)
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bdistil"
 FLOORS = ["errors", "spec", "core", "data", "zoo", "deploy", "distributed", "study", "cli"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/clusters.md"]
 SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
@@ -70,6 +79,7 @@ def test_the_field_reference_names_every_field() -> None:
         ("space", SpaceSpec),
         ("search", SearchSpec),
         ("workers", WorkerSpec),
+        ("tracking", TrackingSpec),
     ]:
         section = text.split(f"## {title}\n")[1].split("\n## ")[0]
         documented = set(re.findall(r"^\| `(\w+)` \|", section, flags=re.M))
@@ -92,7 +102,7 @@ def test_every_search_space_is_valid(path: Path) -> None:
     assert load_spec(path).name == path.stem
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_links_to_files_lead_somewhere(name: str) -> None:
     page = ROOT / name
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):

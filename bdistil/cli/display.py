@@ -118,10 +118,12 @@ def advice_without_weak_learner(record: RoundRecord) -> str:
     else:
         worst = ", ".join(f"{j} ({edge:+.2g})" for j, edge in sorted(failed, key=_edge)[:3])
         cause = f"the edges of {len(failed)} labels are negative, worst: {worst}"
-    return (
-        f"no weak learner: {cause}; kept the best. Try a larger space.ladder, more epochs, "
-        f"skip: true or search.normalisation=joint."
-    )
+    remedies = ["a larger space.ladder", "more epochs"]
+    if not record.student.skip:
+        remedies.append("skip: true")
+    if result.edge < 0 <= sum(result.edges):  # one bad label vetoes what holds on the whole
+        remedies.append("search.normalisation=joint")
+    return f"no weak learner: {cause}; kept the best. Try {' or '.join(remedies)}."
 
 
 def _edge(item: tuple[int, float]) -> float:

@@ -56,8 +56,8 @@ class Rules:
 
     step: float
     normalisation: Normalisation
-    bound: float = 1.0
-    scale: float = 1.0
+    bound: float
+    scale: float
 
     @property
     def joint(self) -> bool:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING
 
+from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from bdistil.deploy.ensemble import EnsembleConfig
 
 MOST_NAMES = 20
 METRIC = {"classification": "accuracy", "regression": "R²"}

@@ -10,57 +10,24 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.folding import FoldedPrefix
-from bdistil.core.losses import Task
-from bdistil.core.student import Student, StudentConfig
+from bdistil.core.student import Student
 from bdistil.data.columns import TableColumns
 from bdistil.deploy.card import model_card
 from bdistil.deploy.checkpoint import build_student
-from bdistil.deploy.evaluation import Evaluation
+from bdistil.deploy.config import FORMAT, EnsembleConfig
 from bdistil.errors import CheckpointError, DataError, SpecError
 from bdistil.files import disk_errors, write_atomic
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-FORMAT = 1
-
-
-class EnsembleConfig(BaseModel):
-    """Everything but the weights, as ``config.json``.
-
-    Attributes:
-        input_shape: shape of one raw example.
-        outputs: L, the number of classes or targets.
-        class_names: the labels as the user wrote them; None for regression.
-        columns: how a table's columns become features; None if features come as arrays.
-        figures: what the search measured of each stage, for information.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    format: int = FORMAT
-    name: str
-    domain: str
-    task: Task
-    input_shape: tuple[int, ...]
-    outputs: int = Field(ge=1)
-    students: tuple[StudentConfig, ...] = Field(min_length=1)
-    class_names: tuple[str, ...] | None = None
-    columns: dict[str, Any] | None = None
-    figures: Evaluation | None = None
-
-    @model_validator(mode="after")
-    def _a_name_for_each_class(self) -> EnsembleConfig:
-        if self.class_names is not None and len(self.class_names) != self.outputs:
-            raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
-        return self
 
 
 class Ensemble(ProgressiveEnsemble):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 import ray
 from ray.exceptions import RayError
+from ray.experimental.internal_kv import _internal_kv_get
 
 from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.spec import WorkerSpec
@@ -119,14 +121,13 @@ def check_resources(workers: WorkerSpec) -> None:
 
 
 def shortages(workers: WorkerSpec) -> list[str]:
-    """What one trial needs and no node has or can get, each in a sentence with its remedy.
+    """What one trial needs and no node has, each in a sentence with its remedy.
 
-    Nodes that an autoscaler may add count as if they were there. With `workers.autoscale: true`
-    nothing is missing: the user knows the cluster better than it tells.
+    A cluster that adds nodes lacks nothing: what it can add, it does not tell.
     """
-    if workers.autoscale:
+    if scales(workers):
         return []
-    nodes = [*alive_nodes(), *([] if workers.autoscale is False else addable_nodes())]
+    nodes = alive_nodes()
     found = []
     for resource, field, wanted in (
         ("CPU", "workers.cpus", workers.cpus),
@@ -135,8 +136,8 @@ def shortages(workers: WorkerSpec) -> list[str]:
         most = max((node.get(resource, 0) for node in nodes), default=0)
         if wanted > most:
             found.append(
-                f"{field} is {wanted:g}, but the largest node has {most:g} {resource}s; lower it "
-                f"or give --address of a larger cluster."
+                f"{field} is {wanted:g}, but the largest node has {most:g} {resource}s; lower it, "
+                f"give --address of a larger cluster, or set workers.autoscale=true if it grows."
             )
     if not found and not any(_room(node, workers) for node in nodes):
         found.append(
@@ -159,20 +160,24 @@ def waiting(workers: WorkerSpec) -> str:
 
 
 def scales(workers: WorkerSpec) -> bool:
-    """Whether the cluster can add nodes: as the spec says, else as its autoscaler does."""
-    return bool(addable_nodes()) if workers.autoscale is None else workers.autoscale
+    """Whether the cluster adds nodes: as the spec says, else as its autoscaler does."""
+    return has_autoscaler() if workers.autoscale is None else workers.autoscale
+
+
+def has_autoscaler() -> bool:
+    """Whether Ray's autoscaler reports node types of a cloud; its version 2 reports nothing.
+
+    In a cluster started by hand each node is a type of its own, named after its id; a launcher for
+    the user's own machines knows one type and starts all of them.
+    """
+    status = json.loads(_internal_kv_get("__autoscaling_status") or "{}")
+    types = (status.get("autoscaler_report") or {}).get("node_type_mapping") or {}
+    return any(not kind.startswith(("node_", "local.")) for kind in types.values())
 
 
 def alive_nodes() -> list[dict[str, float]]:
     """The resources of each node that is there."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def addable_nodes() -> list[dict[str, float]]:
-    """The resources of each type of node that the cluster's autoscaler may add; often none."""
-    config = ray._private.state.state.get_cluster_config()
-    groups = [] if config is None else config.node_group_configs
-    return [dict(group.resources) for group in groups if group.max_count != 0]
 
 
 def trial_slots(workers: WorkerSpec) -> int:

@@ -87,11 +87,12 @@ def examine(
 
 def _check_resources(diagnosis: Diagnosis, spec: Spec) -> None:
     workers = spec.workers
-    diagnosis.problems += shortages(workers)
+    missing = shortages(workers)
     slots = trial_slots(workers)
+    diagnosis.problems += missing
     if note := waiting(workers):
-        diagnosis.notes.append(note[0].upper() + note[1:])
-    elif slots < workers.count:
+        diagnosis.notes.append(note)
+    elif slots < workers.count and not missing:
         diagnosis.notes.append(
             f"{slots} of workers.count={workers.count} trials fit at the same time; the others "
             f"wait for their turn."

@@ -13,7 +13,8 @@ from bdistil.data.dataset import Dataset
 from bdistil.data.optional import require
 from bdistil.data.registry import load_dataset
 from bdistil.deploy.checkpoint import student_from_bytes
-from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
+from bdistil.deploy.config import EnsembleConfig
+from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.evaluation import Evaluation, evaluate
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student

@@ -16,7 +16,8 @@ import torch
 
 import bdistil as package
 from bdistil.cli.display import clock, share
-from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
+from bdistil.deploy.config import EnsembleConfig
+from bdistil.deploy.ensemble import Ensemble
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.spec import load_spec
 

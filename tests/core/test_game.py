@@ -31,7 +31,7 @@ def paper_weights(gaps, step, normalisation):
 
 
 def played(gaps, step, normalisation):
-    game = Game.start(*gaps.shape[1:], Rules(step, normalisation))
+    game = Game.start(*gaps.shape[1:], Rules(step, normalisation, bound=1.0, scale=1.0))
     for gap in gaps:
         game = game.play(torch.from_numpy(gap))
     return game
@@ -75,7 +75,7 @@ def test_edges_are_the_papers(size, scale, step, normalisation, seed):
 def test_before_the_first_round_every_students_edge_is_exactly_zero(
     seed, normalisation, examples, outputs, scale
 ):
-    game = Game.start(examples, outputs, Rules(0.1, normalisation))
+    game = Game.start(examples, outputs, Rules(0.1, normalisation, bound=1.0, scale=1.0))
     raised, lowered = game.weights()
     share = 1 / (2 * examples * (outputs if normalisation == "joint" else 1))
     torch.testing.assert_close(raised, torch.full((examples, outputs), share))
@@ -90,7 +90,7 @@ def test_before_the_first_round_every_students_edge_is_exactly_zero(
 @pytest.mark.parametrize("size", [1e2, 1e3, 1e6, 1e30])
 def test_extreme_margins_neither_overflow_nor_give_nan(normalisation, size):
     margin = torch.tensor([[size, -size, 0.0], [-size, size / 2, 1.0], [0.0, 0.0, -1.0]])
-    game = Game.of(margin, Rules(0.1, normalisation))
+    game = Game.of(margin, Rules(0.1, normalisation, bound=1.0, scale=1.0))
     gap = torch.from_numpy(random_array(0, 3, 3))
     verdict = game.judge(gap)
     for weights in game.weights():
@@ -106,7 +106,7 @@ def test_extreme_margins_neither_overflow_nor_give_nan(normalisation, size):
 @given(seeds, normalisations, st.floats(0, 1e3))
 def test_weights_sum_to_one(seed, normalisation, size):
     margin = torch.from_numpy(random_array(seed, 20, 4)) * size
-    raised, lowered = Game.of(margin, Rules(0.1, normalisation)).weights()
+    raised, lowered = Game.of(margin, Rules(0.1, normalisation, bound=1.0, scale=1.0)).weights()
     columns = (raised + lowered).sum(dim=0, dtype=torch.float64)
     total = columns.sum() if normalisation == "joint" else columns
     tolerance = 1e-6 * (1 + margin.abs().max().item())
@@ -115,7 +115,9 @@ def test_weights_sum_to_one(seed, normalisation, size):
 
 @pytest.mark.parametrize("normalisation", ["joint", "per_label"])
 def test_a_gap_of_zero_has_edge_and_relative_edge_zero(normalisation):
-    game = Game.of(torch.from_numpy(random_array(0, 5, 3)), Rules(0.1, normalisation))
+    game = Game.of(
+        torch.from_numpy(random_array(0, 5, 3)), Rules(0.1, normalisation, bound=1.0, scale=1.0)
+    )
     verdict = game.judge(torch.zeros(5, 3))
     assert (verdict.edge, verdict.relative) == (0, 0)
     same = game.play(torch.zeros(5, 3))
@@ -125,14 +127,16 @@ def test_a_gap_of_zero_has_edge_and_relative_edge_zero(normalisation):
 
 def test_a_label_that_is_already_perfect_does_not_spoil_the_others():
     margin = torch.tensor([[1.0, 0.0], [-2.0, 0.0]])  # no weight is preferred at label 1
-    game = Game.of(margin, Rules(0.1, "joint"))
+    game = Game.of(margin, Rules(0.1, "joint", bound=1.0, scale=1.0))
     verdict = game.judge(torch.tensor([[-1.0, 3.0], [1.0, 3.0]]))
     assert verdict.relative == pytest.approx(1)
     assert verdict.edges[1] == 0
 
 
 def test_relative_edge_is_one_for_a_student_that_always_moves_the_right_way():
-    game = Game.of(torch.from_numpy(random_array(0, 30, 4)), Rules(0.1, "per_label"))
+    game = Game.of(
+        torch.from_numpy(random_array(0, 30, 4)), Rules(0.1, "per_label", bound=1.0, scale=1.0)
+    )
     rising = torch.sign(-game.margin) * torch.from_numpy(np.abs(random_array(1, 30, 4)))
     assert game.judge(rising).relative == pytest.approx(1)
     assert game.judge(-rising).relative == pytest.approx(-1)
@@ -147,7 +151,7 @@ def test_shards_make_the_whole_game(seed, normalisation, shard_sizes, size):
     shards = margin.split(shard_sizes)
     summary = Summary.merged([Summary.of(shard) for shard in shards])
 
-    whole = Game.of(margin, Rules(0.1, normalisation))
+    whole = Game.of(margin, Rules(0.1, normalisation, bound=1.0, scale=1.0))
     parts = [Game(shard, whole.rules, summary) for shard in shards]
     tolerance = 1e-6 * (1 + margin.abs().max().item())
     for which in (0, 1):
@@ -218,7 +222,7 @@ def exact_pull(margin, normalisation, total):
 def test_pull_and_direction_are_exact_for_margins_of_any_size(seed, normalisation, scales):
     margin = random_array(seed, 15, 3) * np.float32(scales)
     cosh, sinh = exact_summary(margin)
-    game = Game.of(torch.from_numpy(margin), Rules(0.1, normalisation))
+    game = Game.of(torch.from_numpy(margin), Rules(0.1, normalisation, bound=1.0, scale=1.0))
     tolerance = 1e-6 * max(100, np.abs(margin).max())  # of exponents in float32
     pull = exact_pull(margin, normalisation, cosh)
     np.testing.assert_allclose(game.pull().numpy(), pull, rtol=tolerance, atol=1e-37)
@@ -242,15 +246,19 @@ def test_direction_is_the_pull_over_its_mean_magnitude(seed, normalisation, size
     raised, lowered = normalised(*np.exp([-margin, margin], dtype=np.float64), normalisation)
     pull = raised - lowered
     expected = pull / np.abs(pull).mean(axis=None if normalisation == "joint" else 0)
-    direction = Game.of(torch.from_numpy(margin), Rules(0.1, normalisation)).direction()
+    direction = Game.of(
+        torch.from_numpy(margin), Rules(0.1, normalisation, bound=1.0, scale=1.0)
+    ).direction()
     np.testing.assert_allclose(direction.numpy(), expected, rtol=1e-4, atol=1e-12)
 
 
 def test_a_degenerate_game_has_direction_zero_instead_of_nan():
     for normalisation in ("joint", "per_label"):
-        start = Game.start(4, 3, Rules(0.1, normalisation))
+        start = Game.start(4, 3, Rules(0.1, normalisation, bound=1.0, scale=1.0))
         assert torch.equal(start.direction(), torch.zeros(4, 3))
-    partly = Game.of(torch.tensor([[1e-4, 0.0], [-3e-4, 0.0]]), Rules(0.1, "per_label"))
+    partly = Game.of(
+        torch.tensor([[1e-4, 0.0], [-3e-4, 0.0]]), Rules(0.1, "per_label", bound=1.0, scale=1.0)
+    )
     expected = torch.tensor([[-0.5, 0.0], [1.5, 0.0]])
     torch.testing.assert_close(partly.direction(), expected)
 
@@ -258,7 +266,9 @@ def test_a_degenerate_game_has_direction_zero_instead_of_nan():
 @pytest.mark.parametrize("rows", [slice(3, 9), torch.tensor([7, 2, 2, 14])])
 @pytest.mark.parametrize("normalisation", ["joint", "per_label"])
 def test_rows_of_a_game_are_those_of_all_rows(normalisation, rows):
-    game = Game.of(torch.from_numpy(random_array(0, 15, 3)), Rules(0.1, normalisation))
+    game = Game.of(
+        torch.from_numpy(random_array(0, 15, 3)), Rules(0.1, normalisation, bound=1.0, scale=1.0)
+    )
     gap = torch.from_numpy(random_array(1, 15, 3))
     assert torch.equal(game.pull(rows), game.pull()[rows])
     assert torch.equal(game.direction(rows), game.direction()[rows])

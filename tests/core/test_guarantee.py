@@ -42,7 +42,7 @@ def play(learner, normalisation, rounds=ROUNDS):
     """The game after `rounds` learners, all their edges, and max|F_T - g| in float64."""
     rng = np.random.default_rng(0)
     entries = log_entries(EXAMPLES, OUTPUTS, normalisation)
-    rules = Rules(step_size(BOUND, rounds, entries), normalisation)
+    rules = Rules(step_size(BOUND, rounds, entries), normalisation, bound=1.0, scale=1.0)
     game = Game.start(EXAMPLES, OUTPUTS, rules)
     total, edges = np.zeros((EXAMPLES, OUTPUTS)), []
     for _ in range(rounds):
@@ -90,7 +90,7 @@ def test_learners_with_negative_edges_break_the_guarantee(normalisation):
 )
 def test_the_certificate_holds_for_any_players(seed, normalisation, size, step, drift, scale):
     gaps = (random_array(seed, *size) + np.float32(drift)) * np.float32(scale)
-    game = Game.start(*size[1:], Rules(step, normalisation))
+    game = Game.start(*size[1:], Rules(step, normalisation, bound=1.0, scale=1.0))
     for gap in gaps:
         game = game.play(torch.from_numpy(gap))
     actual = np.abs(gaps.astype(np.float64).mean(axis=0)).max()

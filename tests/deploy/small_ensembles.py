@@ -8,7 +8,8 @@ import torch
 
 from bdistil.core.student import Student, StudentConfig
 from bdistil.deploy.checkpoint import build_student
-from bdistil.deploy.ensemble import Ensemble, EnsembleConfig
+from bdistil.deploy.config import EnsembleConfig
+from bdistil.deploy.ensemble import Ensemble
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "mlp": (5,),
