@@ -25,6 +25,7 @@ def mirror_study(path: Path, spec: Spec, records: Sequence[RoundRecord]) -> None
     A study that cannot be written costs nothing but the mirror: a damaged file is written anew, a
     database that is gone gets a warning and, with the next round, all that it missed.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     free = distributions(spec.space)
     trials = [frozen_trial(trial, free) for record in records for trial in record.trials]
     url = spec.tracking.optuna_storage
