@@ -15,8 +15,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from bdistil.distributed.study import database_problem
-from bdistil.distributed.trainable import RESULT
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.trainable import RESULT, metrics
+from bdistil.distributed.trial import CohortResult, TrialRequest
 from bdistil.errors import BdistilError, BdistilWarning, MissingDependencyError, SpecError
 from bdistil.spec import CallbackSpec, Spec, TrackingSpec
 
@@ -29,7 +29,7 @@ LOGGERS = {
 
 
 class Tracker(tune.Callback):
-    """Shows finished trials to loggers of Tune.
+    """Shows finished candidates to loggers of Tune.
 
     A logger hears of a trial when its result is there: only then is it known which values it had,
     as workers take their requests late. An error of a logger, such as a server that is gone, ends
@@ -53,18 +53,18 @@ class Tracker(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Show a trial that has finished; one that failed or lost its round has no figures."""
+        """Show the candidates that have finished; one that failed or lost has no figures."""
         if not self.loggers or RESULT not in result:
             return
-        answer = TrialResult.model_validate_json(result[RESULT])
-        if answer.status != "finished":
-            return
-        describe(trial, answer.request, self.folder)
         told = {"iteration": iteration, "trials": trials, "trial": trial}
         plain = {name: value for name, value in result.items() if name != RESULT}
-        self.tell("on_trial_start", **told)
-        self.tell("on_trial_result", **told, result=plain)
-        self.tell("on_trial_complete", **told)
+        for answer in CohortResult.model_validate_json(result[RESULT]).results:
+            if answer.status != "finished":
+                continue
+            describe(trial, answer.request, self.folder)
+            self.tell("on_trial_start", **told)
+            self.tell("on_trial_result", **told, result=plain | metrics(answer))
+            self.tell("on_trial_complete", **told)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """At the end of the search."""
@@ -94,10 +94,12 @@ def describe(trial: Trial, request: TrialRequest, folder: Path) -> None:
     ours = folder / trial.custom_trial_name
     shutil.rmtree(ours, ignore_errors=True)  # of a round that was cut short and is played again
     ours.mkdir(parents=True)
-    staging = Path(
-        str(trial.local_path)
-    )  # Tune would move loggers' files only when the search ends
-    staging.rmdir()
+    # Tune would move loggers' files only when the search ends.
+    staging = Path(str(trial.local_path))
+    if staging.is_symlink():  # of the cohort's member before
+        staging.unlink()
+    else:
+        staging.rmdir()
     staging.symlink_to(ours.resolve())
 
 

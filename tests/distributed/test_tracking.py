@@ -19,7 +19,7 @@ from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.run import run_search
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.trainable import RESULT, metrics
-from bdistil.distributed.trial import TrialRequest, TrialResult
+from bdistil.distributed.trial import CohortResult, TrialRequest, TrialResult
 from bdistil.errors import BdistilWarning, MissingDependencyError, SpecError
 from bdistil.spec import TrackingSpec
 
@@ -79,8 +79,8 @@ def show(tracker: tracking.Tracker, staging: Path, result: dict[str, Any]) -> No
     tracker.on_trial_result(iteration=1, trials=[], trial=trial, result=result)
 
 
-def result_of(answer: TrialResult) -> dict[str, Any]:
-    return {RESULT: answer.model_dump_json(), **metrics(answer)}
+def result_of(*answers: TrialResult) -> dict[str, Any]:
+    return {RESULT: CohortResult(results=answers).model_dump_json(), **metrics(answers[0])}
 
 
 def test_a_logger_hears_a_trial_by_round_and_number_with_its_values(tmp_path: Path) -> None:
@@ -98,6 +98,25 @@ def test_a_logger_hears_a_trial_by_round_and_number_with_its_values(tmp_path: Pa
         ("end", None),
     ]
     assert (tmp_path / "tune" / name / "note").read_text() == "kept"
+
+
+def test_every_member_of_a_cohort_is_shown(tmp_path: Path) -> None:
+    members = [
+        finished(edge=edge).model_copy(
+            update={"request": finished().request.model_copy(update={"number": number})}
+        )
+        for number, edge in enumerate((0.1, 0.7))
+    ]
+    notebook = Notebook()
+    show(
+        tracking.Tracker({"notebook": notebook}, tmp_path / "tune"),
+        tmp_path / "s",
+        result_of(*members),
+    )
+    shown = [content for event, content in notebook.heard if event == "result"]
+    assert shown == [metrics(member) for member in members]
+    for number in (0, 1):
+        assert (tmp_path / "tune" / f"round-002-trial-{number:03d}" / "note").exists()
 
 
 def test_a_round_that_is_played_again_replaces_its_files(tmp_path: Path) -> None:
