@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from bdistil.core.connections import Hidden
 from bdistil.core.student import Student, advance
 
+ROWS = 1024  # evaluated at once; fixed, so that margins are repeatable to the bit
+
 
 class ProgressiveEnsemble(nn.Module):
     """F_t = (1/t) Σ_{s≤t} f_s, one student after another, with cached hidden states.
@@ -75,7 +77,7 @@ def step(
 
 @torch.no_grad()
 def hidden_states(
-    student: Student, x: Tensor, earlier: list[Hidden], batch_size: int = 1024
+    student: Student, x: Tensor, earlier: list[Hidden], batch_size: int = ROWS
 ) -> tuple[Tensor, Hidden]:
     """Logits a_t and hidden state of one student on all rows of `x`, batch by batch.
 

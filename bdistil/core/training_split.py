@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import concatenate, take
+from bdistil.core.ensemble import ROWS, concatenate, take
 from bdistil.core.examples import Examples
 from bdistil.core.game import Game, Rules, Summary, Verdict
 from bdistil.core.student import Student, student_logits
-
-ROWS = 1024  # evaluated at once; fixed, so that margins are repeatable to the bit
 
 
 @dataclass(frozen=True)

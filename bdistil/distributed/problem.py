@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdistil.core.ensemble import ROWS
 from bdistil.core.examples import Examples
 from bdistil.core.losses import Task
-from bdistil.core.training_split import ROWS
 from bdistil.data.dataset import Dataset, Split
 
 SHARD_BYTES = 64 * 2**20
