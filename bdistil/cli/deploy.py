@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,9 @@ from typing import Annotated
 import typer
 
 from bdistil.cli.display import console, output
+from bdistil.data.optional import require_search
 from bdistil.deploy.predict import predict_file
-from bdistil.files import disk_errors
+from bdistil.files import write_atomic
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +27,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Default: DIR/ensemble.")] = None,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card."""
+    require_search()
     from bdistil.distributed.outcome import export_ensemble
     from bdistil.distributed.run_directory import RunDirectory
 
@@ -42,19 +45,23 @@ def predict(
 ) -> None:
     """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
     predictions = predict_file(ensemble, data, stages)
+    text = as_csv(predictions.header, predictions.rows)
     if out is None:
-        write_csv(sys.stdout, predictions.header, predictions.rows)
+        sys.stdout.write(text)
     else:
-        with disk_errors(out), out.open("w", newline="", encoding="utf-8") as file:
-            write_csv(file, predictions.header, predictions.rows)
+        write_atomic(out, text.encode())
     if predictions.metric is not None:
+        count, rows = predictions.compared, len(predictions.rows)
+        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
         console.print(
-            f"{predictions.metric_name} on the labels in {data}: {predictions.metric:.4f}"
+            f"{predictions.metric_name} on the labels in {data}{which}: {predictions.metric:.4f}"
         )
 
 
-def write_csv(file: object, header: list[str], rows: list[list[object]]) -> None:
+def as_csv(header: list[str], rows: list[list[object]]) -> str:
     """Header and rows as CSV."""
-    writer = csv.writer(file, lineterminator="\n")  # type: ignore[arg-type]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+    return buffer.getvalue()
