@@ -31,8 +31,8 @@ def _local(packed: bool) -> LocalFiles:
         "FashionMNIST",
         folder="FashionMNIST/raw",
         landmark="train-images-idx3-ubyte" + (".gz" if packed else ""),
-        download="the four .gz files of https://github.com/zalandoresearch/fashion-mnist, or "
-        "apt-get install dataset-fashion-mnist,",
+        download="the four .gz files of https://github.com/zalandoresearch/fashion-mnist",
+        install="apt-get install dataset-fashion-mnist",
         elsewhere=("fashion-mnist", "/usr/share/datasets/fashion-mnist"),
     )
 

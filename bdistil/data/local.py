@@ -26,6 +26,7 @@ class LocalFiles:
         folder: its usual folder, under the root.
         landmark: a file or folder that shows that the data are there, relative to `folder`.
         download: what to get and where, in words that go on from "download ".
+        install: a command that does it all, if there is one.
         elsewhere: further folders to try: absolute, or under the root.
     """
 
@@ -33,6 +34,7 @@ class LocalFiles:
     folder: str
     landmark: str
     download: str
+    install: str = ""
     elsewhere: Sequence[str | Path] = ()
 
     def find(self, root: Path | None = None) -> Path | None:
@@ -58,7 +60,8 @@ class LocalFiles:
 
     def _remedy(self, root: Path | None) -> str:
         place = (default_root() if root is None else root) / self.folder / self.landmark
+        shortcut = f", or {self.install}" if self.install else ""
         return (
-            f"{self.name} is missing: download {self.download} so that {place} exists "
-            f"(another folder: data.options.root or {VARIABLE})."
+            f"{self.name} is missing: download {self.download} so that {place} exists (another "
+            f"folder: data.options.root or {VARIABLE}){shortcut}."
         )

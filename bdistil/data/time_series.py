@@ -42,8 +42,8 @@ def _local(problem: str) -> LocalFiles:
         problem,
         folder=problem,
         landmark=f"{problem}_TRAIN.ts",
-        download=f"{problem}.zip from https://timeseriesclassification.com and unpack it, or pip "
-        "install 'bdistil[sequence]', whose package aeon carries it,",
+        download=f"{problem}.zip from https://timeseriesclassification.com and unpack it",
+        install="pip install 'bdistil[sequence]', since the package aeon carries it",
         elsewhere=[Path(folder, "datasets", "data", problem) for folder in folders],
     )
 
