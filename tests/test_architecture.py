@@ -23,7 +23,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bdistil"
 FLOORS = ["errors", "spec", "core", "data", "zoo", "deploy", "distributed", "study", "cli"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/clusters.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{page}.md" for page in ("architecture", "clusters", "data")),
+]
 SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Domain, Split
-from bdistil.data.split import SplitIndices
+from bdistil.data.split import SplitIndices, validation_indices
 from bdistil.data.standardise import fit_standardisation
 
 
@@ -49,4 +49,60 @@ def assemble(
         standardisation=fit_standardisation(train.x, domain),
         class_names=class_names,
         columns=columns,
+    )
+
+
+def assemble_published(
+    name: str,
+    domain: Domain,
+    train: Split,
+    test: Split,
+    *,
+    class_names: tuple[str, ...],
+    validation: float,
+    seed: int,
+    padding: float | None = None,
+) -> Dataset:
+    """Keep the publishers' test split and cut validation from their training split.
+
+    Args:
+        name: the data set's name.
+        domain: the kind of input.
+        train: the published training examples, labels int64 (N,).
+        test: the published test examples.
+        class_names: the classes in index order.
+        validation: share of the published training examples.
+        seed: of the cut.
+        padding: what stands in front of shorter sequences, None if all are of full length.
+
+    Raises:
+        DataError: if a class has fewer than two training examples.
+    """
+    kept, held_out = validation_indices(train.y, class_names, validation, seed)
+    cut = Split(train.x[held_out], train.y[held_out])
+    train = Split(train.x[kept], train.y[kept])
+    return from_splits(name, domain, train, cut, test, class_names, padding)
+
+
+def from_splits(
+    name: str,
+    domain: Domain,
+    train: Split,
+    validation: Split,
+    test: Split,
+    class_names: tuple[str, ...],
+    padding: float | None = None,
+) -> Dataset:
+    """A classification data set from splits that are cut already; for `padding` see Dataset."""
+    return Dataset(
+        name=name,
+        domain=domain,
+        task="classification",
+        train=train,
+        validation=validation,
+        test=test,
+        outputs=len(class_names),
+        standardisation=fit_standardisation(train.x, domain),
+        class_names=class_names,
+        padding=padding,
     )

@@ -17,12 +17,13 @@ class Split:
     """Examples of one split.
 
     Attributes:
-        x: features, float32, shape (N, *input_shape), raw: not yet standardised.
+        x: features, shape (N, *input_shape), raw: not yet standardised; float32, or uint8 backed by
+            a file where the photographs are too many for the memory.
         y: labels, int64 class indices of shape (N,), or float32 targets of shape (N, L).
         teacher: a teacher's outputs that came with the data, float32 (N, L), or None.
     """
 
-    x: NDArray[np.float32]
+    x: NDArray[np.float32] | NDArray[np.uint8]
     y: NDArray[Any]
     teacher: NDArray[np.float32] | None = None
 
@@ -57,6 +58,8 @@ class Dataset:
         class_names: the labels as the user wrote them, in index order; None for regression.
         standardisation: belongs to the networks, which apply it to raw features.
         columns: how a user's table becomes `x` (JSON-able), None for other sources.
+        padding: value of the steps that stand in front of shorter sequences, so that their end
+            comes last; None if all are of full length.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Dataset:
     standardisation: Standardisation
     class_names: tuple[str, ...] | None = None
     columns: dict[str, Any] | None = None
+    padding: float | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -15,7 +15,13 @@ from bdistil.data.dataset import Dataset, Domain, LearningTask
 from bdistil.errors import SpecError, TeacherError
 from bdistil.spec import DataSpec
 
-MODULES = ("bdistil.data.synthetic", "bdistil.data.bundled")
+MODULES = tuple(
+    f"bdistil.data.{module}"
+    for module in (
+        *("synthetic", "bundled", "magic", "time_series", "daily_sports", "speech_commands"),
+        *("fashion_mnist", "cifar", "image_folders"),
+    )
+)
 """Modules that register data sets when they are imported."""
 
 
@@ -40,6 +46,7 @@ class DatasetEntry:
         source: where it comes from, in words.
         load: makes it.
         advice: what to do before it can be loaded, None if nothing.
+        published_test: whether it has a test split of its own, so that `data.test` is not used.
     """
 
     name: str
@@ -51,6 +58,7 @@ class DatasetEntry:
     source: str
     load: Callable[..., Dataset]
     advice: Callable[[], str | None]
+    published_test: bool
 
     @property
     def present(self) -> bool:
@@ -75,13 +83,23 @@ def register_dataset(
     examples: int,
     source: str,
     advice: Callable[[], str | None] = lambda: None,
+    published_test: bool = False,
 ) -> Callable[[Callable[..., Dataset]], Callable[..., Dataset]]:
     """Make a :class:`Loader` known by a name; for the arguments see :class:`DatasetEntry`."""
 
     def register(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
         task: LearningTask = "regression" if classes is None else "classification"
         _entries[name] = DatasetEntry(
-            name, domain, task, input_shape, classes, examples, source, load, advice
+            name,
+            domain,
+            task,
+            input_shape,
+            classes,
+            examples,
+            source,
+            load,
+            advice,
+            published_test,
         )
         return load
 
@@ -92,7 +110,12 @@ def list_datasets() -> list[DatasetEntry]:
     """Every named data set, in the order of its modules; loads none."""
     for module in MODULES:
         import_module(module)
-    return list(_entries.values())
+    return sorted(_entries.values(), key=_place)
+
+
+def _place(entry: DatasetEntry) -> int:
+    module = entry.load.__module__
+    return MODULES.index(module) if module in MODULES else len(MODULES)
 
 
 def load_dataset(

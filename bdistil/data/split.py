@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from bdistil.errors import DataError
 
 Indices = NDArray[np.int64]
-SPLITS = 3
 
 
 class SplitIndices(NamedTuple):
@@ -59,15 +58,58 @@ def split_indices(
     )
 
 
-def _check_enough(counts: Indices, class_names: Sequence[str] | None) -> None:
+def validation_indices(
+    y: NDArray[np.int64], class_names: Sequence[str], share: float, seed: int
+) -> tuple[Indices, Indices]:
+    """Cut a validation split from published training data, stratified by class.
+
+    Args:
+        y: class indices, int64 (N,).
+        class_names: the classes in index order.
+        share: of all rows, above 0 and below 1.
+        seed: equal seeds give equal cuts.
+
+    Returns:
+        Row numbers of the training and of the validation split, int64 and ascending.
+
+    Raises:
+        DataError: if a class has fewer than two rows.
+    """
+    counts = np.bincount(y, minlength=len(class_names))
+    _check_enough(counts, class_names, ("training", "validation"))
+    quota = _quota(counts, share, most=counts - 1)
+    in_validation = _rank_within_class(y, counts, seed) < quota[y]
+    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
+
+
+def stratified_order(y: NDArray[np.int64], classes: int, seed: int) -> Indices:
+    """A random order of the rows in which every stretch has the classes in proportion, int64 (N,).
+
+    Args:
+        y: class indices, int64 (N,).
+        classes: their number.
+        seed: equal seeds give equal orders.
+    """
+    counts = np.bincount(y, minlength=classes)
+    place = (_rank_within_class(y, counts, seed) + 0.5) / counts[y]
+    shuffled = np.random.default_rng(seed).permutation(len(y))  # where places are equal
+    order: Indices = shuffled[np.argsort(place[shuffled], kind="stable")]
+    return order
+
+
+def _check_enough(
+    counts: Indices,
+    class_names: Sequence[str] | None,
+    splits: Sequence[str] = ("training", "validation", "test"),
+) -> None:
     rarest = int(counts.argmin())
-    if counts[rarest] >= SPLITS:
+    if counts[rarest] >= len(splits):
         return
     found = f"{counts[rarest]} example{'' if counts[rarest] == 1 else 's'}"
-    need = "training, validation and test need at least one each"
+    need = f"{', '.join(splits[:-1])} and {splits[-1]} need at least one each"
     if class_names is None:
         raise DataError(f"the data hold {found}, but {need}; add more.")
-    others = int((counts < SPLITS).sum()) - 1
+    others = int((counts < len(splits)).sum()) - 1
     more = f" (and {others} more class{'es' if others > 1 else ''} too few)" if others else ""
     raise DataError(
         f"class {class_names[rarest]!r} has {found}{more}, but {need}; add examples of it, "

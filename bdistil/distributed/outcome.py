@@ -7,14 +7,17 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from bdistil.core.ensemble import ProgressiveEnsemble
-from bdistil.data.dataset import Dataset
+from bdistil.data.dataset import Dataset, Split
 from bdistil.data.optional import require
 from bdistil.data.registry import load_dataset
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.deploy.config import EnsembleConfig
+from bdistil.deploy.early_prediction import EarlyPoint, early_prediction
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.evaluation import Evaluation, evaluate
 from bdistil.distributed.journal import RoundRecord
@@ -103,6 +106,33 @@ def evaluate_on_test(
         )
     finally:
         torch.set_num_threads(threads)
+
+
+def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:
+    """Early prediction on the test split; empty unless the data are sequences in classes.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+    """
+    dataset = run_dataset(run)
+    if dataset.domain != "sequence" or dataset.task != "classification":
+        return ()
+    return early_prediction(
+        load_students(run, dataset),
+        as_tensor(standardised(dataset, dataset.test)),
+        as_tensor(dataset.test.y),
+        padding=standardised_padding(dataset),
+        teacher=run.teacher.network(),
+    )
+
+
+def standardised_padding(dataset: Dataset) -> Tensor | None:
+    """The step that stands in front of shorter sequences, (features,), as networks see it."""
+    if dataset.padding is None:
+        return None
+    steps = np.full((1, *dataset.input_shape), dataset.padding, np.float32)
+    padding = Split(steps, np.zeros(1, np.int64))
+    return as_tensor(standardised(dataset, padding))[0, 0]
 
 
 def export_ensemble(run: RunDirectory) -> Ensemble:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bdistil.data.optional import require
+from bdistil.deploy.early_prediction import EarlyPoint
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
 
@@ -48,6 +49,24 @@ def rounds_plot(records: Sequence[RoundRecord]) -> str:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return _svg(figure, "rounds")
+
+
+def early_plot(points: Sequence[EarlyPoint]) -> str:
+    """Metric against the fraction of the sequence seen: every stage, darker the later."""
+    figure, axes = _canvas()
+    fractions = [point.fraction for point in points]
+    stages = list(zip(*(point.stages for point in points), strict=True))
+    for stage, values in enumerate(stages, start=1):
+        shade = 0.25 + 0.75 * stage / len(stages)
+        label = f"stage {stage}" if stage in (1, len(stages)) else None
+        axes.plot(fractions, values, "o-", color="#1f6feb", alpha=shade, label=label, markersize=4)
+    teacher = [(point.fraction, point.teacher) for point in points if point.teacher is not None]
+    if teacher:
+        axes.plot(*zip(*teacher, strict=True), "--", color="#888", label="teacher")
+    axes.set_xlabel("fraction of the sequence seen")
+    axes.set_ylabel("test accuracy")
+    axes.legend(frameon=False)
+    return _svg(figure, "early")
 
 
 def _canvas() -> tuple[Any, Any]:

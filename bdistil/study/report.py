@@ -8,10 +8,10 @@ from pathlib import Path
 from bdistil import __version__
 from bdistil.data.optional import require
 from bdistil.deploy.evaluation import Evaluation
-from bdistil.distributed.outcome import evaluation
+from bdistil.distributed.outcome import early_points, evaluation
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.files import write_atomic
-from bdistil.study.plots import METRIC, anytime_plot, rounds_plot
+from bdistil.study.plots import METRIC, anytime_plot, early_plot, rounds_plot
 
 
 def write_report(run: RunDirectory, out: Path | None = None) -> Path:
@@ -29,6 +29,7 @@ def render(run: RunDirectory) -> str:
     """The report as HTML."""
     jinja2 = require("jinja2", "search")
     figures, records, spec = evaluation(run), run.journal.read(), run.spec()
+    early = early_points(run)
     source = files("bdistil.study").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html: str = environment.from_string(source).render(
@@ -41,6 +42,8 @@ def render(run: RunDirectory) -> str:
         metric=METRIC[figures.task],
         anytime=anytime_plot(figures),
         edges=rounds_plot(records),
+        early=early,
+        early_plot=early_plot(early) if early else "",
         spec=spec.to_yaml(),
         share=share,
         number=number,

@@ -10,11 +10,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tiny import tiny
 
+import bdistil
+from bdistil.deploy.early_prediction import EarlyPoint
 from bdistil.deploy.evaluation import Evaluation, StageFigures, TeacherFigures
 from bdistil.distributed.run_directory import RunDirectory
-from bdistil.study.plots import anytime_plot
+from bdistil.study.plots import anytime_plot, early_plot
 from bdistil.study.report import headline, render, write_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -137,6 +141,35 @@ def test_a_headline_for_any_teacher() -> None:
 
 def test_a_curve_for_a_teacher_without_costs() -> None:
     assert anytime_plot(evaluation(0.5, stage(1))).startswith("<svg")
+
+
+def test_early_prediction_shows_every_stage_and_the_teacher() -> None:
+    points = [
+        EarlyPoint(fraction=share, stages=(share / 2, share), teacher=0.9) for share in (0.5, 1)
+    ]
+    plot = early_plot(points)
+    assert plot.startswith("<svg")
+    without = [point.model_copy(update={"teacher": None}) for point in points]
+    assert len(early_plot(without)) < len(plot)
+
+
+@pytest.mark.cluster
+def test_a_report_on_sequences_has_a_table_of_early_prediction(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 6, 2)).astype(np.float32), np.arange(90) % 3
+    np.savez(tmp_path / "own.npz", x=x + y[:, None, None], y=y)
+    spec = tiny("search.rounds=2", "space.student=gru", "space.ladder=[2, 3]").model_dump(
+        mode="json"
+    )
+    spec["data"] = {"path": str(tmp_path / "own.npz")}
+    spec["teacher"] |= {"model": "gru", "options": {"width": 4}}
+    directory = RunDirectory(bdistil.search(spec, tmp_path / "run").directory)
+    page = Page(render(directory))
+    header, *rows = page.tables["early"]
+    assert header == ["seen", "stage 1", "stage 2", "teacher"]
+    assert [row[0] for row in rows] == [f"{tenth}0%" for tenth in range(1, 11)]
+    assert rows[-1][1:] == [row[1] for row in page.tables["stages"][1:]]
+    assert page.tags.count("svg") == 3
 
 
 @pytest.mark.browser

@@ -1,0 +1,85 @@
+"""Photographs on disk as one array on disk: decoded and resized once, then memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from bdistil.data.optional import require
+from bdistil.errors import DataError
+
+FOLDER = ".bdistil"
+EVERY = 10_000
+"""Images between two messages."""
+
+
+def cached_images(files: Sequence[Path], side: int, folder: Path, part: str) -> NDArray[np.uint8]:
+    """Square colour images, memory-mapped; decoded first if the cache does not hold them yet.
+
+    An image is resized so that its shorter side is `side`, then the centre is cut out.
+
+    Args:
+        files: image files that Pillow reads, in the order of the rows.
+        side: height and width of the result.
+        folder: the data set's folder; the cache goes to `.bdistil` in it.
+        part: of the data set, for the cache's name and messages.
+
+    Returns:
+        uint8 (N, 3, side, side), backed by a file; slices stay on disk.
+
+    Raises:
+        DataError: if an image is damaged or the cache cannot be written.
+        MissingDependencyError: if Pillow, which comes with torchvision, is not installed.
+    """
+    path = folder / FOLDER / f"{part}-{side}-{_fingerprint(files, folder)}.npy"
+    if not path.exists():
+        try:
+            _write(path, files, side, part)
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be written ({error.strerror}); free space or make its folder "
+                "writable."
+            ) from None
+    images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return images
+
+
+def _fingerprint(files: Sequence[Path], folder: Path) -> str:
+    """Changes with the files and their order."""
+    names = "\n".join(str(file.relative_to(folder)) for file in files)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, files: Sequence[Path], side: int, part: str) -> None:
+    """Fill the array under a temporary name: an interrupted run leaves no half cache."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        images = open_memmap(temporary, "w+", np.uint8, (len(files), 3, side, side))
+        for row, file in enumerate(files):
+            images[row] = _decoded(file, side)
+            if (row + 1) % EVERY == 0:
+                print(f"{part}: {row + 1:,} of {len(files):,} images decoded", flush=True)
+        images.flush()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _decoded(file: Path, side: int) -> NDArray[np.uint8]:
+    image_module = require("PIL.Image", "vision")
+    operations = require("PIL.ImageOps", "vision")
+    try:
+        with image_module.open(file) as image:
+            square = operations.fit(
+                image.convert("RGB"), (side, side), method=image_module.Resampling.BILINEAR
+            )
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError):
+        raise DataError(f"{file} is no readable image; unpack the data again.") from None
+    return np.asarray(square).transpose(2, 0, 1)
