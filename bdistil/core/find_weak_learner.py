@@ -223,12 +223,8 @@ class Objective:
         Leading dimensions are candidates of their own, with a weight each.
         """
         examples = batch.examples
-        stage = examples.stage
-        own = student_logits(examples.ensemble, logits, stage, self.skip)
-        on_student = self.recipe.target == "student"
-        fitted = own if on_student else advance(examples.ensemble, logits, stage, self.skip)
         loss = fitting_loss(
-            fitted,
+            self.fitted(logits, examples),
             examples.teacher,
             examples.labels,
             task=self.task,
@@ -237,7 +233,13 @@ class Objective:
         )
         if batch.preference is None:
             return loss
+        own = student_logits(examples.ensemble, logits, examples.stage, self.skip)
         return loss + weight * self.weak_learning_term(own - examples.teacher, batch.preference)
+
+    def fitted(self, logits: Tensor, examples: Examples) -> Tensor:
+        """What the fitting loss sees: f_t or F_t, float (..., B, L)."""
+        combine = student_logits if self.recipe.target == "student" else advance
+        return combine(examples.ensemble, logits, examples.stage, self.skip)
 
     def weak_learning_term(self, gap: Tensor, preference: Tensor) -> Tensor:
         """The recipe's penalty on the edges, for f_t - g of shape (..., B, L)."""
