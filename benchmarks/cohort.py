@@ -18,9 +18,10 @@ import torch
 
 from bdistil.core.cohort import Member, find_weak_learners
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import Round, find_weak_learner
+from bdistil.core.find_weak_learner import find_weak_learner
 from bdistil.core.game import Rules
 from bdistil.core.recipes import Recipe, recipe
+from bdistil.core.round import Round
 from bdistil.core.student import StudentConfig
 from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import build_student

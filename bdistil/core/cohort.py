@@ -18,18 +18,18 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.adamw import adamw
 
+from bdistil.core.connections import Hidden
 from bdistil.core.find_weak_learner import (
     DEFAULT_LR,
-    Batch,
     Finding,
-    Objective,
-    Round,
     ShouldStop,
     judged,
     shuffled_batches,
-    term_weight,
 )
+from bdistil.core.objective import Objective, term_weight
 from bdistil.core.recipes import Recipe, recipe
+from bdistil.core.round import Round
+from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
 from bdistil.errors import SearchError
 
@@ -54,11 +54,12 @@ def vectorises(student: Student, state: Round) -> bool:
 
     torch has no batching rule for some layers, recurrent ones among them.
     """
-    shard = state.train.shards[0]
-    batch = Objective(state, recipe("accurate"), student.config.skip).batch(shard, torch.arange(2))
+    settings = recipe("accurate")
+    objective = Objective(state, settings, student.config.skip, student.device)
+    batch = objective.batch(state.train.shards[0], torch.arange(2))
     stack = _Stack([student, student])
     try:
-        stack.logits(batch).sum().backward()
+        stack(batch.examples.inputs, batch.examples.earlier)[0].sum().backward()
     except (RuntimeError, NotImplementedError):
         return False
     return True
@@ -69,6 +70,7 @@ def find_weak_learners(
     state: Round,
     *,
     seed: int = 0,
+    compiled: bool = False,
     should_stop: ShouldStop = lambda: False,
 ) -> list[Finding | SearchError] | None:
     """Train a cohort in place and judge each member after the full schedule.
@@ -77,6 +79,7 @@ def find_weak_learners(
         members: the candidates; `early_accept` of their recipe is not supported.
         state: the round.
         seed: of the order of the examples, which all members share.
+        compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
         should_stop: asked before each batch; true ends the training.
 
     Returns:
@@ -86,7 +89,7 @@ def find_weak_learners(
     """
     started = time.perf_counter()
     epochs = members[0].recipe.epochs
-    trainer = _CohortTrainer(members, state, seed)
+    trainer = _CohortTrainer(members, state, seed, compiled)
     for _ in range(epochs):
         if not trainer.run_epoch(should_stop):
             return None
@@ -103,7 +106,7 @@ def _outcome(member: Member, state: Round, epochs: int, seconds: float) -> Findi
 
 
 class _Stack:
-    """The members' weights, a row of one matrix for each member."""
+    """The members' weights, a row of one matrix for each member; called as one student is."""
 
     def __init__(self, students: Sequence[Student]) -> None:
         _keep_freed_memory()
@@ -120,19 +123,18 @@ class _Stack:
         parts = zip(self.flat.split(self.sizes, dim=1), self.shapes, strict=True)
         return [part.view(shape) for part, shape in parts]
 
-    def logits(self, batch: Batch) -> Tensor:
-        """Logits of every member, float (K, B, L)."""
-        arguments = (batch.examples.inputs, batch.examples.earlier)
+    def __call__(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, None]:
+        """Logits of every member, float (K, B, L); hidden states are not kept."""
 
         def one(*state: Tensor) -> Tensor:
             named = dict(zip(self.names, state, strict=True))
             logits: Tensor = functional_call(
-                self.architecture, named, arguments, tie_weights=False
+                self.architecture, named, (x, earlier), tie_weights=False
             )[0]
             return logits
 
         stacked: Tensor = vmap(one)(*self.weights(), *self.buffers)
-        return stacked
+        return stacked, None
 
     @torch.no_grad()
     def unstack(self, students: Sequence[Student]) -> None:
@@ -156,15 +158,18 @@ def _keep_freed_memory() -> None:
 class _CohortTrainer:
     """AdamW with a cosine schedule, as for one student, with settings of their own a member."""
 
-    def __init__(self, members: Sequence[Member], state: Round, seed: int) -> None:
+    def __init__(
+        self, members: Sequence[Member], state: Round, seed: int, compiled: bool = False
+    ) -> None:
         shared = members[0].recipe
         self.stack = _Stack([member.student for member in members])
-        self.objective = Objective(state, shared, members[0].student.config.skip)
+        device = self.stack.flat.device
+        self.objective = Objective(state, shared, members[0].student.config.skip, device)
+        self.loss = loss_of_step(compiled)
         self.shards = state.train.shards
         self.batch_size = shared.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
-        device = self.stack.flat.device
         self.weights = torch.tensor(
             [term_weight(m.recipe, m.attempt) for m in members], device=device
         )
@@ -181,7 +186,7 @@ class _CohortTrainer:
             if should_stop():
                 return False
             batch = self.objective.batch(shard, rows)
-            losses = self.objective.loss(self.stack.logits(batch), batch, self.weights)
+            losses = self.loss(self.stack, self.objective, batch, self.weights)
             (gradient,) = torch.autograd.grad(losses.sum(), self.stack.flat)
             self.optimiser.step(gradient)
         return True
