@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bdistil.core.objective import Objective, term_weight
+from bdistil.core.placement import copied
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.step import loss_of_step
@@ -118,7 +119,9 @@ class _Trainer:
         self.shards = state.train.shards
         self.objective = Objective(state, recipe, student.config.skip, student.device)
         self.loss = loss_of_step(compiled)
-        self.weight = term_weight(recipe, attempt)
+        weight = term_weight(recipe, attempt)
+        # As a number, each further γ would be compiled anew.
+        self.weight = torch.tensor(weight, device=student.device) if compiled else weight
         self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
@@ -156,7 +159,7 @@ def shuffled_batches(
     """Batches of rows of one shard each; every row once, in an order that `generator` gives."""
     for index in torch.randperm(len(shards), generator=generator).tolist():
         shard = shards[index]
-        order = torch.randperm(len(shard), generator=generator).to(shard.inputs.device)
+        order = copied(torch.randperm(len(shard), generator=generator), shard.device)
         for rows in order.split(batch_size):
             yield shard, rows
 
