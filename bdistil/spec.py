@@ -197,6 +197,9 @@ class SearchSpec(Section):
     select: Literal["first", "best"] = "first"
     grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
     cohort: int = Field(1, ge=1, description="candidates of one class that train together")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of students' products while they train; bf16 by autocast"
+    )
     normalisation: Literal["joint", "per_label"] | None = None
     min_edge: float = Field(0, description="least edge of a weak learner")
     min_gain: float = Field(0, description="least relative gain in validation loss")
@@ -216,6 +219,7 @@ class WorkerSpec(Section):
     count: int = Field(2, ge=1, description="trials that run at the same time")
     cpus: float = Field(1, gt=0, description="CPUs a trial")
     gpus: float = Field(0, ge=0, description="GPUs a trial; fractions share a GPU")
+    compile: bool = Field(False, description="train by torch.compile")
     autoscale: bool | None = Field(
         None, description="whether the cluster adds nodes when trials wait; null asks the cluster"
     )

@@ -30,7 +30,7 @@ MISTAKES = {
     "serach.rounds=3": "unknown key 'serach'; did you mean 'search'?",
     "search.round=3": "unknown key 'search.round'; did you mean 'rounds'?",
     "search.strategy=tpe": "unknown key 'search.strategy'; known: algorithm, rounds,",
-    "workers.int=1": "unknown key 'workers.int'; known: count, cpus, gpus, autoscale.",
+    "workers.int=1": "unknown key 'workers.int'; known: count, cpus, gpus, compile, autoscale.",
     "teacher.widths=[3]": "unknown key 'teacher.widths'; known: model, options,",
     "space.lr={lo: 0.1, high: 1}": "unknown key 'space.lr.lo'; did you mean 'low'?",
     "search..rounds=3": "unknown key 'search.'",
@@ -59,6 +59,8 @@ MISTAKES = {
     "space.connection=densee": "space.connection is 'densee': input should be 'none', 'residual',",
     "space.connection=[gru, x]": "space.connection is 'x': input should be 'none', 'residual',",
     "search.algorithm=evolution": "search.algorithm is 'evolution': input should be 'tpe',",
+    "search.precision=fp16": "search.precision is 'fp16': input should be 'fp32' or 'bf16'",
+    "workers.compile=fast": "workers.compile is 'fast': input should be a valid boolean",
     "data.task=clustering": "data.task is 'clustering': input should be 'auto',",
     "teacher.outputs=odds": "teacher.outputs is 'odds': input should be 'logits' or 'probab",
     # ranges of values
@@ -241,6 +243,7 @@ def test_yaml_gives_the_same_spec_again(
     [
         "workers.count=9",
         "workers.gpus=0.5",
+        "workers.compile=true",
         "name=other",
         "search.time_budget=60",
         "search.grace=2",
@@ -257,6 +260,7 @@ def test_workers_name_and_budgets_do_not_change_what_is_searched(override: str) 
         "seed=1",
         "search.rounds=2",
         "search.select=best",
+        "search.precision=bf16",
         "space.lr=0.1",
         "data.test=0.1",
         "teacher.lr=1",

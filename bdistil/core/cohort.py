@@ -7,6 +7,7 @@ A step then costs little more than that of one small student, since its time is 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -15,19 +16,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
+from torch.optim.adamw import adamw
 
+from bdistil.core.connections import Hidden
 from bdistil.core.find_weak_learner import (
     DEFAULT_LR,
-    Batch,
     Finding,
-    Objective,
-    Round,
     ShouldStop,
     judged,
     shuffled_batches,
-    term_weight,
 )
+from bdistil.core.objective import Objective, term_weight
 from bdistil.core.recipes import Recipe, recipe
+from bdistil.core.round import Round
+from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
 from bdistil.errors import SearchError
 
@@ -52,11 +54,12 @@ def vectorises(student: Student, state: Round) -> bool:
 
     torch has no batching rule for some layers, recurrent ones among them.
     """
-    shard = state.train.shards[0]
-    batch = Objective(state, recipe("accurate"), student.config.skip).batch(shard, torch.arange(2))
+    settings = recipe("accurate")
+    objective = Objective(state, settings, student.config.skip, student.device)
+    batch = objective.batch(state.train.shards[0], torch.arange(2))
     stack = _Stack([student, student])
     try:
-        stack.logits(stack.leaves(), batch).sum().backward()
+        stack(batch.examples.inputs, batch.examples.earlier)[0].sum().backward()
     except (RuntimeError, NotImplementedError):
         return False
     return True
@@ -67,6 +70,7 @@ def find_weak_learners(
     state: Round,
     *,
     seed: int = 0,
+    compiled: bool = False,
     should_stop: ShouldStop = lambda: False,
 ) -> list[Finding | SearchError] | None:
     """Train a cohort in place and judge each member after the full schedule.
@@ -75,6 +79,7 @@ def find_weak_learners(
         members: the candidates; `early_accept` of their recipe is not supported.
         state: the round.
         seed: of the order of the examples, which all members share.
+        compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
         should_stop: asked before each batch; true ends the training.
 
     Returns:
@@ -84,7 +89,7 @@ def find_weak_learners(
     """
     started = time.perf_counter()
     epochs = members[0].recipe.epochs
-    trainer = _CohortTrainer(members, state, seed)
+    trainer = _CohortTrainer(members, state, seed, compiled)
     for _ in range(epochs):
         if not trainer.run_epoch(should_stop):
             return None
@@ -101,56 +106,70 @@ def _outcome(member: Member, state: Round, epochs: int, seconds: float) -> Findi
 
 
 class _Stack:
-    """The members' weights, a row of one matrix for each member."""
+    """The members' weights, a row of one matrix for each member; called as one student is."""
 
     def __init__(self, students: Sequence[Student]) -> None:
-        weights, self.buffers = stack_module_state(list(students))
-        self.shapes = {name: weight.shape for name, weight in weights.items()}
+        _keep_freed_memory()
+        weights, buffers = stack_module_state(list(students))
+        self.shapes = [weight.shape for weight in weights.values()]
         self.sizes = [weight[0].numel() for weight in weights.values()]
-        self.flat = torch.cat([weight.detach().flatten(1) for weight in weights.values()], dim=1)
+        self.names, self.buffers = (*weights, *buffers), tuple(buffers.values())
+        flat = torch.cat([weight.detach().flatten(1) for weight in weights.values()], dim=1)
+        self.flat = flat.requires_grad_()
         self.architecture = copy.deepcopy(students[0]).to("meta")
 
-    def weights(self) -> dict[str, Tensor]:
-        """The weights by name, (K, ...) each, as views."""
-        parts = zip(self.shapes.items(), self.flat.split(self.sizes, dim=1), strict=True)
-        return {name: part.view(shape) for (name, shape), part in parts}
+    def weights(self) -> list[Tensor]:
+        """Views of the weights, (K, ...) each, in the order of the names."""
+        parts = zip(self.flat.split(self.sizes, dim=1), self.shapes, strict=True)
+        return [part.view(shape) for part, shape in parts]
 
-    def leaves(self) -> dict[str, Tensor]:
-        """As :meth:`weights`, to be differentiated by."""
-        return {name: weight.requires_grad_() for name, weight in self.weights().items()}
+    def __call__(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, None]:
+        """Logits of every member, float (K, B, L); hidden states are not kept."""
 
-    def logits(self, weights: dict[str, Tensor], batch: Batch) -> Tensor:
-        """Logits of every member, float (K, B, L)."""
-
-        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-            arguments = (batch.examples.inputs, batch.examples.earlier)
-            logits: Tensor = functional_call(self.architecture, (weights, buffers), arguments)[0]
+        def one(*state: Tensor) -> Tensor:
+            named = dict(zip(self.names, state, strict=True))
+            logits: Tensor = functional_call(
+                self.architecture, named, (x, earlier), tie_weights=False
+            )[0]
             return logits
 
-        stacked: Tensor = vmap(one)(weights, self.buffers)
-        return stacked
+        stacked: Tensor = vmap(one)(*self.weights(), *self.buffers)
+        return stacked, None
 
     @torch.no_grad()
     def unstack(self, students: Sequence[Student]) -> None:
-        """Write the weights back into the members."""
-        stacked = self.weights()
+        """Write the weights and buffers back into the members."""
+        state = [*self.weights(), *self.buffers]
         for index, student in enumerate(students):
-            for name, weight in student.named_parameters():
-                weight.copy_(stacked[name][index])
+            own = itertools.chain(student.parameters(), student.buffers())
+            for tensor, stacked in zip(own, state, strict=True):
+                tensor.copy_(stacked[index])
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library reuse what a step frees, instead of giving it back after each step.
+
+    glibc keeps up to twice the largest block that was ever mapped on its own and freed. A stack's
+    activations would otherwise be paid for in page faults, a fifth of the time.
+    """
+    torch.empty(8_000_000)  # just below the 32 MiB from which on glibc no longer adapts
 
 
 class _CohortTrainer:
     """AdamW with a cosine schedule, as for one student, with settings of their own a member."""
 
-    def __init__(self, members: Sequence[Member], state: Round, seed: int) -> None:
+    def __init__(
+        self, members: Sequence[Member], state: Round, seed: int, compiled: bool = False
+    ) -> None:
         shared = members[0].recipe
         self.stack = _Stack([member.student for member in members])
-        self.objective = Objective(state, shared, members[0].student.config.skip)
+        device = self.stack.flat.device
+        self.objective = Objective(state, shared, members[0].student.config.skip, device)
+        self.loss = loss_of_step(compiled)
         self.shards = state.train.shards
         self.batch_size = shared.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
-        device = self.stack.flat.device
         self.weights = torch.tensor(
             [term_weight(m.recipe, m.attempt) for m in members], device=device
         )
@@ -167,17 +186,17 @@ class _CohortTrainer:
             if should_stop():
                 return False
             batch = self.objective.batch(shard, rows)
-            leaves = self.stack.leaves()
-            losses = self.objective.loss(self.stack.logits(leaves, batch), batch, self.weights)
-            gradients = torch.autograd.grad(losses.sum(), list(leaves.values()))
-            self.optimiser.step(torch.cat([g.flatten(1) for g in gradients], dim=1))
+            losses = self.loss(self.stack, self.objective, batch, self.weights)
+            (gradient,) = torch.autograd.grad(losses.sum(), self.stack.flat)
+            self.optimiser.step(gradient)
         return True
 
 
 class StackedAdamW:
     """AdamW under a cosine schedule, with a learning rate and weight decay for each member.
 
-    torch's optimisers know one learning rate a parameter group; members here share a tensor.
+    torch knows one learning rate a tensor, and members share one. So its kernel is asked for the
+    change at learning rate 1, which is then scaled.
 
     Args:
         weights: float (K, P), a row a member; updated in place.
@@ -188,18 +207,32 @@ class StackedAdamW:
 
     def __init__(self, weights: Tensor, *, lr: Tensor, weight_decay: Tensor, steps: int) -> None:
         self.weights = weights
-        self.lr, self.weight_decay, self.steps = lr[:, None], weight_decay[:, None], steps
-        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
-        self.done = 0
+        self.lr, self.steps = lr[:, None], steps
+        self.weight_decay = weight_decay[:, None] if weight_decay.any() else None
+        self.change, self.mean, self.square = (torch.zeros_like(weights) for _ in range(3))
+        self.done = torch.zeros((), device=weights.device)
+        self.factors = (0.5 * (1 + math.cos(math.pi * step / steps)) for step in range(steps))
 
     @torch.no_grad()
-    def step(self, gradient: Tensor, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def step(self, gradient: Tensor) -> None:
         """One update by a gradient (K, P)."""
-        lr = self.lr * ((1 + math.cos(math.pi * self.done / self.steps)) / 2)
-        self.done += 1
-        first, second = (1 - beta**self.done for beta in betas)
-        self.mean.lerp_(gradient, 1 - betas[0])
-        self.square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        scale = self.square.sqrt().div_(math.sqrt(second)).add_(1e-8)
-        self.weights.mul_(1 - lr * self.weight_decay)
-        self.weights.sub_((self.mean / scale).mul_(lr / first))
+        lr = self.lr * next(self.factors)
+        if self.weight_decay is not None:
+            self.weights.mul_(1 - lr * self.weight_decay)
+        adamw(
+            [self.change.zero_()],
+            [gradient],
+            exp_avgs=[self.mean],
+            exp_avg_sqs=[self.square],
+            max_exp_avg_sqs=[],
+            state_steps=[self.done],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=1.0,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+        self.weights.addcmul_(self.change, lr)

@@ -37,7 +37,10 @@ def parameters(module: nn.Module) -> int:
 def latencies(
     modules: Sequence[Callable[[Tensor], object]], x: Tensor, *, repeats: int = 30, warmup: int = 3
 ) -> list[float]:
-    """Median seconds of each module on `x`, one thread, taken in turns so that noise is shared."""
+    """Median seconds of each module on `x`, one thread, taken in turns so that noise is shared.
+
+    On a GPU the seconds last until it has finished.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -50,6 +53,14 @@ def latencies(
 
 
 def _seconds(module: Callable[[Tensor], object], x: Tensor) -> float:
+    _synchronise(x.device)
     start = time.perf_counter()
     module(x)
+    _synchronise(x.device)
     return time.perf_counter() - start
+
+
+def _synchronise(device: torch.device) -> None:
+    """Wait for an accelerator, whose calls return before it is done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

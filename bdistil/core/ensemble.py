@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bdistil.core.connections import Hidden
+from bdistil.core.placement import Device, copied
 from bdistil.core.student import Student, advance
 
 ROWS = 1024  # evaluated at once; fixed, so that margins are repeatable to the bit
@@ -86,7 +87,9 @@ def hidden_states(
     parts = []
     for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
-        parts.append(student(x[rows], [take(state, rows) for state in earlier]))
+        states = [move(take(state, rows), student.device) for state in earlier]
+        logits, hidden = student(copied(x[rows], student.device), states)
+        parts.append((logits.to(x.device), move(hidden, x.device)))
     logits = torch.cat([part for part, _ in parts])
     return logits, concatenate([state for _, state in parts])
 
@@ -97,10 +100,10 @@ def take(state: Hidden, rows: slice | Tensor) -> Hidden:
     return Hidden(state.features[rows], memory)
 
 
-def move(state: Hidden, device: torch.device | str) -> Hidden:
+def move(state: Hidden, device: Device) -> Hidden:
     """A hidden state on another device."""
-    memory = None if state.memory is None else state.memory.to(device)
-    return Hidden(state.features.to(device), memory)
+    memory = None if state.memory is None else copied(state.memory, device)
+    return Hidden(copied(state.features, device), memory)
 
 
 def concatenate(states: list[Hidden]) -> Hidden:

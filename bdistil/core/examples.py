@@ -13,6 +13,7 @@ from torch import Tensor
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, move
 from bdistil.core.losses import Task, fitting_loss
+from bdistil.core.placement import Device, copied, size_of
 from bdistil.core.student import Student, advance
 
 
@@ -42,16 +43,21 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def to(self, device: torch.device | str) -> Examples:
+    def to(self, device: Device) -> Examples:
         """The same on another device."""
-        labels = None if self.labels is None else self.labels.to(device)
+        labels = None if self.labels is None else copied(self.labels, device)
         return Examples(
-            self.inputs.to(device),
-            self.teacher.to(device),
+            copied(self.inputs, device),
+            copied(self.teacher, device),
             labels,
-            self.ensemble.to(device),
+            copied(self.ensemble, device),
             [move(state, device) for state in self.earlier],
         )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all but the hidden states; the training split has its margin for `ensemble`."""
+        return size_of([self.inputs, self.teacher, self.labels, self.ensemble])
 
     @property
     def stage(self) -> int:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bdistil.core.examples import Examples, Measure
-from bdistil.core.losses import edge_hinge, fitting_loss, log_barrier
+from bdistil.core.objective import Objective, term_weight
+from bdistil.core.placement import copied
 from bdistil.core.recipes import Recipe
-from bdistil.core.student import Student, advance, student_logits
-from bdistil.core.training_split import Shard, TrainingSplit
+from bdistil.core.round import Round
+from bdistil.core.step import loss_of_step
+from bdistil.core.student import Student
+from bdistil.core.training_split import Shard
 from bdistil.errors import SearchError
 
 ShouldStop = Callable[[], bool]
@@ -60,33 +62,6 @@ class Finding:
         return self.edge >= min_edge and self.gain > min_gain
 
 
-@dataclass(frozen=True)
-class Round:
-    """All that the candidates of one round share.
-
-    Attributes:
-        train: the training split; the game is played on it.
-        validation: the split that decides on gains.
-        measure: the loss of the comparison.
-        baseline: validation loss without a candidate: of the ensemble so far or, before round 1,
-            of the best constant logits.
-    """
-
-    train: TrainingSplit
-    validation: Examples
-    measure: Measure
-    baseline: float
-
-    @classmethod
-    def of(cls, train: TrainingSplit, validation: Examples, measure: Measure) -> Round:
-        """The round with its baseline computed."""
-        logits = validation.ensemble
-        if train.stage == 1:
-            constant = measure.best_constant(train.shards)
-            logits = constant.to(logits.device).expand_as(logits)
-        return cls(train, validation, measure, measure.loss(logits, validation))
-
-
 def find_weak_learner(
     student: Student,
     state: Round,
@@ -95,6 +70,7 @@ def find_weak_learner(
     attempt: int = 0,
     seed: int = 0,
     min_edge: float = 0.0,
+    compiled: bool = False,
     should_stop: ShouldStop = lambda: False,
 ) -> Finding | None:
     """Train `student` in place and judge it after its full schedule.
@@ -106,6 +82,7 @@ def find_weak_learner(
         attempt: tries before this one in the same student class; they decay γ.
         seed: of the order of the examples.
         min_edge: for `recipe.early_accept` only.
+        compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
         should_stop: asked before each batch; true ends the training.
 
     Returns:
@@ -115,7 +92,7 @@ def find_weak_learner(
         SearchError: if the loss or the logits become NaN or infinite.
     """
     started = time.perf_counter()
-    trainer = _Trainer(student, state, recipe, attempt, seed)
+    trainer = _Trainer(student, state, recipe, attempt, seed, compiled)
     epochs = 0
     while epochs < recipe.epochs:
         if not trainer.run_epoch(should_stop):
@@ -130,12 +107,21 @@ class _Trainer:
     """Adam with a cosine schedule over minibatches, shuffled within shuffled shards."""
 
     def __init__(
-        self, student: Student, state: Round, recipe: Recipe, attempt: int, seed: int
+        self,
+        student: Student,
+        state: Round,
+        recipe: Recipe,
+        attempt: int,
+        seed: int,
+        compiled: bool = False,
     ) -> None:
         self.student = student
         self.shards = state.train.shards
-        self.objective = Objective(state, recipe, student.config.skip)
-        self.weight = term_weight(recipe, attempt)
+        self.objective = Objective(state, recipe, student.config.skip, student.device)
+        self.loss = loss_of_step(compiled)
+        weight = term_weight(recipe, attempt)
+        # As a number, each further γ would be compiled anew.
+        self.weight = torch.tensor(weight, device=student.device) if compiled else weight
         self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
@@ -158,8 +144,7 @@ class _Trainer:
                 return False
             self.optimiser.zero_grad()
             batch = self.objective.batch(shard, rows)
-            logits, _ = self.student(batch.examples.inputs, batch.examples.earlier)
-            loss = self.objective.loss(logits, batch, self.weight)
+            loss = self.loss(self.student, self.objective, batch, self.weight)
             loss.backward()
             self.optimiser.step()
             self.schedule.step()
@@ -174,83 +159,9 @@ def shuffled_batches(
     """Batches of rows of one shard each; every row once, in an order that `generator` gives."""
     for index in torch.randperm(len(shards), generator=generator).tolist():
         shard = shards[index]
-        order = torch.randperm(len(shard), generator=generator).to(shard.inputs.device)
+        order = copied(torch.randperm(len(shard), generator=generator), shard.device)
         for rows in order.split(batch_size):
             yield shard, rows
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some rows with what the weak-learning term needs of them.
-
-    Attributes:
-        examples: the rows.
-        preference: where the ensemble should rise: bool [M < 0] for the barrier, the scaled
-            direction for the hinge, float (B, L); None before round 1, when all weights are equal
-            and no entry is preferred.
-    """
-
-    examples: Examples
-    preference: Tensor | None
-
-
-class Objective:
-    """Fitting loss plus weight · weak-learning term; the weight is 1/γ.
-
-    Args:
-        state: the round.
-        recipe: the settings; its γ is not used here.
-        skip: whether candidates add their logits to the ensemble's.
-    """
-
-    def __init__(self, state: Round, recipe: Recipe, skip: bool) -> None:
-        self.task = state.measure.task
-        self.rules = state.train.rules
-        self.recipe = recipe
-        self.skip = skip
-
-    def batch(self, shard: Shard, rows: Tensor) -> Batch:
-        """Some rows of a shard."""
-        if shard.stage == 1:
-            return Batch(shard.take(rows), None)
-        if self.recipe.penalty == "barrier":
-            return Batch(shard.take(rows), shard.game.margin[rows] < 0)
-        return Batch(shard.take(rows), shard.game.direction(rows))
-
-    def loss(self, logits: Tensor, batch: Batch, weight: float | Tensor) -> Tensor:
-        """The loss, float (...), for logits a_t, float (..., B, L), on a batch.
-
-        Leading dimensions are candidates of their own, with a weight each.
-        """
-        examples = batch.examples
-        stage = examples.stage
-        own = student_logits(examples.ensemble, logits, stage, self.skip)
-        on_student = self.recipe.target == "student"
-        fitted = own if on_student else advance(examples.ensemble, logits, stage, self.skip)
-        loss = fitting_loss(
-            fitted,
-            examples.teacher,
-            examples.labels,
-            task=self.task,
-            label_share=self.recipe.label_share,
-            temperature=self.recipe.temperature,
-        )
-        if batch.preference is None:
-            return loss
-        return loss + weight * self.weak_learning_term(own - examples.teacher, batch.preference)
-
-    def weak_learning_term(self, gap: Tensor, preference: Tensor) -> Tensor:
-        """The recipe's penalty on the edges, for f_t - g of shape (..., B, L)."""
-        if self.task == "classification":
-            gap = gap - gap.mean(dim=-1, keepdim=True)
-        if self.recipe.penalty == "barrier":
-            return log_barrier(gap, preference, self.rules.bound)
-        return edge_hinge(gap, preference, self.rules.scale, joint=self.rules.joint)
-
-
-def term_weight(recipe: Recipe, attempt: int) -> float:
-    """1/γ, with γ decayed by the tries made before in the same student class."""
-    return 1 / (recipe.gamma * recipe.gamma_decay**attempt)
 
 
 def _settle(student: Student, state: Round) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # settings need no torch
     from bdistil.core.connections import ConnectionName
     from bdistil.core.game import Normalisation
 
+Precision = Literal["fp32", "bf16"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -34,6 +36,7 @@ class Recipe:
         batch_size: None for min(128, max(16, N/4)).
         connection: how a student uses the ones before it.
         skip: f_t = F_{t-1} + t·a_t instead of f_t = a_t.
+        precision: of the student's products while it trains; ``bf16`` is autocast's.
         growth: cumulative cost of stage t+1 over stage t; 0 for equal widths, None for the
             student class's own.
         early_accept: accept at the first epoch whose edges hold (the paper, literally) instead of
@@ -54,6 +57,7 @@ class Recipe:
     lr: float | None = None
     weight_decay: float = 0.0
     batch_size: int | None = None
+    precision: Precision = "fp32"
     growth: float | None = 0.0
     early_accept: bool = False
 

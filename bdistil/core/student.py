@@ -57,6 +57,11 @@ class Student(nn.Module):
         """Size of the hidden state."""
         return self.connection.features
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.head.weight.device
+
     def hidden(self, x: Tensor, earlier: Sequence[Hidden]) -> Hidden:
         """The student's hidden state for inputs (B, ...)."""
         state: Hidden = self.connection(self.body(x), earlier)

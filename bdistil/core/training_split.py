@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ROWS, concatenate, take
+from bdistil.core.ensemble import ROWS, concatenate, move, take
 from bdistil.core.examples import Examples
 from bdistil.core.game import Game, Rules, Summary, Verdict
 from bdistil.core.student import Student, student_logits
@@ -39,6 +39,11 @@ class Shard:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.inputs.device
 
     @property
     def stage(self) -> int:
@@ -69,11 +74,14 @@ class Shard:
 
     @torch.no_grad()
     def gap(self, student: Student, rows: slice) -> tuple[Tensor, Hidden]:
-        """f_t - g, float32 (n, L), and the hidden state of a student on some rows."""
-        batch = self.take(rows)
+        """f_t - g, float32 (n, L), and the hidden state of a student on some rows.
+
+        The student may be on another device; the results are on the shard's.
+        """
+        batch = self.take(rows).to(student.device)
         logits, hidden = student(batch.inputs, batch.earlier)
         own = student_logits(batch.ensemble, logits, self.stage, student.config.skip)
-        return own - batch.teacher, hidden
+        return (own - batch.teacher).to(self.device), move(hidden, self.device)
 
     def played(self, student: Student) -> tuple[Tensor, Hidden]:
         """The margin M + η (f_t - g), float32 (n, L), and the student's hidden state."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from bdistil.core.cost import flops, parameters
 from bdistil.core.examples import metric
+from bdistil.core.placement import home, size_of, training_device
 from bdistil.data.dataset import Dataset
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
@@ -182,12 +184,10 @@ def trained_teacher(
     targets = TargetScale.of(dataset)
     inputs = {n: as_tensor(standardised(dataset, getattr(dataset, n))) for n in SPLITS}
     labels = {n: as_tensor(targets.standardise(getattr(dataset, n).y)) for n in SPLITS}
-    train_teacher(
+    fit(
         model,
-        inputs["train"],
-        labels["train"],
-        inputs["validation"],
-        labels["validation"],
+        [split[name] for name in ("train", "validation") for split in (inputs, labels)],
+        spec.workers.gpus,
         task=dataset.task,
         epochs=settings.epochs,
         lr=settings.lr,
@@ -200,6 +200,7 @@ def trained_teacher(
         name: outputs if dataset.task == "regression" else centred(outputs)
         for name, outputs in ((n, logits_in_batches(model, inputs[n]).numpy()) for n in SPLITS)
     }
+    model.cpu()
     check_says_something(logits)
     card = TeacherCard(
         source="trained",
@@ -213,6 +214,20 @@ def trained_teacher(
         parameters=parameters(model),
     )
     return card, model, logits
+
+
+def fit(model: nn.Module, data: list[Tensor], gpus: float, **settings: Any) -> None:
+    """Train a teacher on this machine's GPU if workers use GPUs and there is one; it stays there.
+
+    Args:
+        model: trained in place.
+        data: inputs and labels to train on, then those to validate on.
+        gpus: of a worker.
+        settings: of ``train_teacher``.
+    """
+    device = training_device(gpus if torch.cuda.is_available() else 0)
+    place = home(size_of(data), device, gpus)
+    train_teacher(model.to(device), *(tensor.to(place) for tensor in data), **settings)
 
 
 def as_logits(outputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:

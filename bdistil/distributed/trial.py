@@ -63,6 +63,7 @@ class TrialResult(BaseModel):
         metric: validation accuracy (or R²) of the ensemble with the student.
         largest_gap: G = max|f - g| on the training split.
         cohort: how many candidates trained together, this one included.
+        device: where it trained, and whether the data had to stay in host memory.
         weak: whether the student is a weak learner that improves the ensemble.
     """
 
@@ -80,6 +81,7 @@ class TrialResult(BaseModel):
     epochs: int = 0
     seconds: float = 0.0
     cohort: int = 1
+    device: str = ""
     weak: bool = False
 
 

@@ -11,10 +11,12 @@ from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
-from bdistil.core.find_weak_learner import Finding, Round, ShouldStop, find_weak_learner
+from bdistil.core.find_weak_learner import Finding, ShouldStop, find_weak_learner
 from bdistil.core.game import Rules, Summary
 from bdistil.core.growth import folded_flops, widest
+from bdistil.core.placement import Device, home, training_device
 from bdistil.core.recipes import Recipe
+from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
@@ -48,8 +50,7 @@ class Material:
 
 def make_workbench(material: Material) -> Workbench:
     """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
-    on_gpu = material.spec.workers.gpus > 0 and torch.cuda.is_available()
-    return Workbench(material, "cuda" if on_gpu else "cpu")
+    return Workbench(material, training_device(material.spec.workers.gpus))
 
 
 class Workbench:
@@ -57,18 +58,23 @@ class Workbench:
 
     Args:
         material: what is constant.
-        device: where to train.
+        device: where to train; data that do not fit there stay in host memory.
     """
 
-    def __init__(self, material: Material, device: str = "cpu") -> None:
+    def __init__(self, material: Material, device: Device = "cpu") -> None:
         self.problem = problem = material.problem
         self.spec = material.spec
         self.measure = material.measure
-        self.device = device
+        self.device = torch.device(device)
         self.ensemble = ProgressiveEnsemble(problem.outputs)
-        parts = [part.examples().to(device) for part in problem.train.shards()]
-        self.train = TrainingSplit.before_round_one(parts, material.rules)
-        self.validation = problem.validation.examples().to(device)
+        parts = [part.examples() for part in problem.train.shards()]
+        validation = problem.validation.examples()
+        size = sum(part.nbytes for part in [*parts, validation])
+        self.home = home(size, device, self.spec.workers.gpus)
+        self.train = TrainingSplit.before_round_one(
+            [part.to(self.home) for part in parts], material.rules
+        )
+        self.validation = validation.to(self.home)
         self.round: Round | None = None
 
     def open_round(self, announcement: Announcement) -> None:
@@ -80,14 +86,14 @@ class Workbench:
         self.round = Round.of(self.train, self.validation, self.measure)
 
     def joined(self, announcement: Announcement) -> TrainingSplit:
-        """The training split in the announced round, on this device."""
+        """The training split in the announced round, where the data lie."""
         columns = map(as_tensor, (announcement.log_cosh, announcement.log_sinh))
-        summary = Summary(announcement.rows, *columns).to(self.device)
+        summary = Summary(announcement.rows, *columns).to(self.home)
         states = announcement.fetch()
         return self.train.with_margins(
-            [as_tensor(state.margin).to(self.device) for state in states],
+            [as_tensor(state.margin).to(self.home) for state in states],
             summary,
-            [[move(as_hidden(arrays), self.device) for arrays in s.earlier] for s in states],
+            [[move(as_hidden(arrays), self.home) for arrays in s.earlier] for s in states],
         )
 
     def load(self, blob: bytes) -> Student:
@@ -124,7 +130,13 @@ class Workbench:
         """Train and judge stacked candidates, on the batches of the first one."""
         assert self.round is not None
         seed = cohort.requests[0].seed
-        findings = find_weak_learners(members, self.round, seed=seed, should_stop=should_stop)
+        findings = find_weak_learners(
+            members,
+            self.round,
+            seed=seed,
+            compiled=self.spec.workers.compile,
+            should_stop=should_stop,
+        )
         return [None] * len(members) if findings is None else [*findings]
 
     def one_by_one(
@@ -147,6 +159,7 @@ class Workbench:
                 attempt=member.attempt,
                 seed=seed,
                 min_edge=self.spec.search.min_edge,
+                compiled=self.spec.workers.compile,
                 should_stop=should_stop,
             )
         except SearchError as error:
@@ -170,10 +183,17 @@ class Workbench:
             status="finished",
             width=student.config.width,
             cohort=cohort,
+            device=self.place,
             weak=finding.is_weak_learner(search.min_edge, search.min_gain),
             **dataclasses.asdict(finding),
         )
         return result, student_to_bytes(student)
+
+    @property
+    def place(self) -> str:
+        """Where candidates train, in words for the record."""
+        resident = self.home.type == self.device.type
+        return self.device.type if resident else f"{self.device.type}, data in host memory"
 
     def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
         """The fresh student that a request asks for, its weights drawn from the request's seed."""
@@ -221,11 +241,12 @@ def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> 
 
 
 def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
-    """The request's recipe with learning rate and growth of its student class filled in."""
+    """The request's recipe with the search's precision and what is the student class's own."""
     recipe, student = request.recipe(), student_class(request.params["student"])
     growth = spec.space.growth if spec.space.growth is not None else recipe.growth
     return dataclasses.replace(
         recipe,
         lr=student.lr if recipe.lr is None else recipe.lr,
         growth=student.growth if growth is None else growth,
+        precision=spec.search.precision,
     )

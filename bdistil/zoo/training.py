@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from bdistil.core.placement import copied
 from bdistil.errors import TeacherError
 
 Task = Literal["classification", "regression"]
@@ -43,7 +44,8 @@ def train_teacher(
 
     Args:
         model: maps inputs to logits, (B, L); left in evaluation mode.
-        train_x: standardised inputs, float32 (N, *input_shape), on the model's device.
+        train_x: standardised inputs, float32 (N, *input_shape), on the model's device or, copied
+            to it batch by batch, in host memory.
         train_y: int64 classes (N,), or float32 targets (N, L) of a scale near one.
         validation_x: as `train_x`.
         validation_y: as `train_y`.
@@ -65,7 +67,8 @@ def train_teacher(
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
     schedule = _schedule(optimizer, epochs * math.ceil(len(train_x) / batch_size))
     best, best_state = (-math.inf, -math.inf), model.state_dict()
-    devices = [train_x.device] if train_x.is_cuda else []
+    device = _device_of(model)
+    devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         for epoch in range(1, epochs + 1):
@@ -86,10 +89,17 @@ def train_teacher(
 def logits_in_batches(model: nn.Module, x: Tensor, batch_size: int = 1024) -> Tensor:
     """Logits (N, L) of inputs (N, *input_shape), in evaluation mode and without gradients.
 
-    The model is left in evaluation mode.
+    The model is left in evaluation mode; it may be on another device than the inputs, where the
+    logits are.
     """
     model.eval()
-    return torch.cat([model(batch) for batch in torch.split(x, batch_size)])
+    device = _device_of(model)
+    batches = torch.split(x, batch_size)
+    return torch.cat([model(copied(batch, device)).to(x.device) for batch in batches])
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
@@ -115,10 +125,10 @@ def _train_epoch(
 ) -> float:
     """One pass over the data; returns the sum of the batches' losses."""
     model.train()
-    total = torch.zeros((), device=x.device)
-    for batch in _shuffled(len(x), batch_size):
-        index = batch.to(x.device)
-        loss = loss_of(model(x[index]), y[index])
+    device = _device_of(model)
+    total = torch.zeros((), device=device)
+    for index in _shuffled(len(x), batch_size, x.device):
+        loss = loss_of(model(copied(x[index], device)), copied(y[index], device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -127,10 +137,10 @@ def _train_epoch(
     return total.item()
 
 
-def _shuffled(examples: int, batch_size: int) -> Iterator[Tensor]:
+def _shuffled(examples: int, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Batches of nearly equal size: a last one of a single example would upset batch norm."""
     batches = math.ceil(examples / batch_size)
-    yield from torch.randperm(examples).tensor_split(batches)
+    yield from torch.randperm(examples).to(device).tensor_split(batches)
 
 
 def _score(

@@ -10,6 +10,7 @@ from torch import nn
 
 from bdistil.core.cohort import Member, StackedAdamW, find_weak_learners, vectorises
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
+from bdistil.core.recipes import recipe
 from bdistil.core.student import Student, StudentConfig
 from bdistil.errors import SearchError
 
@@ -20,11 +21,11 @@ def crowd(name, connection, earlier, count=4, **changes):
     found = []
     for index in range(count):
         torch.manual_seed(index)
-        recipe = quick(name, connection=connection, **changes)
+        settings = quick(name, connection=connection, **changes)
         own = dataclasses.replace(
-            recipe, gamma=0.5 + index, lr=0.005 * (index + 1), weight_decay=0.1 * index
+            settings, gamma=0.5 + index, lr=0.005 * (index + 1), weight_decay=0.1 * index
         )
-        found.append(Member(build(5, connection, recipe.skip, earlier), own, attempt=index))
+        found.append(Member(build(5, connection, settings.skip, earlier), own, attempt=index))
     return found
 
 
@@ -51,6 +52,27 @@ def test_members_end_as_they_would_one_by_one(name, connection, stage):
     assert (logits[0] - logits[1]).abs().max() > 1e-3  # the members did not share their settings
 
 
+@pytest.mark.parametrize("stage", [1, 3])
+def test_members_end_as_one_by_one_after_the_whole_schedule(stage):
+    # One ulp in the initial weights moves these logits as much as training together does.
+    students = []
+    for width in range(5, 5 + stage - 1):
+        students.append(trained_alike(build(width, "dense", True, [s.features for s in students])))
+    state = toy_round(students, examples=512)
+    members = []
+    for index, (lr, gamma) in enumerate([(0.01, 3), (0.02, 10), (0.03, 20), (0.04, 30)]):
+        torch.manual_seed(index)
+        own = dataclasses.replace(recipe("accurate"), lr=lr, gamma=gamma)
+        members.append(Member(build(5, "dense", True, [s.features for s in students]), own))
+    alone = copy.deepcopy(members)
+    find_weak_learners(members, state, seed=3)
+    x, earlier = state.validation.inputs, state.validation.earlier
+    for member, other in zip(members, alone, strict=True):
+        find_weak_learner(other.student, state, other.recipe, seed=3)
+        ours, theirs = member.student(x, earlier)[0], other.student(x, earlier)[0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
 def test_a_diverging_member_fails_alone():
     members = crowd("accurate", "none", ())
     wild = dataclasses.replace(members[1].recipe, lr=1e30)
@@ -70,6 +92,33 @@ def test_a_cohort_stops_within_a_batch():
 
     assert find_weak_learners(members, toy_round(), should_stop=should_stop) is None
     assert len(asked) == 3
+
+
+class Normalised(nn.Module):
+    """A body with buffers that training changes."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = features
+        self.layers = nn.Sequential(
+            nn.Linear(6, features, bias=False), nn.BatchNorm1d(features), nn.GELU()
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_buffers_are_trained_too():
+    state, settings = toy_round(), quick("accurate", connection="none")
+    config = StudentConfig("normalised", 4, "none", True)
+    students = [Student(config, Normalised(4), 3, ()) for _ in range(2)]
+    alone = copy.deepcopy(students)
+    assert vectorises(students[0], state)
+    find_weak_learners([Member(student, settings) for student in students], state, seed=3)
+    for ours, theirs in zip(students, alone, strict=True):
+        find_weak_learner(theirs, state, settings, seed=3)
+        for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
 
 class Recurrent(nn.Module):

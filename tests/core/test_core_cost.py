@@ -90,3 +90,10 @@ def test_latencies_use_one_thread_and_put_the_old_number_back():
         latencies([module], torch.zeros(1), repeats=9, warmup=1)
     assert torch.get_num_threads() == 2
     assert set(seen) == {(1, False)}
+
+
+def test_latencies_wait_for_an_accelerator(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: events.append("wait"))
+    latencies([lambda x: events.append("run")], torch.zeros(1, device="meta"), repeats=2, warmup=1)
+    assert events == ["run", *["wait", "run", "wait"] * 2]

@@ -24,10 +24,10 @@ from torch import nn
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import (
     Finding,
-    Round,
     find_weak_learner,
     shuffled_batches,
 )
+from bdistil.core.round import Round
 from bdistil.core.training_split import TrainingSplit
 from bdistil.errors import SearchError
 

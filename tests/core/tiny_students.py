@@ -10,9 +10,9 @@ from torch import nn
 
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import Round
 from bdistil.core.game import Rules
 from bdistil.core.recipes import recipe
+from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import TrainingSplit
 

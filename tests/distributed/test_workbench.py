@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdistil.core import cohort, find_weak_learner
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.growth import folded_flops
+from bdistil.core.step import StepLoss, step_loss
 from bdistil.core.student import StudentConfig
 from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import student_from_bytes
@@ -241,6 +244,41 @@ def test_a_request_overrules_the_recipe_and_none_leaves_it() -> None:
     assert (settings.lr, settings.gamma, settings.skip) == (0.3, 7, False)
     assert settings.temperature == 1.0
     assert resolved_recipe(request(recipe="faithful"), spec).growth == 0.0
+
+
+def test_precision_is_the_searchs() -> None:
+    spec = load_spec({"data": {"name": "digits"}}, ["search.precision=bf16"])
+    assert resolved_recipe(request(), spec).precision == "bf16"
+    exact, rounded = (
+        run(opened(workbench(*o)), request()) for o in ([], ["search.precision=bf16"])
+    )
+    assert rounded[0].status == "finished"
+    assert rounded[1] != exact[1]
+    assert rounded[0].loss == pytest.approx(exact[0].loss, rel=0.05)
+
+
+def test_compiling_is_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def loss_of_step(compiled: bool) -> StepLoss:
+        asked.append(compiled)
+        return step_loss
+
+    for module in (find_weak_learner, cohort):
+        monkeypatch.setattr(module, "loss_of_step", loss_of_step)
+    bench = opened(workbench("workers.compile=true"))
+    run(bench, request())
+    bench.run(Cohort(requests=(request(0), request(1))), lambda: False)
+    assert asked == [True, True]
+
+
+def test_a_result_says_where_it_was_trained() -> None:
+    assert run(opened(workbench()), request())[0].device == "cpu"
+    bench = workbench()
+    bench.device = torch.device("cuda")
+    assert bench.place == "cuda, data in host memory"
+    bench.home = bench.device
+    assert bench.place == "cuda"
 
 
 def test_growth_of_the_spec_comes_first() -> None:
