@@ -87,6 +87,15 @@ class Summary:
         return cls(len(margin), log_cosh, torch.logsumexp(log_two_sinh(margin), dim=0))
 
     @classmethod
+    def start(cls, rows: int, outputs: int) -> Summary:
+        """Before the first round, when all margins are zero."""
+        return cls(
+            rows,
+            torch.full((outputs,), math.log(2 * rows)),
+            torch.full((outputs,), -math.inf),
+        )
+
+    @classmethod
     def merged(cls, parts: Sequence[Summary]) -> Summary:
         """Of a matrix from those of its shards, in order."""
         return cls(
