@@ -40,7 +40,7 @@ def obtain_teacher(
     if not store.exists:
         card, model, logits = make_teacher(dataset, spec, progress)
         store.save(card.model_copy(update={"data_sha256": data_sha256}), model, logits)
-        return logits
+        return store.logits()
     logits = store.logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
     same_shapes = all(logits[name].shape == shape for name, shape in shapes.items())
@@ -78,7 +78,8 @@ def check_says_something(logits: Logits) -> None:
     Raises:
         TeacherError: if it does.
     """
-    if not np.abs(logits["train"]).max() > LEAST_LOGIT:
+    train = logits["train"]
+    if not max(train.max(), -train.min()) > LEAST_LOGIT:
         raise TeacherError(
             "the teacher's outputs are all equal on the training split, so there is nothing to "
             "learn from it; correct teacher.columns, or train it longer (teacher.epochs)."
@@ -164,10 +165,10 @@ def trained_teacher(
         seed=derived_seed(spec.seed, "teacher order"),
         progress=progress,
     )
-    logits = {
-        name: outputs if dataset.task == "regression" else centred(outputs)
-        for name, outputs in ((n, logits_in_batches(model, inputs[n]).numpy()) for n in SPLITS)
-    }
+    logits = {name: logits_in_batches(model, inputs[name]).numpy() for name in SPLITS}
+    if dataset.task == "classification":
+        for outputs in logits.values():  # in place: this may be the largest array of all
+            outputs -= outputs.mean(axis=1, keepdims=True)
     check_says_something(logits)
     card = TeacherCard(
         source="trained",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from torch import nn
 
 from bdistil.data.dataset import Domain
 from bdistil.errors import CheckpointError
-from bdistil.files import write_atomic
+from bdistil.files import replacing, write_atomic
 from bdistil.zoo.registry import build_teacher
 
 SPLITS = ("train", "validation", "test")
@@ -71,7 +72,8 @@ class TeacherStore:
         if model is not None:
             state = {k: v.contiguous() for k, v in model.state_dict().items()}
             write_atomic(self.weights_file, safetensors.torch.save(state))
-        write_atomic(self.logits_file, safetensors.numpy.save(dict(logits)))
+        with replacing(self.logits_file) as temporary, _as_disk_error():
+            safetensors.numpy.save_file(logits, temporary)
         write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
 
     def card(self) -> TeacherCard:
@@ -80,10 +82,10 @@ class TeacherStore:
             return TeacherCard.model_validate_json(self.card_file.read_bytes())
 
     def logits(self) -> Logits:
-        """Centred logits of each split, float32 (N, L)."""
+        """Centred logits of each split, float32 (N, L); they stay on disk until they are read."""
         with _damage_named(self.logits_file):
-            loaded = safetensors.numpy.load(self.logits_file.read_bytes())
-            return {split: loaded[split] for split in SPLITS}
+            loaded = safetensors.torch.load_file(self.logits_file)
+            return {split: loaded[split].numpy() for split in SPLITS}
 
     def network(self) -> nn.Module | None:
         """The trained network in evaluation mode; None if only outputs are known."""
@@ -94,6 +96,15 @@ class TeacherStore:
             network = card.build()
             network.load_state_dict(safetensors.torch.load(self.weights_file.read_bytes()))
         return network.eval()
+
+
+@contextlib.contextmanager
+def _as_disk_error() -> Iterator[None]:
+    """What safetensors raises when it cannot write."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from None
 
 
 @contextlib.contextmanager

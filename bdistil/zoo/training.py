@@ -89,7 +89,11 @@ def logits_in_batches(model: nn.Module, x: Tensor, batch_size: int = 1024) -> Te
     The model is left in evaluation mode.
     """
     model.eval()
-    return torch.cat([model(batch) for batch in torch.split(x, batch_size)])
+    first = model(x[:batch_size])
+    logits: Tensor = first.new_empty((len(x), *first.shape[1:]))
+    for rows, batch in zip(logits.split(batch_size), x.split(batch_size), strict=True):
+        rows.copy_(model(batch))
+    return logits
 
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
