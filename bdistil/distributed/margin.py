@@ -18,7 +18,7 @@ import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.experimental import get_object_locations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -181,7 +181,7 @@ class StoredMargin:
             states, results = call
             try:
                 return states, ray.get(results)
-            except RayError as error:
+            except RayActorError as error:
                 lost = error
                 self.players[self.home] = self.player(self.home, 1)
                 call = self.call(self.home, move)

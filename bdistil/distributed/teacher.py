@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
 from bdistil.distributed.trial import derived_seed
 from bdistil.errors import CheckpointError, TeacherError
+from bdistil.files import disk_errors
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
@@ -165,9 +169,10 @@ def trained_teacher(
         seed=derived_seed(spec.seed, "teacher order"),
         progress=progress,
     )
-    logits = {name: logits_in_batches(model, inputs[name]).numpy() for name in SPLITS}
-    if dataset.task == "classification":
-        for outputs in logits.values():  # in place: this may be the largest array of all
+    logits = {name: on_disk(len(inputs[name]), dataset.outputs) for name in SPLITS}
+    for name, outputs in logits.items():
+        logits_in_batches(model, inputs[name], out=as_tensor(outputs))
+        if dataset.task == "classification":
             outputs -= outputs.mean(axis=1, keepdims=True)
     check_says_something(logits)
     card = TeacherCard(
@@ -182,6 +187,17 @@ def trained_teacher(
         parameters=parameters(model),
     )
     return card, model, logits
+
+
+def on_disk(rows: int, outputs: int) -> NDArray[np.float32]:
+    """A float32 array (rows, outputs) in an unnamed file: logits may exceed the free memory.
+
+    Raises:
+        CheckpointError: if the disk has no room for it.
+    """
+    with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, rows * outputs * 4)  # or writing could end us
+        return np.memmap(file, np.float32, "r+", shape=(rows, outputs))
 
 
 def as_logits(outputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:

@@ -83,17 +83,20 @@ def train_teacher(
 
 
 @torch.no_grad()
-def logits_in_batches(model: nn.Module, x: Tensor, batch_size: int = 1024) -> Tensor:
+def logits_in_batches(
+    model: nn.Module, x: Tensor, batch_size: int = 1024, out: Tensor | None = None
+) -> Tensor:
     """Logits (N, L) of inputs (N, *input_shape), in evaluation mode and without gradients.
 
-    The model is left in evaluation mode.
+    The model is left in evaluation mode. `out` is where they are written if given.
     """
     model.eval()
-    first = model(x[:batch_size])
-    logits: Tensor = first.new_empty((len(x), *first.shape[1:]))
-    for rows, batch in zip(logits.split(batch_size), x.split(batch_size), strict=True):
+    batches = x.split(batch_size)
+    if out is None:
+        return torch.cat([model(batch) for batch in batches])
+    for rows, batch in zip(out.split(batch_size), batches, strict=True):
         rows.copy_(model(batch))
-    return logits
+    return out
 
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
