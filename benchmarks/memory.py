@@ -149,7 +149,7 @@ def in_fresh_process(rows: int, outputs: int) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=500_000, help="of all splits")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of all splits")
     parser.add_argument("--outputs", type=int, default=100)
     parser.add_argument("--one", action="store_true", help="one search, its figures as JSON")
     given = parser.parse_args()

@@ -82,8 +82,8 @@ class Summary:
     @classmethod
     def of(cls, margin: Tensor) -> Summary:
         """Of a margin matrix or of some rows of it, (N, L)."""
-        size = margin.abs()
-        log_cosh = torch.logsumexp(size + torch.log1p(torch.exp(-2 * size)), dim=0)
+        up, down = torch.logsumexp(margin, dim=0), torch.logsumexp(-margin, dim=0)
+        log_cosh = torch.logaddexp(up, down)
         return cls(len(margin), log_cosh, torch.logsumexp(log_two_sinh(margin), dim=0))
 
     @classmethod
