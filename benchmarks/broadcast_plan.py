@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--read", type=float, default=1, help="share of the rows a trial reads")
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--gbit", type=float, default=25, help="of each interface, each way")
-    parser.add_argument("--call", type=float, default=0.2e-3, help="seconds of a Ray call")
+    parser.add_argument("--call", type=float, default=0.4e-3, help="seconds of the driver a call")
     parser.add_argument("--round", type=float, default=600, help="seconds that trials take")
     given = vars(parser.parse_args())
     gbit, seconds_of_round = given.pop("gbit"), given.pop("round")

@@ -23,7 +23,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bdistil"
 FLOORS = ["errors", "spec", "core", "data", "zoo", "deploy", "distributed", "study", "cli"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/clusters.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/clusters.md",
+    "docs/scale.md",
+]
 SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
