@@ -17,21 +17,31 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         CheckpointError: if the disk is full or not writable; `path` is then untouched.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file for the body to write; flushed to disk and renamed to `path` after it.
+
+    Raises:
+        CheckpointError: if the disk is full or not writable; `path` is then untouched.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            yield temporary
+            sync(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -53,11 +63,11 @@ def append_line(path: Path, line: bytes) -> None:
                 os.truncate(path, size)
                 raise
         if is_new:
-            sync_directory(path.parent)
+            sync(path.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """Make new names in a directory durable."""
+def sync(path: Path) -> None:
+    """Make a file's content durable, or the names in a directory."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

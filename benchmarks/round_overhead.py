@@ -23,6 +23,7 @@ from bdistil.distributed.broadcast import Announcement
 from bdistil.distributed.cluster import cluster
 from bdistil.distributed.experiment import Crew, Experiment
 from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.progress import Silent
 from bdistil.distributed.run_directory import RunDirectory
@@ -71,29 +72,29 @@ def spec_of(workers: int) -> Spec:
     )
 
 
-def problem() -> Problem:
+def part() -> Part:
     random = np.random.default_rng(0)
+    x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+    g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
+    return Part(x, g, g.argmax(axis=1))
 
-    def part() -> Part:
-        x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
-        g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
-        return Part(x, g, g.argmax(axis=1))
 
-    return Problem("classification", part(), part())
+def problem() -> Problem:
+    return Problem.of("classification", [part().teacher], part())
 
 
 def ours(workers: int) -> float:
     """Seconds for all rounds in one experiment, without the start of the first worker."""
     spec = spec_of(workers)
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(
-            RunDirectory(Path(folder)), problem(), Rules(0.1, "joint", bound=1.0, scale=1.0)
-        )
+        rules = Rules(0.1, "joint", bound=1.0, scale=1.0)
+        ledger = Ledger(RunDirectory(Path(folder)), problem())
         crew = Crew(SleepingRunner, SECONDS)
         opened: list[float] = []
         experiment = Experiment(
             spec,
             ledger,
+            StoredMargin([part()], rules, spec.workers),
             build_sampler(spec, list),
             crew,
             Silent(),

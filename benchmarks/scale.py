@@ -25,6 +25,7 @@ from bdistil.distributed.broadcast import Announcement
 from bdistil.distributed.cluster import cluster
 from bdistil.distributed.experiment import Crew, Experiment
 from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.progress import Silent
 from bdistil.distributed.run_directory import RunDirectory
@@ -52,12 +53,15 @@ class IdleRunner:
         return [(TrialResult(request=r, **figures), self.weights) for r in cohort.requests]
 
 
-def problem() -> Problem:
+def part() -> Part:
     random = np.random.default_rng(0)
     x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
     g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
-    part = Part(x, g, g.argmax(axis=1))
-    return Problem("classification", part, part)
+    return Part(x, g, g.argmax(axis=1))
+
+
+def problem() -> Problem:
+    return Problem.of("classification", [part().teacher], part())
 
 
 class Stopwatch(Silent):
@@ -91,13 +95,19 @@ def play(workers: int, trials: int, seconds: float) -> tuple[float, int]:
     watch = Stopwatch(skip=workers)
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(
-            RunDirectory(Path(folder)), problem(), Rules(0.1, "joint", bound=1.0, scale=1.0)
-        )
+        ledger = Ledger(RunDirectory(Path(folder)), problem())
+        rules = Rules(0.1, "joint", bound=1.0, scale=1.0)
+        margin = StoredMargin([part()], rules, spec.workers)
         sampler = build_sampler(spec, list)
         crew = Crew(IdleRunner, seconds)
         Experiment(
-            spec, ledger, sampler, crew, watch, lambda record: ended.append(time.monotonic())
+            spec,
+            ledger,
+            margin,
+            sampler,
+            crew,
+            watch,
+            lambda record: ended.append(time.monotonic()),
         ).run()
     assert watch.first is not None
     started, done = watch.first

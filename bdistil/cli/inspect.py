@@ -36,7 +36,13 @@ def status(
         figures: dict[str, Any] = {"teacher": None, "stages": []}
         if records:
             figures = evaluation(run).model_dump(mode="json")
-        summary = {"state": state, "rounds": rounds, "accepted": len(records)}
+        received = [record.received_bytes for record in records]
+        summary = {
+            "state": state,
+            "rounds": rounds,
+            "accepted": len(records),
+            "received_bytes": received,
+        }
         output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")

@@ -94,6 +94,12 @@ def hidden_states(
     return logits, concatenate([state for _, state in parts])
 
 
+def chunks(rows: int, size: int = ROWS) -> Iterator[slice]:
+    """So many rows in the pieces that are evaluated at once."""
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
 def take(state: Hidden, rows: slice | Tensor) -> Hidden:
     """Some rows of a hidden state."""
     memory = None if state.memory is None else state.memory[rows]

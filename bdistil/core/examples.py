@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ProgressiveEnsemble, hidden_states, move
+from bdistil.core.ensemble import ProgressiveEnsemble, chunks, hidden_states, move
 from bdistil.core.losses import Task, fitting_loss
 from bdistil.core.placement import Device, copied, size_of
 from bdistil.core.student import Student, advance
@@ -37,8 +37,8 @@ class Examples:
 
     @classmethod
     def before_round_one(cls, inputs: Tensor, teacher: Tensor, labels: Tensor | None) -> Examples:
-        """The split when no student is there yet."""
-        return cls(inputs, teacher, labels, torch.zeros_like(teacher))
+        """The split when no student is there yet; its ensemble takes no memory."""
+        return cls(inputs, teacher, labels, zeros_like(teacher))
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -92,13 +92,17 @@ class Measure:
 
     def loss(self, logits: Tensor, examples: Examples) -> float:
         """Loss of `logits` (N, L) on a split, at temperature 1."""
-        return fitting_loss(
-            logits,
-            examples.teacher,
-            examples.labels,
-            task=self.task,
-            label_share=self.label_share,
-        ).item()
+        total = torch.zeros((), dtype=torch.float64, device=logits.device)
+        for rows in chunks(len(logits)):
+            loss = fitting_loss(
+                logits[rows],
+                examples.teacher[rows],
+                None if examples.labels is None else examples.labels[rows],
+                task=self.task,
+                label_share=self.label_share,
+            )
+            total += loss.double() * len(logits[rows])
+        return total.item() / len(logits)
 
     def accuracy(self, logits: Tensor, examples: Examples) -> float:
         """Accuracy, or R² for regression, against the labels (the teacher's answers if none)."""
@@ -107,19 +111,29 @@ class Measure:
     def best_constant(self, parts: Sequence[Answers]) -> Tensor:
         """The logits (L,) that, given to every example of all parts, have the least loss."""
         count = sum(len(part.teacher) for part in parts)
-        centre = sum((self._targets(part).sum(dim=0) for part in parts), torch.zeros(())) / count
+        sums = [
+            self._targets(part, rows).sum(dim=0, dtype=torch.float64)
+            for part in parts
+            for rows in chunks(len(part.teacher))
+        ]
+        centre = (torch.stack(sums).sum(dim=0) / count).float()
         return centre if self.task == "regression" else centre.clamp_min(1e-12).log()
 
-    def _targets(self, part: Answers) -> Tensor:
-        """What one example's best answer is: a target, or probabilities of the classes."""
+    def _targets(self, part: Answers, rows: slice) -> Tensor:
+        """What the best answer to some examples is: targets, or probabilities of the classes."""
         regression = self.task == "regression"
-        targets = part.teacher if regression else part.teacher.softmax(dim=1)
+        targets = part.teacher[rows] if regression else part.teacher[rows].softmax(dim=1)
         if part.labels is None:
             return targets
-        labels = part.labels
+        labels = part.labels[rows]
         if not regression:
             labels = F.one_hot(labels, part.teacher.shape[1]).to(targets)
         return torch.lerp(targets, labels, self.label_share)
+
+
+def zeros_like(matrix: Tensor) -> Tensor:
+    """Zeros of the same shape, to be read only: all are the same number in memory."""
+    return matrix.new_zeros(()).expand_as(matrix)
 
 
 class Answers(Protocol):

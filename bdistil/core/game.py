@@ -82,9 +82,18 @@ class Summary:
     @classmethod
     def of(cls, margin: Tensor) -> Summary:
         """Of a margin matrix or of some rows of it, (N, L)."""
-        size = margin.abs()
-        log_cosh = torch.logsumexp(size + torch.log1p(torch.exp(-2 * size)), dim=0)
+        up, down = torch.logsumexp(margin, dim=0), torch.logsumexp(-margin, dim=0)
+        log_cosh = torch.logaddexp(up, down)
         return cls(len(margin), log_cosh, torch.logsumexp(log_two_sinh(margin), dim=0))
+
+    @classmethod
+    def start(cls, rows: int, outputs: int) -> Summary:
+        """Before the first round, when all margins are zero."""
+        return cls(
+            rows,
+            torch.full((outputs,), math.log(2 * rows)),
+            torch.full((outputs,), -math.inf),
+        )
 
     @classmethod
     def merged(cls, parts: Sequence[Summary]) -> Summary:

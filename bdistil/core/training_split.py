@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ROWS, concatenate, move, take
-from bdistil.core.examples import Examples
+from bdistil.core.ensemble import ROWS, chunks, concatenate, move, take
+from bdistil.core.examples import Examples, zeros_like
 from bdistil.core.game import Game, Rules, Summary, Verdict
 from bdistil.core.student import Student, student_logits
 
@@ -69,8 +69,7 @@ class Shard:
 
     def chunks(self) -> Iterator[slice]:
         """The rows in pieces that are evaluated at once."""
-        for start in range(0, len(self), ROWS):
-            yield slice(start, min(start + ROWS, len(self)))
+        return chunks(len(self), ROWS)
 
     @torch.no_grad()
     def gap(self, student: Student, rows: slice) -> tuple[Tensor, Hidden]:
@@ -85,7 +84,7 @@ class Shard:
 
     def played(self, student: Student) -> tuple[Tensor, Hidden]:
         """The margin M + η (f_t - g), float32 (n, L), and the student's hidden state."""
-        margin = torch.empty_like(self.game.margin)
+        margin = self.game.margin.new_empty(self.teacher.shape)
         states = []
         for rows in self.chunks():
             gap, hidden = self.gap(student, rows)
@@ -106,13 +105,19 @@ class TrainingSplit:
 
     @classmethod
     def before_round_one(cls, parts: Sequence[Examples], rules: Rules) -> TrainingSplit:
-        """The split when no student is there yet: all margins zero."""
-        margins = [torch.zeros_like(part.teacher) for part in parts]
-        summary = Summary.merged([Summary.of(margin) for margin in margins])
+        """The split when no student is there yet: all margins zero, and without memory."""
+        teacher = parts[0].teacher
+        rows, outputs = sum(len(part) for part in parts), teacher.shape[1]
+        summary = Summary.start(rows, outputs).to(teacher.device)
         return cls(
             [
-                Shard(part.inputs, part.teacher, part.labels, Game(margin, rules, summary))
-                for part, margin in zip(parts, margins, strict=True)
+                Shard(
+                    part.inputs,
+                    part.teacher,
+                    part.labels,
+                    Game(zeros_like(part.teacher), rules, summary),
+                )
+                for part in parts
             ]
         )
 
@@ -146,7 +151,7 @@ class TrainingSplit:
         results = [shard.played(student) for shard in self.shards]
         return self.with_margins(
             [margin for margin, _ in results],
-            Summary.merged([Summary.of(margin) for margin, _ in results]),
+            Summary.merged([summary_of(margin) for margin, _ in results]),
             [
                 [*shard.earlier, hidden]
                 for shard, (_, hidden) in zip(self.shards, results, strict=True)
@@ -163,3 +168,8 @@ class TrainingSplit:
                 for shard, margin, states in zip(self.shards, margins, earlier, strict=True)
             ]
         )
+
+
+def summary_of(margin: Tensor) -> Summary:
+    """The summary of a shard's margin; computed chunk by chunk, so it needs no second matrix."""
+    return Summary.merged([Summary.of(rows) for rows in margin.split(ROWS)])

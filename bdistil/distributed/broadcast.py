@@ -1,8 +1,9 @@
 """The board: one small actor on the driver's node through which driver and workers talk.
 
-It queues the open round's requests, holds what workers need of the round (references to the
-margin, the accepted students), takes the trained candidates' weights, and tells workers the moment
-a round closes. Weights of losers go with the round; nothing of them reaches a disk.
+It queues the open round's requests, holds what workers need of the round (references to their
+node's copy of the margin, the accepted students), takes the trained candidates' weights, and tells
+workers the moment a round closes. Weights of losers go with the round; nothing of them reaches a
+disk.
 
 Workers take requests from the queue instead of being given one by Tune at their start. So a worker
 between two rounds waits here and keeps its data, where Tune would end its process for want of a
@@ -14,67 +15,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bdistil.core.connections import Hidden
-from bdistil.core.training_split import TrainingSplit
+from bdistil.core.game import Summary
+from bdistil.distributed.margin import ShardState, StoredMargin
 from bdistil.distributed.trial import Cohort
 
 ASK_SECONDS = 0.05
 
-HiddenArrays = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-
-
-@dataclass(frozen=True)
-class ShardState:
-    """The game on one shard of the training split, as numpy.
-
-    Attributes:
-        margin: M, float32 (n, L).
-        earlier: features and memory of each accepted student on these rows.
-    """
-
-    margin: NDArray[np.float32]
-    earlier: list[HiddenArrays]
-
 
 @dataclass(frozen=True)
 class Announcement:
-    """What the workers need of a round.
+    """What the workers of a node need of a round.
 
     Attributes:
         round: t, counted from 1.
         students: safetensors of the accepted students, first to last.
-        rows: N.
-        log_cosh: summary of the margin (see :class:`~bdistil.core.game.Summary`).
-        log_sinh: likewise.
-        margins: object reference to each shard's margin, in row order.
-        earlier: for each student, an object reference to each shard's hidden state.
+        summary: of the whole margin.
+        shards: object reference to each shard's state, in row order; none in round 1, when all
+            margins are zero.
     """
 
     round: int
     students: list[bytes]
-    rows: int
-    log_cosh: NDArray[np.float32]
-    log_sinh: NDArray[np.float32]
-    margins: list[Any]
-    earlier: list[list[Any]]
+    summary: Summary
+    shards: list[Any]
 
     def fetch(self) -> list[ShardState]:
         """Every shard's state; the arrays lie in the object store, one copy a node."""
-        margins = ray.get(self.margins)
-        hidden = [ray.get(references) for references in self.earlier]
-        return [
-            ShardState(margin, [states[index] for states in hidden])
-            for index, margin in enumerate(margins)
-        ]
+        states: list[ShardState] = ray.get(self.shards)
+        return states
+
+    @property
+    def size(self) -> int:
+        """Bytes that a worker receives with it."""
+        summary = self.summary.log_cosh.nbytes + self.summary.log_sinh.nbytes
+        return sum(map(len, self.students)) + summary
 
 
 class Board:
@@ -94,11 +75,19 @@ class Board:
         self.taken: dict[str, Cohort] = {}
         self.ended = False
         self.announcement: Announcement | None = None
+        self.copies: dict[str, list[Any]] = {}
+        self.sent: Counter[str] = Counter()
         self.candidates: dict[int, bytes] = {}
         self.changed = asyncio.Condition()
 
-    async def open(self, announcement: Announcement | None) -> int:
+    async def open(
+        self, announcement: Announcement | None, copies: dict[str, list[Any]] | None = None
+    ) -> int:
         """Open a round and so close the one before; None closes without opening.
+
+        Args:
+            announcement: for nodes without a copy of the margin.
+            copies: the shards of each node that has one.
 
         Returns:
             How many queued cohorts of the old round were dropped.
@@ -106,7 +95,7 @@ class Board:
         async with self.changed:
             dropped = len(self.queue)
             self.queue.clear()
-            self.announcement = announcement
+            self.announcement, self.copies = announcement, copies or {}
             self.candidates = {}
             self.changed.notify_all()
         return dropped
@@ -136,9 +125,18 @@ class Board:
         """The cohort that a trial took, None if it took none."""
         return self.taken.pop(trial_id, None)
 
-    async def announced(self, round_number: int) -> Announcement | None:
-        """The announcement of a round, None if it is not the open one."""
-        return self.announcement if self._is_open(round_number) else None
+    async def announced(self, round_number: int, node: str) -> Announcement | None:
+        """A round as the workers of a node should see it, None if it is not the open one."""
+        if self.announcement is None or self.announcement.round != round_number:
+            return None
+        self.sent[node] += self.announcement.size
+        shards = self.copies.get(node, self.announcement.shards)
+        return replace(self.announcement, shards=shards)
+
+    async def take_sent(self) -> dict[str, int]:
+        """Bytes announced to each node since this was last asked."""
+        sent, self.sent = dict(self.sent), Counter()
+        return sent
 
     async def closed(self, round_number: int) -> bool:
         """Answers as soon as the round is closed."""
@@ -177,24 +175,12 @@ class BoardClient:
             num_cpus=0, scheduling_strategy=here, max_concurrency=4096
         )
         self.actor: Any = actor.remote(expected)
-        self.earlier: list[list[Any]] = []  # references stay alive as long as the search
 
-    def open(self, students: list[bytes], split: TrainingSplit) -> int:
+    def open(self, students: list[bytes], margin: StoredMargin) -> int:
         """Announce the round after `students`; the number of cohorts of the old one dropped."""
-        for stage in range(len(self.earlier), split.stage - 1):
-            states = [shard.earlier[stage] for shard in split.shards]
-            self.earlier.append([ray.put(hidden_arrays(state)) for state in states])
-        summary = split.shards[0].game.summary
-        announcement = Announcement(
-            round=split.stage,
-            students=students,
-            rows=summary.rows,
-            log_cosh=summary.log_cosh.numpy(),
-            log_sinh=summary.log_sinh.numpy(),
-            margins=[ray.put(shard.game.margin.numpy()) for shard in split.shards],
-            earlier=self.earlier,
-        )
-        dropped: int = ray.get(self.actor.open.remote(announcement))
+        shards = margin.shards(margin.home)
+        announcement = Announcement(len(students) + 1, students, margin.summary, shards)
+        dropped: int = ray.get(self.actor.open.remote(announcement, margin.copies))
         return dropped
 
     def close(self) -> int:
@@ -222,8 +208,15 @@ class BoardClient:
 
     def announced(self, round_number: int) -> Announcement | None:
         """The announcement of a round, None if it is closed."""
-        announcement: Announcement | None = ray.get(self.actor.announced.remote(round_number))
+        node = ray.get_runtime_context().get_node_id()
+        answer = self.actor.announced.remote(round_number, node)
+        announcement: Announcement | None = ray.get(answer)
         return announcement
+
+    def take_sent(self) -> dict[str, int]:
+        """Bytes announced to the workers of each node since this was last asked."""
+        sent: dict[str, int] = ray.get(self.actor.take_sent.remote())
+        return sent
 
     def deposit(self, round_number: int, number: int, weights: bytes) -> None:
         """Leave a trained candidate's weights for the driver."""
@@ -237,11 +230,6 @@ class BoardClient:
     def closing(self, round_number: int) -> RoundClosing:
         """A cheap check whether the round has been closed meanwhile."""
         return RoundClosing(self.actor.closed.remote(round_number))
-
-
-def hidden_arrays(state: Hidden) -> HiddenArrays:
-    """A hidden state as numpy."""
-    return state.features.numpy(), None if state.memory is None else state.memory.numpy()
 
 
 class RoundClosing:

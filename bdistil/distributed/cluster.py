@@ -180,6 +180,15 @@ def alive_nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def trial_nodes(workers: WorkerSpec) -> dict[str, float]:
+    """The CPUs of each node, by its id in Ray, that can hold a trial now."""
+    return {
+        node["NodeID"]: node["Resources"].get("CPU", 0)
+        for node in ray.nodes()
+        if node["Alive"] and _room(node["Resources"], workers)
+    }
+
+
 def trial_slots(workers: WorkerSpec) -> int:
     """How many trials the cluster can hold now, at most `workers.count`."""
     return min(sum(_room(node, workers) for node in alive_nodes()), workers.count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from bdistil.distributed.cluster import trial_slots
 from bdistil.distributed.controller import RoundController, Winner
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.progress import Reporter, Snapshot
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.searcher import RoundSearcher
@@ -44,6 +46,7 @@ class Experiment:
     Args:
         spec: the resolved search.
         ledger: the accepted rounds; extended here.
+        margin: what they make of the training split; extended here.
         sampler: proposes values for trials.
         crew: what workers run.
         reporter: shows progress.
@@ -54,6 +57,7 @@ class Experiment:
         self,
         spec: Spec,
         ledger: Ledger,
+        margin: StoredMargin,
         sampler: Sampler,
         crew: Crew,
         reporter: Reporter,
@@ -61,6 +65,7 @@ class Experiment:
     ) -> None:
         self.spec = spec
         self.ledger = ledger
+        self.margin = margin
         self.crew = crew
         self.reporter = reporter
         self.accepted = accepted
@@ -88,7 +93,14 @@ class Experiment:
         """Keep a round's winner, close the round for all workers and open the next."""
         weights = self.board.candidate(winner.result.request.number)
         self.searcher.dropped(self.board.close())
-        record = self.ledger.accept(winner, weights, time.monotonic() - self.opened)
+        self.margin.play(weights)
+        record = self.ledger.accept(
+            winner,
+            weights,
+            margin_sha256=self.margin.sha256,
+            seconds=time.monotonic() - self.opened,
+            received_bytes=self.received_bytes(),
+        )
         self.reporter.round_accepted(record)
         self.accepted(record)
         if record.round < self.spec.search.rounds:
@@ -98,9 +110,13 @@ class Experiment:
 
     def open_round(self) -> None:
         """Announce the next round to the workers."""
-        ledger = self.ledger
         self.opened = time.monotonic()
-        self.board.open(ledger.blobs, ledger.split)
+        self.board.open(self.ledger.blobs, self.margin)
+
+    def received_bytes(self) -> dict[str, int]:
+        """What each node but this one was sent in the round, by the start of its id."""
+        sent = Counter(self.margin.traffic.take()) + Counter(self.board.take_sent())
+        return {node[:8]: count for node, count in sent.items() if node != self.margin.home}
 
     def tuner(self, folder: str) -> tune.Tuner:
         """The one Tune experiment of this search."""

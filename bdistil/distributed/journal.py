@@ -20,10 +20,14 @@ class RoundRecord(BaseModel):
         student: configuration of the accepted student.
         file: its weights, relative to the run directory.
         sha256: of that file.
-        margin_sha256: of the margin matrix after the round, float32 in row order.
+        margin_sha256: of the margin after the round: the hash of the hexadecimal hashes of its
+            shards, each float32 in row order.
         result: figures of the winning trial.
         trials: every finished trial of the round.
         seconds: wall time of the round.
+        received_bytes: for each node but the driver's, by the start of its id in Ray, what it was
+            sent in the round: students, margins where it has no copy of its own, and once the
+            training split. Trials and objects below Ray's inline limit (100 kB) are not in it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +40,7 @@ class RoundRecord(BaseModel):
     result: TrialResult
     trials: tuple[TrialResult, ...]
     seconds: float
+    received_bytes: dict[str, int] = {}
 
 
 class Journal:

@@ -1,41 +1,39 @@
-"""The driver's side of the game: accepted students, the margin they make, and their journal."""
+"""The accepted students of a run and their journal."""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 
 from bdistil.core.ensemble import ProgressiveEnsemble
-from bdistil.core.game import Rules
 from bdistil.core.student import Student
-from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.distributed.controller import Winner
 from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.problem import Problem
 from bdistil.distributed.run_directory import RunDirectory
-from bdistil.errors import CheckpointError
+from bdistil.errors import BdistilWarning, CheckpointError
 from bdistil.files import write_atomic
 
 
 class Ledger:
-    """State of a run after its accepted rounds, rebuilt from disk and extended round by round.
+    """A run's accepted rounds, read from disk and extended round by round.
 
-    A round is accepted in three steps: its student's file, its record in the journal, the margin
-    in memory. A crash between them loses nothing: a file without a record is overwritten, a record
-    without a margin is replayed.
+    A round is accepted in two steps: its student's file, then its record in the journal. A crash
+    between them loses nothing: a file without a record is overwritten. The margin is in no file;
+    it is replayed from the students.
     """
 
-    def __init__(self, directory: RunDirectory, problem: Problem, rules: Rules) -> None:
+    def __init__(self, directory: RunDirectory, problem: Problem) -> None:
         self.directory = directory
         self.problem = problem
         self.ensemble = ProgressiveEnsemble(problem.outputs)
-        parts = [part.examples() for part in problem.train.shards()]
-        self.split = TrainingSplit.before_round_one(parts, rules)
         self.blobs: list[bytes] = []
         self.records: list[RoundRecord] = []
 
     def restore(self) -> None:
-        """Replay the journal.
+        """Read the journal and the students.
 
         Raises:
             CheckpointError: if a student's file is missing or is not the one that was accepted.
@@ -43,43 +41,56 @@ class Ledger:
         self.directory.journal.repair()
         for record in self.directory.journal.read():
             blob = read_student(self.directory, record)
-            self._play(self._student(blob, record.file), blob)
-            self.records.append(record)
+            self._add(record, self._student(blob, record.file), blob)
 
-    def accept(self, winner: Winner, weights: bytes, seconds: float) -> RoundRecord:
-        """Make a round's winner durable and play it; the round took `seconds`."""
+    def replay(self, margin: StoredMargin) -> None:
+        """Play the accepted students on a margin that knows none of them."""
+        for blob in self.blobs:
+            margin.play(blob)
+        if self.records and margin.sha256 != self.records[-1].margin_sha256:
+            warnings.warn(
+                f"the margin rebuilt from the students is not to the bit the one after round "
+                f"{len(self.records)} (another processor, or version of torch or bdistil): the "
+                f"search goes on, but may choose otherwise than it would have.",
+                BdistilWarning,
+                stacklevel=2,
+            )
+
+    def accept(
+        self,
+        winner: Winner,
+        weights: bytes,
+        *,
+        margin_sha256: str,
+        seconds: float,
+        received_bytes: dict[str, int],
+    ) -> RoundRecord:
+        """Make a round's winner durable; for the arguments see :class:`RoundRecord`."""
         round_number = len(self.records) + 1
         file = self.directory.student_file(round_number)
         student = self._student(weights, file.name)
         write_atomic(file, weights)
-        self._play(student, weights)
         record = RoundRecord(
             round=round_number,
             student=student.config,
             file=str(file.relative_to(self.directory.path)),
             sha256=hashlib.sha256(weights).hexdigest(),
-            margin_sha256=self.margin_sha256(),
+            margin_sha256=margin_sha256,
             result=winner.result,
             trials=winner.trials,
             seconds=seconds,
+            received_bytes=received_bytes,
         )
         self.directory.journal.append(record)
-        self.records.append(record)
+        self._add(record, student, weights)
         return record
-
-    def margin_sha256(self) -> str:
-        """Hash of M, so that a resumed game can be compared with the one that was left."""
-        digest = hashlib.sha256()
-        for shard in self.split.shards:
-            digest.update(shard.game.margin.numpy().data)
-        return digest.hexdigest()
 
     def _student(self, blob: bytes, origin: str) -> Student:
         shape, outputs = self.problem.input_shape, self.problem.outputs
         return student_from_bytes(blob, shape, outputs, self.ensemble.features, origin)
 
-    def _play(self, student: Student, blob: bytes) -> None:
-        self.split = self.split.played(student)
+    def _add(self, record: RoundRecord, student: Student, blob: bytes) -> None:
+        self.records.append(record)
         self.ensemble.append(student)
         self.blobs.append(blob)
 

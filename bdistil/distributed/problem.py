@@ -1,8 +1,13 @@
-"""What a search works on: standardised splits and the teacher's logits, as numpy for Ray."""
+"""What a search works on: standardised splits and the teacher's logits, as numpy for Ray.
+
+The training split is read shard by shard, on its way to the object store; the driver never holds
+more of it than the data set that it was loaded as, and drops that.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bdistil.core.ensemble import ROWS
+from bdistil.core.ensemble import ROWS, chunks
 from bdistil.core.examples import Examples
 from bdistil.core.losses import Task
 from bdistil.data.dataset import Dataset, Split
@@ -38,40 +43,64 @@ class Part:
         inputs, teacher, labels = map(as_tensor, (self.inputs, self.teacher, self.labels))
         return Examples.before_round_one(inputs, teacher, labels)
 
+    def __len__(self) -> int:
+        return len(self.inputs)
+
     def shards(self) -> list[Part]:
-        """Consecutive rows whose margin takes about :data:`SHARD_BYTES` each, in the same memory.
+        """The split in shards (see :func:`shard_rows`), in the same memory."""
+        return [
+            Part(self.inputs[rows], self.teacher[rows], self.labels[rows])
+            for rows in shard_rows(*self.teacher.shape)
+        ]
 
-        The cut depends on the shape alone, so every process and every resumed run cuts alike.
-        """
-        row_bytes = self.teacher.shape[1] * 4
-        rows = max(ROWS, SHARD_BYTES // row_bytes // ROWS * ROWS)
-        starts = range(0, len(self.inputs), rows)
-        return [self._rows(slice(start, start + rows)) for start in starts]
 
-    def _rows(self, rows: slice) -> Part:
-        return Part(self.inputs[rows], self.teacher[rows], self.labels[rows])
+def shard_rows(examples: int, outputs: int) -> Iterator[slice]:
+    """Consecutive rows whose margin takes about :data:`SHARD_BYTES` each.
+
+    The cut depends on the shape alone, so every resumed run cuts alike.
+    """
+    return chunks(examples, max(ROWS, SHARD_BYTES // (outputs * 4) // ROWS * ROWS))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The splits that a search may look at; the test split is not among them.
+    """What a search knows of its data, without the training split's rows; no test split either.
 
-    Workers get these arrays through the object store, one copy a node, without copying.
+    Attributes:
+        task: classification or regression.
+        examples: N, rows of the training split.
+        bound: max|g| on the training split, in logits.
+        scale: mean|g| on the training split, in logits.
+        validation: the split that decides on gains.
     """
 
     task: Task
-    train: Part
+    examples: int
+    bound: float
+    scale: float
     validation: Part
+
+    @classmethod
+    def of(cls, task: Task, teacher: Iterable[NDArray[np.float32]], validation: Part) -> Problem:
+        """The problem whose teacher has these logits on the shards of the training split."""
+        rows, largest, means = [], [], []
+        for logits in teacher:
+            size = np.abs(logits)
+            rows.append(len(size))
+            largest.append(float(size.max()))
+            means.append(float(size.mean()))
+        scale = float(np.average(means, weights=rows))
+        return cls(task, sum(rows), max(largest), scale, validation)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
-        return self.train.inputs.shape[1:]
+        return self.validation.inputs.shape[1:]
 
     @property
     def outputs(self) -> int:
         """L."""
-        return int(self.train.teacher.shape[1])
+        return int(self.validation.teacher.shape[1])
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
@@ -112,18 +141,25 @@ class TargetScale:
 
 def build_problem(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Problem:
     """What a search may see of a data set, with the teacher's centred logits of each split."""
-    targets = TargetScale.of(dataset)
+    teacher = logits["train"]
+    shards = (teacher[rows] for rows in shard_rows(*teacher.shape))
+    split = dataset.validation
+    labels = TargetScale.of(dataset).standardise(split.y)
+    validation = Part(standardised(dataset, split), logits["validation"], labels)
+    return Problem.of(dataset.task, shards, validation)
 
-    def part(name: str) -> Part:
-        split: Split = getattr(dataset, name)
-        labels = targets.standardise(split.y)
-        return Part(standardised(dataset, split), logits[name], labels)
 
-    return Problem(dataset.task, part("train"), part("validation"))
+def training_shards(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Iterator[Part]:
+    """The training split, shard by shard; lets go of the data set after the last one."""
+    train, teacher, targets = dataset.train, logits["train"], TargetScale.of(dataset)
+    for rows in shard_rows(*teacher.shape):
+        split = Split(train.x[rows], train.y[rows])
+        yield Part(standardised(dataset, split), teacher[rows], targets.standardise(split.y))
 
 
 def standardised(dataset: Dataset, split: Split) -> NDArray[np.float32]:
     """The split's features under the training split's standardisation, float32."""
     rule = dataset.standardisation
-    features: NDArray[np.float32] = (split.x - rule.shift) / rule.scale
+    features: NDArray[np.float32] = split.x - rule.shift
+    features /= rule.scale
     return np.ascontiguousarray(features, dtype=np.float32)

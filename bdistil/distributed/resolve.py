@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from bdistil.core.examples import Measure
@@ -37,11 +36,9 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
 def game_rules(spec: Spec, problem: Problem) -> Rules:
     """The run's constants: η = sqrt(ln(2NL)/T) / (2 max|g|), with 2N instead if per label."""
     normalisation = spec.search.normalisation or recipe(spec.recipes[0]).normalisation
-    examples, outputs = problem.train.teacher.shape
-    size = np.abs(problem.train.teacher)
-    bound, scale = float(size.max()), float(size.mean())
-    entries = log_entries(examples, outputs, normalisation)
-    return Rules(step_size(2 * bound, spec.search.rounds, entries), normalisation, bound, scale)
+    entries = log_entries(problem.examples, problem.outputs, normalisation)
+    step = step_size(2 * problem.bound, spec.search.rounds, entries)
+    return Rules(step, normalisation, problem.bound, problem.scale)
 
 
 def comparison_measure(spec: Spec, problem: Problem) -> Measure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ from bdistil.distributed.cluster import cluster
 from bdistil.distributed.experiment import Crew, Experiment
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.outcome import evaluation, export_ensemble, write_trials
-from bdistil.distributed.problem import build_problem
+from bdistil.distributed.problem import Part, Problem, build_problem, training_shards
 from bdistil.distributed.progress import Reporter, Silent
 from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
 from bdistil.distributed.study import mirror_study
 from bdistil.distributed.teacher import check_teacher, obtain_teacher
+from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.tracking import check_tracking
 from bdistil.distributed.workbench import Material, make_workbench
 from bdistil.spec import Spec
@@ -57,43 +61,57 @@ def run_search(
     run.check(spec)
     check_teacher(dataset, spec)
     check_tracking(spec.tracking)
-    with run.locked():
+    with run.locked(), workers_if_needed(run, spec, address, verbose):
         run.create(spec)
-        play(run, spec, dataset, address, verbose, reporter)
+        logits = taught(run, spec, dataset, reporter)
+        problem, train = build_problem(dataset, logits), training_shards(dataset, logits)
+        del dataset, logits  # `train` lets go of them once its last shard is read
+        play(run, spec, problem, train, reporter)
     return run
+
+
+def workers_if_needed(
+    run: RunDirectory, spec: Spec, address: str | None, verbose: bool
+) -> AbstractContextManager[None]:
+    """Ray, if rounds are missing; what it lacks is told before a teacher is trained."""
+    if len(run.journal.read()) >= spec.search.rounds:
+        return nullcontext()
+    return cluster(spec.workers, address, verbose)
+
+
+def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) -> Logits:
+    """The teacher's logits, from a teacher that is trained if there is none yet."""
+    if not run.teacher.exists:
+        reporter.message(f"Training the teacher on {len(dataset.train)} examples ...")
+    return obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
 
 
 def play(
     run: RunDirectory,
     spec: Spec,
-    dataset: Dataset,
-    address: str | None,
-    verbose: bool,
+    problem: Problem,
+    train: Iterator[Part],
     reporter: Reporter,
 ) -> None:
-    """Teacher, missing rounds, ensemble."""
-    if not run.teacher.exists:
-        reporter.message(f"Training the teacher on {len(dataset.train)} examples ...")
-    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
-    problem = build_problem(dataset, logits)
-    rules = game_rules(spec, problem)
-    ledger = Ledger(run, problem, rules)
+    """The missing rounds, then the ensemble."""
+    ledger = Ledger(run, problem)
     ledger.restore()
     if ledger.records:
         reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
     if len(ledger.records) < spec.search.rounds:
-        material = Material(problem, spec, rules, comparison_measure(spec, problem))
-        with cluster(spec.workers, address, verbose):
-            search_rounds(run, spec, ledger, material, reporter)
+        search_rounds(run, spec, ledger, train, reporter)
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
     finish(run, ledger)
 
 
 def search_rounds(
-    run: RunDirectory, spec: Spec, ledger: Ledger, material: Material, reporter: Reporter
+    run: RunDirectory, spec: Spec, ledger: Ledger, train: Iterator[Part], reporter: Reporter
 ) -> None:
     """Play the missing rounds on Ray."""
+    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
+    margin = StoredMargin(train, rules, spec.workers)
+    ledger.replay(margin)
 
     def bookkeeping(record: RoundRecord) -> None:
         write_trials(run, ledger.records)
@@ -102,9 +120,10 @@ def search_rounds(
     def history() -> list[Any]:
         return [trial for record in ledger.records for trial in record.trials]
 
-    crew = Crew(make_workbench, material)
+    measure = comparison_measure(spec, problem)
+    crew = Crew(make_workbench, Material(problem, margin.parts, spec, rules, measure))
     sampler = build_sampler(spec, history)
-    Experiment(spec, ledger, sampler, crew, reporter, bookkeeping).run()
+    Experiment(spec, ledger, margin, sampler, crew, reporter, bookkeeping).run()
 
 
 def finish(run: RunDirectory, ledger: Ledger) -> None:

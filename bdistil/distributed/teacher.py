@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
 from bdistil.distributed.trial import derived_seed
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
+from bdistil.files import disk_errors
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
@@ -44,7 +48,7 @@ def obtain_teacher(
         warn_if_worse_than_guessing(card, dataset)
         data_sha256 = None if spec.data.path is None else fingerprint(dataset)
         store.save(card.model_copy(update={"data_sha256": data_sha256}), model, logits)
-        return logits
+        return store.logits()
     logits = store.logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
     if any(logits[name].shape != shape for name, shape in shapes.items()):
@@ -112,7 +116,8 @@ def check_says_something(logits: Logits) -> None:
     Raises:
         TeacherError: if it does.
     """
-    if not np.abs(logits["train"]).max() > LEAST_LOGIT:
+    train = logits["train"]
+    if not max(train.max(), -train.min()) > LEAST_LOGIT:
         raise TeacherError(
             "the teacher's outputs are all equal on the training split, so there is nothing to "
             "learn from it; correct teacher.columns, or train it longer (teacher.epochs)."
@@ -196,10 +201,11 @@ def trained_teacher(
         seed=derived_seed(spec.seed, "teacher order"),
         progress=progress,
     )
-    logits = {
-        name: outputs if dataset.task == "regression" else centred(outputs)
-        for name, outputs in ((n, logits_in_batches(model, inputs[n]).numpy()) for n in SPLITS)
-    }
+    logits = {name: on_disk(len(inputs[name]), dataset.outputs) for name in SPLITS}
+    for name, outputs in logits.items():
+        logits_in_batches(model, inputs[name], out=as_tensor(outputs))
+        if dataset.task == "classification":
+            outputs -= outputs.mean(axis=1, keepdims=True)
     model.cpu()
     check_says_something(logits)
     card = TeacherCard(
@@ -228,6 +234,17 @@ def fit(model: nn.Module, data: list[Tensor], gpus: float, **settings: Any) -> N
     device = training_device(gpus if torch.cuda.is_available() else 0)
     place = home(size_of(data), device, gpus)
     train_teacher(model.to(device), *(tensor.to(place) for tensor in data), **settings)
+
+
+def on_disk(rows: int, outputs: int) -> NDArray[np.float32]:
+    """A float32 array (rows, outputs) in an unnamed file: logits may exceed the free memory.
+
+    Raises:
+        CheckpointError: if the disk has no room for it.
+    """
+    with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, rows * outputs * 4)  # or writing could end us
+        return np.memmap(file, np.float32, "r+", shape=(rows, outputs))
 
 
 def as_logits(outputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:

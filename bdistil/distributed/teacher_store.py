@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 
 from bdistil.data.dataset import Domain
 from bdistil.errors import CheckpointError
-from bdistil.files import write_atomic
+from bdistil.files import replacing, write_atomic
 from bdistil.zoo.registry import build_teacher
 
 SPLITS = ("train", "validation", "test")
@@ -74,9 +75,9 @@ class TeacherStore:
         if model is not None:
             state = {k: v.contiguous() for k, v in model.state_dict().items()}
             write_atomic(self.weights_file, safetensors.torch.save(state))
-        blob = safetensors.numpy.save(dict(logits))
-        write_atomic(self.logits_file, blob)
-        card = card.model_copy(update={"logits_sha256": hashlib.sha256(blob).hexdigest()})
+        with replacing(self.logits_file) as temporary, _as_disk_error():
+            safetensors.numpy.save_file(logits, temporary)
+        card = card.model_copy(update={"logits_sha256": _sha256(self.logits_file)})
         write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
 
     def card(self) -> TeacherCard:
@@ -85,13 +86,16 @@ class TeacherStore:
             return TeacherCard.model_validate_json(self.card_file.read_bytes())
 
     def logits(self) -> Logits:
-        """Centred logits of each split, float32 (N, L)."""
+        """Centred logits of each split, float32 (N, L); they stay on disk until they are read.
+
+        Raises:
+            CheckpointError: if the file is missing, damaged or not what the teacher answered.
+        """
         expected = self.card().logits_sha256
         with _damage_named(self.logits_file):
-            blob = self.logits_file.read_bytes()
-            loaded = safetensors.numpy.load(blob)
-            logits = {split: loaded[split] for split in SPLITS}
-        if expected and hashlib.sha256(blob).hexdigest() != expected:
+            loaded = safetensors.torch.load_file(self.logits_file)
+            logits = {split: loaded[split].numpy() for split in SPLITS}
+        if expected and _sha256(self.logits_file) != expected:
             raise CheckpointError(
                 f"{self.logits_file} is not what the teacher answered; restore it from a copy, or "
                 f"choose another --out."
@@ -107,6 +111,20 @@ class TeacherStore:
             network = card.build()
             network.load_state_dict(safetensors.torch.load(self.weights_file.read_bytes()))
         return network.eval()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _as_disk_error() -> Iterator[None]:
+    """What safetensors raises when it cannot write."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from None
 
 
 @contextlib.contextmanager

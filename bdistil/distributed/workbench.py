@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
+import ray
 import torch
 
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
-from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, ShouldStop, find_weak_learner
-from bdistil.core.game import Rules, Summary
+from bdistil.core.game import Rules
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.placement import Device, home, training_device
 from bdistil.core.recipes import Recipe
@@ -20,7 +22,7 @@ from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
-from bdistil.distributed.broadcast import Announcement, HiddenArrays
+from bdistil.distributed.broadcast import Announcement
 from bdistil.distributed.problem import Problem, as_tensor
 from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
 from bdistil.errors import SearchError
@@ -36,13 +38,16 @@ class Material:
     """What every workbench of a search is built from; constant, shared by all workers.
 
     Attributes:
-        problem: the splits.
+        problem: what is known of the data, with the validation split.
+        train: object reference to each shard of the training split, in row order; in a workbench
+            the shards themselves.
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
     """
 
     problem: Problem
+    train: Sequence[Any]
     spec: Spec
     rules: Rules
     measure: Measure
@@ -50,6 +55,7 @@ class Material:
 
 def make_workbench(material: Material) -> Workbench:
     """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
+    material = dataclasses.replace(material, train=ray.get(list(material.train)))
     return Workbench(material, training_device(material.spec.workers.gpus))
 
 
@@ -62,12 +68,13 @@ class Workbench:
     """
 
     def __init__(self, material: Material, device: Device = "cpu") -> None:
+        self.material = material
         self.problem = problem = material.problem
         self.spec = material.spec
         self.measure = material.measure
         self.device = torch.device(device)
         self.ensemble = ProgressiveEnsemble(problem.outputs)
-        parts = [part.examples() for part in problem.train.shards()]
+        parts = [part.examples() for part in material.train]
         validation = problem.validation.examples()
         size = sum(part.nbytes for part in [*parts, validation])
         self.home = home(size, device, self.spec.workers.gpus)
@@ -87,13 +94,13 @@ class Workbench:
 
     def joined(self, announcement: Announcement) -> TrainingSplit:
         """The training split in the announced round, where the data lie."""
-        columns = map(as_tensor, (announcement.log_cosh, announcement.log_sinh))
-        summary = Summary(announcement.rows, *columns).to(self.home)
+        if announcement.round == 1:
+            return self.train
         states = announcement.fetch()
         return self.train.with_margins(
             [as_tensor(state.margin).to(self.home) for state in states],
-            summary,
-            [[move(as_hidden(arrays), self.home) for arrays in s.earlier] for s in states],
+            announcement.summary.to(self.home),
+            [[move(hidden, self.home) for hidden in state.hidden()] for state in states],
         )
 
     def load(self, blob: bytes) -> Student:
@@ -223,12 +230,6 @@ class Workbench:
         costs = stage_costs(self.ensemble, self.problem.input_shape)
         budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
         return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
-
-
-def as_hidden(arrays: HiddenArrays) -> Hidden:
-    """A hidden state that shares the arrays' memory."""
-    features, memory = arrays
-    return Hidden(as_tensor(features), None if memory is None else as_tensor(memory))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

@@ -86,16 +86,22 @@ def train_teacher(
 
 
 @torch.no_grad()
-def logits_in_batches(model: nn.Module, x: Tensor, batch_size: int = 1024) -> Tensor:
+def logits_in_batches(
+    model: nn.Module, x: Tensor, batch_size: int = 1024, out: Tensor | None = None
+) -> Tensor:
     """Logits (N, L) of inputs (N, *input_shape), in evaluation mode and without gradients.
 
     The model is left in evaluation mode; it may be on another device than the inputs, where the
-    logits are.
+    logits are. `out` is where they are written if given.
     """
     model.eval()
     device = _device_of(model)
-    batches = torch.split(x, batch_size)
-    return torch.cat([model(copied(batch, device)).to(x.device) for batch in batches])
+    batches = x.split(batch_size)
+    if out is None:
+        return torch.cat([model(copied(batch, device)).to(x.device) for batch in batches])
+    for rows, batch in zip(out.split(batch_size), batches, strict=True):
+        rows.copy_(model(copied(batch, device)))
+    return out
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdistil.core import cohort, find_weak_learner
-from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.game import Summary
 from bdistil.core.growth import folded_flops
 from bdistil.core.step import StepLoss, step_loss
 from bdistil.core.student import StudentConfig
-from bdistil.core.training_split import TrainingSplit
-from bdistil.deploy.checkpoint import student_from_bytes
-from bdistil.distributed.broadcast import Announcement, ShardState, hidden_arrays
+from bdistil.distributed.broadcast import Announcement
+from bdistil.distributed.margin import Move, ShardState, play_shard
 from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.resolve import comparison_measure, game_rules
 from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
@@ -42,9 +41,10 @@ def part(rows: int, seed: int, shape: tuple[int, ...] = (PIXELS,)) -> Part:
 def workbench(*overrides: str, shape: tuple[int, ...] = (PIXELS,)) -> Workbench:
     source = {"data": {"name": "digits"}, "space": {"student": "mlp", "ladder": [5, 10, 20]}}
     spec = load_spec(source, overrides)
-    problem = Problem("classification", part(80, 0, shape), part(40, 1, shape))
-    rules = game_rules(spec, problem)
-    return Workbench(Material(problem, spec, rules, comparison_measure(spec, problem)))
+    train = part(80, 0, shape)
+    problem = Problem.of("classification", [train.teacher], part(40, 1, shape))
+    rules, measure = game_rules(spec, problem), comparison_measure(spec, problem)
+    return Workbench(Material(problem, train.shards(), spec, rules, measure))
 
 
 def request(number: int = 0, *, seed: int = 1, rung: int = 0, **params: Any) -> TrialRequest:
@@ -56,37 +56,19 @@ class Local(Announcement):
     """An announcement whose arrays lie in this process instead of Ray's object store."""
 
     def fetch(self) -> list[ShardState]:
-        return [
-            ShardState(margin, [states[index] for states in self.earlier])
-            for index, margin in enumerate(self.margins)
-        ]
+        return self.shards
 
 
 def announced(bench: Workbench, students: list[bytes]) -> Local:
     """The round after `students`, as the driver would announce it."""
     rules = game_rules(bench.spec, bench.problem)
-    ensemble = ProgressiveEnsemble(CLASSES)
-    split = TrainingSplit.before_round_one(
-        [shard.examples() for shard in bench.problem.train.shards()], rules
-    )
-    shape = bench.problem.input_shape
+    summary, states = Summary.start(80, CLASSES), [None] * len(bench.material.train)
     for blob in students:
-        student = student_from_bytes(blob, shape, CLASSES, ensemble.features, "a student")
-        split = split.played(student)
-        ensemble.append(student)
-    summary = split.shards[0].game.summary
-    return Local(
-        round=split.stage,
-        students=students,
-        rows=summary.rows,
-        log_cosh=summary.log_cosh.numpy(),
-        log_sinh=summary.log_sinh.numpy(),
-        margins=[shard.game.margin.numpy() for shard in split.shards],
-        earlier=[
-            [hidden_arrays(shard.earlier[stage]) for shard in split.shards]
-            for stage in range(split.stage - 1)
-        ],
-    )
+        move = Move(blob, summary, rules)
+        pairs = zip(bench.material.train, states, strict=True)
+        states, played = zip(*(play_shard(*pair, move) for pair in pairs), strict=True)
+        summary = Summary.merged([shard.summary for shard in played])
+    return Local(len(students) + 1, students, summary, list(states))
 
 
 def opened(bench: Workbench, students: list[bytes] | None = None) -> Workbench:
