@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bdistil.core.losses import Task
 from bdistil.core.student import StudentConfig
+from bdistil.deploy.calibration import Calibration
 from bdistil.deploy.evaluation import Evaluation
-
-FORMAT = 1
+from bdistil.deploy.manifest import FORMAT
 
 
 class EnsembleConfig(BaseModel):
@@ -21,7 +21,8 @@ class EnsembleConfig(BaseModel):
         outputs: L, the number of classes or targets.
         class_names: the labels as the user wrote them; None for regression.
         columns: how a table's columns become features; None if features come as arrays.
-        figures: what the search measured of each stage, for information.
+        figures: what the search measured of each stage.
+        calibration: temperatures and early exits, fitted on the validation split.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +37,7 @@ class EnsembleConfig(BaseModel):
     class_names: tuple[str, ...] | None = None
     columns: dict[str, Any] | None = None
     figures: Evaluation | None = None
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _a_name_for_each_class(self) -> EnsembleConfig:
