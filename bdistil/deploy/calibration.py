@@ -55,6 +55,14 @@ class Calibration(BaseModel):
     error: tuple[float, ...] = ()
     exits: tuple[ExitPoint, ...] = ()
 
+    def truncated(self, stages: int) -> Calibration:
+        """Of the first `stages` stages; their early exits would have to be measured anew."""
+        return Calibration(
+            temperatures=self.temperatures[:stages],
+            error_before=self.error_before[:stages],
+            error=self.error[:stages],
+        )
+
 
 def calibrate(
     logits: Sequence[NDArray[np.float32]],

@@ -44,3 +44,16 @@ class EnsembleConfig(BaseModel):
         if self.class_names is not None and len(self.class_names) != self.outputs:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         return self
+
+    def truncated(self, stages: int) -> EnsembleConfig:
+        """Of the first `stages` students alone.
+
+        Early exits were measured with all stages at hand, so they do not carry over.
+        """
+        figures, calibration = self.figures, self.calibration
+        if figures is not None:
+            figures = figures.model_copy(update={"stages": figures.stages[:stages]})
+        if calibration is not None and stages < len(self.students):
+            calibration = calibration.truncated(stages)
+        kept = {"students": self.students[:stages], "figures": figures, "calibration": calibration}
+        return self.model_copy(update=kept)

@@ -96,6 +96,16 @@ class Ensemble(ProgressiveEnsemble):
         write_atomic(path / CARD_FILE, model_card(self.config).encode())
         write_atomic(path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())
 
+    def truncated(self, stages: int) -> Ensemble:
+        """The first `stages` students as an ensemble of their own; weights are shared.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        self._check_stage(stages)
+        config = self.config.truncated(stages)
+        return Ensemble(config, list(self)[:stages], self.shift, self.scale)
+
     def standardise(self, x: Tensor) -> Tensor:
         """Raw features (B, ...) as the students expect them.
 
@@ -126,11 +136,14 @@ class Ensemble(ProgressiveEnsemble):
 
     def prefix(self, stage: int) -> FoldedPrefix:
         """The module that goes straight to a stage, for standardised features."""
-        if not 1 <= stage <= len(self):
-            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
+        self._check_stage(stage)
         if stage not in self._prefixes:
             self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
+
+    def _check_stage(self, stage: int) -> None:
+        if not 1 <= stage <= len(self):
+            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
 
     @torch.no_grad()
     def predict(self, x: Any, stages: int | None = None) -> np.ndarray[Any, Any]:
