@@ -14,6 +14,7 @@ from bdistil.deploy.runner import Progress
 from bdistil.errors import CheckpointError
 
 INPUT, LOGITS = "x", "logits"
+ONNX_FOLDER, INT8_FOLDER = "onnx", "onnx-int8"  # in the folder of a saved ensemble
 
 
 def stage_file(stage: int) -> str:

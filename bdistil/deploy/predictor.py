@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,11 @@ from bdistil.deploy.exits import (
     cheapest,
 )
 from bdistil.deploy.manifest import Manifest, ensemble_folder
-from bdistil.deploy.onnx_runner import OnnxRunner, prefix_file
+from bdistil.deploy.onnx_runner import INT8_FOLDER, ONNX_FOLDER, OnnxRunner, prefix_file
 from bdistil.deploy.runner import Progress, Runner
 from bdistil.errors import DataError, SpecError
 
-Backend = Literal["auto", "torch", "onnx"]
+Backend = Literal["auto", "torch", "onnx", "int8"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Predictor:
 
     Args:
         source: a folder that ``bdistil export`` wrote, or a finished run.
-        backend: ``torch``, ``onnx``, or the one that the folder has files for.
+        backend: ``torch``, ``onnx``, ``int8`` (ONNX with 8-bit weights), or ``auto``: ONNX where
+            the folder has graphs, else torch.
         threads: independent students that run at the same time when a stage is gone to straight.
 
     Raises:
@@ -324,8 +325,10 @@ class _Run:
 
 
 def _runner(folder: Path, manifest: Manifest, backend: Backend, threads: int) -> Runner:
-    graphs = folder / "onnx"
-    if backend == "onnx" or (backend == "auto" and (graphs / prefix_file(1)).exists()):
+    if backend not in get_args(Backend):
+        raise SpecError(f"backend {backend!r} is unknown; choose {', '.join(get_args(Backend))}.")
+    graphs = folder / (INT8_FOLDER if backend == "int8" else ONNX_FOLDER)
+    if backend in ("onnx", "int8") or (backend == "auto" and (graphs / prefix_file(1)).exists()):
         return OnnxRunner(graphs, manifest.outputs, manifest.stages, threads)
     from bdistil.deploy.ensemble import Ensemble
     from bdistil.deploy.torch_runner import TorchRunner
