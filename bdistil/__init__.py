@@ -61,10 +61,9 @@ def search(
         >>> result = bdistil.search({"data": {"name": "digits"}, "search": {"rounds": 3}})
         >>> answers = result.ensemble.predict(images)  # doctest: +SKIP
     """
-    from bdistil.data.optional import require
+    from bdistil.data.optional import require_search
 
-    require("ray", "search")
-    require("optuna", "search")
+    require_search()
     from bdistil.distributed.result import SearchResult
     from bdistil.distributed.run import run_search
     from bdistil.spec import Spec, load_spec

@@ -115,7 +115,9 @@ class TeacherSpec(Section):
     batch_size: int = Field(64, ge=1)
     weight_decay: float = Field(1e-4, ge=0)
     columns: list[str] | None = Field(
-        None, description="columns that hold a teacher's outputs, one a class, in class order"
+        None,
+        min_length=1,
+        description="columns that hold a teacher's outputs, one a class, in class order",
     )
     outputs: Literal["logits", "probabilities"] = "logits"
 
@@ -137,6 +139,7 @@ class SpaceSpec(Section):
     label_share: Number = None
     temperature: Number = None
     weight_decay: Number = None
+    early_accept: bool | list[bool] | None = None
     growth: float | None = Field(
         None, ge=0, description="cumulative FLOPs of stage t+1 over stage t; 0 = equal widths"
     )
@@ -304,8 +307,13 @@ class Spec(Section):
         return values_of(self.space.recipe)
 
     def identity(self) -> dict[str, Any]:
-        """What decides a run's result; a run resumes only under the same identity."""
+        """What decides a run's result; a run resumes only under the same identity.
+
+        Where a file lies does not matter: its content has a hash of its own in the run.
+        """
         spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name"})
+        if spec["data"]["path"] is not None:
+            spec["data"]["path"] = "a file"
         for key in ("time_budget", "grace", "max_failures"):
             del spec["search"][key]
         return spec

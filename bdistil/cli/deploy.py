@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdistil.cli.display import console, output, plain_table
+from bdistil.data.optional import require_search
 from bdistil.deploy.predict import predict_file
-from bdistil.files import disk_errors
+from bdistil.errors import SpecError
+from bdistil.files import write_atomic
 
 if TYPE_CHECKING:
     from bdistil.data.dataset import Dataset
@@ -36,11 +39,14 @@ def export(
     ] = False,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
+    require_search()
     from bdistil.distributed.outcome import export_ensemble, run_dataset
     from bdistil.distributed.run_directory import RunDirectory
 
     run = RunDirectory.existing(directory)
     target = out or run.ensemble
+    if stages is not None and out is None:
+        raise SpecError("--stages needs --out, because the run keeps its whole ensemble.")
     ensemble = export_ensemble(run)
     if stages is not None:
         ensemble = ensemble.truncated(stages)
@@ -91,19 +97,23 @@ def predict(
 ) -> None:
     """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
     predictions = predict_file(ensemble, data, stages)
+    text = as_csv(predictions.header, predictions.rows)
     if out is None:
-        write_csv(sys.stdout, predictions.header, predictions.rows)
+        sys.stdout.write(text)
     else:
-        with disk_errors(out), out.open("w", newline="", encoding="utf-8") as file:
-            write_csv(file, predictions.header, predictions.rows)
+        write_atomic(out, text.encode())
     if predictions.metric is not None:
+        count, rows = predictions.compared, len(predictions.rows)
+        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
         console.print(
-            f"{predictions.metric_name} on the labels in {data}: {predictions.metric:.4f}"
+            f"{predictions.metric_name} on the labels in {data}{which}: {predictions.metric:.4f}"
         )
 
 
-def write_csv(file: object, header: list[str], rows: list[list[object]]) -> None:
+def as_csv(header: list[str], rows: list[list[object]]) -> str:
     """Header and rows as CSV."""
-    writer = csv.writer(file, lineterminator="\n")  # type: ignore[arg-type]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+    return buffer.getvalue()

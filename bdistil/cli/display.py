@@ -113,7 +113,11 @@ def advice_without_weak_learner(record: RoundRecord) -> str:
     """Which edges failed, by how much, and what to try."""
     result = record.result
     failed = [(j, edge) for j, edge in enumerate(result.edges) if edge < 0]
-    if result.edge >= 0:
+    if result.edge >= 0 and result.gain > 0:
+        cause = (
+            f"the least edge is {result.edge:+.2g}, below search.min_edge, or the gain too small"
+        )
+    elif result.edge >= 0:
         cause = f"the edges hold, but validation loss did not fall (gain {result.gain:+.3f})"
     else:
         worst = ", ".join(f"{j} ({edge:+.2g})" for j, edge in sorted(failed, key=_edge)[:3])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bdistil.cli.display import output, plain_table, rounds_table, stages_table
+from bdistil.data.optional import require_search
 from bdistil.distributed.run_directory import RunDirectory
 
 Run = Annotated[Path, typer.Argument(help="The run directory.")]
@@ -25,6 +26,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
+    require_search()
     from bdistil.distributed.outcome import evaluation
 
     run = RunDirectory.existing(directory)
@@ -47,6 +49,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Default: DIR/report.html.")] = None,
 ) -> None:
     """Write a report that one file holds: figures, plots, rounds and trials."""
+    require_search()
     from bdistil.study.report import write_report
 
     output.print(str(write_report(RunDirectory.existing(directory), out)))

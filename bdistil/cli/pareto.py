@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdistil.cli.display import console, output, plain_table
+from bdistil.data.optional import require_search
 from bdistil.errors import SpecError
 from bdistil.files import write_atomic
 
@@ -35,6 +36,7 @@ def pareto(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Find the stages of all runs that no other stage beats, and export those within limits."""
+    require_search()
     from bdistil.deploy.anytime import seconds
     from bdistil.study.pareto import front, points_of, within
     from bdistil.study.plots import pareto_plot

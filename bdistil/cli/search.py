@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bdistil.cli.display import console, output, reporter, stages_table
-from bdistil.data.optional import require
+from bdistil.data.optional import require_search
 from bdistil.errors import SpecError
 from bdistil.spec import Spec, load_spec
 
@@ -50,13 +50,18 @@ def search(
 
 def resume(
     directory: Annotated[Path, typer.Argument(help="The run directory.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="What may change: workers.*, data.path, ..."),
+    ] = None,
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
     """Go on with an interrupted search."""
     from bdistil.distributed.run_directory import RunDirectory
 
-    run(RunDirectory.existing(directory).spec(), directory, address, verbose)
+    file = RunDirectory.existing(directory).spec_file
+    run(load_spec(file, overrides or []), directory, address, verbose)
 
 
 def table_spec(data: Path | None) -> dict[str, Any]:
@@ -74,8 +79,7 @@ def table_overrides(data: Path | None, label: str | None) -> list[str]:
 
 def run(spec: Spec, out: Path, address: str | None, verbose: bool) -> None:
     """Search and show the anytime curve."""
-    for module in ("ray", "optuna"):
-        require(module, "search")
+    require_search()
     from bdistil.distributed.outcome import evaluation
     from bdistil.distributed.run import run_search
     from bdistil.study.report import write_report

@@ -121,7 +121,7 @@ def find_weak_learner(
         if not trainer.run_epoch(should_stop):
             return None
         epochs += 1
-        if recipe.early_accept and _edge_now(student, state) >= min_edge:
+        if recipe.early_accept and state.train.stage > 1 and _edge_now(student, state) >= min_edge:
             break
     return judged(student, state, epochs, time.perf_counter() - started)
 

@@ -37,7 +37,8 @@ class Recipe:
         growth: cumulative cost of stage t+1 over stage t; 0 for equal widths, None for the
             student class's own.
         early_accept: accept at the first epoch whose edges hold (the paper, literally) instead of
-            after the full schedule. Faster and much less accurate.
+            after the full schedule. Faster and much less accurate. Round 1, where every edge is
+            zero, has its full schedule all the same.
     """
 
     normalisation: Normalisation

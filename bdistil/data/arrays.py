@@ -44,6 +44,11 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         raise SpecError(
             "data.features and data.ignore are for tables; remove them for an NPZ file."
         )
+    if spec.label not in ("label", "y"):
+        raise SpecError(
+            f"data.label is {spec.label!r}, but an NPZ file holds its labels as array 'y'; "
+            "leave data.label out."
+        )
     with errors_naming(spec.path):
         arrays = read_arrays(spec.path)
         x, y = _required(arrays, "x"), _required(arrays, "y")

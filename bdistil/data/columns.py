@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.files import ARRAY_SUFFIXES, errors_naming, read_arrays, read_table
+from bdistil.data.files import (
+    ARRAY_SUFFIXES,
+    TABLE_SUFFIXES,
+    check_file,
+    errors_naming,
+    read_arrays,
+    read_table,
+)
 from bdistil.data.optional import require
 from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
-from bdistil.errors import DataError
+from bdistil.errors import BdistilWarning, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CATEGORIES = 100
+LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
 REMEDY = "correct these values or drop their rows"
 LEARN_REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
 
@@ -48,11 +57,14 @@ class FeatureColumn(BaseModel):
             DataError: if a value is missing, infinite or no number where one is expected.
         """
         what = f"column {self.name!r}"
+        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+            raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
         if self.categories is None:
             return finite_numbers(values, what, REMEDY).reshape(-1, 1)
         check_present(values, what, REMEDY)
         texts = np.array([as_text(value) for value in values], dtype=object)
         one_hot: NDArray[np.bool_] = texts[:, None] == np.array(self.categories, dtype=object)
+        _note_unknown(what, texts[~one_hot.any(axis=1)], len(texts))
         return one_hot.astype(np.float32)
 
 
@@ -85,6 +97,11 @@ class TableColumns(BaseModel):
             DataError: if values are missing, or a column is neither numbers nor a few categories.
         """
         return cls(features=tuple(_learn_column(frame[name], rows) for name in names), label=label)
+
+    @property
+    def texts(self) -> set[str]:
+        """Columns to be read as text, whatever they look like; the label may be one."""
+        return {self.label, *(column.name for column in self.features if column.categories)}
 
     @property
     def width(self) -> int:
@@ -134,9 +151,10 @@ def read_features(
     with errors_naming(path):
         if path.suffix.lower() in ARRAY_SUFFIXES:
             return _array_features(path, columns)
-        frame = read_table(path)
         if columns is None:
+            check_file(path, TABLE_SUFFIXES)
             raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
+        frame = read_table(path, texts=columns.texts)
         labels = frame[columns.label].to_numpy() if columns.label in frame else None
         return columns.encode(frame), labels
 
@@ -147,13 +165,20 @@ def _array_features(
     arrays = read_arrays(path)
     if "x" not in arrays:
         raise DataError(f"array 'x' is missing (there: {', '.join(arrays)}); name the features so.")
+    if arrays["x"].ndim == 0:
+        raise DataError("array 'x' is one number; give examples, (N, ...).")
     x = finite_numbers(arrays["x"], "array 'x'", "correct these values")
     if columns is not None and x.shape[1:] != (columns.width,):
         raise DataError(
             f"array 'x' has shape {x.shape}, but training encoded its table as {columns.width} "
             "features; give that many, or a table."
         )
-    return x, arrays.get("y")
+    labels = arrays.get("y")
+    if labels is not None and (labels.ndim == 0 or len(labels) != len(x)):
+        raise DataError(
+            f"array 'y' has shape {labels.shape} for {len(x)} examples; give one label each."
+        )
+    return x, labels
 
 
 def _learn_column(series: pd.Series[Any], rows: NDArray[np.int64]) -> FeatureColumn:
@@ -163,13 +188,36 @@ def _learn_column(series: pd.Series[Any], rows: NDArray[np.int64]) -> FeatureCol
     content = types.infer_dtype(series)
     if content == "string" or isinstance(series.dtype, types.CategoricalDtype):
         return FeatureColumn(name=name, categories=_categories(series, rows))
-    if types.is_numeric_dtype(series) or content in ("boolean", "decimal"):
-        finite_numbers(series, f"column {name!r}", LEARN_REMEDY)
+    if types.is_numeric_dtype(series) or content in ("boolean", "decimal", "integer"):
+        numbers = finite_numbers(series, f"column {name!r}", LEARN_REMEDY)
+        _note_lost_digits(name, series, numbers)
         return FeatureColumn(name=name)
     raise DataError(
         f"column {name!r} holds {content} values, neither numbers nor text; convert it or leave "
         "it out with data.ignore."
     )
+
+
+def _note_unknown(what: str, unknown: NDArray[np.object_], count: int) -> None:
+    if len(unknown):
+        warnings.warn(
+            f"{what}: {len(unknown)} of {count} values are categories that training did not see, "
+            f"such as {unknown[0]!r}; they count as none of the known ones.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+
+
+def _note_lost_digits(name: str, series: pd.Series[Any], numbers: NDArray[np.float32]) -> None:
+    """Networks compute in float32, which tells large numbers apart only coarsely."""
+    before, after = series.nunique(), len(np.unique(numbers))
+    if after < LEAST_DISTINCT_SHARE * before:
+        warnings.warn(
+            f"column {name!r} has {before} different values, of which float32 keeps only {after} "
+            "apart; subtract a constant from it, or split it into several columns.",
+            BdistilWarning,
+            stacklevel=2,
+        )
 
 
 def _categories(series: pd.Series[Any], rows: NDArray[np.int64]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,12 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
         raise DataError("the file is empty; write it again.")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
     """Read a Parquet or CSV file; CSV may be separated by comma, semicolon or tab.
+
+    Args:
+        path: the file.
+        texts: columns that CSV must not take for numbers or booleans: "007" stays what it is.
 
     Raises:
         DataError: if the file is missing, empty or damaged.
@@ -59,11 +64,9 @@ def read_table(path: Path) -> pd.DataFrame:
     if is_parquet:
         require("pyarrow", "table")
     try:
-        if is_parquet:
-            frame = pandas.read_parquet(path)
-        else:
-            separator = _separator(path)
-            frame = pandas.read_csv(path, sep=separator, skipinitialspace=True, low_memory=False)
+        frame = pandas.read_parquet(path) if is_parquet else _read_csv(path, texts)
+    except DataError:
+        raise
     except Exception as error:  # damaged bytes raise any kind: KeyError, TypeError, ...
         raise _unreadable(error) from None
     return _plain(frame)
@@ -91,6 +94,27 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise _unreadable(error) from None
 
 
+def _read_csv(path: Path, texts: Collection[str]) -> pd.DataFrame:
+    import pandas
+
+    form: dict[str, Any] = {"sep": _separator(path), "skipinitialspace": True}
+    header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **form)
+    names = header.iloc[0].dropna()
+    _refuse_twins(names[names.duplicated()])
+    types = {str(name): str for name in names if name in texts}
+    options: dict[str, Any] = {"dtype": types, "low_memory": False, "index_col": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # fields that it would drop
+        try:
+            frame: pd.DataFrame = pandas.read_csv(path, **options, **form)
+        except pandas.errors.ParserWarning:
+            raise DataError(
+                f"rows have more fields than the {len(names)} names in the header; name every "
+                "column, or end the rows where the header ends."
+            ) from None
+    return frame
+
+
 def _separator(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         header = file.readline()
@@ -101,14 +125,19 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Text as column names and no index, which is never a feature."""
     frame = frame.reset_index(drop=True)
     frame.columns = frame.columns.map(str)
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise DataError(f"column {twice[0]!r} stands there twice; rename one.")
+    _refuse_twins(frame.columns[frame.columns.duplicated()])
     if frame.empty:
         raise DataError("the table has no rows; give one with examples.")
     return frame
 
 
+def _refuse_twins(twice: Iterable[Any]) -> None:
+    for name in twice:
+        raise DataError(f"column {name!r} stands there twice; rename one.")
+
+
 def _unreadable(error: Exception) -> DataError:
+    if isinstance(error, UnicodeDecodeError):
+        return DataError("the file is not UTF-8 text; save it as UTF-8.")
     detail = str(error).strip().splitlines() or [type(error).__name__]
     return DataError(f"the file cannot be read ({detail[0].rstrip('.')}); write it again.")

@@ -59,10 +59,23 @@ def encode_labels(values: Any, task: Task, what: str) -> Labels:
 
 
 def class_indices(values: Any, class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Index of each raw label among the class names, int64 (N,); -1 for a label not among them."""
+    """Index of each raw label among the class names, int64 (N,); -1 for a label not among them.
+
+    A label that is read as text counts as the number or boolean that it looks like, if it is no
+    name by itself.
+    """
     lookup = {name: index for index, name in enumerate(class_names)}
-    codes = (lookup.get(as_text(value), -1) for value in values)
+    codes = (lookup.get(as_text(value), _looks_like(value, lookup)) for value in values)
     return np.fromiter(codes, np.int64, count=len(values))
+
+
+def _looks_like(value: Any, lookup: dict[str, int]) -> int:
+    if not isinstance(value, str):
+        return -1
+    try:
+        return lookup.get(as_text(float(value)), -1)
+    except ValueError:
+        return lookup.get(value.capitalize(), -1) if value.lower() in ("true", "false") else -1
 
 
 def _is_continuous(values: Any) -> bool:

@@ -21,6 +21,16 @@ def require(module: str, extra: str) -> Any:
         raise MissingDependencyError(_advice(module, extra)) from None
 
 
+def require_search() -> None:
+    """Make sure that what opens a run directory is installed: the extra ``search``.
+
+    Raises:
+        MissingDependencyError: if it is not.
+    """
+    for module in ("ray", "optuna"):
+        require(module, "search")
+
+
 def advice_if_missing(module: str, extra: str) -> str | None:
     """How to install a module, or None if it is there; imports nothing."""
     return None if find_spec(module) else _advice(module, extra)

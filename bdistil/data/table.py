@@ -93,7 +93,7 @@ def _check_known(
                 ", ..." if len(known) > SHOWN_COLUMNS else ""
             )
             raise error(
-                f"{field} names column {name!r}, which is missing; {hint}There are: {shown}."
+                f"{field} names column {name!r}, which is missing; {hint}there are {shown}."
             )
 
 

@@ -66,6 +66,14 @@ def finite_numbers(
     return numbers
 
 
+def numbers_or_nan(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values of any type as float32, NaN where one is no finite number."""
+    texts = ["nan" if value is None else str(value) for value in values.ravel()]
+    numbers = [_number_or_none(text) for text in texts]
+    filled = [np.nan if number is None else number for number in numbers]
+    return np.array(filled, np.float32).reshape(values.shape)
+
+
 def _number_or_none(text: str) -> float | None:
     try:
         number = float(text)

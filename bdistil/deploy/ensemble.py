@@ -85,9 +85,11 @@ class Ensemble(ProgressiveEnsemble):
         ensemble, also where another one was before.
 
         Raises:
-            CheckpointError: if `directory` is a file, or the disk is full or not writable.
+            CheckpointError: if `directory` is a file or holds another project's files of these
+                names, or the disk is full or not writable.
         """
         path = Path(directory)
+        _refuse_others_files(path)
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -160,15 +162,33 @@ class Ensemble(ProgressiveEnsemble):
         return answers
 
     def as_inputs(self, x: Any) -> Tensor:
-        """A float32 tensor on the ensemble's device; tables are encoded as in training."""
+        """A float32 tensor on the ensemble's device; tables are encoded as in training.
+
+        Raises:
+            DataError: if a value is NaN or infinite.
+        """
         if self.config.columns is not None and hasattr(x, "keys"):
             x = TableColumns(**self.config.columns).encode(x)
-        return torch.as_tensor(x, dtype=torch.float32, device=self.shift.device)
+        inputs = torch.as_tensor(x, dtype=torch.float32, device=self.shift.device)
+        if not torch.isfinite(inputs).all():
+            raise DataError("an example holds NaN or infinity; correct it or leave it out.")
+        return inputs
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Ensemble:
         self._prefixes = {}  # their folded heads are not part of the module tree
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def _refuse_others_files(directory: Path) -> None:
+    """Keep a user's README.md and config.json from being written over."""
+    signs = {CARD_FILE: b"library_name: bdistil", CONFIG_FILE: b'"students"'}
+    for name, sign in signs.items():
+        file = directory / name
+        if file.is_file() and sign not in file.read_bytes():
+            raise CheckpointError(
+                f"{file} is there already and not of a saved ensemble; choose an empty folder."
+            )
 
 
 def _fold_anew(ensemble: Ensemble, _: object) -> None:

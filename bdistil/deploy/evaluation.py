@@ -51,7 +51,11 @@ class StageFigures(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """An anytime curve: the teacher and every stage."""
+    """An anytime curve: the teacher and every stage.
+
+    Attributes:
+        of: hash of the teacher and the students that were evaluated; empty if not stored.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,6 +63,7 @@ class Evaluation(BaseModel):
     examples: int
     teacher: TeacherFigures
     stages: tuple[StageFigures, ...]
+    of: str = ""
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor
 from bdistil.core.examples import metric
 from bdistil.data.columns import TableColumns, read_features
 from bdistil.data.labels import class_indices
+from bdistil.data.values import numbers_or_nan
 from bdistil.deploy.ensemble import Ensemble
 
 BATCH = 4096
@@ -26,14 +27,16 @@ class Predictions:
     Attributes:
         header: names of the columns of `rows`.
         rows: the answer and, for classification, its probability.
-        metric: accuracy or R² if the file holds labels, else None.
+        metric: accuracy or R² on the rows with a label that training knew; None without any.
         metric_name: which of the two.
+        compared: how many rows these are.
     """
 
     header: list[str]
     rows: list[list[Any]]
     metric: float | None
     metric_name: str
+    compared: int
 
 
 def predict_file(directory: Path, data: Path, stages: int | None = None) -> Predictions:
@@ -53,11 +56,19 @@ def predict_file(directory: Path, data: Path, stages: int | None = None) -> Pred
     x, labels = read_features(data, None if columns is None else TableColumns(**columns))
     logits = batched_logits(ensemble, ensemble.as_inputs(x), stages)
     if ensemble.config.class_names is None:
-        truth = None if labels is None else torch.as_tensor(labels, dtype=torch.float32)
-        score = None if truth is None else metric(logits, truth.reshape(len(x), -1), "regression")
-        header = ["prediction"] if logits.shape[1] == 1 else _numbered(logits.shape[1])
-        return Predictions(header, logits.tolist(), score, "R²")
+        return target_predictions(logits, labels)
     return class_predictions(logits, labels, ensemble.config.class_names)
+
+
+def target_predictions(logits: Tensor, labels: NDArray[Any] | None) -> Predictions:
+    """Predicted targets; rows whose label is no number are not compared."""
+    header = ["prediction"] if logits.shape[1] == 1 else _numbered(logits.shape[1])
+    truth = torch.full_like(logits, torch.nan)
+    if labels is not None and labels.size == truth.numel():
+        truth = torch.as_tensor(numbers_or_nan(labels)).reshape(truth.shape)
+    known = torch.isfinite(truth).all(dim=1)
+    score = metric(logits[known], truth[known], "regression") if known.any() else None
+    return Predictions(header, logits.tolist(), score, "R²", int(known.sum()))
 
 
 def class_predictions(
@@ -68,10 +79,10 @@ def class_predictions(
     rows = [
         [names[i], f"{p:.6g}"] for i, p in zip(index.tolist(), probability.tolist(), strict=True)
     ]
-    score = None
-    if labels is not None:
-        score = float(np.mean(class_indices(labels, names) == index.numpy()))
-    return Predictions(["prediction", "probability"], rows, score, "accuracy")
+    truth = np.full(len(rows), -1) if labels is None else class_indices(labels, names)
+    known = truth >= 0
+    score = float(np.mean(truth[known] == index.numpy()[known])) if known.any() else None
+    return Predictions(["prediction", "probability"], rows, score, "accuracy", int(known.sum()))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.run_directory import RunDirectory
+from bdistil.distributed.teacher import check_unchanged
 from bdistil.errors import CheckpointError
 from bdistil.files import write_atomic
 
@@ -31,9 +33,7 @@ def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
     Raises:
         CheckpointError: if no round is accepted yet or a file is damaged.
     """
-    records = run.journal.read()
-    if not records:
-        raise CheckpointError(f"{run.path} has no accepted round yet; resume the search first.")
+    records = accepted(run)
     ensemble = ProgressiveEnsemble(dataset.outputs)
     for record in records:
         blob, sizes = read_student(run, record), ensemble.features
@@ -42,22 +42,49 @@ def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
     return ensemble.eval()
 
 
+def accepted(run: RunDirectory) -> list[RoundRecord]:
+    """The accepted rounds.
+
+    Raises:
+        CheckpointError: if there is none yet.
+    """
+    records = run.journal.read()
+    if not records:
+        raise CheckpointError(f"{run.path} has no accepted round yet; resume the search first.")
+    return records
+
+
 def run_dataset(run: RunDirectory) -> Dataset:
-    """The run's data, split as the search saw them."""
+    """The run's data, split as the search saw them.
+
+    Raises:
+        CheckpointError: if the user's file has changed since.
+    """
     spec = run.spec()
-    return load_dataset(spec.data, spec.seed, spec.teacher.columns)
+    dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
+    check_unchanged(run.teacher, dataset)
+    return dataset
 
 
 def evaluation(run: RunDirectory) -> Evaluation:
-    """The anytime curve on the test split; computed once for each number of rounds."""
+    """The anytime curve on the test split; computed once for the same teacher and students."""
+    key = contents_hash(run)
     with contextlib.suppress(OSError, ValueError):  # it can be computed again
         stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
-        if len(stored.stages) == len(run.journal.read()):
+        if stored.of == key:
             return stored
     dataset = run_dataset(run)
     result = evaluate_on_test(run, dataset, load_students(run, dataset))
+    result = result.model_copy(update={"of": key})
     write_atomic(run.evaluation_file, result.model_dump_json(indent=2).encode())
     return result
+
+
+def contents_hash(run: RunDirectory) -> str:
+    """Hash of the teacher and the accepted students."""
+    students = [record.sha256 for record in accepted(run)]
+    parts = [run.teacher.card().model_dump_json(), *students]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def evaluate_on_test(
@@ -85,6 +112,7 @@ def export_ensemble(run: RunDirectory) -> Ensemble:
     Raises:
         CheckpointError: if no round is accepted yet or a file is damaged.
     """
+    accepted(run)
     dataset = run_dataset(run)
     students = load_students(run, dataset)
     figures = evaluation(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from bdistil.core.examples import Measure
 from bdistil.core.game import Rules, log_entries, step_size
@@ -25,7 +26,8 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if student == "auto":
         student = default_student(dataset.domain)
     for name in values_of(student):
-        student_class(name).build(dataset.input_shape, spec.space.ladder[0])
+        with torch.device("meta"):
+            student_class(name).build(dataset.input_shape, spec.space.ladder[0])
     changes: dict[str, Any] = {"space": spec.space.model_copy(update={"student": student})}
     if spec.data.path is not None:
         changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,23 +60,35 @@ class RunDirectory:
     def check(self, spec: Spec) -> None:
         """Refuse a folder that belongs to another search or whose journal is damaged.
 
+        A run that has accepted nothing yet may become another search.
+
         Raises:
             CheckpointError: naming the first difference, or the damaged line.
         """
         if self.spec_file.exists():
             difference = first_difference(self.spec().identity(), spec.identity())
-            if difference:
+            if difference and self.journal.read():
                 raise CheckpointError(
                     f"{self.path} holds another search ({difference}); choose another --out, or "
                     f"delete that folder to start over."
                 )
             self.journal.read()
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or any(self._visible())):
             raise CheckpointError(f"{self.path} exists and is no run directory; choose another.")
 
     def create(self, spec: Spec) -> None:
-        """Write the spec; later changes of workers or budgets are taken over."""
+        """Write the spec; later changes of workers or budgets are taken over.
+
+        What a failed start of another search left in the folder goes.
+        """
+        if self.spec_file.exists() and self.spec().identity() != spec.identity():
+            with disk_errors(self.teacher.path), contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.teacher.path)
         write_atomic(self.spec_file, spec.to_yaml().encode())
+
+    def _visible(self) -> Iterator[Path]:
+        """What is in the folder, but for the lock and half-written files of a killed start."""
+        return (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -37,6 +37,7 @@ DIMENSIONS = (
     "label_share",
     "temperature",
     "weight_decay",
+    "early_accept",
 )
 COHORT_OWN = ("gamma", "lr", "weight_decay")  # what members of a cohort may differ in
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
 from bdistil.distributed.trial import derived_seed
-from bdistil.errors import CheckpointError, TeacherError
+from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
@@ -36,20 +37,51 @@ def obtain_teacher(
         TeacherError: if outputs in the data do not fit the classes, or training fails.
         CheckpointError: if a stored teacher is damaged or of other data.
     """
-    data_sha256 = None if spec.data.path is None else fingerprint(dataset)
     if not store.exists:
         card, model, logits = make_teacher(dataset, spec, progress)
+        warn_if_worse_than_guessing(card, dataset)
+        data_sha256 = None if spec.data.path is None else fingerprint(dataset)
         store.save(card.model_copy(update={"data_sha256": data_sha256}), model, logits)
         return logits
     logits = store.logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
-    same_shapes = all(logits[name].shape == shape for name, shape in shapes.items())
-    if not same_shapes or store.card().data_sha256 != data_sha256:
-        raise CheckpointError(
-            f"{dataset.name} has changed since the teacher in {store.path} learnt from it; restore "
-            f"the data, or choose another --out."
-        )
+    if any(logits[name].shape != shape for name, shape in shapes.items()):
+        raise _changed(store, dataset)
+    check_unchanged(store, dataset)
     return logits
+
+
+def check_unchanged(store: TeacherStore, dataset: Dataset) -> None:
+    """Refuse the user's data if it is not what the stored teacher learnt from.
+
+    Raises:
+        CheckpointError: if it has changed.
+    """
+    known = store.card().data_sha256
+    if known is not None and fingerprint(dataset) != known:
+        raise _changed(store, dataset)
+
+
+def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
+    return CheckpointError(
+        f"{dataset.name} has changed since the teacher in {store.path} learnt from it; restore "
+        f"the data, or choose another --out."
+    )
+
+
+def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:
+    """Say so if the teacher knows less than who always gives the commonest answer."""
+    guess = 0.0  # R² of the mean
+    if dataset.task == "classification":
+        guess = float(np.bincount(dataset.validation.y).max() / len(dataset.validation))
+    if card.validation_metric < guess:
+        remedy = "the order of teacher.columns" if card.source == "columns" else "teacher.lr"
+        warnings.warn(
+            f"the teacher's validation metric is {card.validation_metric:.4f}, below the "
+            f"{guess:.4f} of always giving the commonest answer; check {remedy}.",
+            BdistilWarning,
+            stacklevel=2,
+        )
 
 
 def check_teacher(dataset: Dataset, spec: Spec) -> None:

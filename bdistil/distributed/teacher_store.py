@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ class TeacherCard(BaseModel):
         validation_metric: accuracy, or R² for regression.
         flops: of one example; None for a teacher that is known by its outputs alone.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
+        logits_sha256: of the file that holds them; empty in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +48,7 @@ class TeacherCard(BaseModel):
     flops: int | None = None
     parameters: int | None = None
     data_sha256: str | None = None
+    logits_sha256: str = ""
 
     def build(self) -> nn.Module:
         """The network with random weights."""
@@ -71,7 +74,9 @@ class TeacherStore:
         if model is not None:
             state = {k: v.contiguous() for k, v in model.state_dict().items()}
             write_atomic(self.weights_file, safetensors.torch.save(state))
-        write_atomic(self.logits_file, safetensors.numpy.save(dict(logits)))
+        blob = safetensors.numpy.save(dict(logits))
+        write_atomic(self.logits_file, blob)
+        card = card.model_copy(update={"logits_sha256": hashlib.sha256(blob).hexdigest()})
         write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
 
     def card(self) -> TeacherCard:
@@ -81,9 +86,17 @@ class TeacherStore:
 
     def logits(self) -> Logits:
         """Centred logits of each split, float32 (N, L)."""
+        expected = self.card().logits_sha256
         with _damage_named(self.logits_file):
-            loaded = safetensors.numpy.load(self.logits_file.read_bytes())
-            return {split: loaded[split] for split in SPLITS}
+            blob = self.logits_file.read_bytes()
+            loaded = safetensors.numpy.load(blob)
+            logits = {split: loaded[split] for split in SPLITS}
+        if expected and hashlib.sha256(blob).hexdigest() != expected:
+            raise CheckpointError(
+                f"{self.logits_file} is not what the teacher answered; restore it from a copy, or "
+                f"choose another --out."
+            )
+        return logits
 
     def network(self) -> nn.Module | None:
         """The trained network in evaluation mode; None if only outputs are known."""

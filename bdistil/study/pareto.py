@@ -206,7 +206,7 @@ def _affordable(point: Point, limit: float | str) -> bool:
         share = float(text[:-1]) / 100
     except ValueError:
         raise SpecError(
-            f"--max-flops {limit!r} is neither a number nor a share like 10%."
+            f"--max-flops {limit!r} is neither a number of FLOPs nor a share such as 10%."
         ) from None
     if point.flops_fraction is None:
         raise SpecError(

@@ -15,13 +15,24 @@ import pytest
 import torch
 
 import bdistil as package
+from bdistil import Predictor
 from bdistil.cli.display import clock, share
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.spec import load_spec
 
-COMMANDS = ("search", "resume", "status", "report", "datasets", "students", "export", "predict")
+COMMANDS = (
+    "search",
+    "resume",
+    "status",
+    "report",
+    "datasets",
+    "students",
+    "export",
+    "predict",
+    "pareto",
+)
 STAGE_KEYS = {
     "stage",
     "metric",
@@ -108,6 +119,19 @@ def test_a_damaged_evaluation_is_computed_again(bdistil: Callable[..., Any], run
 
 
 @pytest.mark.cluster
+def test_a_curve_of_other_students_is_computed_again(
+    bdistil: Callable[..., Any], run: Path
+) -> None:
+    file = run / "evaluation.json"
+    before = json.loads(file.read_text())
+    stale = before | {"of": "other students"}
+    stale["stages"] = [stage | {"metric": 0.123} for stage in before["stages"]]
+    file.write_text(json.dumps(stale))
+    after = json.loads(bdistil("status", run, "--json").printed)
+    assert [s["metric"] for s in after["stages"]] == [s["metric"] for s in before["stages"]]
+
+
+@pytest.mark.cluster
 def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], run: Path) -> None:
     answer = bdistil("search", run / "spec.yaml", "workers.count=7", "--out", run)
     assert answer.status == 0
@@ -131,6 +155,27 @@ def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_p
     assert answer.status == 2
     assert "file cannot be written" in answer.errors
     assert file.read_text() == "precious"
+
+
+@pytest.mark.cluster
+def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
+    assert answer.status == 0
+    folders = {"onnx": "onnx", "onnx-int8": "onnx", "programs": "pt2"}
+    for folder, suffix in folders.items():
+        assert str(out / folder) in answer.printed
+        names = {f"{kind}_{stage}.{suffix}" for kind in ("stage", "prefix") for stage in (1, 2)}
+        assert {file.name for file in (out / folder).iterdir()} == names
+    x = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
+    predictors = [Predictor(out, backend=backend) for backend in ("torch", "onnx", "int8")]
+    torches, graphs, small = (predictor.predict_proba(x) for predictor in predictors)
+    np.testing.assert_allclose(graphs, torches, atol=1e-5)
+    assert (small.argmax(axis=1) == torches.argmax(axis=1)).mean() > 0.9
+    assert not np.array_equal(small, graphs)
+    refused = bdistil("export", run, "--stages", 2)
+    assert refused.status == 2
+    assert "--stages needs --out" in refused.errors
 
 
 @pytest.mark.cluster
@@ -202,7 +247,9 @@ def test_predictions_of_a_file(bdistil: Callable[..., Any], tmp_path: Path, suff
     assert header == "prediction,probability"
     assert [row.split(",")[0] for row in rows] == ["yes", "no", "yes"]
     assert all(0.5 < float(row.split(",")[1]) <= 1 for row in rows)
-    assert answer.errors == f"accuracy on the labels in {data}: 0.6667\n"
+    known = f"accuracy on the labels in {data} (known in 2 of 3 rows): 1.0000\n"
+    assert answer.errors.endswith(known)
+    assert ("1 of 3 values are categories" in answer.errors) == (suffix != ".npz")
     out = tmp_path / "answers.csv"
     assert bdistil("predict", model, data, "--out", out).printed == ""
     assert out.read_text() == answer.printed
@@ -216,6 +263,23 @@ def test_predictions_of_a_regression(bdistil: Callable[..., Any], tmp_path: Path
     header, *rows = answer.printed.splitlines()
     assert header == "prediction_0,prediction_1"
     assert [float(value) for value in rows[0].split(",")] == pytest.approx([0.1, -0.1])
+
+
+def test_targets_that_are_no_numbers_are_not_compared(
+    bdistil: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = linear(tmp_path / "model", task="regression", class_names=None, columns=None)
+    data = tmp_path / "x.npz"
+    for y, error in [
+        (np.array([["a", "b"], ["1", "2"], ["4", "5"]]), "(known in 2 of 3 rows)"),
+        (np.array([[np.nan, 1], [1, 2], [4, 5]]), "(known in 2 of 3 rows)"),
+        (np.array([["a", "b"]] * 3), ""),
+    ]:
+        np.savez(data, x=np.zeros((3, 3)), y=y)
+        answer = bdistil("predict", model, data)
+        assert answer.status == 0
+        assert error in answer.errors
+        assert ("R²" in answer.errors) == bool(error)
 
 
 def test_data_that_do_not_fit_the_ensemble(bdistil: Callable[..., Any], tmp_path: Path) -> None:
@@ -242,11 +306,9 @@ def test_stages_and_places_that_are_not_there(bdistil: Callable[..., Any], tmp_p
         answer = bdistil("predict", model, data, "--stages", stages)
         assert answer.status == 2
         assert f"stages is {stages}; 'linear' has stages 1 to 1" in answer.errors
-    for out in (tmp_path, tmp_path / "no" / "folder.csv"):
-        answer = bdistil("predict", model, data, "--out", out)
-        assert answer.status == 2
-        assert f"{out} cannot be written" in answer.errors
-        assert answer.errors.count("\n") == 1
+    answer = bdistil("predict", model, data, "--out", tmp_path)
+    assert answer.status == 2
+    assert f"{tmp_path} cannot be written" in answer.errors
 
 
 @pytest.mark.cluster

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from records import record
 
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.spec import load_spec
@@ -171,12 +172,13 @@ def new_run(folder: Path) -> RunDirectory:
 
 def test_a_run_of_another_spec(bdistil: Callable[..., Any], tmp_path: Path) -> None:
     run = new_run(tmp_path)
+    run.journal.append(record(1))
     before = run.spec_file.read_bytes()
     spec = tmp_path / "spec.yaml"
     spec.write_bytes(before)
     answer = bdistil("search", spec, "search.rounds=3", "--out", run.path)
     refused(answer, "holds another search (search.rounds is 6 there and 3 here); choose another")
-    assert [file.name for file in run.path.iterdir()] == ["spec.yaml"]
+    assert sorted(file.name for file in run.path.iterdir()) == ["rounds.jsonl", "spec.yaml"]
     assert run.spec_file.read_bytes() == before
 
 

@@ -12,13 +12,11 @@ import termios
 from pathlib import Path
 
 import pytest
+from records import record
 from tiny import command, write_spec
 
 from bdistil.cli.display import advice_without_weak_learner, open_round_line
-from bdistil.core.student import StudentConfig
-from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.progress import Snapshot
-from bdistil.distributed.trial import TrialRequest, TrialResult
 
 COLUMNS = 100
 
@@ -55,21 +53,6 @@ def test_a_search_on_a_terminal_shows_a_live_table_and_nothing_of_ray(tmp_path: 
     assert re.search(r"\nteacher +0\.\d{4} +100\.0%", last)
     assert not re.search(r"\bray\b|tune|info|warn|traceback", text, re.IGNORECASE)
     assert "\x1b[?25h" in written[-20_000:], "the cursor comes back"
-
-
-def record(number: int, **figures: object) -> RoundRecord:
-    request = TrialRequest(round=number, number=0, rung=0, attempt=0, params={}, seed=1)
-    result = TrialResult.model_validate({"request": request, "status": "finished"} | figures)
-    return RoundRecord(
-        round=number,
-        student=StudentConfig("mlp", 4, "dense", True),
-        file="",
-        sha256="",
-        margin_sha256="",
-        result=result,
-        trials=(result,),
-        seconds=30.0,
-    )
 
 
 def snapshot(accepted: int, best_edge: float | None = None) -> Snapshot:

@@ -129,9 +129,9 @@ def test_teacher_of_another_width_is_told_the_class_order(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"label": "labl"}, r"data.label names column 'labl', .*mean 'label'\? There are: length,"),
+        ({"label": "labl"}, r"data.label names column 'labl', .*mean 'label'\? there are length,"),
         ({"ignore": ["lenght"]}, r"data.ignore names column 'lenght', .*mean 'length'\?"),
-        ({"features": ["wings"]}, r"data.features names column 'wings', which is missing; There"),
+        ({"features": ["wings"]}, r"data.features names column 'wings', which is missing; there"),
         ({"features": ["label"]}, "column 'label' is named twice"),
         ({"ignore": ["label"]}, "column 'label' is named twice"),
         ({"features": []}, "no feature column is left"),
@@ -180,7 +180,9 @@ def test_a_saved_index_is_left_out_with_a_warning(tmp_path):
         ("head.csv", b"a,label\n", "has no rows"),
         ("blank.csv", b"\n\n", "cannot be read"),
         ("ragged.csv", b"a,label\n1,2\n1,2,3,4\n", "cannot be read"),
-        ("latin.csv", b"a,label\n1,\xe9t\xe9\n", "cannot be read"),
+        ("latin.csv", b"a,label\n1,\xe9t\xe9\n", "not UTF-8 text; save it as UTF-8"),
+        ("twins.csv", b"a, a,label\n1,2,3\n", "column 'a' stands there twice"),
+        ("trail.csv", b"a,label\n1,2,x\n3,4,y\n", "more fields than the 2 names in the header"),
         ("noise.parquet", b"PAR1 but nothing else", "cannot be read"),
         ("table.xlsx", b"PK", "file type must be one of .parquet, .csv"),
     ],

@@ -58,7 +58,9 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process without the packages answers to each command: status, stdout, stderr."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    small_ensemble(("mlp", 3, "dense", True), ("mlp", 2, "gru", True)).save_pretrained(folder)
+    columns = {"features": [{"name": name} for name in "abcde"], "label": "y"}
+    students = ("mlp", 3, "dense", True), ("mlp", 2, "gru", True)
+    small_ensemble(*students, columns=columns).save_pretrained(folder)
     np.savez(folder / "data.npz", x=np.random.default_rng(0).normal(size=(6, 5)))
     (folder / "data.csv").write_text("a,b\n1,2\n")
     (folder / "spec.yaml").write_text("data: {name: cube}")
@@ -67,6 +69,9 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "predict a table": ["predict", folder, folder / "data.csv"],
         "search": ["search", folder / "spec.yaml", "--out", folder / "run"],
         "resume": ["resume", folder],
+        "status": ["status", folder],
+        "report": ["report", folder],
+        "export": ["export", folder],
         "students": ["students"],
         "datasets": ["datasets"],
         "version": ["--version"],
@@ -94,8 +99,8 @@ def test_the_command_line_predicts(device: dict[str, Any]) -> None:
     assert len(rows) == 6
 
 
-@pytest.mark.parametrize("command", ["search", "resume"])
-def test_searching_names_the_extra_to_install(device: dict[str, Any], command: str) -> None:
+@pytest.mark.parametrize("command", ["search", "resume", "status", "report", "export"])
+def test_what_opens_a_run_names_the_extra_to_install(device: dict[str, Any], command: str) -> None:
     assert device[command] == [2, "", INSTALL.format("ray", "search")]
 
 

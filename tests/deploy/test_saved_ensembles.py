@@ -312,3 +312,23 @@ def test_saving_over_a_file_is_one_sentence(tmp_path: Path) -> None:
 def test_saving_leaves_exactly_three_files(tmp_path: Path) -> None:
     names = sorted(path.name for path in saved(tmp_path).iterdir())
     assert names == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json"])
+def test_files_of_others_are_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("my own, about bdistil")
+    with pytest.raises(CheckpointError, match=f"{name} is there already and not of a saved"):
+        small_ensemble(MIXED[0]).save_pretrained(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_an_ensemble_may_replace_another(tmp_path: Path) -> None:
+    small_ensemble(MIXED[0]).save_pretrained(tmp_path)
+    small_ensemble(*MIXED).save_pretrained(tmp_path)
+    assert len(Ensemble.from_pretrained(tmp_path)) == len(MIXED)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_examples_that_are_no_numbers_get_no_answer(value: float) -> None:
+    with pytest.raises(DataError, match="NaN or infinity"):
+        small_ensemble(MIXED[0]).predict(np.full((1, 5), value))

@@ -132,6 +132,7 @@ def test_a_run_directory_of_another_search_is_refused_with_the_difference(tmp_pa
     run = RunDirectory(tmp_path / "run")
     run.create(SPEC)
     run.check(SPEC)
+    run.journal.append(record(1))
     other = load_spec({"data": {"name": "cube"}, "search": {"rounds": 3}})
     with pytest.raises(CheckpointError, match=r"search.rounds is 6 there and 3 here"):
         run.check(other)
@@ -166,3 +167,24 @@ def test_a_second_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_an_existing_run_needs_a_spec(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no run directory"):
         RunDirectory.existing(tmp_path)
+
+
+def test_a_run_that_accepted_nothing_may_become_another_search(tmp_path: Path) -> None:
+    run, other = RunDirectory(tmp_path / "run"), load_spec({"data": {"name": "ellipsoid"}})
+    run.create(SPEC)
+    run.teacher.path.mkdir()
+    run.create(SPEC)
+    assert run.teacher.path.exists()
+    run.check(other)
+    run.create(other)
+    assert run.spec() == other
+    assert not run.teacher.path.exists()  # it learnt from the other data
+    run.journal.append(record(1))
+    with pytest.raises(CheckpointError, match=r"data.name is 'ellipsoid' there and 'cube' here"):
+        run.check(SPEC)
+
+
+def test_what_a_killed_start_leaves_does_not_block_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".spec.yaml.k3j4").touch()
+    RunDirectory(tmp_path).check(SPEC)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from bdistil.distributed.teacher import (
     obtain_teacher,
 )
 from bdistil.distributed.teacher_store import SPLITS, TeacherStore
-from bdistil.errors import BdistilError, CheckpointError, SpecError, TeacherError
+from bdistil.errors import BdistilError, BdistilWarning, CheckpointError, SpecError, TeacherError
 from bdistil.spec import Spec, load_spec
 
 TRAINED: dict[str, Any] = {
@@ -221,3 +222,20 @@ def test_checking_a_teacher_builds_none(tmp_path: Path) -> None:
     check_teacher(loaded(huge), huge)  # 4 TB of weights
     with pytest.raises(SpecError):
         check_teacher(loaded(huge), load_spec(TRAINED, ["teacher.model=none"]))
+
+
+def test_other_logits_than_the_teacher_gave_are_noticed(tmp_path: Path) -> None:
+    spec = load_spec(TRAINED)
+    store = TeacherStore(tmp_path)
+    logits = obtain_teacher(store, loaded(spec), spec)
+    changed = {name: -values for name, values in logits.items()}
+    store.logits_file.write_bytes(safetensors.numpy.save(changed))
+    with pytest.raises(CheckpointError, match="is not what the teacher answered"):
+        obtain_teacher(store, loaded(spec), spec)
+
+
+def test_a_teacher_worse_than_guessing_is_told(tmp_path: Path) -> None:
+    wrong = np.eye(3)[(np.arange(60) + 1) % 3]
+    spec = of_file(user_file(tmp_path, wrong))
+    with pytest.warns(BdistilWarning, match=r"commonest answer; check the order of"):
+        obtain_teacher(TeacherStore(tmp_path / "teacher"), loaded(spec), spec)
