@@ -2,24 +2,35 @@
 
 ``bdistil.search(spec)`` runs a search and returns its run directory (needs the extra ``search``);
 ``bdistil.Ensemble.from_pretrained(directory)`` loads what it found and needs neither Ray nor
-Optuna.
+Optuna; ``bdistil.Predictor(directory)`` runs it, with deadlines, early exit and budgets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdistil.errors import BdistilError
-from bdistil.spec import Spec, load_spec
 
 if TYPE_CHECKING:
     from bdistil.deploy.ensemble import Ensemble
+    from bdistil.deploy.exits import ExitPolicy
+    from bdistil.deploy.predictor import Predictor
     from bdistil.distributed.result import SearchResult
+    from bdistil.spec import Spec, load_spec
 
 __version__ = "0.1.0.dev0"
-__all__ = ["BdistilError", "Ensemble", "Spec", "load_spec", "search"]
+__all__ = ["BdistilError", "Ensemble", "ExitPolicy", "Predictor", "Spec", "load_spec", "search"]
+
+_HOMES = {
+    "Ensemble": "bdistil.deploy.ensemble",
+    "ExitPolicy": "bdistil.deploy.exits",
+    "Predictor": "bdistil.deploy.predictor",
+    "Spec": "bdistil.spec",
+    "load_spec": "bdistil.spec",
+}
 
 
 def search(
@@ -55,6 +66,7 @@ def search(
     require_search()
     from bdistil.distributed.result import SearchResult
     from bdistil.distributed.run import run_search
+    from bdistil.spec import Spec, load_spec
 
     source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
     resolved = load_spec(source, overrides)
@@ -63,9 +75,7 @@ def search(
 
 
 def __getattr__(name: str) -> Any:
-    """Load ``Ensemble`` on first use: what needs no torch should not wait for it."""
-    if name == "Ensemble":
-        from bdistil.deploy.ensemble import Ensemble
-
-        return Ensemble
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Load on first use: a device that runs ONNX graphs has neither torch nor pydantic."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

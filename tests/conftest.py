@@ -1,11 +1,16 @@
 """Fixtures of all tests, and how they run."""
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from hypothesis import settings
+
+from bdistil.cli.app import main
 
 torch.set_num_threads(1)  # tiny networks run fastest on one thread; more only wait for each other
 settings.register_profile("without timings", deadline=None)
@@ -27,3 +32,35 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+class Answer(NamedTuple):
+    """What a command ended with."""
+
+    status: int
+    printed: str
+    errors: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def bdistil(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """The command line, called in this process and in an empty folder."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["bdistil", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return Answer(status, *capsys.readouterr())
+
+    return call

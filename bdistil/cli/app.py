@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from bdistil import __version__
-from bdistil.cli import deploy, doctor, inspect, search
+from bdistil.cli import deploy, doctor, inspect, pareto, search
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
 
@@ -24,6 +24,7 @@ search.register(app)
 inspect.register(app)
 doctor.register(app)
 deploy.register(app)
+pareto.register(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
-from bdistil.cli.display import console, output
+from bdistil.cli.display import console, output, plain_table
 from bdistil.data.optional import require_search
 from bdistil.deploy.predict import predict_file
+from bdistil.errors import SpecError
 from bdistil.files import write_atomic
+
+if TYPE_CHECKING:
+    from bdistil.data.dataset import Dataset
+    from bdistil.deploy.ensemble import Ensemble
+
+
+MOST_CHECKED = 4096  # examples on which other formats are compared
 
 
 def register(app: typer.Typer) -> None:
@@ -25,16 +35,67 @@ def register(app: typer.Typer) -> None:
 def export(
     directory: Annotated[Path, typer.Argument(help="The run directory.")],
     out: Annotated[Path | None, typer.Option(help="Default: DIR/ensemble.")] = None,
+    stages: Annotated[int | None, typer.Option(help="Keep the first so many students.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs too.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="And these with 8-bit weights.")] = False,
+    torch_export: Annotated[
+        bool, typer.Option("--torch-export", help="torch.export programs too.")
+    ] = False,
 ) -> None:
-    """Write the ensemble as safetensors, config.json and a model card."""
+    """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
     require_search()
-    from bdistil.distributed.outcome import export_ensemble
+    from bdistil.distributed.outcome import export_ensemble, run_dataset
     from bdistil.distributed.run_directory import RunDirectory
 
     run = RunDirectory.existing(directory)
     target = out or run.ensemble
-    export_ensemble(run).save_pretrained(target)
+    if stages is not None and out is None:
+        raise SpecError("--stages needs --out, because the run keeps its whole ensemble.")
+    ensemble = export_ensemble(run)
+    if stages is not None:
+        ensemble = ensemble.truncated(stages)
+    ensemble.save_pretrained(target)
     output.print(str(target))
+    if onnx or int8 or torch_export:
+        convert(ensemble, target, run_dataset(run), onnx=onnx, int8=int8, programs=torch_export)
+
+
+def convert(
+    ensemble: Ensemble, target: Path, dataset: Dataset, *, onnx: bool, int8: bool, programs: bool
+) -> None:
+    """Other formats of a saved ensemble, each checked on the validation split."""
+    from bdistil.deploy.formats import accuracies
+    from bdistil.deploy.onnx_export import export_onnx
+    from bdistil.deploy.onnx_quantise import quantise_onnx
+    from bdistil.deploy.onnx_runner import INT8_FOLDER, ONNX_FOLDER
+    from bdistil.deploy.torch_export import export_programs
+
+    validation = dataset.validation
+    examples = np.asarray(validation.x[:MOST_CHECKED], np.float32)
+    checked = f"on {len(examples)} validation examples"
+    if onnx or int8:
+        difference = export_onnx(ensemble, target / ONNX_FOLDER, examples)
+        output.print(f"{target / ONNX_FOLDER}: largest difference {difference:.1e} {checked}")
+    if int8:
+        quantise_onnx(target / ONNX_FOLDER, target / INT8_FOLDER)
+        output.print(f"{target / INT8_FOLDER}: by stage {checked}")
+        output.print(
+            quantised_table(
+                *accuracies(target, ("onnx", "int8"), examples, validation.y[: len(examples)])
+            )
+        )
+    if programs:
+        difference = export_programs(ensemble, target / "programs", examples)
+        output.print(f"{target / 'programs'}: largest difference {difference:.1e} {checked}")
+
+
+def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:
+    """Accuracy (R²) of each stage before and after quantisation."""
+    rows: list[tuple[str, ...]] = [
+        (str(stage), f"{before:.4f}", f"{after:.4f}")
+        for stage, (before, after) in enumerate(zip(full, int8, strict=True), start=1)
+    ]
+    return plain_table(rows, "stage", "float32", "int8")
 
 
 def predict(

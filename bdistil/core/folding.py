@@ -7,6 +7,8 @@ straight to a known stage then costs what one without connections costs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -28,9 +30,13 @@ class FoldedPrefix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F_t, float (B, L), for inputs (B, ...)."""
+        return self.joined([body(x) for body in self.bodies])
+
+    def joined(self, features: Sequence[Tensor]) -> Tensor:
+        """F_t from the features of each body, which do not depend on one another."""
         earlier: list[Hidden] = []
-        for body, connection in zip(self.bodies, self.connections, strict=True):
-            earlier.append(connection(body(x), earlier))
+        for own, connection in zip(features, self.connections, strict=True):
+            earlier.append(connection(own, earlier))
         logits: Tensor = self.head(torch.cat([state.features for state in earlier], dim=1))
         return logits
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bdistil.core.losses import Task
 from bdistil.core.student import StudentConfig
+from bdistil.deploy.calibration import Calibration
 from bdistil.deploy.evaluation import Evaluation
-
-FORMAT = 1
+from bdistil.deploy.manifest import FORMAT
 
 
 class EnsembleConfig(BaseModel):
@@ -21,7 +21,8 @@ class EnsembleConfig(BaseModel):
         outputs: L, the number of classes or targets.
         class_names: the labels as the user wrote them; None for regression.
         columns: how a table's columns become features; None if features come as arrays.
-        figures: what the search measured of each stage, for information.
+        figures: what the search measured of each stage.
+        calibration: temperatures and early exits, fitted on the validation split.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,9 +37,23 @@ class EnsembleConfig(BaseModel):
     class_names: tuple[str, ...] | None = None
     columns: dict[str, Any] | None = None
     figures: Evaluation | None = None
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _a_name_for_each_class(self) -> EnsembleConfig:
         if self.class_names is not None and len(self.class_names) != self.outputs:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         return self
+
+    def truncated(self, stages: int) -> EnsembleConfig:
+        """Of the first `stages` students alone.
+
+        Early exits were measured with all stages at hand, so they do not carry over.
+        """
+        figures, calibration = self.figures, self.calibration
+        if figures is not None:
+            figures = figures.model_copy(update={"stages": figures.stages[:stages]})
+        if calibration is not None and stages < len(self.students):
+            calibration = calibration.truncated(stages)
+        kept = {"students": self.students[:stages], "figures": figures, "calibration": calibration}
+        return self.model_copy(update=kept)

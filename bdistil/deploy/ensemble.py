@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from bdistil.core.student import Student
 from bdistil.data.columns import TableColumns
 from bdistil.deploy.card import model_card
 from bdistil.deploy.checkpoint import build_student
-from bdistil.deploy.config import FORMAT, EnsembleConfig
+from bdistil.deploy.config import EnsembleConfig
+from bdistil.deploy.manifest import CONFIG_FILE, ensemble_folder, read_config
 from bdistil.errors import CheckpointError, DataError, SpecError
 from bdistil.files import disk_errors, write_atomic
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
@@ -64,9 +63,7 @@ class Ensemble(ProgressiveEnsemble):
         Raises:
             CheckpointError: if files are missing, damaged or of a newer format.
         """
-        path = Path(directory)
-        if not (path / CONFIG_FILE).exists() and (path / "ensemble" / CONFIG_FILE).exists():
-            path = path / "ensemble"
+        path = ensemble_folder(directory)
         config = _read_config(path / CONFIG_FILE)
         try:
             weights = safetensors.torch.load_file(path / WEIGHTS_FILE)
@@ -101,6 +98,16 @@ class Ensemble(ProgressiveEnsemble):
         write_atomic(path / CARD_FILE, model_card(self.config).encode())
         write_atomic(path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())
 
+    def truncated(self, stages: int) -> Ensemble:
+        """The first `stages` students as an ensemble of their own; weights are shared.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        self._check_stage(stages)
+        config = self.config.truncated(stages)
+        return Ensemble(config, list(self)[:stages], self.shift, self.scale)
+
     def standardise(self, x: Tensor) -> Tensor:
         """Raw features (B, ...) as the students expect them.
 
@@ -131,11 +138,14 @@ class Ensemble(ProgressiveEnsemble):
 
     def prefix(self, stage: int) -> FoldedPrefix:
         """The module that goes straight to a stage, for standardised features."""
-        if not 1 <= stage <= len(self):
-            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
+        self._check_stage(stage)
         if stage not in self._prefixes:
             self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
+
+    def _check_stage(self, stage: int) -> None:
+        if not 1 <= stage <= len(self):
+            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
 
     @torch.no_grad()
     def predict(self, x: Any, stages: int | None = None) -> np.ndarray[Any, Any]:
@@ -200,19 +210,9 @@ def _empty_students(config: EnsembleConfig) -> list[Student]:
 
 
 def _read_config(path: Path) -> EnsembleConfig:
+    content = read_config(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path} has format {content.get('format')!r}, this version reads {FORMAT}; "
-                f"install a newer bdistil."
-            )
         return EnsembleConfig.model_validate(content)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent} is no saved ensemble (it has no {path.name}); give the folder that "
-            f"`bdistil export` wrote, or a finished run."
-        ) from None
-    except (OSError, ValueError, ValidationError, AttributeError) as error:
+    except ValidationError as error:
         detail = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} is damaged: {detail}.") from None

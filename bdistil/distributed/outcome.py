@@ -15,6 +15,7 @@ from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.optional import require
 from bdistil.data.registry import load_dataset
+from bdistil.deploy.calibration import Calibration, calibrate
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.early_prediction import EarlyPoint, early_prediction
@@ -146,6 +147,7 @@ def export_ensemble(run: RunDirectory) -> Ensemble:
     students = load_students(run, dataset)
     figures = evaluation(run)
     to_raw_targets(students, TargetScale.of(dataset))
+    costs = [stage.streamed_flops for stage in figures.stages]
     config = EnsembleConfig(
         name=run.spec().name,
         domain=dataset.domain,
@@ -156,10 +158,20 @@ def export_ensemble(run: RunDirectory) -> Ensemble:
         class_names=dataset.class_names,
         columns=dataset.columns,
         figures=figures,
+        calibration=calibrated(students, dataset, costs),
     )
     rule = dataset.standardisation
     shift, scale = torch.tensor(rule.shift), torch.tensor(rule.scale)
     return Ensemble(config, students, shift, scale)
+
+
+@torch.no_grad()
+def calibrated(
+    students: ProgressiveEnsemble, dataset: Dataset, costs: Sequence[float]
+) -> Calibration:
+    """Temperatures and early exits, from the validation split in raw targets."""
+    inputs = as_tensor(standardised(dataset, dataset.validation))
+    return calibrate([f.numpy() for f in students.stages(inputs)], dataset.validation.y, costs)
 
 
 def to_raw_targets(ensemble: ProgressiveEnsemble, targets: TargetScale) -> None:

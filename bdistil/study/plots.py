@@ -11,8 +11,15 @@ from bdistil.data.optional import require
 from bdistil.deploy.early_prediction import EarlyPoint
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
+from bdistil.study.pareto import Point
 
 METRIC = {"classification": "test accuracy", "regression": "test R²"}
+COST_LABELS = {
+    "flops": "FLOPs an example",
+    "latency": "seconds an example",
+    "parameters": "parameters",
+    "memory": "bytes",
+}
 
 
 def anytime_plot(evaluation: Evaluation) -> str:
@@ -67,6 +74,22 @@ def early_plot(points: Sequence[EarlyPoint]) -> str:
     axes.set_ylabel("test accuracy")
     axes.legend(frameon=False)
     return _svg(figure, "early")
+
+
+def pareto_plot(points: Sequence[Point], front: Sequence[Point], cost: str) -> str:
+    """Validation metric of every point against a cost, with the front as a line of steps."""
+    figure, axes = _canvas()
+    axes.plot(*_columns(points, cost), ".", color="#bbb", label="stages")
+    axes.plot(*_columns(front, cost), "o-", color="#1f6feb", drawstyle="steps-post", label="front")
+    _powers_of_ten_apart(axes)
+    axes.set_xlabel(COST_LABELS[cost])
+    axes.set_ylabel("validation accuracy or R²")
+    axes.legend(frameon=False)
+    return _svg(figure, "pareto")
+
+
+def _columns(points: Sequence[Point], cost: str) -> tuple[list[float], list[float]]:
+    return [getattr(point, cost) for point in points], [point.validation for point in points]
 
 
 def _canvas() -> tuple[Any, Any]:

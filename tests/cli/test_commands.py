@@ -15,13 +15,24 @@ import pytest
 import torch
 
 import bdistil as package
+from bdistil import Predictor
 from bdistil.cli.display import clock, share
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.spec import load_spec
 
-COMMANDS = ("search", "resume", "status", "report", "datasets", "students", "export", "predict")
+COMMANDS = (
+    "search",
+    "resume",
+    "status",
+    "report",
+    "datasets",
+    "students",
+    "export",
+    "predict",
+    "pareto",
+)
 STAGE_KEYS = {
     "stage",
     "metric",
@@ -145,6 +156,27 @@ def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_p
     assert answer.status == 2
     assert "file cannot be written" in answer.errors
     assert file.read_text() == "precious"
+
+
+@pytest.mark.cluster
+def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
+    assert answer.status == 0
+    folders = {"onnx": "onnx", "onnx-int8": "onnx", "programs": "pt2"}
+    for folder, suffix in folders.items():
+        assert str(out / folder) in answer.printed
+        names = {f"{kind}_{stage}.{suffix}" for kind in ("stage", "prefix") for stage in (1, 2)}
+        assert {file.name for file in (out / folder).iterdir()} == names
+    x = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
+    predictors = [Predictor(out, backend=backend) for backend in ("torch", "onnx", "int8")]
+    torches, graphs, small = (predictor.predict_proba(x) for predictor in predictors)
+    np.testing.assert_allclose(graphs, torches, atol=1e-5)
+    assert (small.argmax(axis=1) == torches.argmax(axis=1)).mean() > 0.9
+    assert not np.array_equal(small, graphs)
+    refused = bdistil("export", run, "--stages", 2)
+    assert refused.status == 2
+    assert "--stages needs --out" in refused.errors
 
 
 @pytest.mark.cluster

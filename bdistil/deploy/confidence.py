@@ -1,0 +1,55 @@
+"""How sure the answers are: temperatures and the expected calibration error, in numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+    """Probabilities (N, L) of logits (N, L) divided by a temperature."""
+    scaled = logits / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def negative_log_likelihood(logits: Floats, labels: NDArray[np.int64], temperature: float) -> float:
+    """Mean over examples, in nats."""
+    scaled = np.asarray(logits, float) / temperature
+    peak = scaled.max(axis=1)
+    log_sum = peak + np.log(np.exp(scaled - peak[:, None]).sum(axis=1))
+    return float((log_sum - scaled[np.arange(len(labels)), labels]).mean())
+
+
+def fit_temperature(
+    logits: Floats, labels: NDArray[np.int64], low: float = 0.05, high: float = 20.0
+) -> float:
+    """The temperature with the least negative log-likelihood (Guo et al., ICML 2017).
+
+    The loss is convex in 1/τ, so it has one minimum in log τ, which golden sections find.
+    """
+    left, right = math.log(low), math.log(high)
+    while right - left > 1e-4:
+        width = GOLDEN * (right - left)
+        inner, outer = right - width, left + width
+        losses = [negative_log_likelihood(logits, labels, math.exp(t)) for t in (inner, outer)]
+        left, right = (left, outer) if losses[0] < losses[1] else (inner, right)
+    return math.exp((left + right) / 2)
+
+
+def expected_calibration_error(
+    probabilities: Floats, labels: NDArray[np.int64], bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy over equal bins of confidence, in [0, 1]."""
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    index = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = np.bincount(index, weights=sure - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))

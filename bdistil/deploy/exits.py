@@ -1,0 +1,164 @@
+"""When an example has been looked at enough: early exit by a score that grows with certainty.
+
+After each stage every example gets a score from its answers so far; it leaves as soon as the score
+reaches a threshold. numpy only, so that a device needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import SpecError
+
+Floats = NDArray[np.floating]
+Score = Callable[[Sequence[Floats]], Floats]
+
+
+def confidence(trace: Sequence[Floats]) -> Floats:
+    """Probability of the likeliest class."""
+    top: Floats = trace[-1].max(axis=1)
+    return top
+
+
+def margin(trace: Sequence[Floats]) -> Floats:
+    """Probability of the likeliest class minus that of the second."""
+    ordered = np.partition(trace[-1], -2, axis=1) if trace[-1].shape[1] > 1 else None
+    gap: Floats = trace[-1][:, 0] if ordered is None else ordered[:, -1] - ordered[:, -2]
+    return gap
+
+
+def patience(trace: Sequence[Floats]) -> Floats:
+    """Number of stages before this one, without a break, that gave the same class."""
+    answers = [step.argmax(axis=1) for step in trace]
+    streak = np.zeros(len(answers[-1]))
+    unbroken = np.ones(len(streak), bool)
+    for earlier in reversed(answers[:-1]):
+        unbroken &= earlier == answers[-1]
+        streak += unbroken
+    return streak
+
+
+def stability(trace: Sequence[Floats]) -> Floats:
+    """Minus the largest change of an output in the last stage; minus infinity after the first."""
+    if len(trace) == 1:
+        return np.full(len(trace[0]), -np.inf)
+    change: Floats = -np.abs(trace[-1] - trace[-2]).max(axis=1)
+    return change
+
+
+SCORES: dict[str, Score] = {
+    "confidence": confidence,
+    "margin": margin,
+    "patience": patience,
+    "stability": stability,
+}
+FOR_REGRESSION = ("stability",)
+
+
+@dataclass(frozen=True)
+class ExitPolicy:
+    """Leave once the score reaches the threshold.
+
+    Attributes:
+        score: ``confidence``, ``margin``, ``patience`` or ``stability`` (the one for regression).
+        threshold: of the score; infinity never leaves early.
+
+    Raises:
+        SpecError: if the score is unknown.
+
+    Example:
+        >>> policy = ExitPolicy("confidence", 0.9)
+        >>> policy.leaves([np.array([[0.95, 0.05], [0.6, 0.4]])])
+        array([ True, False])
+    """
+
+    score: str
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise SpecError(f"exit score {self.score!r} is unknown; choose {', '.join(SCORES)}.")
+
+    def leaves(self, trace: Sequence[Floats]) -> NDArray[np.bool_]:
+        """Which examples leave, bool (B,).
+
+        Args:
+            trace: what each stage so far answered: probabilities (B, L), or the predictions (B, L)
+                themselves for regression.
+        """
+        return np.asarray(SCORES[self.score](trace) >= self.threshold)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a policy did on the validation split.
+
+    Attributes:
+        policy: the policy.
+        metric: accuracy, or R² for regression.
+        cost: mean cost of an example, in the unit of the stages' costs.
+        stages: mean number of stages.
+    """
+
+    policy: ExitPolicy
+    metric: float
+    cost: float
+    stages: float
+
+
+def operating_points(
+    score: str,
+    trace: Sequence[Floats],
+    metric: Callable[[Floats], float],
+    costs: Sequence[float],
+    limit: int = 64,
+) -> list[OperatingPoint]:
+    """What every threshold worth telling apart does, from the cheapest to the most patient.
+
+    Args:
+        score: name of the score.
+        trace: each stage's answers on validation examples, (N, L) each.
+        metric: of one answer for each example, (N, L).
+        costs: of running up to each stage, on the way through all before it.
+        limit: most thresholds to try; they are quantiles of the scores seen.
+    """
+    scores = np.stack([SCORES[score](trace[: stage + 1]) for stage in range(len(trace))])
+    seen = np.unique(scores[:-1][np.isfinite(scores[:-1])])
+    shares = np.linspace(0, 1, min(limit, len(seen)))
+    thresholds = (
+        [*np.unique(np.quantile(seen, shares, method="nearest")), np.inf] if len(seen) else [np.inf]
+    )
+    return [_point(ExitPolicy(score, float(t)), scores, trace, metric, costs) for t in thresholds]
+
+
+def _point(
+    policy: ExitPolicy,
+    scores: Floats,
+    trace: Sequence[Floats],
+    metric: Callable[[Floats], float],
+    costs: Sequence[float],
+) -> OperatingPoint:
+    leaves = scores >= policy.threshold
+    leaves[-1] = True
+    stage = leaves.argmax(axis=0)  # the first that lets go
+    answers = np.stack(trace)[stage, np.arange(len(stage))]
+    cost = float(np.asarray(costs, float)[stage].mean())
+    return OperatingPoint(policy, metric(answers), cost, float(stage.mean()) + 1)
+
+
+def cheapest(points: Sequence[OperatingPoint], at_least: float) -> OperatingPoint:
+    """The cheapest point whose metric is at least that; else the one with the best metric."""
+    good = [point for point in points if point.metric >= at_least]
+    return min(good, key=lambda p: p.cost) if good else max(points, key=lambda p: p.metric)
+
+
+def best_within(points: Sequence[OperatingPoint], budget: float) -> OperatingPoint:
+    """The point with the best metric whose cost is at most that; else the cheapest."""
+    affordable = [point for point in points if point.cost <= budget]
+    if not affordable:
+        return min(points, key=lambda p: p.cost)
+    return max(affordable, key=lambda p: (p.metric, -p.cost))
