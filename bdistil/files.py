@@ -10,6 +10,8 @@ from pathlib import Path
 
 from bdistil.errors import CheckpointError
 
+PARTIAL = ".partial"  # ends the names of files that are still being written
+
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name, flush it to disk and rename it to `path`.
@@ -19,7 +21,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -32,6 +34,12 @@ def write_atomic(path: Path, content: bytes) -> None:
                 os.unlink(temporary)
             raise
         sync_directory(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers left that died half-way; for a folder that nobody else writes to."""
+    for file in folder.rglob(f".*{PARTIAL}"):
+        file.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: bytes) -> None:

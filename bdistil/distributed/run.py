@@ -23,6 +23,7 @@ from bdistil.distributed.study import mirror_study
 from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.tracking import check_tracking
 from bdistil.distributed.workbench import Material, make_workbench
+from bdistil.files import sweep
 from bdistil.spec import Spec
 
 
@@ -58,6 +59,7 @@ def run_search(
     check_teacher(dataset, spec)
     check_tracking(spec.tracking)
     with run.locked():
+        sweep(run.path)
         run.create(spec)
         play(run, spec, dataset, address, verbose, reporter)
     return run
