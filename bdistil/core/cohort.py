@@ -22,13 +22,13 @@ from bdistil.core.find_weak_learner import (
     Finding,
     Objective,
     Round,
-    ShouldStop,
     judged,
     shuffled_batches,
     term_weight,
 )
 from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.student import Student
+from bdistil.core.training_split import ShouldStop, Stopped
 from bdistil.errors import SearchError
 
 
@@ -75,7 +75,7 @@ def find_weak_learners(
         members: the candidates; `early_accept` of their recipe is not supported.
         state: the round.
         seed: of the order of the examples, which all members share.
-        should_stop: asked before each batch; true ends the training.
+        should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
 
     Returns:
         For each member its figures, or why it failed; None if the cohort was stopped. The figures
@@ -90,12 +90,17 @@ def find_weak_learners(
             return None
     trainer.stack.unstack([member.student for member in members])
     share = (time.perf_counter() - started) / len(members)
-    return [_outcome(member, state, epochs, share) for member in members]
-
-
-def _outcome(member: Member, state: Round, epochs: int, seconds: float) -> Finding | SearchError:
     try:
-        return judged(member.student, state, epochs, seconds)
+        return [_outcome(member, state, epochs, share, should_stop) for member in members]
+    except Stopped:
+        return None
+
+
+def _outcome(
+    member: Member, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
+) -> Finding | SearchError:
+    try:
+        return judged(member.student, state, epochs, seconds, should_stop)
     except SearchError as error:
         return error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,8 @@ from bdistil.core.examples import Examples, Measure
 from bdistil.core.losses import edge_hinge, fitting_loss, log_barrier
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, advance, student_logits
-from bdistil.core.training_split import Shard, TrainingSplit
+from bdistil.core.training_split import Shard, ShouldStop, Stopped, TrainingSplit
 from bdistil.errors import SearchError
-
-ShouldStop = Callable[[], bool]
 
 DEFAULT_LR = 1e-2  # where neither recipe nor student class says
 
@@ -106,7 +104,7 @@ def find_weak_learner(
         attempt: tries before this one in the same student class; they decay γ.
         seed: of the order of the examples.
         min_edge: for `recipe.early_accept` only.
-        should_stop: asked before each batch; true ends the training.
+        should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
 
     Returns:
         The figures, or None if it was stopped.
@@ -117,13 +115,16 @@ def find_weak_learner(
     started = time.perf_counter()
     trainer = _Trainer(student, state, recipe, attempt, seed)
     epochs = 0
-    while epochs < recipe.epochs:
-        if not trainer.run_epoch(should_stop):
-            return None
-        epochs += 1
-        if recipe.early_accept and _edge_now(student, state) >= min_edge:
-            break
-    return judged(student, state, epochs, time.perf_counter() - started)
+    try:
+        while epochs < recipe.epochs:
+            if not trainer.run_epoch(should_stop):
+                return None
+            epochs += 1
+            if recipe.early_accept and _edge_now(student, state, should_stop) >= min_edge:
+                break
+        return judged(student, state, epochs, time.perf_counter() - started, should_stop)
+    except Stopped:
+        return None
 
 
 class _Trainer:
@@ -260,19 +261,22 @@ def _settle(student: Student, state: Round) -> None:
         student.centre_head()
 
 
-def _edge_now(student: Student, state: Round) -> float:
+def _edge_now(student: Student, state: Round, should_stop: ShouldStop) -> float:
     _settle(student, state)
-    return state.train.judge(student)[0].edge
+    return state.train.judge(student, should_stop)[0].edge
 
 
-def judged(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
+def judged(
+    student: Student, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
+) -> Finding:
     """The figures of a trained student, which from here on is as it will be kept.
 
     Raises:
         SearchError: if its logits are not finite.
+        Stopped: as soon as `should_stop` answers true.
     """
     _settle(student, state)
-    verdict, largest_gap = state.train.judge(student)
+    verdict, largest_gap = state.train.judge(student, should_stop)
     if not math.isfinite(largest_gap):
         raise SearchError("the student's logits are not finite; lower space.lr.")
     after = state.validation.joined(student).ensemble

@@ -11,12 +11,12 @@ from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.connections import Hidden
 from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
-from bdistil.core.find_weak_learner import Finding, Round, ShouldStop, find_weak_learner
+from bdistil.core.find_weak_learner import Finding, Round, find_weak_learner
 from bdistil.core.game import Rules, Summary
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.recipes import Recipe
 from bdistil.core.student import Student, StudentConfig
-from bdistil.core.training_split import TrainingSplit
+from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.distributed.broadcast import Announcement, HiddenArrays
 from bdistil.distributed.problem import Problem, as_tensor

@@ -5,6 +5,7 @@ Whatever it is, the search ends with the students that one worker finds when not
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -25,12 +26,13 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 from tiny import students, tiny, winners, write_spec
 
+from bdistil.core import find_weak_learner
 from bdistil.distributed import run as run_module
 from bdistil.distributed.run import run_search
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import ClusterError, SearchError
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = pytest.mark.cluster
 
 ROUNDS = 4
 SPEC = (
@@ -215,6 +217,40 @@ def test_of_two_that_finish_at_the_same_moment_exactly_one_is_kept(
     assert list(students(run.path).values()) == [record.sha256 for record in records]
 
 
+def test_a_loser_whose_epoch_never_ends_makes_way_for_the_next_round(
+    nodes: Cluster, tmp_path: Path, trials: Trials
+) -> None:
+    def wrap(run: Run) -> Run:
+        def endless(cohort: Any, should_stop: Any) -> Any:
+            loser = tmp_path / f"loser of round {cohort.round}"
+            if cohort.requests[0].number == 0:
+                wait_until(loser.exists)
+                ((result, weights),) = run(cohort, should_stop)
+                return [(result.model_copy(update={"weak": True}), weights)]
+            batches = find_weak_learner.shuffled_batches
+            epoch = functools.partial(endless_epoch, batches, loser)
+            find_weak_learner.shuffled_batches = epoch  # in the worker's process
+            try:
+                return run(cohort, should_stop)
+            finally:
+                find_weak_learner.shuffled_batches = batches
+
+        return endless
+
+    trials(wrap)
+    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
+    run = run_search(spec, tmp_path / "run")
+    records = run.journal.read()
+    assert [record.result.request.number for record in records] == [0] * ROUNDS
+    assert len(list(tmp_path.glob("loser of round *"))) == ROUNDS
+
+
+def endless_epoch(batches: Run, started: Path, *arguments: Any) -> Iterator[Any]:
+    started.touch()
+    while True:
+        yield from batches(*arguments)
+
+
 def raises(cohort: Any, should_stop: Any) -> Any:
     raise ValueError("no such thing")
 
@@ -321,10 +357,11 @@ def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
 ) -> None:
     run = small_disk / "run"
     for moment, file in (
-        ("before 001.safetensors", "001.safetensors"),
+        ("after spec.yaml", "teacher/model.safetensors"),
+        ("after round 1", "students/001.safetensors"),
         ("after 001.safetensors", "rounds.jsonl"),
-        ("after record 2", "trials.parquet"),
-        ("before evaluation.json", "evaluation.json"),
+        ("after trials.parquet", "optuna.journal"),
+        ("before evaluation.json", "ensemble/model.safetensors"),
     ):
         done = search(nodes, run, "fill", moment)
         assert done.returncode == 2, f"{moment}: {done.stderr}"
