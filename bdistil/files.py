@@ -10,6 +10,8 @@ from pathlib import Path
 
 from bdistil.errors import CheckpointError
 
+PARTIAL = ".partial"  # ends the names of files that are still being written
+
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name, flush it to disk and rename it to `path`.
@@ -30,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -42,6 +44,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers left that died half-way; for a folder that nobody else writes to."""
+    for file in folder.rglob(f".*{PARTIAL}"):
+        file.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -22,7 +22,6 @@ from bdistil.core.connections import Hidden
 from bdistil.core.find_weak_learner import (
     DEFAULT_LR,
     Finding,
-    ShouldStop,
     judged,
     shuffled_batches,
 )
@@ -31,6 +30,7 @@ from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.round import Round
 from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
+from bdistil.core.training_split import ShouldStop, Stopped
 from bdistil.errors import SearchError
 
 
@@ -80,7 +80,7 @@ def find_weak_learners(
         state: the round.
         seed: of the order of the examples, which all members share.
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
-        should_stop: asked before each batch; true ends the training.
+        should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
 
     Returns:
         For each member its figures, or why it failed; None if the cohort was stopped. The figures
@@ -95,12 +95,17 @@ def find_weak_learners(
             return None
     trainer.stack.unstack([member.student for member in members])
     share = (time.perf_counter() - started) / len(members)
-    return [_outcome(member, state, epochs, share) for member in members]
-
-
-def _outcome(member: Member, state: Round, epochs: int, seconds: float) -> Finding | SearchError:
     try:
-        return judged(member.student, state, epochs, seconds)
+        return [_outcome(member, state, epochs, share, should_stop) for member in members]
+    except Stopped:
+        return None
+
+
+def _outcome(
+    member: Member, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
+) -> Finding | SearchError:
+    try:
+        return judged(member.student, state, epochs, seconds, should_stop)
     except SearchError as error:
         return error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +20,8 @@ from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
-from bdistil.core.training_split import Shard
+from bdistil.core.training_split import Shard, ShouldStop, Stopped
 from bdistil.errors import SearchError
-
-ShouldStop = Callable[[], bool]
 
 DEFAULT_LR = 1e-2  # where neither recipe nor student class says
 
@@ -83,7 +81,7 @@ def find_weak_learner(
         seed: of the order of the examples.
         min_edge: for `recipe.early_accept` only.
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
-        should_stop: asked before each batch; true ends the training.
+        should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
 
     Returns:
         The figures, or None if it was stopped.
@@ -94,13 +92,25 @@ def find_weak_learner(
     started = time.perf_counter()
     trainer = _Trainer(student, state, recipe, attempt, seed, compiled)
     epochs = 0
-    while epochs < recipe.epochs:
-        if not trainer.run_epoch(should_stop):
-            return None
-        epochs += 1
-        if recipe.early_accept and state.train.stage > 1 and _edge_now(student, state) >= min_edge:
-            break
-    return judged(student, state, epochs, time.perf_counter() - started)
+    try:
+        while epochs < recipe.epochs:
+            if not trainer.run_epoch(should_stop):
+                return None
+            epochs += 1
+            if accepted_early(student, state, recipe, min_edge, should_stop):
+                break
+        return judged(student, state, epochs, time.perf_counter() - started, should_stop)
+    except Stopped:
+        return None
+
+
+def accepted_early(
+    student: Student, state: Round, recipe: Recipe, min_edge: float, should_stop: ShouldStop
+) -> bool:
+    """Whether the edge holds already, if that is asked for; in round 1 it always would."""
+    if not recipe.early_accept or state.train.stage == 1:
+        return False
+    return _edge_now(student, state, should_stop) >= min_edge
 
 
 class _Trainer:
@@ -171,19 +181,22 @@ def _settle(student: Student, state: Round) -> None:
         student.centre_head()
 
 
-def _edge_now(student: Student, state: Round) -> float:
+def _edge_now(student: Student, state: Round, should_stop: ShouldStop) -> float:
     _settle(student, state)
-    return state.train.judge(student)[0].edge
+    return state.train.judge(student, should_stop)[0].edge
 
 
-def judged(student: Student, state: Round, epochs: int, seconds: float) -> Finding:
+def judged(
+    student: Student, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
+) -> Finding:
     """The figures of a trained student, which from here on is as it will be kept.
 
     Raises:
         SearchError: if its logits are not finite.
+        Stopped: as soon as `should_stop` answers true.
     """
     _settle(student, state)
-    verdict, largest_gap = state.train.judge(student)
+    verdict, largest_gap = state.train.judge(student, should_stop)
     if not math.isfinite(largest_gap):
         raise SearchError("the student's logits are not finite; lower space.lr.")
     after = state.validation.joined(student).ensemble

@@ -6,7 +6,7 @@ kept: beside the data, a shard costs one margin matrix and the students' hidden 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +17,12 @@ from bdistil.core.ensemble import ROWS, chunks, concatenate, move, take
 from bdistil.core.examples import Examples, zeros_like
 from bdistil.core.game import Game, Rules, Summary, Verdict
 from bdistil.core.student import Student, student_logits
+
+ShouldStop = Callable[[], bool]
+
+
+class Stopped(Exception):  # noqa: N818
+    """What a candidate was trained for is over; nobody waits for its figures."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,19 @@ class TrainingSplit:
         """Constants of the game."""
         return self.shards[0].game.rules
 
-    def judge(self, student: Student) -> tuple[Verdict, float]:
-        """Edges of a student and G = max|f_t - g|; the latter is NaN if any logit is."""
+    def judge(
+        self, student: Student, should_stop: ShouldStop = lambda: False
+    ) -> tuple[Verdict, float]:
+        """Edges of a student and G = max|f_t - g|; the latter is NaN if any logit is.
+
+        Raises:
+            Stopped: as soon as `should_stop`, asked before each chunk of rows, answers true.
+        """
         sums, largest = [], []
         for shard in self.shards:
             for rows in shard.chunks():
+                if should_stop():
+                    raise Stopped
                 gap, _ = shard.gap(student, rows)
                 sums.append(torch.stack(shard.game.edge_sums(gap, rows)))
                 largest.append(gap.abs().max())

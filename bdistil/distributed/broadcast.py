@@ -73,6 +73,7 @@ class Board:
         self.seen: set[str] = set()
         self.queue: deque[Cohort] = deque()
         self.taken: dict[str, Cohort] = {}
+        self.over: set[str] = set()
         self.ended = False
         self.announcement: Announcement | None = None
         self.copies: dict[str, list[Any]] = {}
@@ -112,17 +113,21 @@ class Board:
             self.changed.notify_all()
 
     async def take(self, trial_id: str) -> Cohort | None:
-        """The next cohort, as soon as there is one; None when the search is over."""
+        """The next cohort, as soon as there is one; None when the search or the trial is over."""
         await self._muster(trial_id)
         async with self.changed:
-            await self.changed.wait_for(lambda: self.queue or self.ended)
-            if self.ended:
+            await self.changed.wait_for(lambda: self.queue or self._is_over(trial_id))
+            if self._is_over(trial_id):
                 return None
             self.taken[trial_id] = self.queue.popleft()
             return self.taken[trial_id]
 
     async def taken_by(self, trial_id: str) -> Cohort | None:
-        """The cohort that a trial took, None if it took none."""
+        """The cohort that an ended trial took, None if it took none; from now on it gets none.
+
+        A worker that was lost while it waited in :meth:`take` still waits there.
+        """
+        self.over.add(trial_id)
         return self.taken.pop(trial_id, None)
 
     async def announced(self, round_number: int, node: str) -> Announcement | None:
@@ -155,6 +160,9 @@ class Board:
 
     def _is_open(self, round_number: int) -> bool:
         return self.announcement is not None and self.announcement.round == round_number
+
+    def _is_over(self, trial_id: str) -> bool:
+        return self.ended or trial_id in self.over
 
     async def _muster(self, trial_id: str) -> None:
         async with self.changed:

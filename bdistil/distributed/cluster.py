@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
 
 import ray
-from ray.exceptions import RayError
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError, RayError
 from ray.experimental.internal_kv import _internal_kv_get
 
 from bdistil.errors import BdistilWarning, ClusterError
@@ -77,7 +79,7 @@ def connect(address: str | None, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.ERROR
     handler = signal.getsignal(signal.SIGTERM)
     if address:
-        use_token()
+        use_token(address)
     try:
         ray.init(
             address=address or "local",
@@ -98,16 +100,35 @@ def connect(address: str | None, verbose: bool) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end us without a word
 
 
-def use_token() -> None:
-    """Show a cluster the token in RAY_AUTH_TOKEN or ~/.ray/auth_token, if there is one.
+def use_token(address: str) -> None:
+    """Show a cluster the token in RAY_AUTH_TOKEN or ~/.ray/auth_token, if it asks for one.
 
-    `ray start` asks for it as soon as the file exists, and any local search writes that file; but
-    Ray itself sends it to an explicit address only under RAY_AUTH_MODE=token.
+    Ray itself sends it to an explicit address only under RAY_AUTH_MODE=token. `ray start` asks for
+    it if the file exists, and any local search writes that file; a cluster that is older than the
+    file does not, and would end our actors if we asked for a token in return.
     """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
     with contextlib.suppress(ImportError):
         from ray._private.authentication import authentication_token_setup as authentication
 
-        authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        if asks_for_token(address):
+            authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def asks_for_token(address: str) -> bool:
+    """Whether the cluster at HOST:PORT refuses those who show no token; False if none answers."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # such as "auto", whose meaning Ray knows
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()  # Ray would try for long
+        GcsClient(address=address).internal_kv_get(b"", None, timeout=5)
+    except AuthenticationError:
+        return True
+    except (RayError, OSError):
+        return False
+    return False
 
 
 def check_resources(workers: WorkerSpec) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 
 from bdistil.distributed.broadcast import BoardClient
@@ -18,12 +19,14 @@ from bdistil.distributed.cluster import trial_slots
 from bdistil.distributed.controller import RoundController, Winner
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
+from bdistil.distributed.lost_worker import why_lost
 from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.progress import Reporter, Snapshot
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.searcher import RoundSearcher
 from bdistil.distributed.tracking import make_tracker
 from bdistil.distributed.trainable import TrialRunner, TrialWorker
+from bdistil.errors import ClusterError
 from bdistil.spec import Spec
 
 
@@ -83,11 +86,17 @@ class Experiment:
         Raises:
             BdistilError: what went wrong in the controller, after Tune was shut down.
         """
-        self.open_round()
-        with tempfile.TemporaryDirectory(prefix="bdistil-tune-") as folder:
-            self.tuner(folder).fit()
-        if self.searcher.error is not None:
-            raise self.searcher.error
+        try:
+            self.open_round()
+            with tempfile.TemporaryDirectory(prefix="bdistil-tune-") as folder:
+                self.tuner(folder).fit()
+            if self.searcher.error is not None:
+                raise self.searcher.error
+        except RayError as error:
+            raise ClusterError(
+                f"Ray lost a part of the search that has no stand-in: {why_lost(str(error))}; the "
+                f"same command goes on after the {len(self.ledger.records)} accepted rounds."
+            ) from error
 
     def accept(self, winner: Winner) -> None:
         """Keep a round's winner, close the round for all workers and open the next."""
@@ -183,6 +192,13 @@ class Heartbeat(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks, but a display and the data must stay here."""
         return {}
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A worker is lost."""
+        error = Path(trial.error_file).read_text() if trial.error_file else ""
+        self.experiment.searcher.lost(trial.trial_id, why_lost(error))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """After each step of Tune's loop."""

@@ -27,6 +27,7 @@ from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.tracking import check_tracking
 from bdistil.distributed.workbench import Material, make_workbench
+from bdistil.files import sweep
 from bdistil.spec import Spec
 
 
@@ -62,6 +63,7 @@ def run_search(
     check_teacher(dataset, spec)
     check_tracking(spec.tracking)
     with run.locked(), workers_if_needed(run, spec, address, verbose):
+        sweep(run.path)
         run.create(spec)
         logits = taught(run, spec, dataset, reporter)
         problem, train = build_problem(dataset, logits), training_shards(dataset, logits)

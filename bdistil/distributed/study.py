@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.sampling import distributions, frozen_trial
 from bdistil.errors import BdistilError, BdistilWarning, MissingDependencyError, SpecError
+from bdistil.files import disk_errors
 from bdistil.spec import Spec
 
 
@@ -57,12 +58,17 @@ def mirror(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial]) -> No
 
 
 def mirror_to_file(path: Path, name: str, trials: Sequence[FrozenTrial]) -> None:
-    """The same in a journal file; one that a crash left damaged is written anew."""
-    try:
-        mirror(journal(path), name, trials)
-    except (ValueError, KeyError):  # half a line, or operations on what half a line began
-        path.unlink()
-        mirror(journal(path), name, trials)
+    """The same in a journal file; one that a crash left damaged is written anew.
+
+    Raises:
+        CheckpointError: if the disk is full or not writable.
+    """
+    with disk_errors(path):
+        try:
+            mirror(journal(path), name, trials)
+        except (ValueError, KeyError):  # half a line, or operations on what half a line began
+            path.unlink()
+            mirror(journal(path), name, trials)
 
 
 def open_study(storage: BaseStorage, name: str) -> optuna.Study:

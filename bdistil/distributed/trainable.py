@@ -9,7 +9,7 @@ import torch
 from ray import tune
 
 from bdistil.distributed.broadcast import Announcement, BoardClient
-from bdistil.distributed.trial import Cohort, CohortResult, TrialResult
+from bdistil.distributed.trial import FIGURES, Cohort, CohortResult, TrialResult
 from bdistil.errors import BdistilError
 
 RESULT = "result"
@@ -87,7 +87,7 @@ class TrialWorker(tune.Trainable):
         for result, weights in outcomes:
             if weights is not None:
                 self.board.deposit(cohort.round, result.request.number, weights)
-        return CohortResult(results=tuple(result for result, _ in outcomes))
+        return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
 
     def join_round(self, number: int) -> bool:
         """Bring the runner to the open round; False if that is already another one."""
@@ -111,5 +111,4 @@ def metrics(answer: TrialResult) -> dict[str, float]:
     place: dict[str, float] = {"round": answer.request.round, "number": answer.request.number}
     if answer.status != "finished":
         return place
-    figures = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
-    return place | {name: getattr(answer, name) for name in figures}
+    return place | {name: getattr(answer, name) for name in FIGURES}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from bdistil.core.recipes import Recipe, recipe
+
+FIGURES = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
 
 
 def derived_seed(*parts: object) -> int:
@@ -83,6 +86,15 @@ class TrialResult(BaseModel):
     cohort: int = 1
     device: str = ""
     weak: bool = False
+
+    def checked(self) -> TrialResult:
+        """Itself; failed instead if one of its figures is NaN or infinite."""
+        figures = {name: getattr(self, name) for name in FIGURES}
+        for name, value in (("edges", sum(self.edges)), *figures.items()):
+            if not math.isfinite(value):
+                reason = f"its {name} is {value}; lower space.lr"
+                return TrialResult(request=self.request, status="failed", reason=reason)
+        return self
 
 
 class Cohort(BaseModel):

@@ -13,14 +13,14 @@ import torch
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.ensemble import ProgressiveEnsemble, move
 from bdistil.core.examples import Measure
-from bdistil.core.find_weak_learner import Finding, ShouldStop, find_weak_learner
+from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.placement import Device, home, training_device
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
-from bdistil.core.training_split import TrainingSplit
+from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.distributed.broadcast import Announcement
 from bdistil.distributed.problem import Problem, as_tensor

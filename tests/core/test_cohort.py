@@ -82,16 +82,17 @@ def test_a_diverging_member_fails_alone():
     assert all(isinstance(finding, Finding) for finding in findings[:1] + findings[2:])
 
 
-def test_a_cohort_stops_within_a_batch():
-    members = crowd("accurate", "dense", ())
+@pytest.mark.parametrize("batches", [2, 6])  # six are all of them: it stops while it is judged
+def test_a_cohort_stops_within_a_batch(batches):
+    members = crowd("accurate", "dense", (), batch_size=64, epochs=2)
     asked = []
 
     def should_stop():
         asked.append(1)
-        return len(asked) > 2
+        return len(asked) > batches
 
     assert find_weak_learners(members, toy_round(), should_stop=should_stop) is None
-    assert len(asked) == 3
+    assert len(asked) == batches + 1
 
 
 class Normalised(nn.Module):

@@ -136,6 +136,19 @@ def test_a_trial_stops_before_its_next_batch(batches):
     assert student.body.calls == batches
 
 
+def test_a_trained_student_is_not_judged_to_the_end_if_nobody_waits_for_it():
+    asked = 0
+
+    def should_stop():
+        nonlocal asked
+        asked += 1
+        return asked > 2 * 3
+
+    recipe = quick("accurate", batch_size=64, epochs=2)  # three batches an epoch
+    assert find_weak_learner(first_student(), toy_round(), recipe, should_stop=should_stop) is None
+    assert asked == 2 * 3 + 1
+
+
 @pytest.mark.parametrize("name", ["accurate", "paper"])
 def test_an_absurd_learning_rate_is_an_error(name):
     with pytest.raises(SearchError, match=r"lower space\.lr"):

@@ -157,32 +157,63 @@ def test_an_address_where_nothing_answers_is_a_finding(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setattr(cluster, "use_token", lambda: None)
+    monkeypatch.setattr(cluster, "use_token", lambda address: None)
     found = examine(address="192.0.2.1:6379")
     assert "no Ray cluster answers at 192.0.2.1:6379 (refused)" in found.problems[0]
     found = examine(address="ray://192.0.2.1:10001")
     assert "Ray Client address" in found.problems[0]
 
 
-def test_an_explicit_address_is_shown_the_token_that_ray_start_asks_for(tmp_path: Path) -> None:
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("0" * 32)
-    script = """
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("has_token", [True, False])
+def test_a_token_is_shown_to_a_cluster_that_asks_for_one(
+    tmp_path: Path, asks: bool, has_token: bool
+) -> None:
+    if has_token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("0" * 32)
+    script = f"""
         import os
-        from bdistil.distributed.cluster import use_token
-        use_token()
+        from bdistil.distributed import cluster
+        cluster.asks_for_token = lambda address: {asks}
+        cluster.use_token("192.0.2.1:6379")
         print(os.environ.get("RAY_AUTH_MODE"))
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    for home, mode in ((tmp_path, "token"), (tmp_path / "nobody", "None")):
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            env=environment | {"HOME": str(home)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == mode
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ("token" if asks and has_token else "None")
+
+
+@pytest.mark.cluster
+def test_a_cluster_with_tokens_is_recognised_as_one() -> None:
+    head = """
+        import os, subprocess, sys
+        from ray.cluster_utils import Cluster
+        cluster = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
+        ask = "from bdistil.distributed.cluster import asks_for_token as ask; import sys;"
+        ask += "print('answer', ask(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", ask, cluster.address], check=True)
+        cluster.shutdown()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(head)],
+        env=os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "answer True" in done.stdout, done.stderr
+
+
+def test_where_nothing_listens_no_token_is_asked_for() -> None:
+    assert not cluster.asks_for_token("127.0.0.1:1")
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, status: dict[str, Any] | None, *cpus: float) -> None:
