@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -291,27 +292,47 @@ KILLS = (
 )
 
 
-def search(nodes: Cluster, run: Path, fault: str, moment: str) -> subprocess.CompletedProcess[str]:
-    """The command, in a process of its own, with a fault at some moment."""
-    spec = write_spec(run.parent, *SPEC)
-    arguments = ["search", spec, "--out", run, "--address", nodes.address]
-    return subprocess.run(
-        [sys.executable, DRIVER, fault, moment, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+class Ended(NamedTuple):
+    """What became of a command."""
+
+    status: int
+    printed: str
+
+
+Search = Callable[[Path, str, str], Ended]
+
+
+@pytest.fixture(scope="module")
+def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+    """The command on the cluster, in a process of its own, with a fault at some moment."""
+    driver = subprocess.Popen(
+        [sys.executable, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    requests, answers = driver.stdin, driver.stdout
+    folder = tmp_path_factory.mktemp("driver")
+    spec, log = write_spec(folder, *SPEC), folder / "log"
+
+    def call(run: Path, fault: str, moment: str) -> Ended:
+        arguments = ["search", str(spec), "--out", str(run), "--address", nodes.address]
+        request = {"arguments": arguments, "log": str(log), "fault": fault, "moment": moment}
+        print(json.dumps(request), file=requests, flush=True)
+        return Ended(int(answers.readline()), log.read_text())
+
+    yield call
+    driver.stdin.close()
+    driver.wait()
 
 
 def test_a_driver_killed_at_every_boundary_loses_nothing_accepted(
-    nodes: Cluster, uninterrupted: Path, tmp_path: Path
+    search: Search, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run, accepted = tmp_path / "0" / "run", 0
     run.parent.mkdir()
     for number, (fault, moment) in enumerate(KILLS, start=1):
-        done = search(nodes, run, fault, moment)
-        assert done.returncode == -signal.SIGKILL, f"{moment}: {done.stderr}"
+        done = search(run, fault, moment)
+        assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
         kept = winners(run)
         assert kept == winners(uninterrupted)[: len(kept)], moment
         assert len(kept) >= accepted, moment
@@ -319,8 +340,8 @@ def test_a_driver_killed_at_every_boundary_loses_nothing_accepted(
         assert_files_are_whole(run)
         run = Path(shutil.move(run.parent, tmp_path / str(number))) / "run"
     assert accepted == ROUNDS
-    done = search(nodes, run, "kill", "never")
-    assert done.returncode == 0, done.stderr
+    done = search(run, "kill", "never")
+    assert done.status == 0, done.printed
     assert same_end(run, uninterrupted)
     assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
 
@@ -353,7 +374,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
-    nodes: Cluster, uninterrupted: Path, small_disk: Path
+    search: Search, uninterrupted: Path, small_disk: Path
 ) -> None:
     run = small_disk / "run"
     for moment, file in (
@@ -363,11 +384,11 @@ def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
         ("after trials.parquet", "optuna.journal"),
         ("before evaluation.json", "ensemble/model.safetensors"),
     ):
-        done = search(nodes, run, "fill", moment)
-        assert done.returncode == 2, f"{moment}: {done.stderr}"
-        assert f"{file} cannot be written: No space left on device" in done.stderr
-        assert "Traceback" not in done.stderr
+        done = search(run, "fill", moment)
+        assert done.status == 2, f"{moment}: {done.printed}"
+        assert f"{file} cannot be written: No space left on device" in done.printed
+        assert "Traceback" not in done.printed
         (small_disk / "filler").unlink()
-    done = search(nodes, run, "fill", "never")
-    assert done.returncode == 0, done.stderr
+    done = search(run, "fill", "never")
+    assert done.status == 0, done.printed
     assert same_end(run, uninterrupted)
