@@ -8,6 +8,7 @@ has just joined reads the reference over the network until it has a copy of its 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -198,6 +199,13 @@ class StoredMargin:
             del self.players[node]
             return False
         return combined_sha256(own) == combined_sha256(reference)
+
+    def close(self) -> None:
+        """End the players and let the copies go, in a session that may live on."""
+        for player in self.players.values():
+            with contextlib.suppress(RayError):
+                ray.kill(player)
+        self.players, self.copies, self.parts = {}, {}, []
 
     def hire(self) -> None:
         """A player on each node that can hold trials, and on the driver's."""

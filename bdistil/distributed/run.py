@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +112,19 @@ def search_rounds(
 ) -> None:
     """Play the missing rounds on Ray."""
     problem, rules = ledger.problem, game_rules(spec, ledger.problem)
-    margin = StoredMargin(train, rules, spec.workers)
-    ledger.replay(margin)
+
+    def history() -> list[Any]:
+        return [trial for record in ledger.records for trial in record.trials]
 
     def bookkeeping(record: RoundRecord) -> None:
         write_trials(run, ledger.records)
         mirror_study(run.study_file, spec, ledger.records)
 
-    def history() -> list[Any]:
-        return [trial for record in ledger.records for trial in record.trials]
-
-    measure = comparison_measure(spec, problem)
-    crew = Crew(make_workbench, Material(problem, margin.parts, spec, rules, measure))
-    sampler = build_sampler(spec, history)
-    Experiment(spec, ledger, margin, sampler, crew, reporter, bookkeeping).run()
+    measure, sampler = comparison_measure(spec, problem), build_sampler(spec, history)
+    with closing(StoredMargin(train, rules, spec.workers)) as margin:
+        ledger.replay(margin)
+        crew = Crew(make_workbench, Material(problem, margin.parts, spec, rules, measure))
+        Experiment(spec, ledger, margin, sampler, crew, reporter, bookkeeping).run()
 
 
 def finish(run: RunDirectory, ledger: Ledger) -> None:

@@ -16,6 +16,7 @@ import torch
 from ray._private.worker import global_worker
 from ray.cluster_utils import Cluster
 from ray.experimental import get_object_locations
+from ray.util.state import list_actors
 from tiny import tiny
 
 from bdistil.core.game import Rules, Summary
@@ -35,11 +36,8 @@ from bdistil.spec import WorkerSpec
 
 pytestmark = pytest.mark.cluster
 
-INPUTS, OUTPUTS, EXAMPLES = (
-    5,
-    40,
-    2048 + 700,
-)  # three shards; a whole one is above Ray's inline limit
+INPUTS, OUTPUTS = 5, 40
+EXAMPLES = 2048 + 700  # three shards; a whole one is above Ray's inline limit
 RULES = Rules(0.05, "joint", bound=3.0, scale=1.0)
 WORKERS = WorkerSpec(count=4)
 CONNECTIONS = ("none", "gru", "dense", "residual")
@@ -259,3 +257,17 @@ def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
     ledger.records[-1] = second.model_copy(update={"margin_sha256": first.margin_sha256})
     with pytest.warns(BdistilWarning, match="not to the bit the one after round 2"):
         replayed()
+
+
+def test_nothing_of_a_search_stays_in_a_session_that_lives_on(
+    two_nodes: Cluster, tmp_path: Path
+) -> None:
+    def actors() -> set[str]:
+        return {actor.actor_id for actor in list_actors(filters=[("state", "!=", "DEAD")])}
+
+    before = actors()
+    run_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
+    deadline = time.monotonic() + 30
+    while actors() - before:
+        assert time.monotonic() < deadline, list_actors(filters=[("state", "!=", "DEAD")])
+        time.sleep(0.2)
