@@ -1,31 +1,24 @@
 """Run directories at a URI: worked on in a temporary folder, kept where pyarrow can write.
 
 The copy at the URI is the run; the folder lives as long as a command. After each accepted round
-the files that changed are sent, the journal after the students that it names. A lease with a
-heartbeat keeps a second search out.
+the files that changed are sent, the journal after the students that it names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import tempfile
-import threading
-import time
 import uuid
-import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from bdistil.errors import BdistilWarning, CheckpointError, MissingDependencyError
+from bdistil.errors import CheckpointError, MissingDependencyError
 from bdistil.files import PARTIAL
+from bdistil.lease import LEASE, Lease
 
-LEASE = ".lease"
-BEAT_SECONDS = 10.0
-PATIENCE = 3  # heartbeats without which a lease is void
-WHOLE_OBJECTS = ("s3", "gcs", "abfs")  # where nobody sees a file that is still being written
+OBJECT_STORES = ("s3", "gcs", "abfs")
+MOST_RENAMED = 2**32  # bytes; S3 copies up to 5 GB at once
 LAST = ("config.json", "rounds.jsonl")  # name other files, so they are sent after all those
 
 State = tuple[int, int]  # size and time of the last change, by which changed files are known
@@ -78,16 +71,23 @@ class Remote:
             self.copy(f"{self.root}/{name}", str(target), self.there, self.fs.LocalFileSystem())
 
     def send(self, source: Path, name: str) -> None:
-        """Copy a file there; whoever reads it meanwhile sees the old one or the new one whole."""
-        path, here = f"{self.root}/{name}", self.fs.LocalFileSystem()
+        """Copy a file there; whoever reads it meanwhile sees the old one or the new one whole.
+
+        Object stores cannot rename what is very large. It appears when the stream is closed, which
+        an interrupt does, too; only a teacher's files are that large, and its card comes last.
+        """
+        here = self.fs.LocalFileSystem()
+        folder, _, base = f"{self.root}/{name}".rpartition("/")
+        partial = f"{folder}/.{base}{PARTIAL}"
+        is_object = self.there.type_name in OBJECT_STORES
         with self.named_errors():
-            if self.there.type_name in WHOLE_OBJECTS:
-                self.copy(str(source), path, here, self.there)
+            if is_object and source.stat().st_size > MOST_RENAMED:
+                self.copy(str(source), f"{folder}/{base}", here, self.there)
                 return
-            folder, _, base = path.rpartition("/")
-            self.there.create_dir(folder, recursive=True)
-            self.copy(str(source), f"{folder}/.{base}{PARTIAL}", here, self.there)
-            self.there.move(f"{folder}/.{base}{PARTIAL}", path)
+            if not is_object:
+                self.there.create_dir(folder, recursive=True)
+            self.copy(str(source), partial, here, self.there)
+            self.there.move(partial, f"{folder}/{base}")
 
     def copy(self, source: str, target: str, here: Any, there: Any) -> None:
         """Copy a file between two file systems."""
@@ -218,82 +218,6 @@ class WorkingCopy:
             finally:
                 self.lease.release()
                 self.lease = None
-
-
-class Lease:
-    """A file that is written again and again; who finds it unchanged for long may take it.
-
-    No clocks are compared. Two who start within the same second are told apart by reading back.
-
-    Raises:
-        CheckpointError: if another process holds the URI.
-    """
-
-    def __init__(self, remote: Remote) -> None:
-        self.remote = remote
-        self.owner = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
-        self.beats = 0
-        self.failure: CheckpointError | None = None
-        self.released = threading.Event()
-        self.wait_for_other()
-        self.write()
-        time.sleep(BEAT_SECONDS / 10)
-        self.check()
-        self.thread = threading.Thread(target=self.keep, daemon=True)
-        self.thread.start()
-
-    def wait_for_other(self) -> None:
-        """Give another search the time to show that it is alive."""
-        found = self.remote.read(LEASE)
-        if found is None:
-            return
-        warnings.warn(
-            f"a search has left a lease in {self.remote.uri}; waiting {PATIENCE * BEAT_SECONDS:g} "
-            f"s for a sign that it runs.",
-            BdistilWarning,
-            stacklevel=2,
-        )
-        time.sleep(PATIENCE * BEAT_SECONDS)
-        if self.remote.read(LEASE) not in (None, found):
-            self.refuse(found)
-
-    def check(self) -> None:
-        """Make sure that the lease is ours.
-
-        Raises:
-            CheckpointError: if it is not.
-        """
-        content = self.remote.read(LEASE)
-        if content is None or not content.decode().startswith(self.owner):
-            self.refuse(content)
-
-    def refuse(self, content: bytes | None) -> None:
-        """Say who holds the URI."""
-        host = (content or b"?").decode().partition(" ")[0]
-        raise CheckpointError(
-            f"another search is running in {self.remote.uri} (on {host}); wait for it or choose "
-            f"another --out."
-        )
-
-    def keep(self) -> None:
-        """Write the lease until it is released or taken."""
-        while not self.released.wait(BEAT_SECONDS):
-            with contextlib.suppress(CheckpointError):  # the next `send` will tell
-                self.check()
-                self.write()
-
-    def write(self) -> None:
-        """One heartbeat."""
-        self.beats += 1
-        self.remote.write(LEASE, f"{self.owner} {self.beats}".encode())
-
-    def release(self) -> None:
-        """Let others in."""
-        self.released.set()
-        self.thread.join()
-        with contextlib.suppress(CheckpointError):
-            self.check()
-            self.remote.delete(LEASE)
 
 
 def _rank(name: str) -> tuple[int, str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from bdistil import storage
+from bdistil import lease
 from bdistil.errors import BdistilWarning, CheckpointError
-from bdistil.storage import LEASE, Remote, WorkingCopy, is_uri, unusable
+from bdistil.lease import LEASE
+from bdistil.storage import Remote, WorkingCopy, is_uri, unusable
 
 STUDENT, JOURNAL = "students/001.safetensors", "rounds.jsonl"
 
@@ -21,7 +22,7 @@ def bucket(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uri(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(storage, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     return bucket.as_uri()
 
 

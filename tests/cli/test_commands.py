@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import bdistil as package
-from bdistil import Predictor, storage
+from bdistil import Predictor, lease
 from bdistil.cli.display import clock, share
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.ensemble import Ensemble
@@ -146,7 +146,7 @@ def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], r
 def test_a_run_at_a_uri_is_a_run(
     bdistil: Callable[..., Any], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
     uri, kept = run.as_uri(), len(RunDirectory(run).journal.read())
     for lost in ("report.html", "ensemble/model.safetensors"):
         (run / lost).unlink(missing_ok=True)

@@ -19,11 +19,11 @@ import torch
 from tiny import bdistil, command, students, tiny, winners, write_spec
 
 import bdistil as package
-from bdistil import storage
 from bdistil.distributed.outcome import run_dataset
 from bdistil.distributed.run import run_search
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import CheckpointError, ClusterError, SearchError
+from bdistil.lease import LEASE
 
 pytestmark = pytest.mark.cluster
 
@@ -155,7 +155,7 @@ def test_a_run_at_a_uri_goes_on_elsewhere(
     assert winners(bucket) == winners(uninterrupted)
     assert students(bucket) == students(uninterrupted)
     assert len(result.ensemble) == 4
-    assert not (bucket / storage.LEASE).exists()
+    assert not (bucket / LEASE).exists()
     assert winners(result.directory) == winners(uninterrupted)
 
 
