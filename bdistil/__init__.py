@@ -45,7 +45,8 @@ def search(
 
     Args:
         spec: a YAML file of a search space, or the same as a mapping.
-        out: the run directory; ``runs/<name>`` if left out.
+        out: the run directory, a path or a URI such as ``s3://bucket/run``; ``runs/<name>`` if
+            left out.
         overrides: such as ``"search.rounds=4"``.
         address: of a Ray cluster; None starts Ray on this machine (or follows RAY_ADDRESS).
         verbose: let Ray and Tune print their own messages.
@@ -70,8 +71,8 @@ def search(
 
     source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
     resolved = load_spec(source, overrides)
-    folder = Path(out) if out is not None else Path("runs") / resolved.name
-    return SearchResult(run_search(resolved, folder, address=address, verbose=verbose).path)
+    place = out if out is not None else Path("runs") / resolved.name
+    return SearchResult(run_search(resolved, place, address=address, verbose=verbose).place)
 
 
 def __getattr__(name: str) -> Any:

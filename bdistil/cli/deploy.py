@@ -17,6 +17,7 @@ from bdistil.data.optional import require_search
 from bdistil.deploy.predict import predict_file
 from bdistil.errors import SpecError
 from bdistil.files import write_atomic
+from bdistil.storage import WorkingCopy
 
 if TYPE_CHECKING:
     from bdistil.data.dataset import Dataset
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(help="The run directory.")],
+    directory: Annotated[str, typer.Argument(help="The run directory, a path or URI.")],
     out: Annotated[Path | None, typer.Option(help="Default: DIR/ensemble.")] = None,
     stages: Annotated[int | None, typer.Option(help="Keep the first so many students.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs too.")] = False,
@@ -55,9 +56,10 @@ def export(
     if stages is not None:
         ensemble = ensemble.truncated(stages)
     ensemble.save_pretrained(target)
-    output.print(str(target))
+    output.print(run.shown(target))
     if onnx or int8 or torch_export:
         convert(ensemble, target, run_dataset(run), onnx=onnx, int8=int8, programs=torch_export)
+    run.keep()
 
 
 def convert(
@@ -99,13 +101,14 @@ def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:
 
 
 def predict(
-    ensemble: Annotated[Path, typer.Argument(help="A saved ensemble or a run directory.")],
+    ensemble: Annotated[str, typer.Argument(help="A saved ensemble or run, a path or URI.")],
     data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ or NPY with the features.")],
     stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
 ) -> None:
     """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
-    predictions = predict_file(ensemble, data, stages)
+    copy = WorkingCopy(ensemble, leave_out=("teacher", "students", "tune"))
+    predictions = predict_file(copy.folder, data, stages)
     text = as_csv(predictions.header, predictions.rows)
     if out is None:
         sys.stdout.write(text)

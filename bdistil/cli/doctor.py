@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +28,8 @@ def doctor(
     ] = None,
     address: Address = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory; checks that all nodes share its folder.")
+        str | None,
+        typer.Option(help="Run directory; checks that all nodes share its folder, or its URI."),
     ] = None,
     patience: Annotated[float, typer.Option(help="Seconds in which each node must answer.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,

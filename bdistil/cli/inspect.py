@@ -12,7 +12,7 @@ from bdistil.cli.display import output, plain_table, rounds_table, stages_table
 from bdistil.data.optional import require_search
 from bdistil.distributed.run_directory import RunDirectory
 
-Run = Annotated[Path, typer.Argument(help="The run directory.")]
+Run = Annotated[str, typer.Argument(help="The run directory, a path or URI.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +58,10 @@ def report(
     require_search()
     from bdistil.study.report import write_report
 
-    output.print(str(write_report(RunDirectory.existing(directory), out)))
+    run = RunDirectory.existing(directory)
+    path = write_report(run, out)
+    run.keep()
+    output.print(run.shown(path))
 
 
 def datasets() -> None:

@@ -36,7 +36,9 @@ def search(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file.")] = None,
     label: Annotated[str | None, typer.Option(help="The label's column in --data.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory. Default: runs/NAME.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
+    ] = None,
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
@@ -45,11 +47,11 @@ def search(
     source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
     table = table_overrides(data, label)
     spec = load_spec(source or table_spec(data), [*table, *arguments])
-    run(spec, out or Path("runs") / spec.name, address, verbose)
+    run(spec, out or f"runs/{spec.name}", address, verbose)
 
 
 def resume(
-    directory: Annotated[Path, typer.Argument(help="The run directory.")],
+    directory: Annotated[str, typer.Argument(help="The run directory, a path or URI.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="What may change: workers.*, data.path, ..."),
@@ -60,8 +62,8 @@ def resume(
     """Go on with an interrupted search."""
     from bdistil.distributed.run_directory import RunDirectory
 
-    file = RunDirectory.existing(directory).spec_file
-    run(load_spec(file, overrides or []), directory, address, verbose)
+    found = RunDirectory.existing(directory)
+    run(load_spec(found.spec_file, overrides or []), directory, address, verbose)
 
 
 def table_spec(data: Path | None) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def table_overrides(data: Path | None, label: str | None) -> list[str]:
     return overrides if label is None else [*overrides, f"data.label={json.dumps(label)}"]
 
 
-def run(spec: Spec, out: Path, address: str | None, verbose: bool) -> None:
+def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
     """Search and show the anytime curve."""
     require_search()
     from bdistil.distributed.outcome import evaluation
@@ -95,8 +97,10 @@ def run(spec: Spec, out: Path, address: str | None, verbose: bool) -> None:
         console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
         sys.exit(1)
     output.print(stages_table(evaluation(done)))
-    report = write_report(done)
-    console.print(f"Ensemble: {done.ensemble}\nReport: {report}")
+    write_report(done)
+    done.keep()
+    console.print(f"Ensemble: {done.shown(done.ensemble)}")
+    console.print(f"Report: {done.shown(done.report_file)}")
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -16,6 +16,7 @@ from bdistil.distributed.cluster import session, shortages, trial_slots, waiting
 from bdistil.distributed.tracking import tracking_problems
 from bdistil.errors import ClusterError
 from bdistil.spec import Spec
+from bdistil.storage import is_uri, unusable
 
 
 class NodeCheck(BaseModel):
@@ -60,7 +61,7 @@ class Diagnosis(BaseModel):
 
 def examine(
     spec: Spec | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     address: str | None = None,
     patience: float = 30,
 ) -> Diagnosis:
@@ -68,16 +69,20 @@ def examine(
 
     Args:
         spec: the search; None checks the cluster alone.
-        out: its run directory, to check that every node reaches the folder it lies in.
+        out: its run directory, to check that every node reaches the folder it lies in, or that the
+            driver can write to the URI.
         address: of the cluster; None takes RAY_ADDRESS, else starts Ray on this machine.
         patience: seconds in which every node must answer.
     """
     diagnosis = Diagnosis(driver=_make_probe()(None, "", ""))
     if spec is not None:
         diagnosis.problems += map(str, tracking_problems(spec.tracking))
+    if out is not None and is_uri(out) and (problem := unusable(str(out))):
+        diagnosis.problems.append(problem)
+    folder = None if out is None or is_uri(out) else Path(out)
     try:
         with session(address):
-            _check_nodes(diagnosis, out, patience)
+            _check_nodes(diagnosis, folder, patience)
             if spec is not None:
                 _check_resources(diagnosis, spec)
     except ClusterError as error:

@@ -16,12 +16,15 @@ class SearchResult:
     """A run directory, read on demand.
 
     Args:
-        directory: of the run.
+        place: the run directory, a path or a URI.
+
+    Attributes:
+        directory: the folder; for a URI, a copy that lives as long as this object.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._run = RunDirectory.existing(directory)
+    def __init__(self, place: str | Path) -> None:
+        self._run = RunDirectory.existing(place)
+        self.directory = self._run.path
 
     @property
     def rounds(self) -> list[RoundRecord]:

@@ -33,7 +33,7 @@ from bdistil.spec import Spec
 
 def run_search(
     spec: Spec,
-    out: Path,
+    out: str | Path,
     *,
     address: str | None = None,
     verbose: bool = False,
@@ -43,7 +43,7 @@ def run_search(
 
     Args:
         spec: the search.
-        out: the run directory; made if it is not there.
+        out: the run directory, a path or a URI; made if it is not there.
         address: of a Ray cluster; None starts Ray on this machine.
         verbose: let Ray and Tune speak.
         reporter: shows progress; None shows nothing.
@@ -85,7 +85,9 @@ def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) 
     """The teacher's logits, from a teacher that is trained if there is none yet."""
     if not run.teacher.exists:
         reporter.message(f"Training the teacher on {len(dataset.train)} examples ...")
-    return obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
+    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
+    run.keep()
+    return logits
 
 
 def play(
@@ -119,6 +121,7 @@ def search_rounds(
     def bookkeeping(record: RoundRecord) -> None:
         write_trials(run, ledger.records)
         mirror_study(run.study_file, spec, ledger.records)
+        run.keep()
 
     measure, sampler = comparison_measure(spec, problem), build_sampler(spec, history)
     with closing(StoredMargin(train, rules, spec.workers)) as margin:

@@ -14,6 +14,7 @@ from bdistil.distributed.teacher_store import TeacherStore
 from bdistil.errors import CheckpointError
 from bdistil.files import disk_errors, write_atomic
 from bdistil.spec import Spec, load_spec
+from bdistil.storage import WorkingCopy
 
 
 class RunDirectory:
@@ -21,10 +22,15 @@ class RunDirectory:
 
     Layout: ``spec.yaml`` (resolved), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
     ``trials.parquet``, ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
+
+    Args:
+        place: a folder, or a URI that pyarrow's file systems know; `path` then is a working copy.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: str | Path) -> None:
+        self.place = str(place)
+        self.copy = WorkingCopy(place)
+        self.path = path = self.copy.folder
         self.spec_file = path / "spec.yaml"
         self.teacher = TeacherStore(path / "teacher")
         self.journal = Journal(path / "rounds.jsonl")
@@ -35,16 +41,16 @@ class RunDirectory:
         self.report_file = path / "report.html"
 
     @classmethod
-    def existing(cls, path: Path) -> RunDirectory:
+    def existing(cls, place: str | Path) -> RunDirectory:
         """A run directory that is there already.
 
         Raises:
-            CheckpointError: if `path` holds no run.
+            CheckpointError: if `place` holds no run.
         """
-        run = cls(path)
+        run = cls(place)
         if not run.spec_file.exists():
             raise CheckpointError(
-                f"{path} is no run directory (it has no spec.yaml); give the folder that "
+                f"{place} is no run directory (it has no spec.yaml); give the folder that "
                 f"`bdistil search` named."
             )
         return run
@@ -69,12 +75,12 @@ class RunDirectory:
             difference = first_difference(self.spec().identity(), spec.identity())
             if difference and self.journal.read():
                 raise CheckpointError(
-                    f"{self.path} holds another search ({difference}); choose another --out, or "
+                    f"{self.place} holds another search ({difference}); choose another --out, or "
                     f"delete that folder to start over."
                 )
             self.journal.read()
         elif self.path.exists() and (not self.path.is_dir() or any(self._visible())):
-            raise CheckpointError(f"{self.path} exists and is no run directory; choose another.")
+            raise CheckpointError(f"{self.place} exists and is no run directory; choose another.")
 
     def create(self, spec: Spec) -> None:
         """Write the spec; later changes of workers or budgets are taken over.
@@ -90,13 +96,31 @@ class RunDirectory:
         """What is in the folder, but for the lock and half-written files of a killed start."""
         return (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
 
+    def shown(self, path: Path) -> str:
+        """A path of the run as users know it."""
+        inside = path.is_relative_to(self.path)
+        return f"{self.place}/{path.relative_to(self.path)}" if inside else str(path)
+
+    def keep(self) -> None:
+        """Send what is new to the place where the run lies, if that is not this folder.
+
+        Raises:
+            CheckpointError: if it cannot be written, or another search has taken it over.
+        """
+        self.copy.send()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second search out while this one runs; freed by the system if it dies.
 
         Raises:
-            CheckpointError: if another process holds the folder.
+            CheckpointError: if another process holds the folder or URI.
         """
+        with self._folder_locked(), self.copy.held():
+            yield
+
+    @contextlib.contextmanager
+    def _folder_locked(self) -> Iterator[None]:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
@@ -113,7 +137,9 @@ class RunDirectory:
 
     @property
     def is_running(self) -> bool:
-        """Whether a search holds the folder right now."""
+        """Whether a search holds the folder right now; at a URI, whether one has left its lease."""
+        if self.copy.is_held:
+            return True
         try:
             with (self.path / ".lock").open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import bdistil as package
-from bdistil import Predictor
+from bdistil import Predictor, lease
 from bdistil.cli.display import clock, share
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.ensemble import Ensemble
@@ -143,6 +143,27 @@ def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], r
 
 
 @pytest.mark.cluster
+def test_a_run_at_a_uri_is_a_run(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+    uri, kept = run.as_uri(), len(RunDirectory(run).journal.read())
+    for lost in ("report.html", "ensemble/model.safetensors"):
+        (run / lost).unlink(missing_ok=True)
+    assert f"{uri}: complete, {kept} of {kept} rounds" in bdistil("status", uri).printed
+    assert bdistil("report", uri).printed == f"{uri}/report.html\n"
+    assert "svg" in (run / "report.html").read_text()
+    assert bdistil("export", uri).printed == f"{uri}/ensemble\n"
+    assert (run / "ensemble" / "model.safetensors").exists()
+    np.savez(tmp_path / "rows.npz", x=np.zeros((2, 16), np.float32))
+    answers = bdistil("predict", uri, tmp_path / "rows.npz").printed
+    assert answers == bdistil("predict", run, tmp_path / "rows.npz").printed
+    resumed = bdistil("resume", uri)
+    assert f"Ensemble: {uri}/ensemble\nReport: {uri}/report.html\n" in resumed.errors
+    missing = bdistil("status", f"{uri}/nothing")
+    assert f"{uri}/nothing is no run directory" in missing.errors
+
+
 def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "[1] :bug:"
     assert bdistil("export", run, "--out", out).printed == f"{out}\n"

@@ -53,6 +53,15 @@ def test_a_healthy_cluster_is_described_node_by_node(two_nodes: Cluster, tmp_pat
 
 
 @pytest.mark.cluster
+def test_a_uri_is_probed_by_the_driver_alone(two_nodes: Cluster, tmp_path: Path) -> None:
+    found = examine(out=(tmp_path / "bucket" / "run").as_uri())
+    assert found.healthy, found.problems
+    assert {node.storage for node in found.nodes} == {None}
+    (problem,) = examine(out="nowhere://bucket/run").problems
+    assert "nowhere://bucket/run cannot be used" in problem
+
+
+@pytest.mark.cluster
 def test_what_a_search_lacks_is_named_as_the_search_would(two_nodes: Cluster) -> None:
     found = examine(tiny("workers.gpus=1", "workers.cpus=4"))
     assert len(found.problems) == 2

@@ -23,6 +23,7 @@ from bdistil.distributed.outcome import run_dataset
 from bdistil.distributed.run import run_search
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import CheckpointError, ClusterError, SearchError
+from bdistil.lease import LEASE
 
 pytestmark = pytest.mark.cluster
 
@@ -133,6 +134,29 @@ def test_a_moved_run_goes_on_where_it_was(uninterrupted: Path, tmp_path: Path) -
     run_search(RunDirectory(moved).spec(), moved)
     assert winners(moved) == winners(uninterrupted)
     assert students(moved) == students(uninterrupted)
+
+
+def test_a_run_at_a_uri_goes_on_elsewhere(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, keep = tmp_path / "bucket" / "run", RunDirectory.keep
+
+    def torn_off(run: RunDirectory) -> None:
+        keep(run)
+        if len(run.journal.read()) == 2:
+            raise CheckpointError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "keep", torn_off)
+        with pytest.raises(CheckpointError, match="the network is gone"):
+            run_search(tiny(), bucket.as_uri())
+    assert winners(bucket) == winners(uninterrupted)[:2]
+    result = package.search(tiny(), bucket.as_uri())
+    assert winners(bucket) == winners(uninterrupted)
+    assert students(bucket) == students(uninterrupted)
+    assert len(result.ensemble) == 4
+    assert not (bucket / LEASE).exists()
+    assert winners(result.directory) == winners(uninterrupted)
 
 
 def test_a_changed_student_is_noticed(uninterrupted: Path, tmp_path: Path) -> None:
