@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.core.game import Summary
@@ -199,6 +200,11 @@ class BoardClient:
     def end(self) -> None:
         """Close the open round and send every worker home."""
         ray.get(self.actor.end.remote())
+
+    def remove(self) -> None:
+        """End the actor, in a session that may live on."""
+        with contextlib.suppress(RayError):
+            ray.kill(self.actor)
 
     def push(self, cohort: Cohort) -> None:
         """Queue a cohort for whichever worker is free first."""

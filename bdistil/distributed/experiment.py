@@ -97,6 +97,8 @@ class Experiment:
                 f"Ray lost a part of the search that has no stand-in: {why_lost(str(error))}; the "
                 f"same command goes on after the {len(self.ledger.records)} accepted rounds."
             ) from error
+        finally:
+            self.board.remove()
 
     def accept(self, winner: Winner) -> None:
         """Keep a round's winner, close the round for all workers and open the next."""
