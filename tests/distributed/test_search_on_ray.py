@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import ray
 import torch
@@ -238,17 +239,18 @@ def test_kill_and_the_same_command_again_end_like_an_uninterrupted_run(
 def wait_for_training(process: subprocess.Popen[str]) -> None:
     """Until some Ray worker is in the middle of a trial, as its process title tells."""
     deadline = time.monotonic() + 120
-    while not any(b"Trainable.train" in title for title in process_titles()):
+    while not any("Trainable.train" in title for title in titles_of_children(process.pid)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(1)
 
 
-def process_titles() -> Iterator[bytes]:
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            yield file.read_bytes()
+def titles_of_children(pid: int) -> Iterator[str]:
+    """Of all processes that a process has started, and these in turn: others may run Ray, too."""
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(child.cmdline())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
