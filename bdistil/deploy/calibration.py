@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from bdistil.core.examples import metric
+from bdistil.core.losses import Task
 from bdistil.deploy.confidence import expected_calibration_error, fit_temperature, softmax
 from bdistil.deploy.exits import FOR_REGRESSION, SCORES, Floats, OperatingPoint, operating_points
 
@@ -95,13 +98,13 @@ def _exits(
     truth: NDArray[Any],
     costs: Sequence[float],
 ) -> tuple[ExitPoint, ...]:
-    def metric(answers: Floats) -> float:
-        if truth.ndim == 1:
-            return float((answers.argmax(axis=1) == truth).mean())
-        residual, spread = ((truth - answers) ** 2).sum(), ((truth - truth.mean(axis=0)) ** 2).sum()
-        return float(1 - residual / max(float(spread), 1e-12))
+    task: Task = "classification" if truth.ndim == 1 else "regression"
+    known = torch.as_tensor(truth)
 
-    points = [_front(operating_points(score, trace, metric, costs)) for score in scores]
+    def score_of(answers: Floats) -> float:
+        return metric(torch.as_tensor(answers), known, task)
+
+    points = [_front(operating_points(score, trace, score_of, costs)) for score in scores]
     return tuple(ExitPoint.of(point) for front in points for point in front)
 
 

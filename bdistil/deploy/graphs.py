@@ -16,6 +16,9 @@ from bdistil.core.student import Student
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.onnx_runner import INPUT, LOGITS
 
+LARGEST_DIFFERENCE = 1e-4  # of an export from the ensemble, in a logit
+BATCH = 2  # of the examples that are traced; the graphs take any
+
 
 class StageGraph(nn.Module):
     """One stage: raw features (B, ...), F_{t-1} (B, L) and cached activations in, F_t out.

@@ -15,15 +15,19 @@ from torch import Tensor
 
 from bdistil.data.optional import require
 from bdistil.deploy.ensemble import Ensemble
-from bdistil.deploy.graphs import PrefixGraph, StageGraph, any_batch, stage_inputs
+from bdistil.deploy.graphs import (
+    BATCH,
+    LARGEST_DIFFERENCE,
+    PrefixGraph,
+    StageGraph,
+    any_batch,
+    stage_inputs,
+)
 from bdistil.deploy.onnx_runner import OnnxRunner, prefix_file, stage_file
 from bdistil.deploy.runner import Runner
 from bdistil.deploy.torch_runner import TorchRunner
 from bdistil.errors import CheckpointError
 from bdistil.files import disk_errors, write_atomic
-
-LARGEST_DIFFERENCE = 1e-4
-BATCH = 2  # of the examples that are traced; the graphs take any
 
 
 def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:

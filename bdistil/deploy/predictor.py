@@ -6,7 +6,7 @@ Needs numpy and either torch or, for exported graphs, onnxruntime.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,15 +18,14 @@ from bdistil.deploy.anytime import AnytimeRun, seconds
 from bdistil.deploy.budget import stage_counts
 from bdistil.deploy.confidence import softmax
 from bdistil.deploy.exits import (
-    SCORES,
     ExitPolicy,
-    Floats,
     OperatingPoint,
     best_within,
     cheapest,
 )
 from bdistil.deploy.manifest import Manifest, ensemble_folder
 from bdistil.deploy.onnx_runner import INT8_FOLDER, ONNX_FOLDER, OnnxRunner, prefix_file
+from bdistil.deploy.partial_batch import PartialBatch
 from bdistil.deploy.runner import Progress, Runner
 from bdistil.errors import DataError, SpecError
 
@@ -170,7 +169,7 @@ class Predictor:
         increments = np.diff([0.0, *costs]).tolist()
         progress = self.runner.begin(self._examples(x))
         counts = stage_counts(len(progress.logits), increments, _budget(budget, costs[-1]))
-        run = _Run(self.runner, progress, self._seen)
+        run = PartialBatch(self.runner, progress, self._seen)
         for fewer in [*counts[1:], 0]:
             run.advance()
             run.keep(
@@ -218,7 +217,7 @@ class Predictor:
             run.stop()
 
     def _until_sure(self, examples: NDArray[np.float32], policy: ExitPolicy) -> Answer:
-        run = _Run(self.runner, self.runner.begin(examples), self._seen)
+        run = PartialBatch(self.runner, self.runner.begin(examples), self._seen)
         while len(run.rows) and run.progress.stage < len(self):
             run.advance()
             run.keep(np.flatnonzero(~policy.leaves(run.trace)))
@@ -277,51 +276,9 @@ class Predictor:
                 f"an example has shape {examples.shape[1:]}, but {self.manifest.name!r} takes "
                 f"{self.manifest.input_shape}; give a batch of such examples."
             )
+        if not np.isfinite(examples).all():
+            raise DataError("an example holds NaN or infinity; correct it or leave it out.")
         return examples
-
-
-class _Run:
-    """A batch whose examples leave at different stages.
-
-    Attributes:
-        rows: of the batch, that are still in.
-        progress: of these rows.
-        trace: what each stage so far answered for these rows.
-        logits: of all rows, from the last stage that each did, float32 (B, L).
-        stages: how many stages each row did, int (B,).
-    """
-
-    def __init__(
-        self, runner: Runner, progress: Progress, seen: Callable[[Progress], Floats]
-    ) -> None:
-        self.runner = runner
-        self.progress = progress
-        self.seen = seen
-        self.rows = np.arange(len(progress.logits))
-        self.trace: list[Floats] = []
-        self.logits = progress.logits.copy()
-        self.stages = np.zeros(len(self.rows), np.intp)
-
-    def advance(self) -> None:
-        """One stage more for the rows that are still in."""
-        if len(self.rows) == 0:
-            return
-        self.progress = self.runner.advance(self.progress)
-        self.logits[self.rows] = self.progress.logits
-        self.stages[self.rows] = self.progress.stage
-        self.trace.append(self.seen(self.progress))
-
-    def keep(self, index: NDArray[np.intp]) -> None:
-        """Go on with these of the rows that are still in."""
-        if len(index) == len(self.rows):
-            return
-        self.rows, self.trace = self.rows[index], [step[index] for step in self.trace]
-        self.progress = self.runner.take(self.progress, index)
-
-    def least_sure(self, count: int, score: str) -> NDArray[np.intp]:
-        """The `count` rows with the lowest score, in order."""
-        order = np.argsort(SCORES[score](self.trace), kind="stable")
-        return np.sort(order[:count])
 
 
 def _runner(folder: Path, manifest: Manifest, backend: Backend, threads: int) -> Runner:

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdistil.deploy.ensemble import Ensemble
-from bdistil.deploy.graphs import PrefixGraph, StageGraph, any_batch, stage_inputs
-from bdistil.deploy.onnx_export import BATCH, LARGEST_DIFFERENCE
+from bdistil.deploy.graphs import (
+    BATCH,
+    LARGEST_DIFFERENCE,
+    PrefixGraph,
+    StageGraph,
+    any_batch,
+    stage_inputs,
+)
 from bdistil.errors import CheckpointError
 from bdistil.files import disk_errors
 

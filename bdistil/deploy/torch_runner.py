@@ -45,9 +45,12 @@ class TorchRunner:
     @torch.inference_mode()
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""
-        inputs = self.ensemble.standardise(self.ensemble.as_inputs(x))
+        inputs = self._standardised(x)
         logits = inputs.new_zeros(len(inputs), self.ensemble.outputs)
         return Progress(0, as_numpy(logits), TorchState(inputs, logits, []))
+
+    def _standardised(self, x: NDArray[np.float32]) -> Tensor:
+        return self.ensemble.standardise(torch.as_tensor(x, device=self.ensemble.shift.device))
 
     @torch.inference_mode()
     def advance(self, progress: Progress) -> Progress:
@@ -69,7 +72,7 @@ class TorchRunner:
     @torch.inference_mode()
     def straight(self, x: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
         """F_stage, float32 (B, L), without answers on the way (folded heads)."""
-        inputs = self.ensemble.standardise(self.ensemble.as_inputs(x))
+        inputs = self._standardised(x)
         prefix = self.ensemble.prefix(stage)
         if self.pool is None:
             return as_numpy(prefix(inputs))

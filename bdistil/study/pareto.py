@@ -17,7 +17,7 @@ import torch
 from bdistil.core.cost import latencies
 from bdistil.core.folding import FoldedPrefix
 from bdistil.data.dataset import Dataset
-from bdistil.deploy.evaluation import Evaluation
+from bdistil.deploy.evaluation import StageFigures
 from bdistil.distributed.outcome import evaluation, load_students, run_dataset
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import SpecError
@@ -74,13 +74,16 @@ def points_of(runs: Sequence[Path]) -> list[Point]:
     for run in opened:
         dataset = run_dataset(run)
         ensemble = load_students(run, dataset)
-        figures.append((run, evaluation(run), dataset))
+        validation = [record.result.metric for record in run.journal.read()]
+        figures.append((run, evaluation(run), validation, dataset))
         prefixes.append([FoldedPrefix(ensemble, k).eval() for k in range(1, len(ensemble) + 1)])
-    example = torch.zeros(1, *figures[0][2].input_shape)
+    example = torch.zeros(1, *figures[0][3].input_shape)
     seconds = iter(latencies([prefix for group in prefixes for prefix in group], example))
     return [
-        _point(run, evaluated, stage, prefix, next(seconds), dataset)
-        for (run, evaluated, dataset), group in zip(figures, prefixes, strict=True)
+        _point(
+            run, evaluated.stages[stage - 1], validation[stage - 1], prefix, next(seconds), dataset
+        )
+        for (run, evaluated, validation, dataset), group in zip(figures, prefixes, strict=True)
         for stage, prefix in enumerate(group, start=1)
     ]
 
@@ -98,17 +101,16 @@ def _check_comparable(runs: Sequence[RunDirectory]) -> None:
 
 def _point(
     run: RunDirectory,
-    evaluated: Evaluation,
-    stage: int,
+    figures: StageFigures,
+    validation: float,
     prefix: FoldedPrefix,
     seconds: float,
     dataset: Dataset,
 ) -> Point:
-    figures = evaluated.stages[stage - 1]
     return Point(
         run=run.path,
-        stage=stage,
-        validation=run.journal.read()[stage - 1].result.metric,
+        stage=figures.stage,
+        validation=validation,
         test=figures.metric,
         flops=figures.flops,
         flops_fraction=figures.flops_fraction,

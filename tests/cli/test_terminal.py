@@ -78,5 +78,7 @@ def test_the_line_below_the_table() -> None:
 def test_advice_names_the_labels_whose_edges_failed() -> None:
     advice = advice_without_weak_learner(record(1, edge=-0.3, edges=(0.1, -0.02, -0.3, -0.1, -0.2)))
     assert "the edges of 4 labels are negative, worst: 2 (-0.3), 4 (-0.2), 3 (-0.1)" in advice
+    advice = advice_without_weak_learner(record(1, edge=0.1, edges=(0.1,), gain=0.05))
+    assert "the least edge is +0.1, below search.min_edge" in advice
     advice = advice_without_weak_learner(record(1, edge=0.1, edges=(0.1,), gain=-0.05))
     assert "the edges hold, but validation loss did not fall (gain -0.050)" in advice

@@ -249,6 +249,12 @@ def test_wrong_budgets(predictor: Predictor, budget: Any) -> None:
         predictor.predict_batch(examples("mlp"), budget)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_examples_that_are_no_numbers_get_no_answer(predictor: Predictor, value: float) -> None:
+    with pytest.raises(DataError, match="NaN or infinity"):
+        predictor.predict(np.full((2, 5), value))
+
+
 def test_examples_of_another_shape(predictor: Predictor) -> None:
     with pytest.raises(DataError, match=r"has shape \(4,\), but 'small' takes \(5,\)"):
         predictor.predict(np.zeros((2, 4)))
