@@ -216,7 +216,9 @@ class SearchSpec(Section):
 class WorkerSpec(Section):
     """Workers of the Ray cluster and what each trial takes of it."""
 
-    count: int = Field(2, ge=1, description="trials that run at the same time")
+    count: int = Field(
+        2, ge=0, description="trials that run at the same time; 0 searches without Ray, here"
+    )
     cpus: float = Field(1, gt=0, description="CPUs a trial")
     gpus: float = Field(0, ge=0, description="GPUs a trial; fractions share a GPU")
     compile: bool = Field(False, description="train by torch.compile")
@@ -303,6 +305,12 @@ class Spec(Section):
             for name, dimension in self.space:
                 if isinstance(dimension, Range):
                     raise ValueError(f"space.{name} is a range; algorithm: grid needs a list")
+        return self
+
+    @model_validator(mode="after")
+    def _loggers_need_workers(self) -> Spec:
+        if self.tracking.callbacks and not self.workers.count:
+            raise ValueError("tracking.callbacks are Ray's; they need workers.count of at least 1")
         return self
 
     @property

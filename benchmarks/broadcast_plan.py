@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import StudentConfig
 from bdistil.deploy.checkpoint import build_student, student_to_bytes
-from bdistil.distributed.margin import Move, play_shard
+from bdistil.distributed.margin_shard import Move, play_shard
 from bdistil.distributed.problem import Part, shard_rows
 
 FLOAT = 4

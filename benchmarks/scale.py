@@ -21,7 +21,7 @@ import ray
 from bdistil.core.game import Rules
 from bdistil.core.student import StudentConfig
 from bdistil.deploy.checkpoint import build_student, student_to_bytes
-from bdistil.distributed.broadcast import Announcement
+from bdistil.distributed.announcement import Announcement
 from bdistil.distributed.cluster import cluster
 from bdistil.distributed.experiment import Crew, Experiment
 from bdistil.distributed.ledger import Ledger

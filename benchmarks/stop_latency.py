@@ -21,10 +21,10 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from bdistil.distributed import run as search_run
+from bdistil.distributed import experiment
 from bdistil.distributed.cluster import cluster
+from bdistil.distributed.experiment import make_workbench
 from bdistil.distributed.run import run_search
-from bdistil.distributed.workbench import make_workbench
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 WORKERS, ROUNDS = 4, 3
@@ -87,7 +87,7 @@ def latencies(folder: Path) -> Iterator[float]:
 def ours(batch: float) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        search_run.make_workbench = lambda material: Contest(material, folder, batch)
+        experiment.make_workbench = lambda material: Contest(material, folder, batch)
         run_search(spec(), folder / "run")
         return list(latencies(folder))
 

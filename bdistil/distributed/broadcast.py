@@ -23,32 +23,20 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bdistil.core.game import Summary
-from bdistil.distributed.margin import ShardState, StoredMargin
+from bdistil.distributed.announcement import Announcement
+from bdistil.distributed.margin import StoredMargin
+from bdistil.distributed.margin_shard import ShardState
 from bdistil.distributed.trial import Cohort
 
 ASK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Announcement:
-    """What the workers of a node need of a round.
-
-    Attributes:
-        round: t, counted from 1.
-        students: safetensors of the accepted students, first to last.
-        summary: of the whole margin.
-        shards: object reference to each shard's state, in row order; none in round 1, when all
-            margins are zero.
-    """
-
-    round: int
-    students: list[bytes]
-    summary: Summary
-    shards: list[Any]
+class StoredAnnouncement(Announcement):
+    """An announcement whose shards are references to objects, one copy a node."""
 
     def fetch(self) -> list[ShardState]:
-        """Every shard's state; the arrays lie in the object store, one copy a node."""
+        """Every shard's state; the arrays lie in the object store."""
         states: list[ShardState] = ray.get(self.shards)
         return states
 
@@ -76,14 +64,14 @@ class Board:
         self.taken: dict[str, Cohort] = {}
         self.over: set[str] = set()
         self.ended = False
-        self.announcement: Announcement | None = None
+        self.announcement: StoredAnnouncement | None = None
         self.copies: dict[str, list[Any]] = {}
         self.sent: Counter[str] = Counter()
         self.candidates: dict[int, bytes] = {}
         self.changed = asyncio.Condition()
 
     async def open(
-        self, announcement: Announcement | None, copies: dict[str, list[Any]] | None = None
+        self, announcement: StoredAnnouncement | None, copies: dict[str, list[Any]] | None = None
     ) -> int:
         """Open a round and so close the one before; None closes without opening.
 
@@ -131,7 +119,7 @@ class Board:
         self.over.add(trial_id)
         return self.taken.pop(trial_id, None)
 
-    async def announced(self, round_number: int, node: str) -> Announcement | None:
+    async def announced(self, round_number: int, node: str) -> StoredAnnouncement | None:
         """A round as the workers of a node should see it, None if it is not the open one."""
         if self.announcement is None or self.announcement.round != round_number:
             return None
@@ -188,7 +176,7 @@ class BoardClient:
     def open(self, students: list[bytes], margin: StoredMargin) -> int:
         """Announce the round after `students`; the number of cohorts of the old one dropped."""
         shards = margin.shards(margin.home)
-        announcement = Announcement(len(students) + 1, students, margin.summary, shards)
+        announcement = StoredAnnouncement(len(students) + 1, students, margin.summary, shards)
         dropped: int = ray.get(self.actor.open.remote(announcement, margin.copies))
         return dropped
 
@@ -220,11 +208,11 @@ class BoardClient:
         cohort: Cohort | None = ray.get(self.actor.taken_by.remote(trial_id))
         return cohort
 
-    def announced(self, round_number: int) -> Announcement | None:
+    def announced(self, round_number: int) -> StoredAnnouncement | None:
         """The announcement of a round, None if it is closed."""
         node = ray.get_runtime_context().get_node_id()
         answer = self.actor.announced.remote(round_number, node)
-        announcement: Announcement | None = ray.get(answer)
+        announcement: StoredAnnouncement | None = ray.get(answer)
         return announcement
 
     def take_sent(self) -> dict[str, int]:

@@ -6,14 +6,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 
+from bdistil.core.placement import training_device
 from bdistil.distributed.broadcast import BoardClient
 from bdistil.distributed.cluster import trial_slots
 from bdistil.distributed.controller import RoundController, Winner
@@ -22,10 +24,12 @@ from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.lost_worker import why_lost
 from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.progress import Reporter, Snapshot
+from bdistil.distributed.runner import TrialRunner
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.searcher import RoundSearcher
 from bdistil.distributed.tracking import make_tracker
-from bdistil.distributed.trainable import TrialRunner, TrialWorker
+from bdistil.distributed.trainable import TrialWorker
+from bdistil.distributed.workbench import Material, Workbench
 from bdistil.errors import ClusterError
 from bdistil.spec import Spec
 
@@ -41,6 +45,12 @@ class Crew:
 
     make_runner: Callable[[Any], TrialRunner]
     material: Any
+
+
+def make_workbench(material: Material) -> Workbench:
+    """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
+    material = replace(material, train=ray.get(list(material.train)))
+    return Workbench(material, training_device(material.spec.workers.gpus))
 
 
 class Experiment:
@@ -160,20 +170,6 @@ class Experiment:
             ),
         )
 
-    def snapshot(self) -> Snapshot:
-        """The search's state now."""
-        opened = self.controller.open
-        edges = [result.relative_edge for result in opened.finished()]
-        return Snapshot(
-            round=min(opened.number, self.spec.search.rounds),
-            rounds=self.spec.search.rounds,
-            running=opened.running,
-            done=len(opened.answered),
-            best_edge=max(edges, default=None),
-            records=self.ledger.records,
-            seconds=time.monotonic() - self.started,
-        )
-
     def beat(self) -> None:
         """What has to happen now and then: grace, time budget, display."""
         self.searcher.poll()
@@ -182,7 +178,7 @@ class Experiment:
         if budget is not None and elapsed > budget and not self.controller.finished:
             self.searcher.stop()
             self.reporter.message(f"Time budget of {budget:g} s reached.")
-        self.reporter.update(self.snapshot())
+        self.reporter.update(Snapshot.of(self.controller, self.ledger.records, elapsed))
 
 
 class Heartbeat(tune.Callback):

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from typing import Protocol
 
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
 from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.distributed.controller import Winner
 from bdistil.distributed.journal import RoundRecord
-from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.problem import Problem
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import BdistilWarning, CheckpointError
 from bdistil.files import write_atomic
+
+
+class Margin(Protocol):
+    """M, wherever its rows lie.
+
+    Attributes:
+        sha256: of all of it, in row order; empty before the first student.
+    """
+
+    sha256: str
+
+    def play(self, student: bytes) -> None:
+        """Take in an accepted student, given as safetensors."""
 
 
 class Ledger:
@@ -43,7 +56,7 @@ class Ledger:
             blob = read_student(self.directory, record)
             self._add(record, self._student(blob, record.file), blob)
 
-    def replay(self, margin: StoredMargin) -> None:
+    def replay(self, margin: Margin) -> None:
         """Play the accepted students on a margin that knows none of them."""
         for blob in self.blobs:
             margin.play(blob)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bdistil.distributed.controller import RoundController
 from bdistil.distributed.journal import RoundRecord
 
 
@@ -30,6 +31,23 @@ class Snapshot:
     best_edge: float | None
     records: Sequence[RoundRecord]
     seconds: float
+
+    @classmethod
+    def of(
+        cls, controller: RoundController, records: Sequence[RoundRecord], seconds: float
+    ) -> Snapshot:
+        """The state of a search that has run for `seconds`."""
+        opened, rounds = controller.open, controller.spec.search.rounds
+        edges = [result.relative_edge for result in opened.finished()]
+        return cls(
+            round=min(opened.number, rounds),
+            rounds=rounds,
+            running=opened.running,
+            done=len(opened.answered),
+            best_edge=max(edges, default=None),
+            records=records,
+            seconds=seconds,
+        )
 
     @property
     def seconds_left(self) -> float | None:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from bdistil.core.placement import training_device
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
-from bdistil.distributed.cluster import cluster
-from bdistil.distributed.experiment import Crew, Experiment
+from bdistil.distributed.in_process import InProcessSearch, LocalMargin
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
-from bdistil.distributed.margin import StoredMargin
 from bdistil.distributed.outcome import evaluation, export_ensemble, write_trials
 from bdistil.distributed.problem import Part, Problem, build_problem, training_shards
 from bdistil.distributed.progress import Reporter, Silent
 from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
-from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.sampling import Sampler, build_sampler
 from bdistil.distributed.study import mirror_study
 from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
-from bdistil.distributed.tracking import check_tracking
-from bdistil.distributed.workbench import Material, make_workbench
+from bdistil.distributed.trial import TrialResult
+from bdistil.distributed.workbench import Material, Workbench
 from bdistil.files import sweep
-from bdistil.spec import Spec
+from bdistil.spec import Spec, TrackingSpec
+
+Accepted = Callable[[RoundRecord], None]
 
 
 def run_search(
@@ -44,7 +44,8 @@ def run_search(
     Args:
         spec: the search.
         out: the run directory, a path or a URI; made if it is not there.
-        address: of a Ray cluster; None starts Ray on this machine.
+        address: of a Ray cluster; None starts Ray on this machine, which takes none if
+            `workers.count` is 0.
         verbose: let Ray and Tune speak.
         reporter: shows progress; None shows nothing.
 
@@ -61,7 +62,10 @@ def run_search(
     run = RunDirectory(out)
     run.check(spec)
     check_teacher(dataset, spec)
-    check_tracking(spec.tracking)
+    if spec.tracking != TrackingSpec():
+        from bdistil.distributed.tracking import check_tracking
+
+        check_tracking(spec.tracking)
     with run.locked(), workers_if_needed(run, spec, address, verbose):
         sweep(run.path)
         run.create(spec)
@@ -76,8 +80,10 @@ def workers_if_needed(
     run: RunDirectory, spec: Spec, address: str | None, verbose: bool
 ) -> AbstractContextManager[None]:
     """Ray, if rounds are missing; what it lacks is told before a teacher is trained."""
-    if len(run.journal.read()) >= spec.search.rounds:
+    if spec.workers.count == 0 or len(run.journal.read()) >= spec.search.rounds:
         return nullcontext()
+    from bdistil.distributed.cluster import cluster
+
     return cluster(spec.workers, address, verbose)
 
 
@@ -112,10 +118,9 @@ def play(
 def search_rounds(
     run: RunDirectory, spec: Spec, ledger: Ledger, train: Iterator[Part], reporter: Reporter
 ) -> None:
-    """Play the missing rounds on Ray."""
-    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
+    """Play the missing rounds: on Ray, or here if there are no workers."""
 
-    def history() -> list[Any]:
+    def history() -> list[TrialResult]:
         return [trial for record in ledger.records for trial in record.trials]
 
     def bookkeeping(record: RoundRecord) -> None:
@@ -123,11 +128,46 @@ def search_rounds(
         mirror_study(run.study_file, spec, ledger.records)
         run.keep()
 
-    measure, sampler = comparison_measure(spec, problem), build_sampler(spec, history)
+    play_rounds = on_ray if spec.workers.count else in_process
+    play_rounds(spec, ledger, train, build_sampler(spec, history), reporter, bookkeeping)
+
+
+def on_ray(
+    spec: Spec,
+    ledger: Ledger,
+    train: Iterator[Part],
+    sampler: Sampler,
+    reporter: Reporter,
+    accepted: Accepted,
+) -> None:
+    """Play the missing rounds on the workers of an initialised Ray."""
+    from bdistil.distributed.experiment import Crew, Experiment, make_workbench
+    from bdistil.distributed.margin import StoredMargin
+
+    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
+    measure = comparison_measure(spec, problem)
     with closing(StoredMargin(train, rules, spec.workers)) as margin:
         ledger.replay(margin)
         crew = Crew(make_workbench, Material(problem, margin.parts, spec, rules, measure))
-        Experiment(spec, ledger, margin, sampler, crew, reporter, bookkeeping).run()
+        Experiment(spec, ledger, margin, sampler, crew, reporter, accepted).run()
+
+
+def in_process(
+    spec: Spec,
+    ledger: Ledger,
+    train: Iterable[Part],
+    sampler: Sampler,
+    reporter: Reporter,
+    accepted: Accepted,
+) -> None:
+    """Play the missing rounds here, one trial after another."""
+    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
+    measure = comparison_measure(spec, problem)
+    margin = LocalMargin(list(train), rules)
+    ledger.replay(margin)
+    material = Material(problem, margin.parts, spec, rules, measure)
+    bench = Workbench(material, training_device(spec.workers.gpus))
+    InProcessSearch(spec, ledger, margin, sampler, bench, reporter, accepted).run()
 
 
 def finish(run: RunDirectory, ledger: Ledger) -> None:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from ray import tune
 
-from bdistil.distributed.broadcast import Announcement, BoardClient
+from bdistil.distributed.broadcast import BoardClient
+from bdistil.distributed.runner import Outcome, TrialRunner, guarded
 from bdistil.distributed.trial import FIGURES, Cohort, CohortResult, TrialResult
-from bdistil.errors import BdistilError
 
 RESULT = "result"
-
-
-class TrialRunner(Protocol):
-    """What a worker runs; a :class:`~bdistil.distributed.workbench.Workbench` or a stand-in."""
-
-    def open_round(self, announcement: Announcement) -> None:
-        """Take in a new round."""
-
-    def run(
-        self, cohort: Cohort, should_stop: Callable[[], bool]
-    ) -> list[tuple[TrialResult, bytes | None]]:
-        """Train the candidates: figures, and weights of those that finished."""
 
 
 class TrialWorker(tune.Trainable):
@@ -73,21 +61,18 @@ class TrialWorker(tune.Trainable):
         return {"done": True, RESULT: answer.model_dump_json(), **shown}
 
     def answer(self, cohort: Cohort) -> CohortResult:
-        """The results of a cohort; an error of a candidate is one too and keeps the worker."""
-        try:
-            if not self.join_round(cohort.round):
-                return cohort.ended("stopped")
-            outcomes = self.runner.run(cohort, self.board.closing(cohort.round))
-        except BdistilError as error:
-            return cohort.ended("failed", str(error))
-        except Exception as error:
-            return cohort.ended(
-                "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            )
+        """The results of a cohort."""
+        outcomes = guarded(cohort, lambda: self.trained(cohort))
         for result, weights in outcomes:
             if weights is not None:
                 self.board.deposit(cohort.round, result.request.number, weights)
         return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
+
+    def trained(self, cohort: Cohort) -> list[Outcome]:
+        """The candidates' figures and weights; all are stopped if their round is over already."""
+        if not self.join_round(cohort.round):
+            return [(result, None) for result in cohort.ended("stopped").results]
+        return self.runner.run(cohort, self.board.closing(cohort.round))
 
     def join_round(self, number: int) -> bool:
         """Bring the runner to the open round; False if that is already another one."""

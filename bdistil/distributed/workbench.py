@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import ray
 import torch
 
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
@@ -16,20 +15,20 @@ from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
 from bdistil.core.growth import folded_flops, widest
-from bdistil.core.placement import Device, home, training_device
+from bdistil.core.placement import Device, home
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.deploy.checkpoint import build_student, student_from_bytes, student_to_bytes
-from bdistil.distributed.broadcast import Announcement
+from bdistil.distributed.announcement import Announcement
 from bdistil.distributed.problem import Problem, as_tensor
+from bdistil.distributed.runner import Outcome
 from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
 from bdistil.errors import SearchError
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
 
-Outcome = tuple[TrialResult, bytes | None]
 Found = Finding | SearchError | None  # figures, why there are none, or stopped
 
 
@@ -39,8 +38,8 @@ class Material:
 
     Attributes:
         problem: what is known of the data, with the validation split.
-        train: object reference to each shard of the training split, in row order; in a workbench
-            the shards themselves.
+        train: the training split's shards in row order; on their way to a worker, object
+            references to them.
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
@@ -51,12 +50,6 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
-
-
-def make_workbench(material: Material) -> Workbench:
-    """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
-    material = dataclasses.replace(material, train=ray.get(list(material.train)))
-    return Workbench(material, training_device(material.spec.workers.gpus))
 
 
 class Workbench:

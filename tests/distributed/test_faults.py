@@ -28,7 +28,7 @@ from ray.cluster_utils import Cluster
 from tiny import students, tiny, winners, write_spec
 
 from bdistil.core import find_weak_learner
-from bdistil.distributed import run as run_module
+from bdistil.distributed import experiment as experiment_module
 from bdistil.distributed.run import run_search
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import ClusterError, SearchError
@@ -80,14 +80,14 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
     """Puts something around what workers run for each trial."""
 
     def install(wrap: Wrap) -> None:
-        make = run_module.make_workbench
+        make = experiment_module.make_workbench
 
         def wrapped(material: Any) -> Any:
             bench = make(material)
             bench.run = wrap(bench.run)
             return bench
 
-        monkeypatch.setattr(run_module, "make_workbench", wrapped)
+        monkeypatch.setattr(experiment_module, "make_workbench", wrapped)
 
     return install
 
@@ -161,7 +161,7 @@ def test_workers_that_cannot_start_end_the_search_with_their_reason(
     def broken(material: Any) -> Any:
         raise OSError("no such GPU")
 
-    monkeypatch.setattr(run_module, "make_workbench", broken)
+    monkeypatch.setattr(experiment_module, "make_workbench", broken)
     with pytest.raises(SearchError, match=r"2 workers in a row .* first trial: OSError: no such"):
         run_search(tiny(*SPEC), tmp_path / "run")
 

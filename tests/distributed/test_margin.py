@@ -26,7 +26,8 @@ from bdistil.deploy.checkpoint import build_student, student_from_bytes, student
 from bdistil.distributed import margin as module
 from bdistil.distributed import problem
 from bdistil.distributed.ledger import Ledger
-from bdistil.distributed.margin import Played, StoredMargin
+from bdistil.distributed.margin import StoredMargin
+from bdistil.distributed.margin_shard import Played
 from bdistil.distributed.outcome import run_dataset
 from bdistil.distributed.problem import Part, build_problem, training_shards
 from bdistil.distributed.resolve import game_rules

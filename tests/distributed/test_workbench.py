@@ -16,8 +16,8 @@ from bdistil.core.game import Summary
 from bdistil.core.growth import folded_flops
 from bdistil.core.step import StepLoss, step_loss
 from bdistil.core.student import StudentConfig
-from bdistil.distributed.broadcast import Announcement
-from bdistil.distributed.margin import Move, ShardState, play_shard
+from bdistil.distributed.announcement import Announcement
+from bdistil.distributed.margin_shard import Move, play_shard
 from bdistil.distributed.problem import Part, Problem
 from bdistil.distributed.resolve import comparison_measure, game_rules
 from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
@@ -52,14 +52,7 @@ def request(number: int = 0, *, seed: int = 1, rung: int = 0, **params: Any) -> 
     return TrialRequest(round=1, number=number, rung=rung, attempt=0, params=values, seed=seed)
 
 
-class Local(Announcement):
-    """An announcement whose arrays lie in this process instead of Ray's object store."""
-
-    def fetch(self) -> list[ShardState]:
-        return self.shards
-
-
-def announced(bench: Workbench, students: list[bytes]) -> Local:
+def announced(bench: Workbench, students: list[bytes]) -> Announcement:
     """The round after `students`, as the driver would announce it."""
     rules = game_rules(bench.spec, bench.problem)
     summary, states = Summary.start(80, CLASSES), [None] * len(bench.material.train)
@@ -68,7 +61,7 @@ def announced(bench: Workbench, students: list[bytes]) -> Local:
         pairs = zip(bench.material.train, states, strict=True)
         states, played = zip(*(play_shard(*pair, move) for pair in pairs), strict=True)
         summary = Summary.merged([shard.summary for shard in played])
-    return Local(len(students) + 1, students, summary, list(states))
+    return Announcement(len(students) + 1, students, summary, list(states))
 
 
 def opened(bench: Workbench, students: list[bytes] | None = None) -> Workbench:

@@ -1,0 +1,33 @@
+"""What runs trials, and how the errors of candidates become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bdistil.distributed.announcement import Announcement
+from bdistil.distributed.trial import Cohort, TrialResult
+from bdistil.errors import BdistilError
+
+Outcome = tuple[TrialResult, bytes | None]
+
+
+class TrialRunner(Protocol):
+    """What a worker runs; a :class:`~bdistil.distributed.workbench.Workbench` or a stand-in."""
+
+    def open_round(self, announcement: Announcement) -> None:
+        """Take in a new round."""
+
+    def run(self, cohort: Cohort, should_stop: Callable[[], bool]) -> list[Outcome]:
+        """Train the candidates: figures, and weights of those that finished."""
+
+
+def guarded(cohort: Cohort, run: Callable[[], list[Outcome]]) -> list[Outcome]:
+    """What `run` gives; an error of a candidate is an answer too and keeps the worker."""
+    try:
+        return run()
+    except BdistilError as error:
+        reason = str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return [(result, None) for result in cohort.ended("failed", reason).results]
