@@ -19,12 +19,25 @@ if TYPE_CHECKING:
     from bdistil.deploy.exits import ExitPolicy
     from bdistil.deploy.predictor import Predictor
     from bdistil.distributed.result import SearchResult
+    from bdistil.sklearn import BDistilClassifier, BDistilRegressor
     from bdistil.spec import Spec, load_spec
 
 __version__ = "0.1.0.dev0"
-__all__ = ["BdistilError", "Ensemble", "ExitPolicy", "Predictor", "Spec", "load_spec", "search"]
+__all__ = [
+    "BDistilClassifier",
+    "BDistilRegressor",
+    "BdistilError",
+    "Ensemble",
+    "ExitPolicy",
+    "Predictor",
+    "Spec",
+    "load_spec",
+    "search",
+]
 
 _HOMES = {
+    "BDistilClassifier": "bdistil.sklearn",
+    "BDistilRegressor": "bdistil.sklearn",
     "Ensemble": "bdistil.deploy.ensemble",
     "ExitPolicy": "bdistil.deploy.exits",
     "Predictor": "bdistil.deploy.predictor",

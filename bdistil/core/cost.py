@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bdistil.core.threads import one_thread
+
 
 def flops(module: nn.Module, input_shape: Sequence[int]) -> int:
     """FLOPs of one example, counted by torch (matrix products and convolutions, 2 a product).
@@ -41,14 +43,10 @@ def latencies(
 
     On a GPU the seconds last until it has finished.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for module in list(modules) * warmup:
             module(x)
         samples = [[_seconds(module, x) for module in modules] for _ in range(repeats)]
-    finally:
-        torch.set_num_threads(threads)
     return [statistics.median(column) for column in zip(*samples, strict=True)]
 
 

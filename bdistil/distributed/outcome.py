@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.threads import one_thread
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.optional import require
 from bdistil.data.registry import load_dataset
@@ -20,7 +21,7 @@ from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.early_prediction import EarlyPoint, early_prediction
 from bdistil.deploy.ensemble import Ensemble
-from bdistil.deploy.evaluation import Evaluation, evaluate
+from bdistil.deploy.evaluation import Evaluation, evaluate, streamed_flops
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
@@ -94,9 +95,7 @@ def evaluate_on_test(
     run: RunDirectory, dataset: Dataset, ensemble: ProgressiveEnsemble
 ) -> Evaluation:
     """Every stage and the teacher on the test split."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return evaluate(
             ensemble,
             as_tensor(standardised(dataset, dataset.test)),
@@ -105,8 +104,6 @@ def evaluate_on_test(
             run.teacher.network(),
             dataset.task,
         )
-    finally:
-        torch.set_num_threads(threads)
 
 
 def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:
@@ -144,12 +141,25 @@ def export_ensemble(run: RunDirectory) -> Ensemble:
     """
     accepted(run)
     dataset = run_dataset(run)
-    students = load_students(run, dataset)
-    figures = evaluation(run)
+    students, figures = load_students(run, dataset), evaluation(run)
+    return for_raw_data(students, dataset, run.spec().name, figures)
+
+
+def for_raw_data(
+    students: ProgressiveEnsemble, dataset: Dataset, name: str, figures: Evaluation | None = None
+) -> Ensemble:
+    """An ensemble that takes raw features and gives raw targets, calibrated on validation.
+
+    Args:
+        students: for standardised features and targets; changed in place for regression.
+        dataset: whose standardisation they learnt with.
+        name: of the ensemble.
+        figures: of its stages, if they were measured.
+    """
+    costs = streamed_flops(students, dataset.input_shape)
     to_raw_targets(students, TargetScale.of(dataset))
-    costs = [stage.streamed_flops for stage in figures.stages]
     config = EnsembleConfig(
-        name=run.spec().name,
+        name=name,
         domain=dataset.domain,
         task=dataset.task,
         input_shape=dataset.input_shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -9,12 +10,19 @@ from pathlib import Path
 import torch
 
 from bdistil.core.placement import training_device
+from bdistil.core.threads import one_thread
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
+from bdistil.deploy.ensemble import Ensemble
 from bdistil.distributed.in_process import InProcessSearch, LocalMargin
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
-from bdistil.distributed.outcome import evaluation, export_ensemble, write_trials
+from bdistil.distributed.outcome import (
+    evaluation,
+    export_ensemble,
+    for_raw_data,
+    write_trials,
+)
 from bdistil.distributed.problem import Part, Problem, build_problem, training_shards
 from bdistil.distributed.progress import Reporter, Silent
 from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
@@ -25,6 +33,7 @@ from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.trial import TrialResult
 from bdistil.distributed.workbench import Material, Workbench
+from bdistil.errors import SearchError
 from bdistil.files import sweep
 from bdistil.spec import Spec, TrackingSpec
 
@@ -76,6 +85,35 @@ def run_search(
     return run
 
 
+def search_dataset(
+    spec: Spec, dataset: Dataset, reporter: Reporter | None = None, address: str | None = None
+) -> Ensemble:
+    """Search on data that are in memory and keep nothing but the ensemble.
+
+    Args:
+        spec: the search; its `data` is not looked at.
+        dataset: the data.
+        reporter: shows progress; None shows nothing.
+        address: of a Ray cluster, if the spec has workers.
+
+    Raises:
+        BdistilError: for bad input, or for a search that cannot go on.
+    """
+    reporter = reporter or Silent()
+    spec = resolve(spec, dataset)
+    check_teacher(dataset, spec)
+    with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
+        run = RunDirectory(folder)
+        with one_thread(), workers_if_needed(run, spec, address, verbose=False):
+            logits = taught(run, spec, dataset, reporter)
+            ledger = Ledger(run, build_problem(dataset, logits))
+            train = training_shards(dataset, logits)
+            search_rounds(spec, ledger, train, reporter)
+        if not ledger.records:
+            raise SearchError("search.time_budget ended before a round was accepted; raise it.")
+    return for_raw_data(ledger.ensemble.eval(), dataset, spec.name)
+
+
 def workers_if_needed(
     run: RunDirectory, spec: Spec, address: str | None, verbose: bool
 ) -> AbstractContextManager[None]:
@@ -104,32 +142,37 @@ def play(
     reporter: Reporter,
 ) -> None:
     """The missing rounds, then the ensemble."""
-    ledger = Ledger(run, problem)
-    ledger.restore()
-    if ledger.records:
-        reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
-    if len(ledger.records) < spec.search.rounds:
-        search_rounds(run, spec, ledger, train, reporter)
-    elif ledger.records:
-        mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
-    finish(run, ledger)
-
-
-def search_rounds(
-    run: RunDirectory, spec: Spec, ledger: Ledger, train: Iterator[Part], reporter: Reporter
-) -> None:
-    """Play the missing rounds: on Ray, or here if there are no workers."""
-
-    def history() -> list[TrialResult]:
-        return [trial for record in ledger.records for trial in record.trials]
 
     def bookkeeping(record: RoundRecord) -> None:
         write_trials(run, ledger.records)
         mirror_study(run.study_file, spec, ledger.records)
         run.keep()
 
+    ledger = Ledger(run, problem)
+    ledger.restore()
+    if ledger.records:
+        reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
+    if len(ledger.records) < spec.search.rounds:
+        search_rounds(spec, ledger, train, reporter, bookkeeping)
+    elif ledger.records:
+        mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
+    finish(run, ledger)
+
+
+def search_rounds(
+    spec: Spec,
+    ledger: Ledger,
+    train: Iterator[Part],
+    reporter: Reporter,
+    accepted: Accepted = lambda record: None,
+) -> None:
+    """Play the missing rounds: on Ray, or here if there are no workers."""
+
+    def history() -> list[TrialResult]:
+        return [trial for record in ledger.records for trial in record.trials]
+
     play_rounds = on_ray if spec.workers.count else in_process
-    play_rounds(spec, ledger, train, build_sampler(spec, history), reporter, bookkeeping)
+    play_rounds(spec, ledger, train, build_sampler(spec, history), reporter, accepted)
 
 
 def on_ray(

@@ -83,5 +83,5 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_loggers_of_ray_need_workers() -> None:
-    with pytest.raises(SpecError, match="need workers.count of at least 1"):
+    with pytest.raises(SpecError, match=r"need workers\.count of at least 1"):
         tiny(HERE, "tracking.callbacks=[tensorboard]")

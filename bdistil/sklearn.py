@@ -1,0 +1,271 @@
+"""Estimators with scikit-learn's conventions: fit a teacher, distil it, predict at any stage.
+
+The search runs in the calling process (see ``workers.count=0``), on tabular data.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from bdistil.data.assemble import assemble
+from bdistil.data.split import SplitIndices
+from bdistil.deploy.confidence import softmax
+from bdistil.spec import Spec, load_spec
+
+if TYPE_CHECKING:
+    from bdistil.deploy.ensemble import Ensemble
+
+__all__ = ["BDistilClassifier", "BDistilRegressor"]
+
+Array = NDArray[Any]
+
+
+class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
+    """What classifier and regressor share.
+
+    Args:
+        teacher: an estimator that is cloned and fitted on the training rows (wrap a fitted one in
+            ``sklearn.frozen.FrozenEstimator`` to keep it as it is), or None for a network that is
+            trained here.
+        rounds: T, the number of students.
+        student: the student class.
+        ladder: widths of the growing classes F_1, F_2, ...
+        recipe: of FIND_WL: ``accurate``, ``faithful`` or ``paper``.
+        connection: of each student to those before it; None lets the recipe decide.
+        trials: most trials in a round.
+        validation_fraction: share of the examples that selects students.
+        overrides: any other field of a search, such as ``{"search.algorithm": "random"}``.
+        random_state: seed of split, teacher and search.
+    """
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        *,
+        rounds: int = 6,
+        student: str = "mlp",
+        ladder: tuple[int, ...] = (8, 16, 32),
+        recipe: str = "accurate",
+        connection: str | None = None,
+        trials: int = 4,
+        validation_fraction: float = 0.2,
+        overrides: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.teacher = teacher
+        self.rounds = rounds
+        self.student = student
+        self.ladder = ladder
+        self.recipe = recipe
+        self.connection = connection
+        self.trials = trials
+        self.validation_fraction = validation_fraction
+        self.overrides = overrides
+        self.random_state = random_state
+
+    def save_pretrained(self, directory: str) -> None:
+        """Write the ensemble as ``config.json`` and safetensors, for ``Ensemble`` and `Predictor`.
+
+        Raises:
+            CheckpointError: if the folder cannot be written.
+        """
+        check_is_fitted(self)
+        self.ensemble_.save_pretrained(directory)
+
+    def _search(self, x: Array, y: Array, class_names: tuple[str, ...] | None) -> None:
+        """Distil into ``ensemble_``; `y` holds class indices (N,) or targets (N, L)."""
+        from bdistil.distributed.run import search_dataset
+
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        spec = self._spec(seed)
+        rows = _split(y, class_names, self.validation_fraction, seed)
+        outputs = None if self.teacher is None else self._teach(x, y, rows, class_names)
+        dataset = assemble(
+            "the data of fit",
+            "tabular",
+            x.astype(np.float32),
+            y.astype(np.int64 if class_names else np.float32),
+            rows,
+            class_names=class_names,
+            teacher=outputs,
+        )
+        self.ensemble_: Ensemble = search_dataset(spec, dataset)
+        self._network: Ensemble = copy.deepcopy(self.ensemble_).double()
+
+    def _spec(self, seed: int) -> Spec:
+        source: dict[str, Any] = {
+            "name": type(self).__name__,
+            "seed": seed,
+            "data": {"name": "the data of fit"},
+            "teacher": {"outputs": "probabilities"},
+            "space": {
+                "recipe": self.recipe,
+                "student": self.student,
+                "ladder": list(self.ladder),
+                "connection": self.connection,
+            },
+            "search": {"rounds": self.rounds, "trials_per_round": self.trials},
+            "workers": {"count": 0},
+        }
+        overrides = [f"{key}={json.dumps(value)}" for key, value in (self.overrides or {}).items()]
+        return load_spec(source, overrides)
+
+    def _teach(
+        self, x: Array, y: Array, rows: SplitIndices, class_names: tuple[str, ...] | None
+    ) -> NDArray[np.float32]:
+        """The given teacher's answers on all rows, float32 (N, L)."""
+        self.teacher_ = clone(self.teacher)
+        targets = y if class_names or y.shape[1] > 1 else y[:, 0]
+        self.teacher_.fit(x[rows.train], targets[rows.train])
+        if class_names is None:
+            answers = np.asarray(self.teacher_.predict(x))
+            return answers.reshape(len(x), -1).astype(np.float32)
+        probabilities = np.zeros((len(x), len(class_names)), np.float32)
+        probabilities[:, self.teacher_.classes_] = self.teacher_.predict_proba(x)
+        return probabilities
+
+    def _stages(self, x: Any) -> Iterator[Array]:
+        """Cumulative outputs float64 (N, L) of each stage.
+
+        In double precision, so that an example's answer does not depend on the rest of its batch.
+        """
+        check_is_fitted(self)
+        features = validate_data(self, x, reset=False, dtype=np.float64)
+        with torch.no_grad():
+            for outputs in self._network.stages(torch.as_tensor(features)):
+                yield outputs.numpy()
+
+    def _last(self, x: Any) -> Array:
+        *_, last = self._stages(x)
+        return last
+
+
+class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore[misc]
+    """A progressive ensemble as a scikit-learn classifier.
+
+    ``staged_predict`` and ``staged_predict_proba`` give the answers of the first student, the first
+    two, and so on; ``ensemble_`` is the :class:`bdistil.Ensemble`, for deadlines and early exits.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.ensemble import RandomForestClassifier
+        >>> from bdistil import BDistilClassifier
+        >>> x, y = load_iris(return_X_y=True)
+        >>> model = BDistilClassifier(RandomForestClassifier(), rounds=3, random_state=0)
+        >>> model.fit(x, y).score(x, y) > 0.9
+        True
+    """
+
+    def fit(self, X: Any, y: Any) -> BDistilClassifier:
+        """Fit a teacher and distil it.
+
+        Args:
+            X: features (N, d), finite.
+            y: labels (N,) of any type.
+
+        Raises:
+            ValueError: if the data are not fit for a classifier.
+            BdistilError: if a parameter is out of range or the search cannot go on.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=4)
+        check_classification_targets(y)
+        self.classes_, indices = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y holds one class, {self.classes_[0]!r}; give examples of another.")
+        self._search(X, indices, tuple(map(str, self.classes_)))
+        return self
+
+    def staged_predict_proba(self, X: Any) -> Iterator[Array]:
+        """Probabilities, float64 (N, classes), of each stage."""
+        for logits in self._stages(X):
+            yield softmax(logits)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities, float64 (N, classes), of the whole ensemble."""
+        return softmax(self._last(X))
+
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """Labels (N,) of each stage."""
+        for logits in self._stages(X):
+            yield self.classes_[logits.argmax(axis=1)]
+
+    def predict(self, X: Any) -> Array:
+        """Labels (N,) of the whole ensemble."""
+        best = self._last(X).argmax(axis=1)
+        labels: Array = self.classes_[best]
+        return labels
+
+
+class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[misc]
+    """A progressive ensemble as a scikit-learn regressor, for one target or several.
+
+    Example:
+        >>> from sklearn.datasets import load_diabetes
+        >>> from bdistil import BDistilRegressor
+        >>> x, y = load_diabetes(return_X_y=True)
+        >>> model = BDistilRegressor(rounds=3, random_state=0).fit(x, y)
+        >>> answers = list(model.staged_predict(x))
+    """
+
+    def fit(self, X: Any, y: Any) -> BDistilRegressor:
+        """Fit a teacher and distil it.
+
+        Args:
+            X: features (N, d), finite.
+            y: targets (N,) or (N, L).
+
+        Raises:
+            ValueError: if the data are not fit for a regressor.
+            BdistilError: if a parameter is out of range or the search cannot go on.
+        """
+        X, y = validate_data(
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4
+        )
+        self._flat = y.ndim == 1
+        self._search(X, y.reshape(len(y), -1), None)
+        return self
+
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """Targets (N,) or (N, L) of each stage."""
+        for outputs in self._stages(X):
+            yield outputs[:, 0] if self._flat else outputs
+
+    def predict(self, X: Any) -> Array:
+        """Targets (N,) or (N, L) of the whole ensemble."""
+        last = self._last(X)
+        return last[:, 0] if self._flat else last
+
+    def __sklearn_tags__(self) -> Any:
+        """Several targets are taken too."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _split(
+    y: Array, class_names: tuple[str, ...] | None, validation: float, seed: int
+) -> SplitIndices:
+    """Rows to train on and to select by, stratified where the classes are large enough.
+
+    There is no test split: what stands in its place is never looked at.
+    """
+    rows = np.arange(len(y))
+    stratify = None
+    if class_names and np.bincount(y).min() > 1 and validation * len(y) >= len(class_names):
+        stratify = y
+    train, held_out = train_test_split(
+        rows, test_size=validation, random_state=seed, stratify=stratify
+    )
+    return SplitIndices(np.sort(train), np.sort(held_out), np.sort(held_out))

@@ -1,0 +1,94 @@
+"""The estimators: scikit-learn's own checks, and what is ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import bdistil
+from bdistil import BDistilClassifier, BDistilRegressor
+
+QUICK = {"teacher.epochs": 30, "space.epochs": 10}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+@parametrize_with_checks(
+    [
+        BDistilClassifier(rounds=2, trials=1, overrides=QUICK, random_state=0),
+        BDistilRegressor(rounds=2, trials=1, overrides=QUICK, random_state=0),
+    ]
+)
+def test_scikit_learns_conventions(estimator, check) -> None:  # type: ignore[no-untyped-def]
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def iris() -> BDistilClassifier:
+    x, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    teacher = RandomForestClassifier(50, random_state=0)
+    return BDistilClassifier(teacher, rounds=3, trials=2, random_state=0).fit(x, names[y])
+
+
+def test_each_stage_answers_and_the_last_is_the_whole(iris: BDistilClassifier) -> None:
+    x, _ = load_iris(return_X_y=True)
+    *_, last = stages = list(iris.staged_predict(x))
+    assert len(stages) == 3
+    np.testing.assert_array_equal(last, iris.predict(x))
+    for probabilities, labels in zip(iris.staged_predict_proba(x), stages, strict=True):
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        np.testing.assert_array_equal(iris.classes_[probabilities.argmax(axis=1)], labels)
+
+
+def test_it_learns_what_its_teacher_knows(iris: BDistilClassifier) -> None:
+    x, y = load_iris(return_X_y=True)
+    assert iris.score(x, iris.classes_[y]) > 0.93
+    assert set(iris.predict(x)) == {"setosa", "versicolor", "virginica"}
+
+
+def test_what_is_saved_answers_alike(iris: BDistilClassifier, tmp_path: Path) -> None:
+    x, _ = load_iris(return_X_y=True)
+    iris.save_pretrained(tmp_path / "iris")
+    loaded = bdistil.Ensemble.from_pretrained(tmp_path / "iris")
+    np.testing.assert_array_equal(loaded.predict(x.astype(np.float32)), iris.predict(x))
+
+
+def test_a_fitted_teacher_stays_as_it_is() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    forest = RandomForestRegressor(20, random_state=0).fit(x[:200], y[:200])
+    answers = forest.predict(x)
+    model = BDistilRegressor(FrozenEstimator(forest), rounds=2, trials=1, random_state=0).fit(x, y)
+    np.testing.assert_array_equal(forest.predict(x), answers)
+    assert np.corrcoef(model.predict(x), answers)[0, 1] > 0.7
+
+
+def test_several_targets_at_once() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    both = np.stack([y, -2 * y], axis=1)
+    model = BDistilRegressor(rounds=2, trials=1, random_state=0).fit(x, both)
+    assert model.predict(x).shape == both.shape
+    assert model.score(x, both) > 0.3
+
+
+def test_a_random_state_repeats_the_fit() -> None:
+    x, y = load_iris(return_X_y=True)
+    models = [
+        BDistilClassifier(rounds=2, trials=1, overrides=QUICK, random_state=s).fit(x, y)
+        for s in (1, 1, 2)
+    ]
+    first, again, other = (model.predict_proba(x) for model in models)
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_a_wrong_parameter_is_named() -> None:
+    x, y = load_iris(return_X_y=True)
+    with pytest.raises(bdistil.BdistilError, match=r"search\.rounds is 0"):
+        BDistilClassifier(rounds=0).fit(x, y)
