@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from bdistil import __version__
-from bdistil.cli import deploy, doctor, inspect, pareto, search
+from bdistil.cli import bench, deploy, doctor, inspect, pareto, search
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
 
@@ -25,6 +25,7 @@ inspect.register(app)
 doctor.register(app)
 deploy.register(app)
 pareto.register(app)
+bench.register(app)
 
 
 @app.callback(invoke_without_command=True)

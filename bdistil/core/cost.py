@@ -43,18 +43,43 @@ def latencies(
 
     On a GPU the seconds last until it has finished.
     """
-    with one_thread():
-        for module in list(modules) * warmup:
+
+    def call(module: Callable[[Tensor], object]) -> Callable[[], object]:
+        def finished() -> None:
             module(x)
-        samples = [[_seconds(module, x) for module in modules] for _ in range(repeats)]
-    return [statistics.median(column) for column in zip(*samples, strict=True)]
+            _synchronise(x.device)
 
+        return finished
 
-def _seconds(module: Callable[[Tensor], object], x: Tensor) -> float:
     _synchronise(x.device)
+    rows = timed_in_turns([call(module) for module in modules], repeats=repeats, warmup=warmup)
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+def timed_in_turns(
+    calls: Sequence[Callable[[], object]], *, repeats: int, warmup: int = 3, seconds: float = 0
+) -> list[list[float]]:
+    """Seconds of each call, one thread: a row for each turn, in which all are called once.
+
+    Args:
+        calls: what is timed.
+        repeats: turns, at least.
+        warmup: turns before, which are not kept.
+        seconds: goes on until so many have passed.
+    """
+    rows: list[list[float]] = []
+    with one_thread():
+        for call in list(calls) * warmup:
+            call()
+        end = time.perf_counter() + seconds
+        while len(rows) < repeats or time.perf_counter() < end:
+            rows.append([_seconds(call) for call in calls])
+    return rows
+
+
+def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
-    module(x)
-    _synchronise(x.device)
+    call()
     return time.perf_counter() - start
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdistil.data.optional import require
 from bdistil.deploy.ensemble import Ensemble
@@ -23,7 +23,7 @@ from bdistil.deploy.graphs import (
     any_batch,
     stage_inputs,
 )
-from bdistil.deploy.onnx_runner import OnnxRunner, prefix_file, stage_file
+from bdistil.deploy.onnx_runner import INPUT, LOGITS, OnnxRunner, prefix_file, stage_file
 from bdistil.deploy.runner import Runner
 from bdistil.deploy.torch_runner import TorchRunner
 from bdistil.errors import CheckpointError
@@ -57,6 +57,18 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
     return _checked(ensemble, directory, examples)
 
 
+def export_module(module: nn.Module, examples: NDArray[np.float32], path: Path) -> None:
+    """Write any module from raw features, float32 (B, ...), to logits as one graph.
+
+    Raises:
+        MissingDependencyError: if onnx or onnxscript is not installed.
+        CheckpointError: if the disk is full.
+    """
+    for package in ("onnx", "onnxscript"):
+        require(package, "onnx")
+    _write_graph(module, [torch.as_tensor(examples[:BATCH])], (INPUT,), (LOGITS,), path)
+
+
 def _remove_graphs(directory: Path) -> None:
     with disk_errors(directory):
         for graph in directory.glob("*.onnx"):
@@ -64,14 +76,24 @@ def _remove_graphs(directory: Path) -> None:
 
 
 def _write(graph: StageGraph | PrefixGraph, inputs: list[Tensor], path: Path) -> None:
+    _write_graph(graph, inputs, graph.inputs, graph.outputs, path)
+
+
+def _write_graph(
+    module: nn.Module,
+    inputs: list[Tensor],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    path: Path,
+) -> None:
     with _quiet():
         program = torch.onnx.export(
-            graph.eval(),
+            module.eval(),
             tuple(inputs),
             dynamo=True,
             dynamic_shapes=any_batch(inputs),
-            input_names=graph.inputs,
-            output_names=graph.outputs,
+            input_names=list(input_names),
+            output_names=list(output_names),
             verbose=False,
         )
     assert program is not None  # as it is with dynamo

@@ -70,7 +70,11 @@ class OnnxRunner:
 
     def straight(self, x: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
         """F_stage, float32 (B, L), without answers on the way (folded heads)."""
-        session = self._session(prefix_file(stage))
+        return self.run_graph(prefix_file(stage), x)
+
+    def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What one graph of the folder, from raw features to logits, gives for a batch."""
+        session = self._session(name)
         inputs = {INPUT: np.ascontiguousarray(x, np.float32)}
         logits: NDArray[np.float32] = session.run(None, inputs)[0]
         return logits

@@ -11,9 +11,11 @@ from bdistil.data.optional import require
 from bdistil.deploy.early_prediction import EarlyPoint
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
+from bdistil.study.bench import Timing
 from bdistil.study.pareto import Point
 
 METRIC = {"classification": "test accuracy", "regression": "test R²"}
+COLOURS = ("#888", "#1f6feb", "#d1242f")
 COST_LABELS = {
     "flops": "FLOPs an example",
     "latency": "seconds an example",
@@ -86,6 +88,25 @@ def pareto_plot(points: Sequence[Point], front: Sequence[Point], cost: str) -> s
     axes.set_ylabel("validation accuracy or R²")
     axes.legend(frameon=False)
     return _svg(figure, "pareto")
+
+
+def bench_plot(timings: Sequence[Timing], task: str) -> str:
+    """Metric against cost relative to the teacher's: FLOPs beside measured time, one example."""
+    figure, axes = _canvas()
+    single = [t for t in timings if t.way == "straight" and t.batch == timings[0].batch]
+    curves = {"FLOPs": ("torch", "flops_ratio"), "torch": ("torch", "ratio")}
+    curves |= {"onnxruntime": ("onnxruntime", "ratio")}
+    for (label, (runtime, cost)), colour in zip(curves.items(), COLOURS, strict=True):
+        points = [(getattr(t, cost), t.metric) for t in single if t.runtime == runtime]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", color=colour, label=label, markersize=4)
+    teacher = next(t for t in timings if t.way == "teacher")
+    axes.plot([1], [teacher.metric], "s", color="#888", label="teacher")
+    _powers_of_ten_apart(axes)
+    axes.set_xlabel("cost relative to the teacher's")
+    axes.set_ylabel(METRIC[task])
+    axes.legend(frameon=False)
+    return _svg(figure, "bench")
 
 
 def _columns(points: Sequence[Point], cost: str) -> tuple[list[float], list[float]]:
