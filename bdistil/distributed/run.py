@@ -33,8 +33,8 @@ from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.trial import TrialResult
 from bdistil.distributed.workbench import Material, Workbench
-from bdistil.errors import SearchError
-from bdistil.files import sweep
+from bdistil.errors import SearchError, SpecError
+from bdistil.files import sweep, write_atomic
 from bdistil.spec import Spec, TrackingSpec
 
 Accepted = Callable[[RoundRecord], None]
@@ -47,6 +47,7 @@ def run_search(
     address: str | None = None,
     verbose: bool = False,
     reporter: Reporter | None = None,
+    teacher: Path | None = None,
 ) -> RunDirectory:
     """Search, or go on with the search that `out` holds, until all rounds are accepted.
 
@@ -57,6 +58,7 @@ def run_search(
             `workers.count` is 0.
         verbose: let Ray and Tune speak.
         reporter: shows progress; None shows nothing.
+        teacher: a run directory (see :func:`teach`) whose teacher is taken instead of a new one.
 
     Returns:
         The run directory, complete unless the time budget ended the search.
@@ -66,23 +68,67 @@ def run_search(
     """
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
-    dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
-    spec = resolve(spec, dataset)
+    spec, dataset = loaded(spec)
     run = RunDirectory(out)
     run.check(spec)
-    check_teacher(dataset, spec)
-    if spec.tracking != TrackingSpec():
-        from bdistil.distributed.tracking import check_tracking
-
-        check_tracking(spec.tracking)
     with run.locked(), workers_if_needed(run, spec, address, verbose):
         sweep(run.path)
         run.create(spec)
+        if teacher is not None and not run.teacher.exists:
+            take_over(RunDirectory.existing(teacher), run)
         logits = taught(run, spec, dataset, reporter)
         problem, train = build_problem(dataset, logits), training_shards(dataset, logits)
         del dataset, logits  # `train` lets go of them once its last shard is read
         play(run, spec, problem, train, reporter)
     return run
+
+
+def loaded(spec: Spec) -> tuple[Spec, Dataset]:
+    """The spec with every `auto` decided, and its data; both are fit for a search.
+
+    Raises:
+        BdistilError: if they are not.
+    """
+    dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
+    spec = resolve(spec, dataset)
+    check_teacher(dataset, spec)
+    if spec.tracking != TrackingSpec():
+        from bdistil.distributed.tracking import check_tracking
+
+        check_tracking(spec.tracking)
+    return spec, dataset
+
+
+def teach(spec: Spec, out: Path, reporter: Reporter | None = None) -> RunDirectory:
+    """A run directory that holds a teacher and no rounds, for several searches to share.
+
+    Raises:
+        BdistilError: for bad input.
+    """
+    torch.set_num_threads(1)
+    spec, dataset = loaded(spec)
+    run = RunDirectory(out)
+    run.check(spec)
+    with run.locked():
+        sweep(run.path)
+        run.create(spec)
+        taught(run, spec, dataset, reporter or Silent())
+    return run
+
+
+def take_over(source: RunDirectory, run: RunDirectory) -> None:
+    """Copy a run's teacher; the card last, as it says that the rest is there.
+
+    Raises:
+        SpecError: if that run has other data, another teacher or another seed.
+    """
+    theirs, ours = source.spec(), run.spec()
+    for field in ("data", "teacher", "seed"):
+        if getattr(theirs, field) != getattr(ours, field):
+            raise SpecError(f"{source.place} has another {field}; give a teacher of the same.")
+    for file in (source.teacher.logits_file, source.teacher.weights_file, source.teacher.card_file):
+        if file.exists():
+            write_atomic(run.teacher.path / file.name, file.read_bytes())
 
 
 def search_dataset(

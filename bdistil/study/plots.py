@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bdistil.data.optional import require
 from bdistil.deploy.early_prediction import EarlyPoint
@@ -13,6 +13,9 @@ from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
 from bdistil.study.bench import Timing
 from bdistil.study.pareto import Point
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRIC = {"classification": "test accuracy", "regression": "test R²"}
 COLOURS = ("#888", "#1f6feb", "#d1242f")
@@ -107,6 +110,22 @@ def bench_plot(timings: Sequence[Timing], task: str) -> str:
     axes.set_ylabel(METRIC[task])
     axes.legend(frameon=False)
     return _svg(figure, "bench")
+
+
+def cells_plot(table: pd.DataFrame, data: str) -> str:
+    """The mean anytime curve of every cell of an experiment on one data set, over its seeds."""
+    figure, axes = _canvas()
+    own = table[table.data == data]
+    for cell, rows in own.groupby("cell", sort=False):
+        means = rows.groupby("stage")[["flops", "metric"]].mean()
+        axes.plot(means.flops, means.metric, "o-", label=cell, markersize=3, linewidth=1)
+    axes.axhline(own.teacher.mean(), color="#888", linestyle="--", linewidth=1)
+    _powers_of_ten_apart(axes)
+    axes.set_xlabel("FLOPs an example")
+    axes.set_ylabel("test metric, mean over seeds")
+    axes.set_title(data)
+    axes.legend(frameon=False, fontsize=7)
+    return _svg(figure, f"cells-{data}")
 
 
 def _columns(points: Sequence[Point], cost: str) -> tuple[list[float], list[float]]:

@@ -1,0 +1,126 @@
+"""A designed experiment: every combination of varied fields, on every search space and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from bdistil.errors import SpecError
+from bdistil.spec import Spec, load_spec
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search of the experiment.
+
+    Attributes:
+        data: name of the search space.
+        cell: value of each varied field, as written.
+        seed: of data split, teacher and search.
+        spec: the search; it runs in a process of its own, without workers.
+    """
+
+    data: str
+    cell: Mapping[str, str]
+    seed: int
+    spec: Spec
+
+    @property
+    def label(self) -> str:
+        """The cell in words, such as ``connection=dense skip=true``."""
+        return label_of(self.cell)
+
+    @property
+    def folder(self) -> str:
+        """Where it is kept, relative to the experiment."""
+        digest = hashlib.sha256(json.dumps(dict(self.cell), sort_keys=True).encode()).hexdigest()
+        return f"runs/{self.data}-{digest[:10]}-{self.seed}"
+
+    @property
+    def teacher_folder(self) -> str:
+        """Where its teacher is kept, which runs of the same data, teacher and seed share."""
+        parts = [self.spec.data.model_dump(mode="json"), self.spec.teacher.model_dump(mode="json")]
+        digest = hashlib.sha256(json.dumps([*parts, self.seed]).encode()).hexdigest()
+        return f"teachers/{self.data}-{digest[:10]}-{self.seed}"
+
+
+def label_of(cell: Mapping[str, str]) -> str:
+    """A cell in words; the section of a field is left out."""
+    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in cell.items())
+
+
+def factors(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Varied fields and their values from texts such as ``space.connection=[none, dense]``.
+
+    Raises:
+        SpecError: if a text is not of this form, or a field is given twice.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, _, listed = text.partition("=")
+        try:
+            values = yaml.safe_load(listed)
+        except yaml.YAMLError:
+            values = None
+        if not isinstance(values, list) or len(values) < 2 or not key:
+            raise SpecError(
+                f"--vary {text!r} must be a field and a list of at least two values, such as "
+                f"'space.connection=[none, dense]'."
+            )
+        if key in found:
+            raise SpecError(f"--vary names {key} twice; give one list.")
+        found[key] = values
+    if not found:
+        raise SpecError("give at least one --vary FIELD=[VALUE, VALUE].")
+    return found
+
+
+def cells_of(varied: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the varied fields' values."""
+    return [
+        dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
+    ]
+
+
+def runs_of(
+    specs: Sequence[str],
+    cells: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+    overrides: Sequence[str] = (),
+) -> list[Run]:
+    """All searches of an experiment, seed by seed, so that early results cover all cells.
+
+    Args:
+        specs: search spaces, one a data set.
+        cells: values of the varied fields.
+        seeds: every cell is searched with each.
+        overrides: as for ``bdistil search``, for all searches; cells come after them.
+
+    Raises:
+        SpecError: if a search space, a field or a value is wrong.
+    """
+    found = [
+        _run(source, cell, seed, overrides)
+        for seed, source, cell in itertools.product(seeds, specs, cells)
+    ]
+    names = [load_spec(source, overrides).name for source in specs]
+    if len(set(names)) < len(names):
+        raise SpecError(f"two search spaces share a name ({', '.join(names)}); rename one.")
+    return found
+
+
+def _run(source: str, cell: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Run:
+    changes = [f"{key}={json.dumps(value)}" for key, value in cell.items()]
+    fixed = [f"seed={seed}", "workers.count=0"]
+    spec = load_spec(source, [*overrides, *changes, *fixed])
+    return Run(spec.name, {key: _shown(value) for key, value in cell.items()}, seed, spec)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,131 @@
+"""Runs the searches of an experiment on a Ray cluster, each as one task; teachers are shared."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from bdistil.distributed.cluster import cluster
+from bdistil.distributed.lost_worker import why_lost
+from bdistil.distributed.run import run_search, teach
+from bdistil.errors import BdistilError, ClusterError
+from bdistil.files import write_atomic
+from bdistil.spec import WorkerSpec
+from bdistil.study.design import Run
+from bdistil.study.figures import Figures, figures_of
+
+FIGURES_FILE = "figures.json"
+RERUNS = 2  # of a task whose worker was lost
+
+Done = Callable[[Run, Figures, int, int], None]
+
+
+def execute(
+    runs: Sequence[Run],
+    folder: Path,
+    workers: WorkerSpec,
+    address: str | None = None,
+    verbose: bool = False,
+    done: Done = lambda run, figures, count, total: None,
+) -> list[Figures]:
+    """The figures of each run; those on disk are not searched again.
+
+    Args:
+        runs: the searches.
+        folder: of the experiment; on a cluster of several nodes, one that all of them see.
+        workers: what each task takes of the cluster.
+        address: of a Ray cluster; None starts Ray here.
+        verbose: let Ray speak.
+        done: called with each run that is new, its figures and how many of all are there.
+
+    Raises:
+        BdistilError: for bad input, from the first run that meets it.
+        ClusterError: if tasks lose worker after worker.
+    """
+    kept = {run.folder: stored(folder / run.folder) for run in runs}
+    missing = [run for run in runs if kept[run.folder] is None]
+    if missing:
+        with cluster(workers, address, verbose):
+            share_out(missing, folder, workers, kept, done)
+    return [figures for run in runs if (figures := kept[run.folder]) is not None]
+
+
+def share_out(
+    runs: Sequence[Run],
+    folder: Path,
+    workers: WorkerSpec,
+    kept: dict[str, Figures | None],
+    done: Done,
+) -> None:
+    """Teachers first, then the searches, as Ray tasks."""
+    take = {"num_cpus": workers.cpus, "num_gpus": workers.gpus, "max_retries": RERUNS}
+    by_teacher = {run.teacher_folder: run for run in runs}
+    in_turn(
+        [
+            ray.remote(make_teacher).options(**take).remote(run, folder)
+            for run in by_teacher.values()
+        ]
+    )
+    tasks = {ray.remote(make_run).options(**take).remote(run, folder): run for run in runs}
+
+    def arrived(task: Any, figures: Figures) -> None:
+        run = tasks[task]
+        kept[run.folder] = figures
+        done(run, figures, sum(each is not None for each in kept.values()), len(kept))
+
+    in_turn(list(tasks), arrived)
+
+
+def in_turn(
+    tasks: list[Any], arrived: Callable[[Any, Any], None] = lambda task, result: None
+) -> None:
+    """Wait for tasks as they end.
+
+    Raises:
+        BdistilError: what a task raised.
+    """
+    while tasks:
+        [task], tasks = ray.wait(tasks)
+        try:
+            arrived(task, ray.get(task))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, BdistilError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            raise ClusterError(
+                f"a search was lost with {RERUNS + 1} workers: {why_lost(str(error))}; the same "
+                f"command goes on with what is missing."
+            ) from error
+
+
+def make_teacher(run: Run, folder: Path) -> None:
+    """Train a teacher, unless it is there."""
+    teach(run.spec, folder / run.teacher_folder)
+
+
+def make_run(run: Run, folder: Path) -> Figures:
+    """Search with the shared teacher, and write the figures beside the run."""
+    place = folder / run.folder
+    started = time.monotonic()
+    try:
+        figures = figures_of(run_search(run.spec, place, teacher=folder / run.teacher_folder), run)
+    except BdistilError as error:
+        figures = Figures(run.data, dict(run.cell), run.seed, failed=str(error))
+    figures.seconds = time.monotonic() - started
+    write_atomic(place / FIGURES_FILE, json.dumps(figures.to_json(), indent=1).encode())
+    return figures
+
+
+def stored(place: Path) -> Figures | None:
+    """The figures of a run that has ended; None if there are none yet."""
+    try:
+        return Figures.from_json(json.loads((place / FIGURES_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

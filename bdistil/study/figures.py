@@ -1,0 +1,93 @@
+"""What an experiment keeps of each search: its anytime curve and how its rounds went."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from bdistil.distributed.journal import RoundRecord
+from bdistil.distributed.outcome import evaluation, load_students, run_dataset
+from bdistil.distributed.problem import as_tensor, standardised
+from bdistil.distributed.run_directory import RunDirectory
+from bdistil.study.design import Run
+
+
+@dataclass
+class Figures:
+    """One search of an experiment.
+
+    Attributes:
+        data: name of the search space.
+        cell: value of each varied field.
+        seed: of data split, teacher and search.
+        teacher: its metric on the test split.
+        teacher_flops: of one example; None if only its outputs are known.
+        stages: for each stage `metric` (test), `validation`, `flops` (folded), `parameters`,
+            `latency_ratio`, `sup_norm` (max|F_t - g| on the training split), and of its round
+            `weak`, `edge` (relative), `largest_gap` (G), `trials`, `weak_trials`, `rungs`
+            (classes tried) and `seconds`.
+        seconds: of the search and its evaluation.
+        failed: why there is no ensemble; empty if there is one.
+    """
+
+    data: str
+    cell: dict[str, str]
+    seed: int
+    teacher: float = 0.0
+    teacher_flops: int | None = None
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    failed: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Figures:
+        """From what :meth:`to_json` gave."""
+        return cls(**content)
+
+
+def figures_of(run: RunDirectory, of: Run) -> Figures:
+    """The figures of a search that has ended."""
+    found, records = evaluation(run), run.journal.read()
+    stages = [
+        {
+            "metric": stage.metric,
+            "flops": stage.flops,
+            "parameters": stage.parameters,
+            "latency_ratio": stage.latency_ratio,
+            "sup_norm": distance,
+        }
+        | of_round(record)
+        for stage, record, distance in zip(found.stages, records, sup_norms(run), strict=True)
+    ]
+    teacher = found.teacher
+    return Figures(of.data, dict(of.cell), of.seed, teacher.metric, teacher.flops, stages)
+
+
+def of_round(record: RoundRecord) -> dict[str, Any]:
+    """How a round went."""
+    return {
+        "validation": record.result.metric,
+        "weak": record.result.weak,
+        "edge": record.result.relative_edge,
+        "largest_gap": record.result.largest_gap,
+        "trials": len(record.trials),
+        "weak_trials": sum(trial.weak for trial in record.trials),
+        "rungs": 1 + max(trial.request.rung for trial in record.trials),
+        "seconds": record.seconds,
+    }
+
+
+@torch.no_grad()
+def sup_norms(run: RunDirectory) -> list[float]:
+    """max|F_t - g| on the training split, of each stage."""
+    dataset = run_dataset(run)
+    teacher = as_tensor(run.teacher.logits()["train"])
+    inputs = as_tensor(standardised(dataset, dataset.train))
+    stages = load_students(run, dataset).stages(inputs)
+    return [float((logits - teacher).abs().max()) for logits in stages]

@@ -1,0 +1,117 @@
+"""Paired comparisons over data sets and seeds: intervals, tests, effect sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 5000
+BUDGETS = 25
+
+Curve = Sequence[tuple[float, float]]
+"""Cost and metric of each stage, cheapest first."""
+
+
+def metric_at(curve: Curve, budget: float) -> float:
+    """The metric of the last stage that costs at most `budget`; NaN if none does."""
+    affordable = [metric for cost, metric in curve if cost <= budget]
+    return affordable[-1] if affordable else float("nan")
+
+
+def budgets_of(curves: Sequence[Curve]) -> NDArray[np.float64]:
+    """Log-spaced budgets on which curves are compared, float64 (25,).
+
+    From where every curve has an answer to where the dearest one ends.
+    """
+    lowest = max(curve[0][0] for curve in curves)
+    highest = max(curve[-1][0] for curve in curves)
+    budgets: NDArray[np.float64] = np.geomspace(lowest, max(lowest, highest), BUDGETS)
+    budgets[0] = lowest  # rounding must not put it below the first stage
+    return budgets
+
+
+def area(curve: Curve, budgets: NDArray[np.float64]) -> float:
+    """Mean metric over the budgets."""
+    return float(np.mean([metric_at(curve, budget) for budget in budgets]))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One side against another, over pairs of the same data set and seed.
+
+    Attributes:
+        pairs: how many.
+        difference: mean of one side minus the other; `low` and `high` bound it with 95%
+            confidence (bootstrap over the pairs, BCa).
+        effect: the mean difference in standard deviations of the differences (Cohen's d_z).
+        p: of Wilcoxon's signed-rank test, two-sided; corrected by :func:`corrected`.
+        wins: share of data sets whose mean difference is positive.
+    """
+
+    pairs: int
+    difference: float
+    low: float
+    high: float
+    effect: float
+    p: float
+    wins: float
+
+
+def compare(differences: NDArray[np.float64], data: Sequence[str], seed: int = 0) -> Comparison:
+    """Statistics of paired differences.
+
+    Args:
+        differences: one side minus the other, float64 (pairs,).
+        data: the data set of each pair.
+        seed: of the bootstrap.
+    """
+    mean = float(differences.mean())
+    low, high = interval(differences, seed)
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    names = np.asarray(data)
+    means = [differences[names == name].mean() for name in sorted(set(data))]
+    return Comparison(
+        pairs=len(differences),
+        difference=mean,
+        low=low,
+        high=high,
+        effect=mean / spread if spread else 0.0,
+        p=signed_rank(differences),
+        wins=float(np.mean([value > 0 for value in means])),
+    )
+
+
+def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """Bootstrap interval of the mean with 95% confidence; the mean itself if values are equal."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        return float(values.mean()), float(values.mean())
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def signed_rank(differences: NDArray[np.float64]) -> float:
+    """p of Wilcoxon's signed-rank test, two-sided; 1 if nothing differs."""
+    if len(differences) < 2 or not np.any(differences):
+        return 1.0
+    return float(stats.wilcoxon(differences, zero_method="zsplit").pvalue)
+
+
+def corrected(ps: Sequence[float]) -> list[float]:
+    """p values after Holm's correction for so many comparisons, in the same order."""
+    order = np.argsort(ps)
+    factors = len(ps) - np.arange(len(ps))
+    stepped = np.minimum(1, np.maximum.accumulate(np.asarray(ps)[order] * factors))
+    result = np.empty(len(ps))
+    result[order] = stepped
+    return [float(p) for p in result]

@@ -1,0 +1,131 @@
+"""An experiment on paper: raw figures, tables, plots and a README with the answer."""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from bdistil.files import write_atomic
+from bdistil.study.ablation import (
+    areas,
+    best_cell,
+    comparisons,
+    conclusion,
+    curves,
+    table_of,
+)
+from bdistil.study.figures import Figures
+from bdistil.study.plots import cells_plot
+
+HEADERS = {
+    "area": "area",
+    "first": "first stage",
+    "last": "last stage",
+    "flops": "FLOPs",
+    "time": "time",
+    "sup_norm": "max abs F-g",
+    "largest_gap": "largest G",
+    "weak_trials": "weak learners",
+    "rounds": "rounds",
+}
+EXPLANATION = """\
+*Area*, *first* and *last stage* are shares of the teacher's test metric: the mean over 25
+log-spaced budgets of FLOPs, the same for all cells of a data set, and the first and the last stage.
+*FLOPs* and *time* (one example, one thread) of the last stage are shares of the teacher's. *max abs
+F-g* is of the last stage on the training split, *largest G* the largest |f-g| of an accepted
+student, *weak learners* the share of trials that were. Differences of areas are paired by data set
+and seed; intervals by bootstrap (BCa, 95%), p by Wilcoxon's signed-rank test after Holm's
+correction for all pairs of cells, effect is Cohen's d_z. The reference is the cell that came out
+best here, which flatters it.
+"""
+
+
+def write_up(found: Sequence[Figures], folder: Path, title: str) -> str:
+    """Write ``curves.parquet``, ``comparisons.parquet``, plots and ``README.md``.
+
+    Args:
+        found: the searches' figures.
+        folder: of the experiment.
+        title: the question.
+
+    Returns:
+        The conclusion.
+
+    Raises:
+        SearchError: if no search found an ensemble.
+    """
+    table = curves(found)
+    scores = areas(table)
+    reference = best_cell(scores)
+    against = comparisons(scores, reference)
+    answer = conclusion(scores, against, reference)
+    if failed := [each for each in found if each.failed]:
+        answer += f" {len(failed)} of {len(found)} searches found no ensemble: {failed[0].failed}"
+    write_parquet(table, folder / "curves.parquet")
+    write_parquet(against, folder / "comparisons.parquet")
+    for data in table.data.unique():
+        write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
+    write_atomic(folder / "README.md", page(title, answer, table, scores, against).encode())
+    return answer
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """The table as one Parquet file."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_atomic(path, buffer.getvalue())
+
+
+def page(
+    title: str, answer: str, table: pd.DataFrame, scores: pd.DataFrame, against: pd.DataFrame
+) -> str:
+    """The experiment's README."""
+    parts = [f"# {title}", answer, "## Against the best", markdown(against_shown(against))]
+    for data, rows in table_of(table, scores).groupby("data", sort=False):
+        shown = rows.droplevel("data").sort_values("area", ascending=False).rename(columns=HEADERS)
+        plot = f"![anytime curves](curves-{data}.svg)"
+        parts += [f"## {data}", markdown(shown.reset_index()), plot]
+    seeds = ", ".join(map(str, sorted(table.seed.unique())))
+    return "\n\n".join([*parts, "## How it was measured", f"Seeds {seeds}; {environment()}.\n\n"
+                        f"{EXPLANATION}"])  # fmt: skip
+
+
+def against_shown(against: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons for people."""
+    return pd.DataFrame(
+        {
+            "cell": against.cell,
+            "difference": [f"{value:+.4f}" for value in against.difference],
+            "95% interval": [
+                f"{low:+.4f} to {high:+.4f}"
+                for low, high in zip(against.low, against.high, strict=True)
+            ],
+            "effect": [f"{value:+.2f}" for value in against.effect],
+            "p": [f"{value:.4f}" for value in against.p],
+            "data sets where better": [f"{value:.0%}" for value in against.wins],
+            "pairs": against.pairs,
+        }
+    )
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown; numbers with four digits."""
+    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def environment() -> str:
+    """What the figures were measured with, in words."""
+    packages = ("torch", "ray", "optuna", "numpy", "scikit-learn")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"Python {platform.python_version()} on {platform.machine()}, {versions}"

@@ -1,0 +1,159 @@
+"""Designed experiments: their plan, their runs on Ray, and answers no stronger than the figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import bdistil, tiny
+
+from bdistil.distributed.outcome import load_students, run_dataset
+from bdistil.distributed.run_directory import RunDirectory
+from bdistil.errors import SearchError, SpecError
+from bdistil.study.ablation import areas, best_cell, comparisons, conclusion, curves
+from bdistil.study.design import cells_of, factors, runs_of
+from bdistil.study.figures import Figures, sup_norms
+
+
+def spec_file(folder: Path, name: str, *overrides: str) -> str:
+    path = folder / f"{name}.yaml"
+    path.write_text(tiny(f"name={name}", "search.rounds=2", *overrides).to_yaml())
+    return str(path)
+
+
+def stage(metric: float, flops: float, **more: float) -> dict[str, object]:
+    names = ("validation", "parameters", "latency_ratio", "sup_norm", "edge", "largest_gap")
+    counts = {"weak": True, "trials": 2, "weak_trials": 1, "rungs": 1, "seconds": 1.0}
+    return {"metric": metric, "flops": flops, **dict.fromkeys(names, 1.0), **counts, **more}
+
+
+def made_up(better: float, seeds: int = 12) -> list[Figures]:
+    """Two cells on two data sets; the second cell is better by so much, give or take."""
+    random, found = np.random.default_rng(3), []
+    for data in ("one", "two"):
+        for seed in range(seeds):
+            for cell, gain in (("a", 0.0), ("b", better)):
+                metric = 0.8 + gain + random.normal(0, 0.005)
+                stages = [stage(metric - 0.1, 100), stage(metric, 400)]
+                found.append(Figures(data, {"space.recipe": cell}, seed, 1.0, 1000, stages))
+    return found
+
+
+def answer_of(found: list[Figures]) -> str:
+    scores = areas(curves(found))
+    best = best_cell(scores)
+    return conclusion(scores, comparisons(scores, best), best)
+
+
+def test_a_clear_difference_is_told() -> None:
+    answer = answer_of(made_up(0.05))
+    assert answer.startswith("recipe=b has the largest area")
+    assert "Worse: recipe=a (-0.0" in answer
+    assert "do not tell" not in answer
+
+
+def test_no_difference_is_not_made_one() -> None:
+    answer = answer_of(made_up(0.0))
+    assert "do not tell it from" in answer
+    assert "Worse" not in answer
+
+
+def test_few_pairs_are_no_proof() -> None:
+    assert "Worse" not in answer_of(made_up(0.05, seeds=1))
+
+
+def test_failed_searches_leave_their_pairs_out() -> None:
+    found = [each for each in made_up(0.05) if (each.data, each.seed) != ("one", 0)]
+    found.append(Figures("one", {"space.recipe": "a"}, 0, failed="no weak learner"))
+    against = comparisons(areas(curves(found)), "recipe=b")
+    assert against.pairs.tolist() == [23]
+    with pytest.raises(SearchError, match="no weak learner"):
+        curves(found[-1:])
+
+
+@pytest.mark.parametrize(
+    ("texts", "match"),
+    [
+        ([], "at least one --vary"),
+        (["space.skip"], "a field and a list"),
+        (["space.skip=true"], "a field and a list"),
+        (["space.skip=[true]"], "at least two values"),
+        (["=[1, 2]"], "a field and a list"),
+        (["seed=[1, 2]", "seed=[3, 4]"], "names seed twice"),
+        (["space.skip=[true"], "a field and a list"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(texts: list[str], match: str) -> None:
+    with pytest.raises(SpecError, match=match):
+        factors(texts)
+
+
+def test_every_combination_is_searched_with_every_seed(tmp_path: Path) -> None:
+    specs = [spec_file(tmp_path, "one"), spec_file(tmp_path, "two")]
+    cells = cells_of(factors(["space.skip=[true, false]", "space.connection=[none, gru, dense]"]))
+    runs = runs_of(specs, cells, range(3), ["search.rounds=1"])
+    assert len({run.folder for run in runs}) == len(runs) == 6 * 2 * 3
+    assert len({run.teacher_folder for run in runs}) == 2 * 3
+    assert {run.spec.search.rounds for run in runs} == {1}
+    assert {(run.spec.space.skip, run.spec.space.connection) for run in runs} == {
+        (skip, name) for skip in (True, False) for name in ("none", "gru", "dense")
+    }
+    assert runs[0].label == "skip=true connection=none"
+
+
+def test_a_varied_teacher_is_not_shared(tmp_path: Path) -> None:
+    cells = cells_of(factors(["teacher.epochs=[1, 2]"]))
+    runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
+    assert len({run.teacher_folder for run in runs}) == 2
+
+
+def test_a_wrong_field_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"unknown key 'space\.skp'"):
+        runs_of([spec_file(tmp_path, "one")], [{"space.skp": 1}], [0])
+
+
+@pytest.mark.cluster
+def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = (
+        "ablate", spec_file(tmp_path, "one"), "space.epochs=3", "--vary",
+        "space.connection=[none, dense]", "--seeds", "2", "--out", out,
+    )  # fmt: skip
+    first = bdistil(*command)
+    assert first.returncode == 0, first.stderr
+    assert "[4/4]" in first.stderr
+    table = pd.read_parquet(out / "curves.parquet")
+    assert len(table) == 2 * 2 * 2
+    assert "connection=" in first.stdout
+    assert (out / "README.md").read_text().count("![anytime curves]") == 1
+
+    kept = next((out / "runs").glob("*/figures.json"))
+    content = json.loads(kept.read_text())
+    run = RunDirectory(kept.parent)
+    dataset = run_dataset(run)
+    gaps = [
+        np.abs(logits.detach().numpy() - run.teacher.logits()["train"]).max()
+        for logits in load_students(run, dataset).stages(
+            torch.tensor(
+                (dataset.train.x - dataset.standardisation.shift) / dataset.standardisation.scale
+            )
+        )
+    ]
+    np.testing.assert_allclose([s["sup_norm"] for s in content["stages"]], gaps, rtol=1e-5)
+    np.testing.assert_allclose(sup_norms(run), gaps, rtol=1e-5)
+
+    kept.unlink()  # as if the command had been killed before this one
+    again = bdistil(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("seed") == 1
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out / "curves.parquet").drop(columns=["latency_ratio", "seconds"]),
+        table.drop(columns=["latency_ratio", "seconds"]),
+    )
+    other = bdistil(*command[:-3], "1", "--vary", "seed=[1, 2]", "--out", out)
+    assert other.returncode == 2
+    assert "holds another experiment" in other.stderr
