@@ -23,7 +23,7 @@ from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
 from bdistil.distributed.study import mirror_study
-from bdistil.distributed.teacher import check_teacher, obtain_teacher
+from bdistil.distributed.teacher import check_same_files, check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.tracking import check_tracking
 from bdistil.distributed.workbench import Material, make_workbench
@@ -60,7 +60,10 @@ def run_search(
     spec = resolve(spec, dataset)
     run = RunDirectory(out)
     run.check(spec)
-    check_teacher(dataset, spec)
+    if run.has_teacher_of(spec):
+        check_same_files(run.teacher, spec.teacher)
+    else:
+        check_teacher(dataset, spec)
     check_tracking(spec.tracking)
     with run.locked(), workers_if_needed(run, spec, address, verbose):
         sweep(run.path)
@@ -82,10 +85,14 @@ def workers_if_needed(
 
 
 def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) -> Logits:
-    """The teacher's logits, from a teacher that is trained if there is none yet."""
+    """The teacher's logits; the teacher is trained or asked if they are not stored yet."""
     if not run.teacher.exists:
-        reporter.message(f"Training the teacher on {len(dataset.train)} examples ...")
-    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
+        own = spec.teacher.is_foreign
+        does = (
+            f"Asking the teacher {spec.teacher.model} about" if own else "Training the teacher on"
+        )
+        reporter.message(f"{does} {len(dataset.train)} examples ...")
+    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher, reporter.teacher_answers)
     run.keep()
     return logits
 
