@@ -11,6 +11,7 @@ import ast
 import io
 import json
 import operator
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from bdistil.errors import TeacherError
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 GRAPH, SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
 MEMBER = re.compile(
-    r"byteorder|archive_format|archive_version|\.data/\w+|data/weights/weight_\d+"
+    r"byteorder|version|archive_format|archive_version|\.data/\w+|data/weights/weight_\d+"
     rf"|data/constants/tensor_\d+|{'|'.join(map(re.escape, (*CONFIGS, GRAPH, SAMPLE)))}"
 )
 PLAIN = re.compile(r"[\w.,> -]*")  # no call, quote, bracket, assignment or line break
@@ -77,10 +78,18 @@ def problems(content: bytes) -> Iterator[str]:
         payloads = json.loads(reader.read_bytes(config))["config"]
         yield from (f"{name} is a pickle" for name, p in payloads.items() if p["use_pickle"])
         yield from _strange_texts(payloads)
-    if sample := reader.read_bytes(SAMPLE):
-        buffer = io.BytesIO(sample)
-        torch.load(buffer, weights_only=True)  # raises for more than tensors
+    if not _is_tensors(reader.read_bytes(SAMPLE)):
+        yield "its sample inputs are a pickle"
     yield from _strange_texts(json.loads(reader.read_bytes(GRAPH)))
+
+
+def _is_tensors(content: bytes) -> bool:
+    """Whether torch reads this without unpickling it freely, as it would after a failure."""
+    buffer = io.BytesIO(content)
+    try:
+        return not content or torch.load(buffer, weights_only=True) is not None
+    except pickle.UnpicklingError:
+        return False
 
 
 def _strange_texts(tree: Any, key: str = "") -> Iterator[str]:
