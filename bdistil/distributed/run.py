@@ -87,14 +87,18 @@ def workers_if_needed(
 def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) -> Logits:
     """The teacher's logits; the teacher is trained or asked if they are not stored yet."""
     if not run.teacher.exists:
-        own = spec.teacher.is_foreign
-        does = (
-            f"Asking the teacher {spec.teacher.model} about" if own else "Training the teacher on"
-        )
-        reporter.message(f"{does} {len(dataset.train)} examples ...")
+        reporter.message(teacher_message(spec, dataset))
     logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher, reporter.teacher_answers)
     run.keep()
     return logits
+
+
+def teacher_message(spec: Spec, dataset: Dataset) -> str:
+    """What obtaining the teacher means, for people."""
+    if not spec.teacher.is_foreign:
+        return f"Training the teacher on {len(dataset.train)} examples ..."
+    examples = sum(map(len, (dataset.train, dataset.validation, dataset.test)))
+    return f"Asking the teacher {spec.teacher.model} about {examples} examples ..."
 
 
 def play(
