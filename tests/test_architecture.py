@@ -26,7 +26,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{page}.md" for page in ("architecture", "clusters", "data", "scale")),
+    *(
+        f"docs/{page}.md"
+        for page in ("architecture", "clusters", "data", "scale", "spec", "teachers")
+    ),
 ]
 SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
@@ -97,6 +100,14 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
 def test_the_readmes_search_space_is_valid() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
     assert blocks
+    for block in blocks:
+        load_spec(yaml.safe_load(block))
+
+
+def test_the_examples_of_teachers_are_valid() -> None:
+    text = (ROOT / "docs" / "teachers.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
+    assert len(blocks) == 7
     for block in blocks:
         load_spec(yaml.safe_load(block))
 

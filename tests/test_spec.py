@@ -31,7 +31,7 @@ MISTAKES = {
     "search.round=3": "unknown key 'search.round'; did you mean 'rounds'?",
     "search.strategy=tpe": "unknown key 'search.strategy'; known: algorithm, rounds,",
     "workers.int=1": "unknown key 'workers.int'; known: count, cpus, gpus, compile, autoscale.",
-    "teacher.widths=[3]": "unknown key 'teacher.widths'; known: model, options,",
+    "teacher.hidden=[3]": "unknown key 'teacher.hidden'; known: model, options,",
     "space.lr={lo: 0.1, high: 1}": "unknown key 'space.lr.lo'; did you mean 'low'?",
     "search..rounds=3": "unknown key 'search.'",
     # missing keys

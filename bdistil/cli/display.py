@@ -42,6 +42,12 @@ class PlainReporter:
             self.last_epoch_line = time.monotonic()
             self.message(f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}")
 
+    def teacher_answers(self, done: int, examples: int) -> None:
+        """A line every few seconds."""
+        if time.monotonic() - self.last_epoch_line > 10:
+            self.last_epoch_line = time.monotonic()
+            self.message(f"teacher: {done:,} of {examples:,} examples")
+
     def round_accepted(self, record: RoundRecord) -> None:
         """A line for each round."""
         result, student = record.result, record.student
@@ -75,6 +81,10 @@ class LiveReporter(PlainReporter):
             self.message(line)
             line = "Starting workers ..."
         self.live.update(Text(line))
+
+    def teacher_answers(self, done: int, examples: int) -> None:
+        """A line that is overwritten."""
+        self.live.update(Text(f"teacher: {done:,} of {examples:,} examples"))
 
     def round_accepted(self, record: RoundRecord) -> None:
         """Only what the table cannot say."""
@@ -166,12 +176,17 @@ def stages_table(evaluation: Evaluation) -> Table:
             f"{stage.parameters:,}",
             "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
         )
-    row = ["teacher", f"{reference.metric:.4f}", "100.0%"]
-    if reference.flops is None:
-        row += ["-"] * 4
-    else:
-        row += [f"{reference.flops:,}", "100.0%", f"{reference.parameters:,}", "1.00x"]
-    table.add_row(*row, style="dim")
+    timed = any(stage.latency_ratio is not None for stage in evaluation.stages)
+    table.add_row(
+        "teacher",
+        f"{reference.metric:.4f}",
+        "100.0%",
+        "-" if reference.flops is None else f"{reference.flops:,}",
+        "-" if reference.flops is None else "100.0%",
+        "-" if reference.parameters is None else f"{reference.parameters:,}",
+        "1.00x" if timed else "-",
+        style="dim",
+    )
     return table
 
 

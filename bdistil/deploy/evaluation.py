@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +15,20 @@ from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.examples import metric
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.losses import Task
+
+
+class TeacherCosts(NamedTuple):
+    """What one example costs the teacher; None where that cannot be counted."""
+
+    flops: int | None
+    parameters: int | None
+
+    @classmethod
+    def of(cls, teacher: nn.Module | None, input_shape: tuple[int, ...]) -> TeacherCosts:
+        """What can be counted on a network; nothing on none."""
+        if teacher is None:
+            return cls(None, None)
+        return cls(flops(teacher, input_shape), parameters(teacher))
 
 
 class TeacherFigures(BaseModel):
@@ -74,6 +89,7 @@ def evaluate(
     teacher_logits: Tensor,
     teacher: nn.Module | None,
     task: Task,
+    teacher_costs: TeacherCosts | None = None,
 ) -> Evaluation:
     """Evaluate every stage and the teacher.
 
@@ -84,13 +100,16 @@ def evaluate(
         teacher_logits: float32 (N, L).
         teacher: the network, for its cost; None if unknown.
         task: decides on the metric.
+        teacher_costs: counted before; None counts them on `teacher`.
     """
     shape = tuple(inputs.shape[1:])
     prefixes = [FoldedPrefix(ensemble, stage).eval() for stage in range(1, len(ensemble) + 1)]
+    if teacher_costs is None:
+        teacher_costs = TeacherCosts.of(teacher, shape)
     figures = TeacherFigures(
         metric=metric(teacher_logits, truth, task),
-        flops=None if teacher is None else flops(teacher, shape),
-        parameters=None if teacher is None else parameters(teacher),
+        flops=teacher_costs.flops,
+        parameters=teacher_costs.parameters,
     )
     ratios = latency_ratios(prefixes, teacher, inputs[:1])
     streamed = streamed_flops(ensemble, shape)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.threads import one_thread
@@ -21,13 +22,14 @@ from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.early_prediction import EarlyPoint, early_prediction
 from bdistil.deploy.ensemble import Ensemble
-from bdistil.deploy.evaluation import Evaluation, evaluate, streamed_flops
+from bdistil.deploy.evaluation import Evaluation, TeacherCosts, evaluate, streamed_flops
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.teacher import check_unchanged
-from bdistil.errors import CheckpointError
+from bdistil.distributed.teachers.select import teacher_source
+from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
 from bdistil.files import write_atomic
 
 
@@ -95,15 +97,32 @@ def evaluate_on_test(
     run: RunDirectory, dataset: Dataset, ensemble: ProgressiveEnsemble
 ) -> Evaluation:
     """Every stage and the teacher on the test split."""
+    card = run.teacher.card()
     with one_thread():
         return evaluate(
             ensemble,
             as_tensor(standardised(dataset, dataset.test)),
             as_tensor(TargetScale.of(dataset).standardise(dataset.test.y)),
             as_tensor(run.teacher.logits()["test"]),
-            run.teacher.network(),
+            teacher_network(run, dataset),
             dataset.task,
+            TeacherCosts(card.flops, card.parameters),
         )
+
+
+def teacher_network(run: RunDirectory, dataset: Dataset) -> nn.Module | None:
+    """The teacher as a network of standardised features, for its time; None if there is none.
+
+    The user's own is built anew, since the run keeps only its answers; if it is gone, a warning
+    says so.
+    """
+    if run.teacher.card().source not in ("network", "exported"):
+        return run.teacher.network()
+    try:
+        return teacher_source(dataset, run.spec()).obtain().network
+    except BdistilError as error:
+        warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
+        return None
 
 
 def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:

@@ -67,6 +67,9 @@ class Reporter(Protocol):
     def teacher(self, epoch: int, epochs: int, metric: float) -> None:
         """Progress of the teacher's training."""
 
+    def teacher_answers(self, done: int, examples: int) -> None:
+        """Progress of asking the user's own teacher about one split."""
+
     def round_accepted(self, record: RoundRecord) -> None:
         """A round has its student."""
 
@@ -81,6 +84,9 @@ class Silent:
         """Nothing."""
 
     def teacher(self, epoch: int, epochs: int, metric: float) -> None:
+        """Nothing."""
+
+    def teacher_answers(self, done: int, examples: int) -> None:
         """Nothing."""
 
     def round_accepted(self, record: RoundRecord) -> None:

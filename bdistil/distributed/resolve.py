@@ -16,7 +16,7 @@ from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with student classes chosen and the data's path made absolute.
+    """The spec with student classes chosen and paths of data and teacher made absolute.
 
     Raises:
         SpecError: if a student class is unknown or does not take the data's input.
@@ -27,7 +27,10 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     for name in values_of(student):
         with torch.device("meta"):
             student_class(name).build(dataset.input_shape, spec.space.ladder[0])
-    changes: dict[str, Any] = {"space": spec.space.model_copy(update={"student": student})}
+    changes: dict[str, Any] = {
+        "space": spec.space.model_copy(update={"student": student}),
+        "teacher": spec.teacher.absolute(),
+    }
     if spec.data.path is not None:
         changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})
     return spec.model_copy(update=changes)

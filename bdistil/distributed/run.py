@@ -29,7 +29,7 @@ from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import Sampler, build_sampler
 from bdistil.distributed.study import mirror_study
-from bdistil.distributed.teacher import check_teacher, obtain_teacher
+from bdistil.distributed.teacher import check_same_files, check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.trial import TrialResult
 from bdistil.distributed.workbench import Material, Workbench
@@ -68,9 +68,7 @@ def run_search(
     """
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
-    spec, dataset = loaded(spec)
-    run = RunDirectory(out)
-    run.check(spec)
+    run, spec, dataset = opened(spec, out)
     with run.locked(), workers_if_needed(run, spec, address, verbose):
         sweep(run.path)
         run.create(spec)
@@ -83,20 +81,25 @@ def run_search(
     return run
 
 
-def loaded(spec: Spec) -> tuple[Spec, Dataset]:
-    """The spec with every `auto` decided, and its data; both are fit for a search.
+def opened(spec: Spec, out: str | Path) -> tuple[RunDirectory, Spec, Dataset]:
+    """The run directory, the spec with every `auto` decided, and its data, all fit for a search.
 
     Raises:
         BdistilError: if they are not.
     """
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
-    check_teacher(dataset, spec)
+    run = RunDirectory(out)
+    run.check(spec)
+    if run.has_teacher_of(spec):
+        check_same_files(run.teacher, spec.teacher)
+    else:
+        check_teacher(dataset, spec)
     if spec.tracking != TrackingSpec():
         from bdistil.distributed.tracking import check_tracking
 
         check_tracking(spec.tracking)
-    return spec, dataset
+    return run, spec, dataset
 
 
 def teach(spec: Spec, out: Path, reporter: Reporter | None = None) -> RunDirectory:
@@ -106,9 +109,7 @@ def teach(spec: Spec, out: Path, reporter: Reporter | None = None) -> RunDirecto
         BdistilError: for bad input.
     """
     torch.set_num_threads(1)
-    spec, dataset = loaded(spec)
-    run = RunDirectory(out)
-    run.check(spec)
+    run, spec, dataset = opened(spec, out)
     with run.locked():
         sweep(run.path)
         run.create(spec)
@@ -172,12 +173,20 @@ def workers_if_needed(
 
 
 def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) -> Logits:
-    """The teacher's logits, from a teacher that is trained if there is none yet."""
+    """The teacher's logits; the teacher is trained or asked if they are not stored yet."""
     if not run.teacher.exists:
-        reporter.message(f"Training the teacher on {len(dataset.train)} examples ...")
-    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher)
+        reporter.message(teacher_message(spec, dataset))
+    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher, reporter.teacher_answers)
     run.keep()
     return logits
+
+
+def teacher_message(spec: Spec, dataset: Dataset) -> str:
+    """What obtaining the teacher means, for people."""
+    if not spec.teacher.is_foreign:
+        return f"Training the teacher on {len(dataset.train)} examples ..."
+    examples = sum(map(len, (dataset.train, dataset.validation, dataset.test)))
+    return f"Asking the teacher {spec.teacher.model} about {examples} examples ..."
 
 
 def play(

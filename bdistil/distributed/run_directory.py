@@ -82,6 +82,10 @@ class RunDirectory:
         elif self.path.exists() and (not self.path.is_dir() or any(self._visible())):
             raise CheckpointError(f"{self.place} exists and is no run directory; choose another.")
 
+    def has_teacher_of(self, spec: Spec) -> bool:
+        """Whether a whole teacher of this very search is there."""
+        return self.teacher.exists and self.spec().identity() == spec.identity()
+
     def create(self, spec: Spec) -> None:
         """Write the spec; later changes of workers or budgets are taken over.
 

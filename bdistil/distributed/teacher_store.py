@@ -7,7 +7,7 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bdistil.data.dataset import Domain
+from bdistil.distributed.teachers.source import Kind
 from bdistil.errors import CheckpointError
 from bdistil.files import replacing, write_atomic
 from bdistil.zoo.registry import build_teacher
@@ -30,16 +31,17 @@ class TeacherCard(BaseModel):
     """What is known of a run's teacher.
 
     Attributes:
-        source: trained here, or columns of the user's data.
+        source: the kind of teacher; see :mod:`bdistil.distributed.teachers`.
+        files_sha256: of the files that hold what a foreign teacher has learnt; None if it has none.
         validation_metric: accuracy, or R² for regression.
-        flops: of one example; None for a teacher that is known by its outputs alone.
+        flops: of one example; None where they cannot be counted.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
         logits_sha256: of the file that holds them; empty in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    source: Literal["trained", "columns"]
+    source: Kind
     model: str
     options: dict[str, Any]
     domain: Domain
@@ -48,11 +50,12 @@ class TeacherCard(BaseModel):
     validation_metric: float
     flops: int | None = None
     parameters: int | None = None
+    files_sha256: str | None = None
     data_sha256: str | None = None
     logits_sha256: str = ""
 
     def build(self) -> nn.Module:
-        """The network with random weights."""
+        """A teacher of the zoo with random weights."""
         return build_teacher(self.model, self.domain, self.input_shape, self.outputs, self.options)
 
 
@@ -71,8 +74,8 @@ class TeacherStore:
         return self.card_file.exists()
 
     def save(self, card: TeacherCard, model: nn.Module | None, logits: Logits) -> None:
-        """Write a teacher."""
-        if model is not None:
+        """Write a teacher; the weights of one that was trained here."""
+        if model is not None and card.source == "trained":
             state = {k: v.contiguous() for k, v in model.state_dict().items()}
             write_atomic(self.weights_file, safetensors.torch.save(state))
         with replacing(self.logits_file) as temporary, _as_disk_error():
@@ -103,9 +106,9 @@ class TeacherStore:
         return logits
 
     def network(self) -> nn.Module | None:
-        """The trained network in evaluation mode; None if only outputs are known."""
+        """The network that was trained here, in evaluation mode; None for other teachers."""
         card = self.card()
-        if card.source == "columns":
+        if card.source != "trained":
             return None
         with _damage_named(self.weights_file):
             network = card.build()

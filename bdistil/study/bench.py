@@ -24,7 +24,7 @@ from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.deploy.onnx_export import export_module, export_onnx
 from bdistil.deploy.onnx_runner import OnnxRunner
-from bdistil.distributed.outcome import evaluation, export_ensemble, run_dataset
+from bdistil.distributed.outcome import evaluation, export_ensemble, run_dataset, teacher_network
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import MissingDependencyError, SpecError
 
@@ -131,13 +131,15 @@ def bench(run: RunDirectory, batches: Sequence[int] = (1, 64), seconds: float = 
         CheckpointError: if no round is accepted yet or a file is damaged.
         SpecError: if a batch is larger than the test split.
     """
-    examples = run_dataset(run).test.x
+    dataset = run_dataset(run)
+    examples = dataset.test.x
     if not 1 <= min(batches) <= max(batches) <= len(examples):
         raise SpecError(
             f"--batch must lie between 1 and {len(examples)}, the examples of the test split, not "
             f"{', '.join(map(str, batches))}."
         )
-    ensemble, figures, teacher = export_ensemble(run), evaluation(run), run.teacher.network()
+    ensemble, figures = export_ensemble(run), evaluation(run)
+    teacher = teacher_network(run, dataset)
     raw = None if teacher is None else RawTeacher(teacher, ensemble).eval()
     with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
         subjects = torch_subjects(ensemble, raw)

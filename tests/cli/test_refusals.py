@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,19 @@ def test_a_table_that_cannot_be_learnt_from(
     data = tmp_path / "mine.csv"
     table(**changes).to_csv(data, index=False)
     refused(bdistil("search", *overrides, "--data", data, "--label", "y"), sentence)
+
+
+def test_a_pickled_teacher_is_not_opened(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (tmp_path / "bomb").mkdir, ()
+
+    for name in ("teacher.pkl", "teacher.pt"):
+        pickled = tmp_path / name
+        pickled.write_bytes(pickle.dumps(Bomb()))
+        answer = bdistil("search", spec_file(tmp_path), f"teacher.model={pickled}")
+        refused(answer, f"{name}', a format that can hold pickles, which run any code")
+    assert not (tmp_path / "bomb").exists()
 
 
 def test_a_label_that_is_not_there(bdistil: Callable[..., Any], tmp_path: Path) -> None:

@@ -17,14 +17,13 @@ from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
 from bdistil.distributed.problem import as_tensor, standardised
 from bdistil.distributed.run import run_search
-from bdistil.distributed.teacher import (
+from bdistil.distributed.teacher import check_teacher, obtain_teacher
+from bdistil.distributed.teacher_store import SPLITS, TeacherStore
+from bdistil.distributed.teachers.answers import (
     LEAST_PROBABILITY,
     as_logits,
     centred,
-    check_teacher,
-    obtain_teacher,
 )
-from bdistil.distributed.teacher_store import SPLITS, TeacherStore
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError, SpecError, TeacherError
 from bdistil.spec import Spec, load_spec
 
@@ -192,7 +191,7 @@ def test_a_teacher_that_learnt_nothing_is_not_kept(
         for parameter in model.parameters():
             torch.nn.init.zeros_(parameter)
 
-    monkeypatch.setattr("bdistil.distributed.teacher.train_teacher", forget)
+    monkeypatch.setattr("bdistil.distributed.teachers.trained.train_teacher", forget)
     spec, store = load_spec(TRAINED), TeacherStore(tmp_path / "teacher")
     with pytest.raises(TeacherError, match=EQUAL):
         obtain_teacher(store, loaded(spec), spec)
