@@ -11,12 +11,13 @@ from bdistil.core.game import Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.distributed.problem import Problem
+from bdistil.modules import UserModule
 from bdistil.spec import Range, Spec, values_of
 from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with student classes chosen and the data's path made absolute.
+    """The spec with student classes chosen and paths made absolute.
 
     Raises:
         SpecError: if a student class is unknown or does not take the data's input.
@@ -28,6 +29,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         with torch.device("meta"):
             student_class(name).build(dataset.input_shape, spec.space.ladder[0])
     changes: dict[str, Any] = {"space": spec.space.model_copy(update={"student": student})}
+    changes["modules"] = [UserModule.of(name).name for name in spec.modules]
     if spec.data.path is not None:
         changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})
     return spec.model_copy(update=changes)

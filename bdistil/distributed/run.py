@@ -28,6 +28,7 @@ from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.tracking import check_tracking
 from bdistil.distributed.workbench import Material, make_workbench
 from bdistil.files import sweep
+from bdistil.modules import UserModule, import_modules
 from bdistil.spec import Spec
 
 
@@ -56,6 +57,7 @@ def run_search(
     """
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
+    modules = import_modules(spec.modules)
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
     run = RunDirectory(out)
@@ -68,7 +70,7 @@ def run_search(
         logits = taught(run, spec, dataset, reporter)
         problem, train = build_problem(dataset, logits), training_shards(dataset, logits)
         del dataset, logits  # `train` lets go of them once its last shard is read
-        play(run, spec, problem, train, reporter)
+        play(run, spec, problem, train, modules, reporter)
     return run
 
 
@@ -95,6 +97,7 @@ def play(
     spec: Spec,
     problem: Problem,
     train: Iterator[Part],
+    modules: tuple[UserModule, ...],
     reporter: Reporter,
 ) -> None:
     """The missing rounds, then the ensemble."""
@@ -103,14 +106,19 @@ def play(
     if ledger.records:
         reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
     if len(ledger.records) < spec.search.rounds:
-        search_rounds(run, spec, ledger, train, reporter)
+        search_rounds(run, spec, ledger, train, modules, reporter)
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
     finish(run, ledger)
 
 
 def search_rounds(
-    run: RunDirectory, spec: Spec, ledger: Ledger, train: Iterator[Part], reporter: Reporter
+    run: RunDirectory,
+    spec: Spec,
+    ledger: Ledger,
+    train: Iterator[Part],
+    modules: tuple[UserModule, ...],
+    reporter: Reporter,
 ) -> None:
     """Play the missing rounds on Ray."""
     problem, rules = ledger.problem, game_rules(spec, ledger.problem)
@@ -124,9 +132,10 @@ def search_rounds(
         run.keep()
 
     measure, sampler = comparison_measure(spec, problem), build_sampler(spec, history)
-    with closing(StoredMargin(train, rules, spec.workers)) as margin:
+    with closing(StoredMargin(train, rules, spec.workers, modules)) as margin:
         ledger.replay(margin)
-        crew = Crew(make_workbench, Material(problem, margin.parts, spec, rules, measure))
+        material = Material(problem, margin.parts, spec, rules, measure, modules)
+        crew = Crew(make_workbench, material)
         Experiment(spec, ledger, margin, sampler, crew, reporter, bookkeeping).run()
 
 

@@ -26,6 +26,7 @@ from bdistil.distributed.broadcast import Announcement
 from bdistil.distributed.problem import Problem, as_tensor
 from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
 from bdistil.errors import SearchError
+from bdistil.modules import UserModule
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
 
@@ -44,6 +45,7 @@ class Material:
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
+        modules: users' own code, loaded before anything is built.
     """
 
     problem: Problem
@@ -51,10 +53,13 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
+    modules: Sequence[UserModule] = ()
 
 
 def make_workbench(material: Material) -> Workbench:
     """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
+    for module in material.modules:
+        module.load()
     material = dataclasses.replace(material, train=ray.get(list(material.train)))
     return Workbench(material, training_device(material.spec.workers.gpus))
 
