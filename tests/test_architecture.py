@@ -26,7 +26,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{page}.md" for page in ("architecture", "clusters", "data", "scale")),
+    *(f"docs/{page}.md" for page in ("architecture", "clusters", "data", "scale", "students")),
 ]
 SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
