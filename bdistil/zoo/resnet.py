@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bdistil.zoo.cnn import halved, pooled_grid
+from bdistil.zoo.cnn import FINE_CELLS, halved, pooled_grid
 from bdistil.zoo.registry import register_student, register_teacher
 
 Norm = Callable[[int], nn.Module]
@@ -57,7 +57,7 @@ class ResNetBody(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
         super().__init__()
         channels, *sides = input_shape
-        pool, cells = pooled_grid([halved(side, 2) for side in sides])
+        pool, cells = pooled_grid([halved(side, 2) for side in sides], FINE_CELLS)
         self.features = 2 * width * cells
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1, bias=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bdistil.zoo.cnn import halved, pooled_grid
+from bdistil.zoo.cnn import FINE_CELLS, halved, pooled_grid
 from bdistil.zoo.registry import register_student
 
 
@@ -15,7 +15,7 @@ class SeparableBody(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
         super().__init__()
         channels, *sides = input_shape
-        pool, cells = pooled_grid([halved(side, 2) for side in sides])
+        pool, cells = pooled_grid([halved(side, 2) for side in sides], FINE_CELLS)
         self.features = 2 * width * cells
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1),

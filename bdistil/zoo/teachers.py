@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bdistil.zoo.cnn import halved, pooled_grid, windows
+from bdistil.zoo.cnn import CELLS, halved, pooled_grid, windows
 from bdistil.zoo.recurrent import RecurrentBody
 from bdistil.zoo.registry import register_teacher
 
@@ -38,7 +38,7 @@ def cnn(
     """3x3 convolutions of `channels`, each halving the image, then `hidden` units."""
     inputs, *sides = input_shape
     blocks = [_block2d(*pair) for pair in pairwise((inputs, *channels))]
-    pool, cells = pooled_grid([halved(side, len(channels)) for side in sides])
+    pool, cells = pooled_grid([halved(side, len(channels)) for side in sides], CELLS)
     head = _dense(channels[-1] * cells, (hidden,), outputs, dropout)
     return nn.Sequential(*blocks, pool, nn.Flatten(), *head)
 
