@@ -324,6 +324,9 @@ class Spec(Section):
 
     name: str = "search"
     seed: int = Field(0, ge=0)
+    modules: list[str] = Field(
+        [], description="your own code: installed modules or .py files, imported everywhere"
+    )
     data: DataSpec
     teacher: TeacherSpec = TeacherSpec()
     space: SpaceSpec = SpaceSpec()
@@ -364,9 +367,10 @@ class Spec(Section):
     def identity(self) -> dict[str, Any]:
         """What decides a run's result; a run resumes only under the same identity.
 
-        Where a file lies does not matter: its content has a hash of its own in the run.
+        Where a file lies does not matter: data have a hash of their own in the run, and modules
+        are told by the names that they register.
         """
-        spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name"})
+        spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name", "modules"})
         if spec["data"]["path"] is not None:
             spec["data"]["path"] = "a file"
         if self.teacher.is_foreign:

@@ -13,10 +13,12 @@ import numpy as np
 import typer
 
 from bdistil.cli.display import console, output, plain_table
+from bdistil.cli.inspect import Modules
 from bdistil.data.optional import require_search
 from bdistil.deploy.predict import predict_file
 from bdistil.errors import SpecError
 from bdistil.files import write_atomic
+from bdistil.modules import import_modules
 from bdistil.storage import WorkingCopy
 
 if TYPE_CHECKING:
@@ -105,8 +107,10 @@ def predict(
     data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ or NPY with the features.")],
     stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
+    module: Modules = None,
 ) -> None:
     """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
+    import_modules(module or [])
     copy = WorkingCopy(ensemble, leave_out=("teacher", "students", "tune"))
     predictions = predict_file(copy.folder, data, stages)
     text = as_csv(predictions.header, predictions.rows)

@@ -11,7 +11,12 @@ import typer
 from bdistil.cli.display import output, plain_table, rounds_table, stages_table
 from bdistil.data.optional import require_search
 from bdistil.distributed.run_directory import RunDirectory
+from bdistil.modules import import_modules
 
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="Your own .py file or installed module to import first."),
+]
 Run = Annotated[str, typer.Argument(help="The run directory, a path or URI.")]
 
 
@@ -85,10 +90,11 @@ def datasets() -> None:
     output.print(plain_table(rows, *headers))
 
 
-def students() -> None:
+def students(module: Modules = None) -> None:
     """List the student classes."""
     from bdistil.zoo.registry import student_classes
 
+    import_modules(module or [])
     rows: list[tuple[str, ...]] = [
         (s.name, ", ".join(s.domains), f"{s.lr:g}", f"{s.growth:g}", s.description)
         for s in student_classes()

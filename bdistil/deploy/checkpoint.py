@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import safetensors.torch
 from safetensors import SafetensorError
 
 from bdistil.core.student import Student, StudentConfig
 from bdistil.errors import CheckpointError, SpecError
-from bdistil.zoo.registry import student_class
+from bdistil.zoo.registry import student_class, student_classes
 
 METADATA_KEY = "bdistil.student"
 
@@ -22,6 +22,21 @@ def build_student(
     """A fresh student with random weights (see :class:`~bdistil.core.student.Student`)."""
     body = student_class(config.kind).build(tuple(input_shape), config.width)
     return Student(config, body, outputs, earlier)
+
+
+def check_known(configs: Iterable[StudentConfig], origin: object) -> None:
+    """Refuse students of classes that nobody has registered in this process.
+
+    Raises:
+        CheckpointError: naming the class and what to import.
+    """
+    known = {entry.name for entry in student_classes()}
+    for kind in (config.kind for config in configs):
+        if kind not in known:
+            raise CheckpointError(
+                f"{origin} has a student of class {kind!r}, which is not registered; first import "
+                f"the module with its @register_student (the command line takes --module FILE)."
+            )
 
 
 def student_to_bytes(student: Student) -> bytes:
@@ -44,10 +59,11 @@ def student_from_bytes(
         origin: the file's name, for the error.
 
     Raises:
-        CheckpointError: if the bytes are no student, or one for other data.
+        CheckpointError: if the bytes are no student, one for other data, or of an unknown class.
     """
     try:
         config = student_config(blob)
+        check_known([config], origin)
         student = build_student(config, input_shape, outputs, earlier)
         student.load_state_dict(safetensors.torch.load(blob))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, SpecError) as error:

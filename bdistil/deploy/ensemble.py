@@ -19,7 +19,7 @@ from bdistil.core.folding import FoldedPrefix
 from bdistil.core.student import Student
 from bdistil.data.columns import TableColumns
 from bdistil.deploy.card import model_card
-from bdistil.deploy.checkpoint import build_student
+from bdistil.deploy.checkpoint import build_student, check_known
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.manifest import CONFIG_FILE, ensemble_folder, read_config
 from bdistil.errors import CheckpointError, DataError, SpecError
@@ -61,10 +61,12 @@ class Ensemble(ProgressiveEnsemble):
         """Load an ensemble saved by :meth:`save_pretrained`; a run directory will do as well.
 
         Raises:
-            CheckpointError: if files are missing, damaged or of a newer format.
+            CheckpointError: if files are missing, damaged or of a newer format, or a student is of
+                a class of the user's own whose module was not imported.
         """
         path = ensemble_folder(directory)
         config = _read_config(path / CONFIG_FILE)
+        check_known(config.students, path / CONFIG_FILE)
         try:
             weights = safetensors.torch.load_file(path / WEIGHTS_FILE)
             shift, scale = weights["shift"].float(), weights["scale"].float()

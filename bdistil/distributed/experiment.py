@@ -49,6 +49,8 @@ class Crew:
 
 def make_workbench(material: Material) -> Workbench:
     """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
+    for module in material.modules:
+        module.load()
     material = replace(material, train=ray.get(list(material.train)))
     return Workbench(material, training_device(material.spec.workers.gpus))
 

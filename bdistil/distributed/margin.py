@@ -24,6 +24,7 @@ from bdistil.distributed.cluster import trial_nodes
 from bdistil.distributed.margin_shard import Move, Played, ShardState, combined_sha256, play_shard
 from bdistil.distributed.problem import Part
 from bdistil.errors import ClusterError
+from bdistil.modules import UserModule
 from bdistil.spec import WorkerSpec
 
 ATTEMPTS = 3  # of the driver's node to play a student
@@ -31,7 +32,15 @@ MOST_THREADS = 16  # of a node; each holds the new margin of one shard
 
 
 class Player:
-    """Plays students on shards; one actor on each node, which keeps nothing."""
+    """Plays students on shards; one actor on each node, which keeps nothing.
+
+    Args:
+        modules: users' own code, for student classes of theirs.
+    """
+
+    def __init__(self, modules: Sequence[UserModule] = ()) -> None:
+        for module in modules:
+            module.load()
 
     def play(self, part: Part, state: ShardState | None, move: Move) -> tuple[ShardState, Played]:
         """A shard after a student; `state` is None before the first."""
@@ -46,9 +55,17 @@ class StoredMargin:
         parts: the training split's shards in row order; each goes to the object store as it comes.
         rules: constants of the game.
         workers: decides which nodes get a copy.
+        modules: users' own code, for student classes of theirs.
     """
 
-    def __init__(self, parts: Iterable[Part], rules: Rules, workers: WorkerSpec) -> None:
+    def __init__(
+        self,
+        parts: Iterable[Part],
+        rules: Rules,
+        workers: WorkerSpec,
+        modules: Sequence[UserModule] = (),
+    ) -> None:
+        self.modules = modules
         self.rules = rules
         self.workers = workers
         self.parts: list[Any] = []
@@ -145,7 +162,7 @@ class StoredMargin:
             max_concurrency=max(1, threads),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
-        return options.remote()
+        return options.remote(self.modules)
 
 
 class Traffic:

@@ -31,6 +31,7 @@ from bdistil.distributed.teacher import check_unchanged
 from bdistil.distributed.teachers.select import teacher_source
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
 from bdistil.files import write_atomic
+from bdistil.modules import import_modules
 
 
 def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
@@ -61,12 +62,14 @@ def accepted(run: RunDirectory) -> list[RoundRecord]:
 
 
 def run_dataset(run: RunDirectory) -> Dataset:
-    """The run's data, split as the search saw them.
+    """The run's data, split as the search saw them; the user's own modules are loaded first.
 
     Raises:
         CheckpointError: if the user's file has changed since.
+        SpecError: if a module of the user's cannot be imported.
     """
     spec = run.spec()
+    import_modules(spec.modules)
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     check_unchanged(run.teacher, dataset)
     return dataset

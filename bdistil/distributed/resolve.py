@@ -11,6 +11,7 @@ from bdistil.core.game import Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.distributed.problem import Problem
+from bdistil.modules import UserModule
 from bdistil.spec import Range, Spec, values_of
 from bdistil.zoo.registry import default_student, student_class
 
@@ -30,6 +31,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     changes: dict[str, Any] = {
         "space": spec.space.model_copy(update={"student": student}),
         "teacher": spec.teacher.absolute(),
+        "modules": [UserModule.of(name).name for name in spec.modules],
     }
     if spec.data.path is not None:
         changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})

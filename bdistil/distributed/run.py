@@ -35,6 +35,7 @@ from bdistil.distributed.trial import TrialResult
 from bdistil.distributed.workbench import Material, Workbench
 from bdistil.errors import SearchError, SpecError
 from bdistil.files import sweep, write_atomic
+from bdistil.modules import import_modules
 from bdistil.spec import Spec, TrackingSpec
 
 Accepted = Callable[[RoundRecord], None]
@@ -87,6 +88,7 @@ def opened(spec: Spec, out: str | Path) -> tuple[RunDirectory, Spec, Dataset]:
     Raises:
         BdistilError: if they are not.
     """
+    import_modules(spec.modules)
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
     run = RunDirectory(out)
@@ -147,6 +149,7 @@ def search_dataset(
         BdistilError: for bad input, or for a search that cannot go on.
     """
     reporter = reporter or Silent()
+    import_modules(spec.modules)
     spec = resolve(spec, dataset)
     check_teacher(dataset, spec)
     with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
@@ -244,9 +247,11 @@ def on_ray(
 
     problem, rules = ledger.problem, game_rules(spec, ledger.problem)
     measure = comparison_measure(spec, problem)
-    with closing(StoredMargin(train, rules, spec.workers)) as margin:
+    modules = import_modules(spec.modules)
+    with closing(StoredMargin(train, rules, spec.workers, modules)) as margin:
         ledger.replay(margin)
-        crew = Crew(make_workbench, Material(problem, margin.parts, spec, rules, measure))
+        material = Material(problem, margin.parts, spec, rules, measure, modules)
+        crew = Crew(make_workbench, material)
         Experiment(spec, ledger, margin, sampler, crew, reporter, accepted).run()
 
 

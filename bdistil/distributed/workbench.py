@@ -26,6 +26,7 @@ from bdistil.distributed.problem import Problem, as_tensor
 from bdistil.distributed.runner import Outcome
 from bdistil.distributed.trial import Cohort, TrialRequest, TrialResult
 from bdistil.errors import SearchError
+from bdistil.modules import UserModule
 from bdistil.spec import Spec
 from bdistil.zoo.registry import student_class
 
@@ -43,6 +44,7 @@ class Material:
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
+        modules: users' own code, loaded before anything is built.
     """
 
     problem: Problem
@@ -50,6 +52,7 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
+    modules: Sequence[UserModule] = ()
 
 
 class Workbench:

@@ -1,6 +1,6 @@
 """Networks: student bodies and teachers for each domain, in registries, and teacher training."""
 
-from bdistil.zoo import cnn, mlp, recurrent, teachers
+from bdistil.zoo import cnn, mlp, recurrent, resnet, separable, teachers, vit
 from bdistil.zoo.registry import (
     StudentClass,
     TeacherClass,
@@ -26,10 +26,13 @@ __all__ = [
     "recurrent",
     "register_student",
     "register_teacher",
+    "resnet",
+    "separable",
     "student_class",
     "student_classes",
     "teacher_class",
     "teacher_classes",
     "teachers",
     "train_teacher",
+    "vit",
 ]

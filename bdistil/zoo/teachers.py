@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bdistil.zoo.cnn import windows
+from bdistil.zoo.cnn import CELLS, halved, pooled_grid, windows
 from bdistil.zoo.recurrent import RecurrentBody
 from bdistil.zoo.registry import register_teacher
 
@@ -38,11 +38,9 @@ def cnn(
     """3x3 convolutions of `channels`, each halving the image, then `hidden` units."""
     inputs, *sides = input_shape
     blocks = [_block2d(*pair) for pair in pairwise((inputs, *channels))]
-    grid = [windows(_halved(side, len(channels))) for side in sides]
-    kernels, strides, cells = zip(*grid, strict=True)
-    flat = channels[-1] * math.prod(cells)
-    pool = nn.AvgPool2d(kernels, strides)
-    return nn.Sequential(*blocks, pool, nn.Flatten(), *_dense(flat, (hidden,), outputs, dropout))
+    pool, cells = pooled_grid([halved(side, len(channels)) for side in sides], CELLS)
+    head = _dense(channels[-1] * cells, (hidden,), outputs, dropout)
+    return nn.Sequential(*blocks, pool, nn.Flatten(), *head)
 
 
 @register_teacher("cnn1d", domains=("sequence",))
@@ -57,7 +55,7 @@ def cnn1d(
     """Convolutions of `channels` along time, each halving it, then `hidden` units."""
     steps, inputs = input_shape
     blocks = [_block1d(*pair) for pair in pairwise((inputs, *channels))]
-    kernel, stride, cells = windows(_halved(steps, len(channels)))
+    kernel, stride, cells = windows(halved(steps, len(channels)))
     pool = nn.AvgPool1d(kernel, stride)
     head = _dense(channels[-1] * cells, (hidden,), outputs, dropout)
     return nn.Sequential(TimeLast(), *blocks, pool, nn.Flatten(), *head)
@@ -68,8 +66,8 @@ def gru(
     input_shape: tuple[int, ...], outputs: int, *, width: PositiveInt = 64, layers: PositiveInt = 1
 ) -> nn.Module:
     """Gated recurrent layers of `width` units; the last step decides."""
-    body = RecurrentBody(nn.GRU, input_shape[-1], width, layers)
-    return nn.Sequential(body, nn.Linear(width, outputs))
+    layer = nn.GRU(input_shape[-1], width, num_layers=layers, batch_first=True)
+    return nn.Sequential(RecurrentBody(layer, width), nn.Linear(width, outputs))
 
 
 @register_teacher("lstm", domains=("sequence",))
@@ -77,8 +75,8 @@ def lstm(
     input_shape: tuple[int, ...], outputs: int, *, width: PositiveInt = 64, layers: PositiveInt = 1
 ) -> nn.Module:
     """Long short-term memory layers of `width` units; the last step decides."""
-    body = RecurrentBody(nn.LSTM, input_shape[-1], width, layers)
-    return nn.Sequential(body, nn.Linear(width, outputs))
+    layer = nn.LSTM(input_shape[-1], width, num_layers=layers, batch_first=True)
+    return nn.Sequential(RecurrentBody(layer, width), nn.Linear(width, outputs))
 
 
 class TimeLast(nn.Module):
@@ -106,9 +104,3 @@ def _block1d(inputs: int, outputs: int) -> nn.Module:
     convolution = nn.Conv1d(inputs, outputs, kernel_size=5, padding=2, bias=False)
     pool = nn.MaxPool1d(2, ceil_mode=True)
     return nn.Sequential(convolution, nn.BatchNorm1d(outputs), nn.GELU(), pool)
-
-
-def _halved(side: int, times: int) -> int:
-    for _ in range(times):
-        side = (side + 1) // 2
-    return side

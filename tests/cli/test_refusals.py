@@ -48,7 +48,7 @@ def spec_file(folder: Path, **sections: Any) -> Path:
         ("space.lr=[]", "space.lr: a list of choices needs at least one entry."),
         ("space.student=mpl", "student 'mpl' is unknown; did you mean 'mlp'?"),
         ("space.student=cnn", "student 'cnn' takes inputs of shape"),
-        ("teacher.model=resnet", "teacher 'resnet' is unknown;"),
+        ("teacher.model=resnet50", "teacher 'resnet50' is unknown;"),
         ("teacher.options={depth: 3}", "teacher 'mlp' has no option 'depth';"),
         ("data.name=cubes", "data.name is 'cubes', which is no known data set; did you mean 'cu"),
         ("data.options.examples=none", "data.options.examples is 'none'"),

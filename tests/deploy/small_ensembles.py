@@ -17,6 +17,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "cnn1d": (9, 3),
     "gru": (4, 3),
     "lstm": (4, 3),
+    "fastgrnn": (4, 3),
 }
 DOMAINS = {1: "tabular", 2: "sequence", 3: "image"}
 

@@ -26,6 +26,8 @@ LARGER = {
     "cnn1d": {"channels": [40, 64]},
     "gru": {"width": 80},
     "lstm": {"width": 80},
+    "resnet": {"blocks": 3},
+    "vit": {"heads": 5},
 }
 
 

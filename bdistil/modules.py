@@ -1,0 +1,97 @@
+"""Users' own code: modules that register students, teachers or data sets when they are imported."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdistil.errors import BdistilError, SpecError
+
+
+@dataclass(frozen=True)
+class UserModule:
+    """A module that a spec names, ready to be loaded in any process.
+
+    Attributes:
+        name: of an installed module, or the absolute path of a Python file.
+        source: the file's text, which travels to workers; None if the module is installed.
+    """
+
+    name: str
+    source: str | None = None
+
+    @classmethod
+    def of(cls, name: str) -> UserModule:
+        """The module of that name, or in that file.
+
+        Raises:
+            SpecError: if the file cannot be read.
+        """
+        if not is_file(name):
+            return cls(name)
+        path = Path(name).resolve()
+        try:
+            return cls(str(path), path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(
+                f"modules: {name} cannot be read ({error}); give a Python file."
+            ) from None
+
+    def load(self) -> None:
+        """Run the module's code, unless this process has done so.
+
+        Raises:
+            SpecError: if it is not installed or fails.
+        """
+        try:
+            if self.source is None:
+                importlib.import_module(self.name)
+            elif not self._is_loaded():
+                self._execute(self.source)
+        except BdistilError:
+            raise
+        except Exception as error:
+            detail = " ".join(str(error).split())[:200]
+            raise SpecError(
+                f"modules: {self.name} cannot be imported ({type(error).__name__}: {detail}); give "
+                f"an installed module, or a file such as my_students.py."
+            ) from error
+
+    def _is_loaded(self) -> bool:
+        """Also if it was imported by its own name, or is the program that runs."""
+        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        return any(file and str(Path(file).resolve()) == self.name for file in files)
+
+    def _execute(self, source: str) -> None:
+        module = types.ModuleType(self.name)  # its path: the stem may be another module's name
+        module.__file__ = self.name
+        sys.modules[self.name] = module
+        try:
+            exec(compile(source, self.name, "exec", dont_inherit=True), module.__dict__)
+        except BaseException:
+            del sys.modules[self.name]
+            raise
+
+
+def is_file(name: str) -> bool:
+    """Whether an entry of ``modules`` names a file."""
+    return name.endswith(".py")
+
+
+def import_modules(names: Iterable[str]) -> tuple[UserModule, ...]:
+    """Load modules in this process; returns what other processes load.
+
+    Args:
+        names: of installed modules or Python files, as in the spec's ``modules``.
+
+    Raises:
+        SpecError: if one cannot be imported.
+    """
+    modules = tuple(map(UserModule.of, names))
+    for module in modules:
+        module.load()
+    return modules
