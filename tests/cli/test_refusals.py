@@ -22,7 +22,7 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("bdistil.distributed.run.cluster", start)
+    monkeypatch.setattr("bdistil.distributed.cluster.cluster", start)
 
 
 def refused(answer: Any, sentence: str) -> None:
