@@ -239,6 +239,7 @@ class SearchSpec(Section):
     tries_per_class: int = Field(4, ge=1, description="trials before the next larger class")
     select: Literal["first", "best"] = "first"
     grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
+    beam: int = Field(1, ge=1, description="partial ensembles that grow side by side")
     cohort: int = Field(1, ge=1, description="candidates of one class that train together")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of students' products while they train; bf16 by autocast"
@@ -253,6 +254,14 @@ class SearchSpec(Section):
     def _grace_needs_first(self) -> SearchSpec:
         if self.grace and self.select == "best":
             raise ValueError("grace goes with select: first; best waits for all trials anyway")
+        return self
+
+    @model_validator(mode="after")
+    def _beam_needs_best(self) -> SearchSpec:
+        if self.beam > 1 and self.select != "best":
+            raise ValueError("beam needs select: best, as branches are compared by their best")
+        if self.beam > 1 and self.time_budget is not None:
+            raise ValueError("beam knows no time_budget; set rounds, or interrupt and resume")
         return self
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bdistil.core.threads import one_thread
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
 from bdistil.deploy.ensemble import Ensemble
+from bdistil.distributed.beam import Beam, Extension, extend, extend_here
 from bdistil.distributed.in_process import InProcessSearch, LocalMargin
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
@@ -208,6 +209,12 @@ def play(
 
     ledger = Ledger(run, problem)
     ledger.restore()
+    if spec.search.beam > 1 and not ledger.records:
+        Beam(run, spec).grow(
+            extend_on_ray if spec.workers.count else extend_here, reporter.round_accepted
+        )
+        ledger = Ledger(run, problem)
+        ledger.restore()
     if ledger.records:
         reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
     if len(ledger.records) < spec.search.rounds:
@@ -231,6 +238,14 @@ def search_rounds(
 
     play_rounds = on_ray if spec.workers.count else in_process
     play_rounds(spec, ledger, train, build_sampler(spec, history), reporter, accepted)
+
+
+def extend_on_ray(spec: Spec, branches: Sequence[Path]) -> list[list[Extension]]:
+    """Extend all branches at the same time, each as a task of an initialised Ray."""
+    from bdistil.distributed.tasks import result_of, task_of
+
+    task = task_of(extend, spec.workers)
+    return [result_of(each) for each in [task.remote(spec, branch) for branch in branches]]
 
 
 def on_ray(

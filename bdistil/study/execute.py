@@ -6,22 +6,17 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import ray
-from ray.exceptions import RayError
 
 from bdistil.distributed.cluster import cluster
-from bdistil.distributed.lost_worker import why_lost
 from bdistil.distributed.run import run_search, teach
-from bdistil.errors import BdistilError, ClusterError
+from bdistil.distributed.tasks import as_they_end, task_of
+from bdistil.errors import BdistilError
 from bdistil.files import write_atomic
 from bdistil.spec import WorkerSpec
 from bdistil.study.design import Run
 from bdistil.study.figures import Figures, figures_of
 
 FIGURES_FILE = "figures.json"
-RERUNS = 2  # of a task whose worker was lost
 
 Done = Callable[[Run, Figures, int, int], None]
 
@@ -64,45 +59,15 @@ def share_out(
     done: Done,
 ) -> None:
     """Teachers first, then the searches, as Ray tasks."""
-    take = {"num_cpus": workers.cpus, "num_gpus": workers.gpus, "max_retries": RERUNS}
-    by_teacher = {run.teacher_folder: run for run in runs}
-    in_turn(
-        [
-            ray.remote(make_teacher).options(**take).remote(run, folder)
-            for run in by_teacher.values()
-        ]
-    )
-    tasks = {ray.remote(make_run).options(**take).remote(run, folder): run for run in runs}
-
-    def arrived(task: Any, figures: Figures) -> None:
+    teachers = {run.teacher_folder: run for run in runs}.values()
+    teach_one, search_one = task_of(make_teacher, workers), task_of(make_run, workers)
+    for _ in as_they_end([teach_one.remote(run, folder) for run in teachers]):
+        pass
+    tasks = {search_one.remote(run, folder): run for run in runs}
+    for task, figures in as_they_end(list(tasks)):
         run = tasks[task]
         kept[run.folder] = figures
         done(run, figures, sum(each is not None for each in kept.values()), len(kept))
-
-    in_turn(list(tasks), arrived)
-
-
-def in_turn(
-    tasks: list[Any], arrived: Callable[[Any, Any], None] = lambda task, result: None
-) -> None:
-    """Wait for tasks as they end.
-
-    Raises:
-        BdistilError: what a task raised.
-    """
-    while tasks:
-        [task], tasks = ray.wait(tasks)
-        try:
-            arrived(task, ray.get(task))
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, BdistilError):
-                raise error.cause from None
-            raise
-        except RayError as error:
-            raise ClusterError(
-                f"a search was lost with {RERUNS + 1} workers: {why_lost(str(error))}; the same "
-                f"command goes on with what is missing."
-            ) from error
 
 
 def make_teacher(run: Run, folder: Path) -> None:

@@ -18,6 +18,7 @@ from bdistil.core.cost import latencies
 from bdistil.core.folding import FoldedPrefix
 from bdistil.data.dataset import Dataset
 from bdistil.deploy.evaluation import StageFigures
+from bdistil.distributed.beam import FOLDER, branches_of
 from bdistil.distributed.outcome import evaluation, load_students, run_dataset
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import SpecError
@@ -54,7 +55,7 @@ class Point:
     @property
     def label(self) -> str:
         """Short name for tables."""
-        return f"{self.run.name}:{self.stage}"
+        return f"{name_of(self.run)}:{self.stage}"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -68,7 +69,7 @@ def points_of(runs: Sequence[Path]) -> list[Point]:
         CheckpointError: if a folder is no run or has no accepted round.
         SpecError: if the runs are not about the same data and split.
     """
-    opened = [RunDirectory.existing(path) for path in runs]
+    opened = [RunDirectory.existing(path) for run in runs for path in branches_too(run)]
     _check_comparable(opened)
     prefixes, figures = [], []
     for run in opened:
@@ -86,6 +87,18 @@ def points_of(runs: Sequence[Path]) -> list[Point]:
         for (run, evaluated, validation, dataset), group in zip(figures, prefixes, strict=True)
         for stage, prefix in enumerate(group, start=1)
     ]
+
+
+def name_of(run: Path) -> str:
+    """A run's short name, which branches of a beam take from the whole run."""
+    path = run.resolve()
+    return f"{path.parent.parent.name}-{path.name}" if path.parent.name == FOLDER else path.name
+
+
+def branches_too(run: Path) -> list[Path]:
+    """A run's branches, of which the first is the run itself; of one without a beam, the run."""
+    done = sorted((run / FOLDER).glob("*.done"))
+    return branches_of(run / FOLDER, int(done[-1].stem)) if done else [run]
 
 
 def _check_comparable(runs: Sequence[RunDirectory]) -> None:
