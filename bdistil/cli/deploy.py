@@ -44,6 +44,9 @@ def export(
     torch_export: Annotated[
         bool, typer.Option("--torch-export", help="torch.export programs too.")
     ] = False,
+    executorch: Annotated[
+        bool, typer.Option("--executorch", help="ExecuTorch programs too, for one example.")
+    ] = False,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
     require_search()
@@ -59,15 +62,16 @@ def export(
         ensemble = ensemble.truncated(stages)
     ensemble.save_pretrained(target)
     output.print(run.shown(target))
-    if onnx or int8 or torch_export:
-        convert(ensemble, target, run_dataset(run), onnx=onnx, int8=int8, programs=torch_export)
+    chosen = {"onnx": onnx, "int8": int8, "programs": torch_export, "executorch": executorch}
+    formats = {name for name, wanted in chosen.items() if wanted}
+    if formats:
+        convert(ensemble, target, run_dataset(run), formats)
     run.keep()
 
 
-def convert(
-    ensemble: Ensemble, target: Path, dataset: Dataset, *, onnx: bool, int8: bool, programs: bool
-) -> None:
+def convert(ensemble: Ensemble, target: Path, dataset: Dataset, formats: set[str]) -> None:
     """Other formats of a saved ensemble, each checked on the validation split."""
+    from bdistil.deploy.executorch_export import export_executorch
     from bdistil.deploy.formats import accuracies
     from bdistil.deploy.onnx_export import export_onnx
     from bdistil.deploy.onnx_quantise import quantise_onnx
@@ -77,10 +81,10 @@ def convert(
     validation = dataset.validation
     examples = np.asarray(validation.x[:MOST_CHECKED], np.float32)
     checked = f"on {len(examples)} validation examples"
-    if onnx or int8:
+    if formats & {"onnx", "int8"}:
         difference = export_onnx(ensemble, target / ONNX_FOLDER, examples)
         output.print(f"{target / ONNX_FOLDER}: largest difference {difference:.1e} {checked}")
-    if int8:
+    if "int8" in formats:
         quantise_onnx(target / ONNX_FOLDER, target / INT8_FOLDER)
         output.print(f"{target / INT8_FOLDER}: by stage {checked}")
         output.print(
@@ -88,9 +92,10 @@ def convert(
                 *accuracies(target, ("onnx", "int8"), examples, validation.y[: len(examples)])
             )
         )
-    if programs:
-        difference = export_programs(ensemble, target / "programs", examples)
-        output.print(f"{target / 'programs'}: largest difference {difference:.1e} {checked}")
+    for name, write in (("programs", export_programs), ("executorch", export_executorch)):
+        if name in formats:
+            difference = write(ensemble, target / name, examples)
+            output.print(f"{target / name}: largest difference {difference:.1e} {checked}")
 
 
 def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:
