@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Domain, Split
+from bdistil.data.labels import task_of
 from bdistil.data.split import SplitIndices, validation_indices
 from bdistil.data.standardise import fit_standardisation
 
@@ -29,9 +30,9 @@ def assemble(
         name: the data set's name.
         domain: the kind of input.
         x: features of all rows, float32 (N, *input_shape).
-        y: int64 class indices (N,), or float32 targets (N, L).
+        y: int64 class indices (N,), or float32 (N, L): targets, or labels 0 and 1.
         indices: rows of each split.
-        class_names: the classes in index order; None makes the task regression.
+        class_names: the classes or labels in index order; None makes the task regression.
         teacher: a teacher's outputs, float32 (N, L).
         columns: dump of the TableColumns that made `x`.
     """
@@ -41,7 +42,7 @@ def assemble(
     return Dataset(
         name=name,
         domain=domain,
-        task="regression" if class_names is None else "classification",
+        task=task_of(y, class_names),
         train=train,
         validation=validation,
         test=test,

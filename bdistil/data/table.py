@@ -14,7 +14,8 @@ from bdistil.data.assemble import assemble
 from bdistil.data.columns import TableColumns
 from bdistil.data.dataset import Dataset
 from bdistil.data.files import errors_naming, read_table
-from bdistil.data.labels import encode_labels
+from bdistil.data.label_columns import encode_label_columns
+from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.data.values import finite_numbers
@@ -47,7 +48,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     with errors_naming(spec.path):
         frame = read_table(spec.path)
         names = _feature_names(frame, spec, teacher_columns or ())
-        labels = encode_labels(frame[spec.label], spec.task, f"label column {spec.label!r}")
+        labels = _labels(frame, spec)
         teacher = None if teacher_columns is None else _teacher(frame, teacher_columns)
         check_width(teacher, labels)
         indices = split_indices(*labels, validation=spec.validation, test=spec.test, seed=seed)
@@ -64,14 +65,22 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         )
 
 
+def _labels(frame: pd.DataFrame, spec: DataSpec) -> Labels:
+    if len(spec.labels) == 1 and spec.task != "multilabel":
+        (name,) = spec.labels
+        return encode_labels(frame[name], spec.task, f"label column {name!r}")
+    columns = {name: frame[name] for name in spec.labels}
+    return encode_label_columns(columns, spec.task, "label column")
+
+
 def _feature_names(frame: pd.DataFrame, spec: DataSpec, teacher: Sequence[str]) -> list[str]:
     known = list(frame.columns)
-    _check_known([spec.label], known, "data.label")
+    _check_known(spec.labels, known, "data.label")
     _check_known(spec.ignore, known, "data.ignore")
     _check_known(spec.features or (), known, "data.features")
     _check_known(teacher, known, "teacher.columns", TeacherError)
-    _check_no_clash([spec.label], {*spec.ignore, *teacher})
-    taken = {spec.label, *spec.ignore, *teacher}
+    _check_no_clash(spec.labels, {*spec.ignore, *teacher})
+    taken = {*spec.labels, *spec.ignore, *teacher}
     if spec.features is None:
         names = [name for name in known if name not in taken | _saved_index(known, taken)]
     else:

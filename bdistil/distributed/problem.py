@@ -31,7 +31,7 @@ class Part:
     Attributes:
         inputs: standardised features, float32 (N, ...).
         teacher: g, centred for classification, float32 (N, L).
-        labels: int64 (N,) or float32 (N, L).
+        labels: int64 class indices (N,), or targets or 0 and 1, float32 (N, L).
     """
 
     inputs: NDArray[np.float32]
@@ -67,7 +67,7 @@ class Problem:
     """What a search knows of its data, without the training split's rows; no test split either.
 
     Attributes:
-        task: classification or regression.
+        task: classification, regression or multilabel.
         examples: N, rows of the training split.
         bound: max|g| on the training split, in logits.
         scale: mean|g| on the training split, in logits.
@@ -112,7 +112,7 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Affine map from standardised regression targets to raw ones; the identity for classes.
+    """Affine map from standardised regression targets to raw ones; the identity for labels.
 
     Attributes:
         scale: float32 (L,).
@@ -125,14 +125,14 @@ class TargetScale:
     @classmethod
     def of(cls, dataset: Dataset) -> TargetScale:
         """The map that the training split's targets call for."""
-        if dataset.task == "classification":
+        if dataset.task != "regression":
             ones = np.ones(dataset.outputs, np.float32)
             return cls(ones, np.zeros_like(ones))
         spread = dataset.train.y.std(axis=0)
         return cls(np.where(spread > 0, spread, 1).astype(np.float32), dataset.train.y.mean(axis=0))
 
     def standardise(self, targets: NDArray[Any]) -> NDArray[Any]:
-        """Targets (N, L) in units of the training split; class indices stay as they are."""
+        """Targets (N, L) in units of the training split; labels stay as they are."""
         if targets.ndim == 1:
             return targets
         scaled: NDArray[np.float32] = ((targets - self.shift) / self.scale).astype(np.float32)
@@ -140,7 +140,7 @@ class TargetScale:
 
 
 def build_problem(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Problem:
-    """What a search may see of a data set, with the teacher's centred logits of each split."""
+    """What a search may see of a data set, with the teacher's logits of each split."""
     teacher = logits["train"]
     shards = (teacher[rows] for rows in shard_rows(*teacher.shape))
     split = dataset.validation

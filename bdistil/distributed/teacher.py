@@ -19,6 +19,7 @@ from bdistil.core.cost import flops, parameters
 from bdistil.core.examples import metric
 from bdistil.core.placement import home, size_of, training_device
 from bdistil.data.dataset import Dataset
+from bdistil.distributed.guess import best_guess
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
 from bdistil.distributed.trial import derived_seed
@@ -37,7 +38,9 @@ EpochProgress = Callable[[int, int, float], None]
 def obtain_teacher(
     store: TeacherStore, dataset: Dataset, spec: Spec, progress: EpochProgress | None = None
 ) -> Logits:
-    """The teacher's centred logits for each split; made and stored if they are not there yet.
+    """The teacher's logits for each split, made and stored if they are not there yet.
+
+    They are centred for classification alone: softmax does not see a constant, sigmoids do.
 
     Raises:
         TeacherError: if outputs in the data do not fit the classes, or training fails.
@@ -77,9 +80,7 @@ def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
 
 def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:
     """Say so if the teacher knows less than who always gives the commonest answer."""
-    guess = 0.0  # R² of the mean
-    if dataset.task == "classification":
-        guess = float(np.bincount(dataset.validation.y).max() / len(dataset.validation))
+    guess = best_guess(dataset.validation.y, dataset.task)
     if card.validation_metric < guess:
         remedy = "the order of teacher.columns" if card.source == "columns" else "teacher.lr"
         warnings.warn(
@@ -158,10 +159,12 @@ def teacher_of_columns(dataset: Dataset, spec: TeacherSpec) -> tuple[TeacherCard
             names = ", ".join(dataset.class_names or ())
             raise TeacherError(
                 f"teacher.columns gives {found} outputs, but the data have {dataset.outputs} "
-                f"classes ({names}); give one column a class, in this order."
+                f"classes or labels ({names}); give one column each, in this order."
             )
         if dataset.task == "regression":
             logits[name] = TargetScale.of(dataset).standardise(outputs)
+        elif dataset.task == "multilabel":
+            logits[name] = as_label_logits(outputs, spec.outputs)
         else:
             logits[name] = centred(as_logits(outputs, spec.outputs))
     check_says_something(logits)
@@ -265,6 +268,24 @@ def as_logits(outputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
     return logarithms
 
 
+def as_label_logits(outputs: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+    """Logits of labels that hold or not, from logits or from a probability each.
+
+    Raises:
+        TeacherError: if probabilities lie outside 0 to 1.
+    """
+    if kind == "logits":
+        return outputs
+    if (outputs < 0).any() or (outputs > 1).any():
+        raise TeacherError(
+            "teacher.outputs is probabilities, but some lie outside 0 to 1; set "
+            "teacher.outputs=logits if the columns hold logits."
+        )
+    shares = outputs.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    logits: NDArray[np.float32] = np.log(shares / (1 - shares))
+    return logits
+
+
 def centred(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits with mean zero for each example, which softmax does not see."""
     result: NDArray[np.float32] = logits - logits.mean(axis=1, keepdims=True)
@@ -272,6 +293,6 @@ def centred(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def metric_of(dataset: Dataset, split: str, logits: Logits) -> float:
-    """Accuracy or R² of the teacher on a split."""
+    """Accuracy, micro F1 or R² of the teacher on a split."""
     truth = as_tensor(TargetScale.of(dataset).standardise(getattr(dataset, split).y))
     return metric(as_tensor(logits[split]), truth, dataset.task)

@@ -31,7 +31,7 @@ class TeacherCard(BaseModel):
 
     Attributes:
         source: trained here, or columns of the user's data.
-        validation_metric: accuracy, or R² for regression.
+        validation_metric: accuracy, micro F1 of labels, or R² for regression.
         flops: of one example; None for a teacher that is known by its outputs alone.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
         logits_sha256: of the file that holds them; empty in runs of older versions.

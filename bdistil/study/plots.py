@@ -7,13 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from bdistil.core.examples import METRIC
+from bdistil.core.losses import Task
 from bdistil.data.optional import require
 from bdistil.deploy.early_prediction import EarlyPoint
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
 from bdistil.study.pareto import Point
 
-METRIC = {"classification": "test accuracy", "regression": "test R²"}
+TEST_METRIC = {task: f"test {name}" for task, name in METRIC.items()}
 COST_LABELS = {
     "flops": "FLOPs an example",
     "latency": "seconds an example",
@@ -38,7 +40,7 @@ def anytime_plot(evaluation: Evaluation) -> str:
         axes.plot([teacher.flops], [teacher.metric], "s", color="#888", label="teacher")
         _powers_of_ten_apart(axes)
     axes.set_xlabel("FLOPs an example")
-    axes.set_ylabel(METRIC[evaluation.task])
+    axes.set_ylabel(TEST_METRIC[evaluation.task])
     axes.legend(frameon=False)
     return _svg(figure, "anytime")
 
@@ -58,7 +60,7 @@ def rounds_plot(records: Sequence[RoundRecord]) -> str:
     return _svg(figure, "rounds")
 
 
-def early_plot(points: Sequence[EarlyPoint]) -> str:
+def early_plot(points: Sequence[EarlyPoint], task: Task = "classification") -> str:
     """Metric against the fraction of the sequence seen: every stage, darker the later."""
     figure, axes = _canvas()
     fractions = [point.fraction for point in points]
@@ -71,7 +73,7 @@ def early_plot(points: Sequence[EarlyPoint]) -> str:
     if teacher:
         axes.plot(*zip(*teacher, strict=True), "--", color="#888", label="teacher")
     axes.set_xlabel("fraction of the sequence seen")
-    axes.set_ylabel("test accuracy")
+    axes.set_ylabel(TEST_METRIC[task])
     axes.legend(frameon=False)
     return _svg(figure, "early")
 
@@ -83,7 +85,7 @@ def pareto_plot(points: Sequence[Point], front: Sequence[Point], cost: str) -> s
     axes.plot(*_columns(front, cost), "o-", color="#1f6feb", drawstyle="steps-post", label="front")
     _powers_of_ten_apart(axes)
     axes.set_xlabel(COST_LABELS[cost])
-    axes.set_ylabel("validation accuracy or R²")
+    axes.set_ylabel("validation accuracy, micro F1 or R²")
     axes.legend(frameon=False)
     return _svg(figure, "pareto")
 
