@@ -1,4 +1,4 @@
-"""The user's own NPZ file as a Dataset: arrays `x`, `y` and, if wanted, `teacher`."""
+"""The user's own NPZ file or folder of NPY files as a Dataset: `x`, `y` and maybe `teacher`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bdistil.data.dataset import Dataset, Domain
 from bdistil.data.files import errors_naming, read_arrays
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
+from bdistil.data.large import array_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.data.values import finite_numbers
@@ -24,7 +25,7 @@ TEACHER = "teacher"
 
 
 def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None = None) -> Dataset:
-    """Read an NPZ file and split it.
+    """Read an NPZ file, or a folder of NPY files whose `x` stays on disk, and split it.
 
     It holds `x`, numbers of shape (N, features), (N, time, features) or (N, channels, height,
     width); `y`, classes (N,), or targets or labels 0 and 1 (N, L); and maybe `teacher`,
@@ -56,14 +57,15 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         teacher = _teacher(arrays, teacher_columns)
         _check_lengths(arrays)
         domain = _domain(x)
-        x = finite_numbers(x, "array 'x'", "correct or drop these examples")
+        if not isinstance(x, np.memmap):
+            x = finite_numbers(x, "array 'x'", "correct or drop these examples")
         labels = _labels(y, spec.task)
         check_width(teacher, labels)
         indices = split_indices(*labels, validation=spec.validation, test=spec.test, seed=seed)
         return assemble(
             spec.path.stem,
             domain,
-            x,
+            array_splits(spec, seed, x, indices) if isinstance(x, np.memmap) else x,
             labels.y,
             indices,
             class_names=labels.class_names,

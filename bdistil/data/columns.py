@@ -26,6 +26,8 @@ from bdistil.errors import BdistilWarning, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bdistil.data.large import ColumnFile
+
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
 REMEDY = "correct these values or drop their rows"
@@ -84,7 +86,7 @@ class TableColumns(BaseModel):
     @classmethod
     def learn(
         cls,
-        frame: pd.DataFrame,
+        frame: pd.DataFrame | ColumnFile,
         names: Sequence[str],
         label: str | Sequence[str],
         rows: NDArray[np.int64],
@@ -92,7 +94,7 @@ class TableColumns(BaseModel):
         """Learn the types of the named columns, and their categories from the training rows.
 
         Args:
-            frame: the whole table.
+            frame: the whole table, or a file that gives one column at a time.
             names: the columns to become features.
             label: name of the label column, or names of several.
             rows: positions of the training rows, the only ones to learn categories from.

@@ -153,7 +153,7 @@ def load_dataset(
         return _load_named(spec, seed, teacher_columns)
     if spec.options:
         raise SpecError("data.options are for a data set by data.name; remove them for data.path.")
-    if spec.path.suffix.lower() == ".npz":
+    if spec.path.suffix.lower() == ".npz" or (spec.path / "x.npy").exists():
         from bdistil.data.arrays import load_arrays
 
         return load_arrays(spec, seed, teacher_columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bdistil.distributed.progress import Reporter, Silent
 from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.shared_files import seen_by_all, unmapped
 from bdistil.distributed.study import mirror_study
 from bdistil.distributed.teacher import check_teacher, obtain_teacher
 from bdistil.distributed.teacher_store import Logits
@@ -123,6 +125,9 @@ def search_rounds(
         mirror_study(run.study_file, spec, ledger.records)
         run.keep()
 
+    if not seen_by_all(problem.validation, spec.workers):
+        train = (unmapped(part) for part in train)
+        problem = replace(problem, validation=unmapped(problem.validation))
     measure, sampler = comparison_measure(spec, problem), build_sampler(spec, history)
     with closing(StoredMargin(train, rules, spec.workers)) as margin:
         ledger.replay(margin)

@@ -134,6 +134,31 @@ def test_a_multilabel_search_answers_each_label(local_ray: None, tmp_path: Path)
     assert "micro F1 on the labels" in parts.stderr
 
 
+def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 5)).astype(np.float32)
+    arrays = {"x": x, "y": (x[:, 0] * x[:, 1] > 0).astype(int)}
+    (tmp_path / "mine").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "mine" / f"{name}.npy", array)
+    np.savez(tmp_path / "mine.npz", **arrays)
+
+    def searched(source: str, out: str) -> Path:
+        spec = tiny("search.rounds=2").model_dump() | {"data": {"path": str(tmp_path / source)}}
+        return run_search(package.load_spec(spec), tmp_path / out).path
+
+    whole, mapped = searched("mine.npz", "whole"), searched("mine", "mapped")
+    assert students(mapped) == students(whole)
+    assert winners(mapped) == winners(whole)
+    monkeypatch.setattr("bdistil.distributed.run.seen_by_all", lambda *_: False)
+    assert students(searched("mine", "copied")) == students(whole)
+    raw, own = tmp_path / "mine" / "x.npy", package.Ensemble.from_pretrained(mapped)
+    lines = bdistil("predict", mapped, raw).stdout.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == own.predict(x).tolist()
+
+
 def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Path) -> None:
     spec = tiny(
         "data.name=diabetes", "data.options={}", "space.connection=dense", "teacher.epochs=30"
