@@ -87,7 +87,9 @@ class DataSpec(Section):
     """Which data to learn from: a named data set, or the user's own file."""
 
     name: str | None = Field(None, description="a data set of `bdistil datasets`")
-    path: Path | None = Field(None, description="a Parquet, CSV or NPZ file")
+    path: Path | None = Field(
+        None, description="a Parquet, CSV or NPZ file, or a folder with x.npy and y.npy"
+    )
     label: str | list[str] = Field(
         "label", description="the label's column in the file, or several columns"
     )

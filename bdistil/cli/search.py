@@ -35,7 +35,9 @@ def search(
         list[str] | None,
         typer.Argument(metavar="SPEC KEY=VALUE", help="A YAML file, then overrides."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file, or folder of NPY files.")
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="The label's column in --data; again for each of several."),

@@ -36,7 +36,9 @@ class ColumnFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = require("pyarrow.parquet", "table").ParquetFile(path)
+        parquet = require("pyarrow.parquet", "table")
+        # Buffering ahead keeps all that was read until the end.
+        self.file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
         schema = self.file.schema_arrow
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         self.columns: list[str] = [name for name in schema.names if name not in index]
@@ -57,7 +59,8 @@ class ColumnFile:
     def features(self, columns: TableColumns) -> Iterator[NDArray[np.float32]]:
         """The encoded features, (n, width) float32, block by block."""
         names = [column.name for column in columns.features]
-        for batch in self.file.iter_batches(block_rows((columns.width,)), columns=names):
+        rows = block_rows((columns.width,))
+        for batch in self.file.iter_batches(rows, columns=names, use_threads=False):
             with warnings.catch_warnings():  # of unknown categories, in each block anew
                 warnings.simplefilter("ignore", BdistilWarning)
                 yield columns.encode(batch.to_pandas())
