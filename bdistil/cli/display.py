@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bdistil.core.examples import METRIC
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.progress import Reporter, Snapshot
@@ -22,8 +23,6 @@ PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "s
 console = Console(stderr=True, **PLAIN)
 # Where nobody looks at a terminal, tables must not be folded to a guessed width.
 output = Console(width=None if sys.stdout.isatty() else 1000, **PLAIN)
-
-METRIC = {"classification": "accuracy", "regression": "R²"}
 
 
 class PlainReporter:

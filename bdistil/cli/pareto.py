@@ -30,7 +30,9 @@ def pareto(
     ] = None,
     max_latency: Annotated[str | None, typer.Option(help="An example, such as 2ms.")] = None,
     max_flops: Annotated[str | None, typer.Option(help="A number, or 10% of the teacher.")] = None,
-    min_accuracy: Annotated[float | None, typer.Option(help="On validation (R² too).")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="On validation (or micro F1, or R²).")
+    ] = None,
     export: Annotated[Path | None, typer.Option(help="Save the front's ensembles here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +35,13 @@ def search(
         list[str] | None,
         typer.Argument(metavar="SPEC KEY=VALUE", help="A YAML file, then overrides."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file.")] = None,
-    label: Annotated[str | None, typer.Option(help="The label's column in --data.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file, or folder of NPY files.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="The label's column in --data; again for each of several."),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
     ] = None,
@@ -73,10 +79,13 @@ def table_spec(data: Path | None) -> dict[str, Any]:
     return {"name": data.stem}
 
 
-def table_overrides(data: Path | None, label: str | None) -> list[str]:
+def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str]:
     """--data and --label as overrides; JSON keeps odd file and column names whole."""
     overrides = [] if data is None else ["data.name=null", f"data.path={json.dumps(str(data))}"]
-    return overrides if label is None else [*overrides, f"data.label={json.dumps(label)}"]
+    if not labels:
+        return overrides
+    label = labels[0] if len(labels) == 1 else list(labels)
+    return [*overrides, f"data.label={json.dumps(label)}"]
 
 
 def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:

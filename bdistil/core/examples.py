@@ -16,6 +16,13 @@ from bdistil.core.losses import Task, fitting_loss
 from bdistil.core.placement import Device, copied, size_of
 from bdistil.core.student import Student, advance
 
+METRIC: dict[Task, str] = {
+    "classification": "accuracy",
+    "multilabel": "micro F1",
+    "regression": "R²",
+}
+"""What :func:`metric` measures."""
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -23,8 +30,8 @@ class Examples:
 
     Attributes:
         inputs: standardised features, float32 (N, ...).
-        teacher: g, centred logits, float32 (N, L).
-        labels: class indices (N,) or targets (N, L); None if unknown.
+        teacher: g, logits, centred for classification, float32 (N, L).
+        labels: class indices (N,), targets or 0 and 1 (N, L); None if unknown.
         ensemble: F_{t-1}, float32 (N, L); zeros before the first round.
         earlier: hidden states of the students 1..t-1.
     """
@@ -83,7 +90,7 @@ class Measure:
     """The loss by which ensembles are compared; the same for every candidate of a run.
 
     Attributes:
-        task: classification or regression.
+        task: classification, regression or multilabel.
         label_share: weight of the labels; 0 compares with the teacher alone.
     """
 
@@ -105,7 +112,7 @@ class Measure:
         return total.item() / len(logits)
 
     def accuracy(self, logits: Tensor, examples: Examples) -> float:
-        """Accuracy, or R² for regression, against the labels (the teacher's answers if none)."""
+        """The task's :func:`metric` against the labels (the teacher's answers if none)."""
         return metric(logits, reference(examples, self.task), self.task)
 
     def best_constant(self, parts: Sequence[Answers]) -> Tensor:
@@ -117,18 +124,28 @@ class Measure:
             for rows in chunks(len(part.teacher))
         ]
         centre = (torch.stack(sums).sum(dim=0) / count).float()
-        return centre if self.task == "regression" else centre.clamp_min(1e-12).log()
+        if self.task == "regression":
+            return centre
+        return (
+            centre.clamp_min(1e-12).log() if self.task == "classification" else centre.logit(1e-6)
+        )
 
     def _targets(self, part: Answers, rows: slice) -> Tensor:
-        """What the best answer to some examples is: targets, or probabilities of the classes."""
-        regression = self.task == "regression"
-        targets = part.teacher[rows] if regression else part.teacher[rows].softmax(dim=1)
+        """What the best answer to some examples is: targets, or probabilities."""
+        targets = _probabilities(part.teacher[rows], self.task)
         if part.labels is None:
             return targets
         labels = part.labels[rows]
-        if not regression:
+        if self.task == "classification":
             labels = F.one_hot(labels, part.teacher.shape[1]).to(targets)
         return torch.lerp(targets, labels, self.label_share)
+
+
+def _probabilities(logits: Tensor, task: Task) -> Tensor:
+    """Of the classes or of each label, float (N, L); for regression the predictions themselves."""
+    if task == "regression":
+        return logits
+    return logits.softmax(dim=1) if task == "classification" else logits.sigmoid()
 
 
 def zeros_like(matrix: Tensor) -> Tensor:
@@ -141,24 +158,42 @@ class Answers(Protocol):
 
     @property
     def teacher(self) -> Tensor:
-        """g, centred logits, (N, L)."""
+        """g, logits, (N, L)."""
 
     @property
     def labels(self) -> Tensor | None:
-        """Class indices (N,) or targets (N, L); None if unknown."""
+        """Class indices (N,), targets or 0 and 1 (N, L); None if unknown."""
 
 
 def reference(examples: Examples, task: Task) -> Tensor:
     """What predictions are held against: the labels or, without any, the teacher's answers."""
     if examples.labels is not None:
         return examples.labels
-    return examples.teacher if task == "regression" else examples.teacher.argmax(dim=1)
+    if task == "regression":
+        return examples.teacher
+    return examples.teacher.argmax(dim=1) if task == "classification" else examples.teacher > 0
 
 
 def metric(logits: Tensor, truth: Tensor, task: Task) -> float:
-    """Accuracy of logits (N, L) against class indices (N,), or R² against targets (N, L)."""
+    """How good logits (N, L) are; 1 is perfect.
+
+    Accuracy against class indices (N,), micro F1 against the labels 0 and 1 (N, L), or R² against
+    targets (N, L).
+    """
     if task == "classification":
         return (logits.argmax(dim=1) == truth).double().mean().item()
+    if task == "multilabel":
+        return micro_f1(logits > 0, truth > 0)
     residual = (logits - truth).square().sum(dtype=torch.float64)
     total = (truth - truth.mean(dim=0)).square().sum(dtype=torch.float64)
     return (1 - residual / total.clamp_min(1e-12)).item()  # finite for constant targets
+
+
+def micro_f1(answers: Tensor, truth: Tensor) -> float:
+    """2·hits / (labels given + labels true) over all entries of bool (N, L); 1 if there are none.
+
+    Right negatives do not count: where labels are rare, an answer without any would have nearly
+    all entries right.
+    """
+    total = answers.sum().item() + truth.sum().item()
+    return 2 * (answers & truth).sum().item() / total if total else 1.0

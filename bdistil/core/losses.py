@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -10,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "multilabel"]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 BARRIER_FLOOR = 0.05  # below it the logarithm is continued by its tangent
 
@@ -29,8 +31,10 @@ def fitting_loss(
     Args:
         logits: float (..., B, L), of the ensemble or the student that is fitted.
         teacher: g, float (B, L).
-        labels: class indices (B,) or targets (B, L); None drops the label loss.
-        task: KL and cross-entropy for classification, squared errors for regression.
+        labels: class indices (B,), targets (B, L), or 0 and 1 (B, L) for several labels at once;
+            None drops the label loss.
+        task: KL and cross-entropy for classification, both for each label by itself for
+            multilabel, squared errors for regression.
         label_share: weight of the labels, in [0, 1].
         temperature: τ of the distillation loss, which is scaled by τ² to keep its gradients.
 
@@ -38,13 +42,19 @@ def fitting_loss(
         The loss, float (...): leading dimensions of `logits` are candidates of their own.
     """
     share = label_share if labels is not None else 0.0
-    distil = squared_error if task == "regression" else partial(kl_divergence, temperature)
     if labels is None or share == 0:
-        return distil(logits, teacher)
+        return distillation_loss(task, temperature)(logits, teacher)
     if task == "classification" and temperature == 1:
         return mixed_loss(logits, teacher, labels, share)
-    fit = squared_error if task == "regression" else cross_entropy
+    distil, fit = distillation_loss(task, temperature), LABEL_LOSS[task]
     return (1 - share) * distil(logits, teacher) + share * fit(logits, labels)
+
+
+def distillation_loss(task: Task, temperature: float) -> Loss:
+    """How far logits (..., B, L) are from the teacher's (B, L), float (...)."""
+    if task == "regression":
+        return squared_error
+    return partial(kl_divergence if task == "classification" else binary_divergence, temperature)
 
 
 def mixed_loss(logits: Tensor, teacher: Tensor, labels: Tensor, share: float) -> Tensor:
@@ -69,6 +79,21 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -log_softmax(logits).gather(-1, index).mean(dim=(-1, -2))
 
 
+def binary_divergence(temperature: float, logits: Tensor, teacher: Tensor) -> Tensor:
+    """τ² KL(sigmoid(g/τ) ‖ sigmoid(logits/τ)), a mean over labels, for logits (..., B, L).
+
+    KL between sigmoids is the Bregman divergence of softplus, whose derivative is the sigmoid.
+    """
+    given, wanted = logits / temperature, teacher / temperature
+    tangent = F.softplus(wanted) + torch.sigmoid(wanted) * (given - wanted)
+    return temperature**2 * (F.softplus(given) - tangent).mean(dim=(-1, -2))
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each label by itself against 0 and 1 (B, L), float (...)."""
+    return (F.softplus(logits) - labels * logits).mean(dim=(-1, -2))
+
+
 def log_softmax(logits: Tensor) -> Tensor:
     """Over the labels of logits (..., B, L).
 
@@ -83,6 +108,13 @@ def log_softmax(logits: Tensor) -> Tensor:
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean squared error against targets (B, L), float (...), for outputs (..., B, L)."""
     return (outputs - targets).square().mean(dim=(-1, -2))
+
+
+LABEL_LOSS: dict[Task, Loss] = {
+    "classification": cross_entropy,
+    "multilabel": binary_cross_entropy,
+    "regression": squared_error,
+}
 
 
 def log_barrier(gap: Tensor, rise: Tensor, bound: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The user's own NPZ file as a Dataset: arrays `x`, `y` and, if wanted, `teacher`."""
+"""The user's own NPZ file or folder of NPY files as a Dataset: `x`, `y` and maybe `teacher`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from numpy.typing import NDArray
 from bdistil.data.assemble import assemble
 from bdistil.data.dataset import Dataset, Domain
 from bdistil.data.files import errors_naming, read_arrays
-from bdistil.data.labels import encode_labels
+from bdistil.data.label_columns import encode_label_columns
+from bdistil.data.labels import Labels, encode_labels
+from bdistil.data.large import array_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
-from bdistil.spec import DataSpec
+from bdistil.spec import DataSpec, Task
 
 DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}
 TEACHER = "teacher"
 
 
 def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None = None) -> Dataset:
-    """Read an NPZ file and split it.
+    """Read an NPZ file, or a folder of NPY files whose `x` stays on disk, and split it.
 
     It holds `x`, numbers of shape (N, features), (N, time, features) or (N, channels, height,
-    width); `y`, labels of shape (N,) or targets (N, L); and maybe `teacher`, numbers (N, L), which
-    is read whenever it is there.
+    width); `y`, classes (N,), or targets or labels 0 and 1 (N, L); and maybe `teacher`,
+    numbers (N, L), which is read whenever it is there.
 
     Args:
         spec: with `path`.
@@ -55,14 +57,15 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         teacher = _teacher(arrays, teacher_columns)
         _check_lengths(arrays)
         domain = _domain(x)
-        x = finite_numbers(x, "array 'x'", "correct or drop these examples")
-        labels = encode_labels(_flat(y), spec.task, "array 'y'")
+        if not isinstance(x, np.memmap):
+            x = finite_numbers(x, "array 'x'", "correct or drop these examples")
+        labels = _labels(y, spec.task)
         check_width(teacher, labels)
         indices = split_indices(*labels, validation=spec.validation, test=spec.test, seed=seed)
         return assemble(
             spec.path.stem,
             domain,
-            x,
+            array_splits(spec, seed, x, indices) if isinstance(x, np.memmap) else x,
             labels.y,
             indices,
             class_names=labels.class_names,
@@ -97,14 +100,16 @@ def _domain(x: NDArray[Any]) -> Domain:
     return DOMAINS[x.ndim]
 
 
-def _flat(y: NDArray[Any]) -> NDArray[Any]:
+def _labels(y: NDArray[Any], task: Task) -> Labels:
     if y.ndim > 2:
-        raise DataError(f"array 'y' has shape {y.shape}; give (N,), or (N, L) for L targets.")
-    if y.ndim == 2 and y.shape[1] == 1:
-        return y[:, 0]
-    if y.ndim == 2 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all():
-        raise DataError("array 'y' is one-hot; save class indices, y.argmax(axis=1).")
-    return y
+        raise DataError(
+            f"array 'y' has shape {y.shape}; give (N,), or (N, L) for L targets or labels."
+        )
+    y = y.reshape(len(y), -1)
+    if y.shape[1] == 1 and task != "multilabel":
+        return encode_labels(y[:, 0], task, "array 'y'")
+    columns = {str(index): y[:, index] for index in range(y.shape[1])}
+    return encode_label_columns(columns, task, "array 'y', column")
 
 
 def _teacher(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Domain, Split
+from bdistil.data.labels import task_of
 from bdistil.data.split import SplitIndices, validation_indices
 from bdistil.data.standardise import fit_standardisation
 
@@ -15,7 +17,7 @@ from bdistil.data.standardise import fit_standardisation
 def assemble(
     name: str,
     domain: Domain,
-    x: NDArray[np.float32],
+    x: NDArray[np.float32] | Sequence[NDArray[np.float32]],
     y: NDArray[Any],
     indices: SplitIndices,
     *,
@@ -28,20 +30,22 @@ def assemble(
     Args:
         name: the data set's name.
         domain: the kind of input.
-        x: features of all rows, float32 (N, *input_shape).
-        y: int64 class indices (N,), or float32 targets (N, L).
+        x: features of all rows, float32 (N, *input_shape), or those of each split.
+        y: int64 class indices (N,), or float32 (N, L): targets, or labels 0 and 1.
         indices: rows of each split.
-        class_names: the classes in index order; None makes the task regression.
+        class_names: the classes or labels in index order; None makes the task regression.
         teacher: a teacher's outputs, float32 (N, L).
         columns: dump of the TableColumns that made `x`.
     """
+    features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x
     train, validation, test = (
-        Split(x[rows], y[rows], None if teacher is None else teacher[rows]) for rows in indices
+        Split(own, y[rows], None if teacher is None else teacher[rows])
+        for own, rows in zip(features, indices, strict=True)
     )
     return Dataset(
         name=name,
         domain=domain,
-        task="regression" if class_names is None else "classification",
+        task=task_of(y, class_names),
         train=train,
         validation=validation,
         test=test,

@@ -26,6 +26,8 @@ from bdistil.errors import BdistilWarning, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bdistil.data.large import ColumnFile
+
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
 REMEDY = "correct these values or drop their rows"
@@ -69,39 +71,51 @@ class FeatureColumn(BaseModel):
 
 
 class TableColumns(BaseModel):
-    """The feature columns of a table, in order, and its label column; JSON-able.
+    """The feature columns of a table, in order, and its label columns; JSON-able.
 
     Attributes:
         features: the columns that become features.
-        label: name of the label column.
+        label: name of the label column, or names of several.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[FeatureColumn, ...]
-    label: str
+    label: str | tuple[str, ...]
 
     @classmethod
     def learn(
-        cls, frame: pd.DataFrame, names: Sequence[str], label: str, rows: NDArray[np.int64]
+        cls,
+        frame: pd.DataFrame | ColumnFile,
+        names: Sequence[str],
+        label: str | Sequence[str],
+        rows: NDArray[np.int64],
     ) -> TableColumns:
         """Learn the types of the named columns, and their categories from the training rows.
 
         Args:
-            frame: the whole table.
+            frame: the whole table, or a file that gives one column at a time.
             names: the columns to become features.
-            label: name of the label column.
+            label: name of the label column, or names of several.
             rows: positions of the training rows, the only ones to learn categories from.
 
         Raises:
             DataError: if values are missing, or a column is neither numbers nor a few categories.
         """
-        return cls(features=tuple(_learn_column(frame[name], rows) for name in names), label=label)
+        features = tuple(_learn_column(frame[name], rows) for name in names)
+        if not isinstance(label, str):
+            label = label[0] if len(label) == 1 else tuple(label)
+        return cls(features=features, label=label)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return (self.label,) if isinstance(self.label, str) else self.label
 
     @property
     def texts(self) -> set[str]:
-        """Columns to be read as text, whatever they look like; the label may be one."""
-        return {self.label, *(column.name for column in self.features if column.categories)}
+        """Columns to be read as text, whatever they look like; a label may be one."""
+        return {*self.labels, *(column.name for column in self.features if column.categories)}
 
     @property
     def width(self) -> int:
@@ -140,8 +154,8 @@ def read_features(
         columns: how the table was encoded in training; None if training used arrays.
 
     Returns:
-        Features, float32 (N, ...), and raw labels (N,) as in the file (see
-        :func:`bdistil.data.labels.class_indices`), or None.
+        Features, float32 (N, ...), and raw labels as in the file, (N,) or (N, L) where there are
+        several (see :func:`bdistil.data.labels.class_indices`), or None.
 
     Raises:
         DataError: if the file is missing, damaged or does not fit the columns.
@@ -155,8 +169,15 @@ def read_features(
             check_file(path, TABLE_SUFFIXES)
             raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
         frame = read_table(path, texts=columns.texts)
-        labels = frame[columns.label].to_numpy() if columns.label in frame else None
-        return columns.encode(frame), labels
+        return columns.encode(frame), _raw_labels(frame, columns)
+
+
+def _raw_labels(frame: pd.DataFrame, columns: TableColumns) -> NDArray[Any] | None:
+    if any(name not in frame for name in columns.labels):
+        return None
+    if isinstance(columns.label, str):
+        return frame[columns.label].to_numpy()
+    return frame[list(columns.label)].to_numpy()
 
 
 def _array_features(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Domain = Literal["tabular", "image", "sequence"]
-LearningTask = Literal["classification", "regression"]
+LearningTask = Literal["classification", "regression", "multilabel"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Split:
     Attributes:
         x: features, shape (N, *input_shape), raw: not yet standardised; float32, or uint8 backed by
             a file where the photographs are too many for the memory.
-        y: labels, int64 class indices of shape (N,), or float32 targets of shape (N, L).
+        y: labels, int64 class indices of shape (N,), or float32 of shape (N, L): targets, or 0 and
+            1 where an example has several labels.
         teacher: a teacher's outputs that came with the data, float32 (N, L), or None.
     """
 
@@ -53,9 +54,11 @@ class Dataset:
         domain: decides which students and teachers fit the input; one example is shaped
             (features,) if tabular, (channels, height, width) if an image and (time, features) if
             a sequence.
-        task: classification (labels are class indices) or regression.
-        outputs: L, the number of classes or of regression targets.
-        class_names: the labels as the user wrote them, in index order; None for regression.
+        task: classification (labels are class indices), regression, or multilabel (each of L
+            labels holds or not).
+        outputs: L, the number of classes, of labels or of regression targets.
+        class_names: the classes or labels as the user wrote them, in index order; None for
+            regression.
         standardisation: belongs to the networks, which apply it to raw features.
         columns: how a user's table becomes `x` (JSON-able), None for other sources.
         padding: value of the steps that stand in front of shorter sequences, so that their end

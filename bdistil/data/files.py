@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.array_files import mapped
 from bdistil.data.optional import require
 from bdistil.errors import DataError, TeacherError
 
@@ -40,7 +41,7 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     if not path.exists():
         raise DataError("the file does not exist; check the path.")
     if not path.is_file():
-        raise DataError("this is a folder; name one file in it.")
+        raise DataError("this is a folder; name one file in it, or save x.npy and y.npy in it.")
     if path.suffix.lower() not in suffixes:
         raise DataError(f"the file type must be one of {', '.join(suffixes)}; convert the file.")
     if path.stat().st_size == 0:
@@ -75,9 +76,15 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read all arrays of an NPZ file, or the one of an NPY file under the name `x`.
 
+    Of a folder, every NPY file is an array; `x` is mapped instead of read.
+
     Raises:
         DataError: if the file is missing, empty, damaged or needs pickle.
     """
+    if (path / "x.npy").exists():
+        files = sorted(path.glob("*.npy"))
+        arrays = {file.stem: read_arrays(file)["x"] for file in files if file.stem != "x"}
+        return {"x": _mapped(path / "x.npy")} | arrays
     check_file(path, ARRAY_SUFFIXES)
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -91,6 +98,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 "the file is no NPZ or holds Python objects, which are never loaded; save plain "
                 "arrays of numbers or text with numpy.savez."
             ) from None
+        raise _unreadable(error) from None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    check_file(path, ARRAY_SUFFIXES)
+    try:
+        return mapped(path)
+    except Exception as error:  # as above
         raise _unreadable(error) from None
 
 

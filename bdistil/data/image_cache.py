@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from bdistil.data.array_files import cache_folder, mapped, new_array
 from bdistil.data.optional import require
 from bdistil.errors import DataError
 
-FOLDER = ".bdistil"
 EVERY = 10_000
 """Images between two messages."""
 
@@ -27,7 +25,7 @@ def cached_images(files: Sequence[Path], side: int, folder: Path, part: str) -> 
     Args:
         files: image files that Pillow reads, in the order of the rows.
         side: height and width of the result.
-        folder: the data set's folder; the cache goes to `.bdistil` in it.
+        folder: the data set's folder; the cache goes to `.bdistil` in it, or to BDISTIL_CACHE.
         part: of the data set, for the cache's name and messages.
 
     Returns:
@@ -37,17 +35,10 @@ def cached_images(files: Sequence[Path], side: int, folder: Path, part: str) -> 
         DataError: if an image is damaged or the cache cannot be written.
         MissingDependencyError: if Pillow, which comes with torchvision, is not installed.
     """
-    path = folder / FOLDER / f"{part}-{side}-{_fingerprint(files, folder)}.npy"
+    path = cache_folder(folder) / f"{part}-{side}-{_fingerprint(files, folder)}.npy"
     if not path.exists():
-        try:
-            _write(path, files, side, part)
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be written ({error.strerror}); free space or make its folder "
-                "writable."
-            ) from None
-    images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return images
+        _write(path, files, side, part)
+    return mapped(path)
 
 
 def _fingerprint(files: Sequence[Path], folder: Path) -> str:
@@ -57,19 +48,11 @@ def _fingerprint(files: Sequence[Path], folder: Path) -> str:
 
 
 def _write(path: Path, files: Sequence[Path], side: int, part: str) -> None:
-    """Fill the array under a temporary name: an interrupted run leaves no half cache."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        images = open_memmap(temporary, "w+", np.uint8, (len(files), 3, side, side))
+    with new_array(path, np.uint8, (len(files), 3, side, side)) as images:
         for row, file in enumerate(files):
             images[row] = _decoded(file, side)
             if (row + 1) % EVERY == 0:
                 print(f"{part}: {row + 1:,} of {len(files):,} images decoded", flush=True)
-        images.flush()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _decoded(file: Path, side: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.dataset import LearningTask
 from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
 from bdistil.errors import DataError
 from bdistil.spec import Task
@@ -22,12 +23,19 @@ class Labels(NamedTuple):
     """Labels ready to learn from.
 
     Attributes:
-        y: int64 class indices (N,), or float32 targets (N, L).
-        class_names: the classes in index order; None for regression.
+        y: int64 class indices (N,), or float32 (N, L): targets, or labels 0 and 1.
+        class_names: the classes or labels in index order; None for regression.
     """
 
     y: NDArray[Any]
     class_names: tuple[str, ...] | None
+
+
+def task_of(y: NDArray[Any], class_names: Sequence[str] | None) -> LearningTask:
+    """What labels encoded so ask for (see :class:`Labels`)."""
+    if class_names is None:
+        return "regression"
+    return "classification" if y.ndim == 1 else "multilabel"
 
 
 def encode_labels(values: Any, task: Task, what: str) -> Labels:
@@ -37,7 +45,7 @@ def encode_labels(values: Any, task: Task, what: str) -> Labels:
     categorical, else by alphabet.
 
     Args:
-        values: a pandas Series or an array (N,); a float array (N, L) holds L targets.
+        values: a pandas Series or an array (N,).
         task: what the user asks for; auto decides by the values.
         what: names the labels in messages, such as "label column 'species'".
 
@@ -50,8 +58,8 @@ def encode_labels(values: Any, task: Task, what: str) -> Labels:
         return Labels(targets.reshape(len(targets), -1), None)
     if _is_continuous(values):
         raise DataError(
-            f"{what} holds numbers with fractions or several targets, which are no classes; "
-            "set data.task=regression or turn them into classes."
+            f"{what} holds numbers with fractions, which are no classes; set data.task=regression "
+            "or turn them into classes."
         )
     names = _class_names(values)
     _check_classes(names, values, task, what)
@@ -82,8 +90,6 @@ def _is_continuous(values: Any) -> bool:
     if hasattr(values.dtype, "categories"):
         return False
     array = np.asarray(values)
-    if array.ndim > 1:
-        return True
     if isinstance(array[0], Decimal):
         array = array.astype(np.float64)
     if array.dtype.kind != "f":

@@ -18,7 +18,15 @@ from bdistil.spec import DataSpec
 MODULES = tuple(
     f"bdistil.data.{module}"
     for module in (
-        *("synthetic", "bundled", "magic", "time_series", "daily_sports", "speech_commands"),
+        *(
+            "synthetic",
+            "documents",
+            "bundled",
+            "magic",
+            "time_series",
+            "daily_sports",
+            "speech_commands",
+        ),
         *("fashion_mnist", "cifar", "image_folders"),
     )
 )
@@ -41,7 +49,7 @@ class DatasetEntry:
         domain: the kind of input.
         task: what its labels are.
         input_shape: shape of one example.
-        classes: number of classes, None for regression.
+        classes: number of classes or labels, None for regression.
         examples: number of examples in all splits, by default.
         source: where it comes from, in words.
         load: makes it.
@@ -84,11 +92,17 @@ def register_dataset(
     source: str,
     advice: Callable[[], str | None] = lambda: None,
     published_test: bool = False,
+    multilabel: bool = False,
 ) -> Callable[[Callable[..., Dataset]], Callable[..., Dataset]]:
-    """Make a :class:`Loader` known by a name; for the arguments see :class:`DatasetEntry`."""
+    """Make a :class:`Loader` known by a name; for the arguments see :class:`DatasetEntry`.
+
+    `classes` are labels of which an example may have several if `multilabel`.
+    """
 
     def register(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
-        task: LearningTask = "regression" if classes is None else "classification"
+        task: LearningTask = "multilabel" if multilabel else "classification"
+        if classes is None:
+            task = "regression"
         _entries[name] = DatasetEntry(
             name,
             domain,
@@ -139,7 +153,7 @@ def load_dataset(
         return _load_named(spec, seed, teacher_columns)
     if spec.options:
         raise SpecError("data.options are for a data set by data.name; remove them for data.path.")
-    if spec.path.suffix.lower() == ".npz":
+    if spec.path.suffix.lower() == ".npz" or (spec.path / "x.npy").exists():
         from bdistil.data.arrays import load_arrays
 
         return load_arrays(spec, seed, teacher_columns)

@@ -34,8 +34,9 @@ def split_indices(
     Every class stands in every split, in proportion as far as whole rows allow.
 
     Args:
-        y: class indices, int64 (N,), or regression targets of length N.
-        class_names: the classes in index order; None for regression.
+        y: class indices, int64 (N,), or targets or labels of length N.
+        class_names: the classes in index order; None for regression. Names of labels (`y` of shape
+            (N, L)) are no classes.
         validation: share of all rows, above 0.
         test: share of all rows, above 0; both shares add up to less than 1.
         seed: equal seeds give equal splits.
@@ -43,6 +44,7 @@ def split_indices(
     Raises:
         DataError: if the rows, or those of one class, are fewer than the three splits.
     """
+    class_names = class_names if y.ndim == 1 else None
     codes = np.zeros(len(y), np.int64) if class_names is None else y
     counts = np.bincount(codes, minlength=1 if class_names is None else len(class_names))
     _check_enough(counts, class_names)

@@ -14,7 +14,9 @@ from bdistil.data.assemble import assemble
 from bdistil.data.columns import TableColumns
 from bdistil.data.dataset import Dataset
 from bdistil.data.files import errors_naming, read_table
-from bdistil.data.labels import encode_labels
+from bdistil.data.label_columns import encode_label_columns
+from bdistil.data.labels import Labels, encode_labels
+from bdistil.data.large import ColumnFile, is_large, table_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.data.values import finite_numbers
@@ -24,12 +26,14 @@ from bdistil.spec import DataSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    Table = pd.DataFrame | ColumnFile
+
 SAVED_INDEX = ("Unnamed: 0", "__index_level_0__")
 SHOWN_COLUMNS = 12
 
 
 def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None = None) -> Dataset:
-    """Read a table, encode label and features, and split it.
+    """Read a table, encode label and features, and split it; large Parquet files column by column.
 
     Categories of text columns are learnt on the training rows alone.
 
@@ -45,9 +49,9 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     """
     assert spec.path is not None
     with errors_naming(spec.path):
-        frame = read_table(spec.path)
+        frame = ColumnFile(spec.path) if is_large(spec.path) else read_table(spec.path)
         names = _feature_names(frame, spec, teacher_columns or ())
-        labels = encode_labels(frame[spec.label], spec.task, f"label column {spec.label!r}")
+        labels = _labels(frame, spec)
         teacher = None if teacher_columns is None else _teacher(frame, teacher_columns)
         check_width(teacher, labels)
         indices = split_indices(*labels, validation=spec.validation, test=spec.test, seed=seed)
@@ -55,7 +59,9 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         return assemble(
             spec.path.stem,
             "tabular",
-            columns.encode(frame),
+            table_splits(spec, seed, frame, columns, indices)
+            if isinstance(frame, ColumnFile)
+            else columns.encode(frame),
             labels.y,
             indices,
             class_names=labels.class_names,
@@ -64,14 +70,22 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         )
 
 
-def _feature_names(frame: pd.DataFrame, spec: DataSpec, teacher: Sequence[str]) -> list[str]:
+def _labels(frame: Table, spec: DataSpec) -> Labels:
+    if len(spec.labels) == 1 and spec.task != "multilabel":
+        (name,) = spec.labels
+        return encode_labels(frame[name], spec.task, f"label column {name!r}")
+    columns = {name: frame[name] for name in spec.labels}
+    return encode_label_columns(columns, spec.task, "label column")
+
+
+def _feature_names(frame: Table, spec: DataSpec, teacher: Sequence[str]) -> list[str]:
     known = list(frame.columns)
-    _check_known([spec.label], known, "data.label")
+    _check_known(spec.labels, known, "data.label")
     _check_known(spec.ignore, known, "data.ignore")
     _check_known(spec.features or (), known, "data.features")
     _check_known(teacher, known, "teacher.columns", TeacherError)
-    _check_no_clash([spec.label], {*spec.ignore, *teacher})
-    taken = {spec.label, *spec.ignore, *teacher}
+    _check_no_clash(spec.labels, {*spec.ignore, *teacher})
+    taken = {*spec.labels, *spec.ignore, *teacher}
     if spec.features is None:
         names = [name for name in known if name not in taken | _saved_index(known, taken)]
     else:
@@ -119,7 +133,7 @@ def _saved_index(known: list[str], taken: set[str]) -> set[str]:
     return found
 
 
-def _teacher(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
+def _teacher(frame: Table, names: Sequence[str]) -> NDArray[np.float32]:
     remedy = "correct the teacher's outputs or drop these rows"
     columns = [
         finite_numbers(frame[name], f"teacher column {name!r}", remedy, TeacherError)

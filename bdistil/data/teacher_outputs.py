@@ -10,7 +10,7 @@ from bdistil.errors import TeacherError
 
 
 def check_width(teacher: NDArray[np.float32] | None, labels: Labels) -> None:
-    """Refuse a teacher (N, L) whose width L is not the number of classes or targets.
+    """Refuse a teacher (N, L) whose width L is not the number of classes, labels or targets.
 
     Raises:
         TeacherError: if the widths differ.
@@ -20,7 +20,8 @@ def check_width(teacher: NDArray[np.float32] | None, labels: Labels) -> None:
     found, names = teacher.shape[1], labels.class_names
     expected = labels.y.shape[1] if names is None else len(names)
     if found != expected:
-        order = "target" if names is None else f"class, in the order {', '.join(names)}"
+        kind = "class" if labels.y.ndim == 1 else "label"
+        order = "target" if names is None else f"{kind}, in the order {', '.join(names)}"
         raise TeacherError(
             f"the teacher has {found} output{'s' if found > 1 else ''}, but the label needs "
             f"{expected}; give one a {order}."

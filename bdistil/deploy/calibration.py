@@ -13,7 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from bdistil.core.examples import metric
 from bdistil.core.losses import Task
-from bdistil.deploy.confidence import expected_calibration_error, fit_temperature, softmax
+from bdistil.deploy.confidence import (
+    expected_calibration_error,
+    fit_temperature,
+    no_or_yes,
+    softmax,
+)
 from bdistil.deploy.exits import FOR_REGRESSION, SCORES, Floats, OperatingPoint, operating_points
 
 
@@ -45,7 +50,7 @@ class Calibration(BaseModel):
     """Fitted on the validation split.
 
     Attributes:
-        temperatures: τ of each stage; empty for regression.
+        temperatures: τ of each stage, the same for all labels; empty for regression.
         error_before: expected calibration error of each stage at τ = 1.
         error: the same at the fitted τ.
         exits: operating points of early exit, worth keeping: each is better than all cheaper ones.
@@ -71,24 +76,32 @@ def calibrate(
     logits: Sequence[NDArray[np.float32]],
     truth: NDArray[Any],
     costs: Sequence[float],
+    task: Task = "classification",
 ) -> Calibration:
     """Fit temperatures and measure early exits.
 
     Args:
         logits: F_1, F_2, ... on validation examples, (N, L) each.
-        truth: class indices (N,), or targets (N, L) for regression.
+        truth: class indices (N,), or targets or labels 0 and 1 (N, L).
         costs: FLOPs up to each stage, all stages before it answered.
+        task: what `truth` is. Each label counts as a question of two classes, no and yes.
     """
-    if truth.ndim > 1:
-        return Calibration(exits=_exits(FOR_REGRESSION, logits, truth, costs))
-    temperatures = [fit_temperature(stage, truth) for stage in logits]
-    plain = [softmax(stage) for stage in logits]
-    fitted = [softmax(stage, t) for stage, t in zip(logits, temperatures, strict=True)]
+    if task == "regression":
+        return Calibration(exits=_exits(FOR_REGRESSION, logits, truth, costs, task))
+    trace = logits if task == "classification" else [no_or_yes(stage) for stage in logits]
+    asked = [stage.reshape(-1, stage.shape[-1]) for stage in trace]  # one question a row
+    labels = truth.reshape(-1).astype(np.int64)
+    temperatures = [fit_temperature(stage, labels) for stage in asked]
+
+    def error(stage: Floats, temperature: float = 1.0) -> float:
+        return expected_calibration_error(softmax(stage, temperature), labels)
+
+    fitted = [softmax(stage, t) for stage, t in zip(trace, temperatures, strict=True)]
     return Calibration(
         temperatures=tuple(temperatures),
-        error_before=tuple(expected_calibration_error(p, truth) for p in plain),
-        error=tuple(expected_calibration_error(p, truth) for p in fitted),
-        exits=_exits(tuple(SCORES), fitted, truth, costs),
+        error_before=tuple(map(error, asked)),
+        error=tuple(map(error, asked, temperatures)),
+        exits=_exits(tuple(SCORES), fitted, truth, costs, task),
     )
 
 
@@ -97,11 +110,13 @@ def _exits(
     trace: Sequence[Floats],
     truth: NDArray[Any],
     costs: Sequence[float],
+    task: Task,
 ) -> tuple[ExitPoint, ...]:
-    task: Task = "classification" if truth.ndim == 1 else "regression"
     known = torch.as_tensor(truth)
 
     def score_of(answers: Floats) -> float:
+        if task == "multilabel":
+            answers = answers[..., 1] - answers[..., 0]  # above 0 as the logit is
         return metric(torch.as_tensor(answers), known, task)
 
     points = [_front(operating_points(score, trace, score_of, costs)) for score in scores]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import json
 
+from bdistil.core.examples import METRIC
 from bdistil.deploy.config import EnsembleConfig
 from bdistil.deploy.evaluation import Evaluation
 
 MOST_NAMES = 20
-METRIC = {"classification": "accuracy", "regression": "R²"}
 HUB_TASKS = {
     ("tabular", "classification"): "tabular-classification",
     ("tabular", "regression"): "tabular-regression",
@@ -68,6 +68,10 @@ def model_card(config: EnsembleConfig) -> str:
 def _task(config: EnsembleConfig) -> str:
     if config.class_names is None:
         return f"regression, {_counted(config.outputs, 'target')}"
+    if config.task == "multilabel":
+        return (
+            f"{_counted(config.outputs, 'label')}, each holds or not: {_list(config.class_names)}"
+        )
     return f"classification, {config.outputs} classes: {_list(config.class_names)}"
 
 

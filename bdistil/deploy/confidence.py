@@ -13,11 +13,19 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Probabilities (N, L) of logits (N, L) divided by a temperature."""
+    """Probabilities (..., L) of logits (..., L) divided by a temperature."""
     scaled = logits / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    probabilities: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def no_or_yes(logits: Floats) -> Floats:
+    """Labels that hold or not as questions of two classes: logits (N, L) to (N, L, 2).
+
+    The sigmoid of a logit is the softmax of 0 and this logit.
+    """
+    return np.stack([np.zeros_like(logits), logits], axis=-1)
 
 
 def negative_log_likelihood(logits: Floats, labels: NDArray[np.int64], temperature: float) -> float:

@@ -18,8 +18,8 @@ class EnsembleConfig(BaseModel):
 
     Attributes:
         input_shape: shape of one raw example.
-        outputs: L, the number of classes or targets.
-        class_names: the labels as the user wrote them; None for regression.
+        outputs: L, the number of classes, labels or targets.
+        class_names: the classes or labels as the user wrote them; None for regression.
         columns: how a table's columns become features; None if features come as arrays.
         figures: what the search measured of each stage.
         calibration: temperatures and early exits, fitted on the validation split.

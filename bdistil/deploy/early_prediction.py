@@ -24,7 +24,7 @@ class EarlyPoint(BaseModel):
 
     Attributes:
         fraction: of each sequence's own steps, rounded up.
-        stages: accuracy, or R² for regression, of each stage.
+        stages: accuracy, micro F1 of labels, or R² for regression, of each stage.
         teacher: the same of the teacher, None if only its outputs are known.
     """
 
@@ -55,7 +55,7 @@ def early_prediction(
     Args:
         ensemble: of students for sequences.
         inputs: standardised, float32 (N, time, features), such as ``ensemble.standardise(x)``.
-        truth: class indices (N,) or targets (N, L).
+        truth: class indices (N,), targets or labels 0 and 1 (N, L).
         padding: the standardised step that stands in front of shorter sequences, (features,); None
             if all are of full length.
         fractions: above 0 and at most 1.

@@ -154,11 +154,14 @@ class Ensemble(ProgressiveEnsemble):
         """Answers for raw features: an array or tensor (B, ...), or a table if trained on one.
 
         Returns:
-            Names of the classes (B,), or predicted targets (B, L) for regression.
+            Names of the classes (B,), labels 0 and 1, int64 (B, L), or predicted targets (B, L)
+            for regression.
         """
         logits: np.ndarray[Any, Any] = self(self.as_inputs(x), stages).float().cpu().numpy()
         if self.config.class_names is None:
             return logits
+        if self.config.task == "multilabel":
+            return (logits > 0).astype(np.int64)
         names: np.ndarray[Any, Any] = np.array(self.config.class_names)
         answers: np.ndarray[Any, Any] = names[logits.argmax(axis=1)]
         return answers

@@ -46,7 +46,7 @@ class StageFigures(BaseModel):
 
     Attributes:
         stage: counted from 1.
-        metric: accuracy, or R² for regression.
+        metric: accuracy, micro F1 of labels, or R² for regression.
         flops: of one example when the ensemble is run straight to this stage (folded heads).
         streamed_flops: of one example when every stage up to this one is answered on the way.
         flops_fraction: `flops` over the teacher's.
@@ -96,7 +96,7 @@ def evaluate(
     Args:
         ensemble: takes inputs as they are given (no further standardisation).
         inputs: standardised, float32 (N, ...).
-        truth: class indices (N,) or targets (N, L).
+        truth: class indices (N,), targets or labels 0 and 1 (N, L).
         teacher_logits: float32 (N, L).
         teacher: the network, for its cost; None if unknown.
         task: decides on the metric.

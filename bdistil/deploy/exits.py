@@ -1,7 +1,8 @@
 """When an example has been looked at enough: early exit by a score that grows with certainty.
 
 After each stage every example gets a score from its answers so far; it leaves as soon as the score
-reaches a threshold. numpy only, so that a device needs nothing else.
+reaches a threshold. Answers are of shape (N, L), or (N, L, 2) where each of L labels holds or not;
+an example is then as sure as its least sure label. numpy only, so that a device needs nothing else.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ Score = Callable[[Sequence[Floats]], Floats]
 
 def confidence(trace: Sequence[Floats]) -> Floats:
     """Probability of the likeliest class."""
-    top: Floats = trace[-1].max(axis=1)
-    return top
+    return _of_least_sure(trace[-1].max(axis=-1))
 
 
 def margin(trace: Sequence[Floats]) -> Floats:
     """Probability of the likeliest class minus that of the second."""
-    ordered = np.partition(trace[-1], -2, axis=1) if trace[-1].shape[1] > 1 else None
-    gap: Floats = trace[-1][:, 0] if ordered is None else ordered[:, -1] - ordered[:, -2]
-    return gap
+    if trace[-1].shape[-1] == 1:
+        return _of_least_sure(trace[-1][..., 0])
+    ordered = np.partition(trace[-1], -2, axis=-1)
+    return _of_least_sure(ordered[..., -1] - ordered[..., -2])
 
 
 def patience(trace: Sequence[Floats]) -> Floats:
-    """Number of stages before this one, without a break, that gave the same class."""
-    answers = [step.argmax(axis=1) for step in trace]
+    """Number of stages before this one, without a break, that gave the same class (labels)."""
+    answers = [step.argmax(axis=-1) for step in trace]
     streak = np.zeros(len(answers[-1]))
     unbroken = np.ones(len(streak), bool)
     for earlier in reversed(answers[:-1]):
-        unbroken &= earlier == answers[-1]
+        unbroken &= (earlier == answers[-1]).reshape(len(streak), -1).all(axis=1)
         streak += unbroken
     return streak
 
@@ -46,8 +47,14 @@ def stability(trace: Sequence[Floats]) -> Floats:
     """Minus the largest change of an output in the last stage; minus infinity after the first."""
     if len(trace) == 1:
         return np.full(len(trace[0]), -np.inf)
-    change: Floats = -np.abs(trace[-1] - trace[-2]).max(axis=1)
+    change: Floats = -np.abs(trace[-1] - trace[-2]).reshape(len(trace[-1]), -1).max(axis=1)
     return change
+
+
+def _of_least_sure(scores: Floats) -> Floats:
+    """Scores (N,) of the examples, from their own or from those of their labels, (N, L)."""
+    least: Floats = scores if scores.ndim == 1 else scores.min(axis=1)
+    return least
 
 
 SCORES: dict[str, Score] = {
@@ -87,8 +94,8 @@ class ExitPolicy:
         """Which examples leave, bool (B,).
 
         Args:
-            trace: what each stage so far answered: probabilities (B, L), or the predictions (B, L)
-                themselves for regression.
+            trace: what each stage so far answered: probabilities (B, L), of no and yes (B, L, 2)
+                for several labels, or the predictions (B, L) themselves for regression.
         """
         return np.asarray(SCORES[self.score](trace) >= self.threshold)
 
@@ -99,7 +106,7 @@ class OperatingPoint:
 
     Attributes:
         policy: the policy.
-        metric: accuracy, or R² for regression.
+        metric: accuracy, micro F1 of labels, or R² for regression.
         cost: mean cost of an example, in the unit of the stages' costs.
         stages: mean number of stages.
     """
@@ -121,8 +128,8 @@ def operating_points(
 
     Args:
         score: name of the score.
-        trace: each stage's answers on validation examples, (N, L) each.
-        metric: of one answer for each example, (N, L).
+        trace: each stage's answers on validation examples, (N, L) or (N, L, 2) each.
+        metric: of one answer for each example, of the same shape.
         costs: of running up to each stage, on the way through all before it.
         limit: most thresholds to try; they are quantiles of the scores seen.
     """

@@ -16,11 +16,10 @@ from bdistil.deploy.predictor import Backend, Predictor
 
 
 def accuracies(
-    source: Path, backends: Sequence[Backend], x: NDArray[np.float32], y: NDArray[Any]
+    source: Path, backends: Sequence[Backend], x: NDArray[np.float32], y: NDArray[Any], task: Task
 ) -> list[list[float]]:
-    """Accuracy (R² for regression) of each stage on raw examples, for each backend."""
+    """Accuracy (micro F1, R²) of each stage on raw examples, for each backend."""
     truth = torch.as_tensor(y)
-    task: Task = "classification" if truth.ndim == 1 else "regression"
     return [
         [
             metric(torch.as_tensor(predictor.runner.straight(x, stage)), truth, task)

@@ -20,11 +20,11 @@ class Manifest:
 
     Attributes:
         name: of the ensemble.
-        regression: whether answers are numbers.
+        task: classification, multilabel or regression.
         input_shape: shape of one raw example.
         outputs: L.
         stages: T.
-        class_names: the labels as the user wrote them; None for regression.
+        class_names: the classes or labels as the user wrote them; None for regression.
         columns: how a table becomes features; None if features come as arrays.
         costs: FLOPs up to each stage, all stages before it answered; None if not known.
         temperatures: of each stage, fitted on validation; ones if not known.
@@ -32,7 +32,7 @@ class Manifest:
     """
 
     name: str
-    regression: bool
+    task: str
     input_shape: tuple[int, ...]
     outputs: int
     stages: int
@@ -42,6 +42,11 @@ class Manifest:
     temperatures: tuple[float, ...]
     exits: tuple[OperatingPoint, ...]
 
+    @property
+    def regression(self) -> bool:
+        """Whether answers are numbers."""
+        return self.task == "regression"
+
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
         """From the content of ``config.json``."""
@@ -49,7 +54,7 @@ class Manifest:
         names, stages = content.get("class_names"), len(content["students"])
         return cls(
             name=content["name"],
-            regression=content["task"] == "regression",
+            task=content["task"],
             input_shape=tuple(content["input_shape"]),
             outputs=content["outputs"],
             stages=stages,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bdistil.deploy.anytime import AnytimeRun, seconds
 from bdistil.deploy.budget import stage_counts
-from bdistil.deploy.confidence import softmax
+from bdistil.deploy.confidence import no_or_yes, softmax
 from bdistil.deploy.exits import (
     ExitPolicy,
     OperatingPoint,
@@ -37,7 +37,8 @@ class Answer:
     """Answers for a batch.
 
     Attributes:
-        values: names of the classes (B,), or predictions (B, L) for regression.
+        values: names of the classes (B,), labels 0 and 1, int64 (B, L), or predictions (B, L) for
+            regression.
         probabilities: calibrated, float32 (B, L); None for regression.
         stages: students that each example was shown to, int (B,).
     """
@@ -84,7 +85,7 @@ class Predictor:
         deadline: float | str | None = None,
         exit: ExitPolicy | str | None = None,
     ) -> NDArray[Any]:
-        """Names of the classes (B,), or predictions (B, L); see :meth:`answer`."""
+        """Names of the classes (B,), labels or predictions (B, L); see :meth:`answer`."""
         return self.answer(x, stages=stages, deadline=deadline, exit=exit).values
 
     def predict_proba(
@@ -188,7 +189,7 @@ class Predictor:
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
-            at_least: wanted accuracy (R² for regression) on validation; the full ensemble's,
+            at_least: wanted accuracy (or micro F1, or R²) on validation; the full ensemble's,
                 less .002, if neither this nor a budget is given.
             budget: mean FLOPs of an example, or such as ``"50%"`` of the full ensemble's.
 
@@ -239,18 +240,25 @@ class Predictor:
 
     def _seen(self, progress: Progress) -> NDArray[np.floating]:
         """What policies look at: calibrated probabilities, or predictions for regression."""
+        logits, temperature = progress.logits, self.manifest.temperatures[progress.stage - 1]
         if self.manifest.regression:
-            return progress.logits
-        return softmax(progress.logits, self.manifest.temperatures[progress.stage - 1])
+            return logits
+        return softmax(no_or_yes(logits) if self._multilabel else logits, temperature)
 
     def _answered(self, logits: NDArray[np.float32], stage: int | NDArray[np.intp]) -> Answer:
         stages = np.broadcast_to(stage, len(logits))
         if self.manifest.regression:
             return Answer(logits, None, stages)
+        scaled = logits / np.array(self.manifest.temperatures, np.float32)[stages - 1, None]
+        if self._multilabel:
+            probabilities = softmax(no_or_yes(scaled))[..., 1]
+            return Answer((logits > 0).astype(np.int64), probabilities, stages)
         names = self.manifest.class_names or tuple(map(str, range(self.manifest.outputs)))
-        temperatures = np.array(self.manifest.temperatures, np.float32)[stages - 1]
-        probabilities = softmax(logits / temperatures[:, None])
-        return Answer(np.array(names)[logits.argmax(axis=1)], probabilities, stages)
+        return Answer(np.array(names)[logits.argmax(axis=1)], softmax(scaled), stages)
+
+    @property
+    def _multilabel(self) -> bool:
+        return self.manifest.task == "multilabel"
 
     def _stage(self, stages: int | None) -> int:
         stage = len(self) if stages is None else stages

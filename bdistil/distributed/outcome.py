@@ -129,13 +129,13 @@ def teacher_network(run: RunDirectory, dataset: Dataset) -> nn.Module | None:
 
 
 def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:
-    """Early prediction on the test split; empty unless the data are sequences in classes.
+    """Early prediction on the test split; empty unless the data are sequences with labels.
 
     Raises:
         CheckpointError: if no round is accepted yet or a file is damaged.
     """
     dataset = run_dataset(run)
-    if dataset.domain != "sequence" or dataset.task != "classification":
+    if dataset.domain != "sequence" or dataset.task == "regression":
         return ()
     return early_prediction(
         load_students(run, dataset),
@@ -143,6 +143,7 @@ def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:
         as_tensor(dataset.test.y),
         padding=standardised_padding(dataset),
         teacher=run.teacher.network(),
+        task=dataset.task,
     )
 
 
@@ -203,7 +204,8 @@ def calibrated(
 ) -> Calibration:
     """Temperatures and early exits, from the validation split in raw targets."""
     inputs = as_tensor(standardised(dataset, dataset.validation))
-    return calibrate([f.numpy() for f in students.stages(inputs)], dataset.validation.y, costs)
+    logits = [stage.numpy() for stage in students.stages(inputs)]
+    return calibrate(logits, dataset.validation.y, costs, dataset.task)
 
 
 def to_raw_targets(ensemble: ProgressiveEnsemble, targets: TargetScale) -> None:

@@ -1,14 +1,17 @@
 """What a search works on: standardised splits and the teacher's logits, as numpy for Ray.
 
 The training split is read shard by shard, on its way to the object store; the driver never holds
-more of it than the data set that it was loaded as, and drops that.
+more of it than the data set that it was loaded as, and drops that. Features that are mapped from a
+file are standardised into another one, and only its path travels (:class:`MappedPart`).
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +22,12 @@ from torch import Tensor
 from bdistil.core.ensemble import ROWS, chunks
 from bdistil.core.examples import Examples
 from bdistil.core.losses import Task
+from bdistil.data.array_files import block_rows, mapped, mapped_file, new_array
 from bdistil.data.dataset import Dataset, Split
+from bdistil.errors import ClusterError
 
 SHARD_BYTES = 64 * 2**20
+INPUT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Part:
     Attributes:
         inputs: standardised features, float32 (N, ...).
         teacher: g, centred for classification, float32 (N, L).
-        labels: int64 (N,) or float32 (N, L).
+        labels: int64 class indices (N,), or targets or 0 and 1, float32 (N, L).
     """
 
     inputs: NDArray[np.float32]
@@ -48,18 +54,59 @@ class Part:
 
     def shards(self) -> list[Part]:
         """The split in shards (see :func:`shard_rows`), in the same memory."""
+        outputs, features = self.teacher.shape[1], math.prod(self.inputs.shape[1:])
         return [
             Part(self.inputs[rows], self.teacher[rows], self.labels[rows])
-            for rows in shard_rows(*self.teacher.shape)
+            for rows in shard_rows(len(self), outputs, features)
         ]
 
 
-def shard_rows(examples: int, outputs: int) -> Iterator[slice]:
-    """Consecutive rows whose margin takes about :data:`SHARD_BYTES` each.
+@dataclass(frozen=True)
+class MappedPart(Part):
+    """A part whose inputs lie in a file: it travels as a path, and who receives it maps the rows.
 
-    The cut depends on the shape alone, so every resumed run cuts alike.
+    Attributes:
+        file: an NPY file of standardised features.
+        rows: of it, that are `inputs`.
     """
-    return chunks(examples, max(ROWS, SHARD_BYTES // (outputs * 4) // ROWS * ROWS))
+
+    file: Path
+    rows: slice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_part, (self.file, self.rows, self.teacher, self.labels)
+
+    def unmapped(self) -> Part:
+        """The same as a part that travels as bytes."""
+        return Part(np.array(self.inputs), self.teacher, self.labels)
+
+
+def open_part(
+    file: Path, rows: slice, teacher: NDArray[np.float32], labels: NDArray[Any]
+) -> MappedPart:
+    """Map the inputs of a part.
+
+    Raises:
+        ClusterError: if the file cannot be read here.
+    """
+    try:
+        inputs = mapped(file)[rows]
+    except (OSError, ValueError):
+        raise ClusterError(
+            f"{file} cannot be read on this node; put the data and their cache (BDISTIL_CACHE) "
+            f"where every node sees them."
+        ) from None
+    return MappedPart(inputs, teacher, labels, file, rows)
+
+
+def shard_rows(examples: int, outputs: int, features: int = 1) -> Iterator[slice]:
+    """Consecutive rows whose margin takes about :data:`SHARD_BYTES`, inputs :data:`INPUT_BYTES`.
+
+    Batches are drawn within a shard, so inputs on disk are read a shard at a time. The cut depends
+    on shapes alone, so every resumed run cuts alike.
+    """
+    rows = min(SHARD_BYTES // (outputs * 4), INPUT_BYTES // (features * 4))
+    return chunks(examples, max(ROWS, rows // ROWS * ROWS))
 
 
 @dataclass(frozen=True)
@@ -67,7 +114,7 @@ class Problem:
     """What a search knows of its data, without the training split's rows; no test split either.
 
     Attributes:
-        task: classification or regression.
+        task: classification, regression or multilabel.
         examples: N, rows of the training split.
         bound: max|g| on the training split, in logits.
         scale: mean|g| on the training split, in logits.
@@ -112,7 +159,7 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Affine map from standardised regression targets to raw ones; the identity for classes.
+    """Affine map from standardised regression targets to raw ones; the identity for labels.
 
     Attributes:
         scale: float32 (L,).
@@ -125,14 +172,14 @@ class TargetScale:
     @classmethod
     def of(cls, dataset: Dataset) -> TargetScale:
         """The map that the training split's targets call for."""
-        if dataset.task == "classification":
+        if dataset.task != "regression":
             ones = np.ones(dataset.outputs, np.float32)
             return cls(ones, np.zeros_like(ones))
         spread = dataset.train.y.std(axis=0)
         return cls(np.where(spread > 0, spread, 1).astype(np.float32), dataset.train.y.mean(axis=0))
 
     def standardise(self, targets: NDArray[Any]) -> NDArray[Any]:
-        """Targets (N, L) in units of the training split; class indices stay as they are."""
+        """Targets (N, L) in units of the training split; labels stay as they are."""
         if targets.ndim == 1:
             return targets
         scaled: NDArray[np.float32] = ((targets - self.shift) / self.scale).astype(np.float32)
@@ -140,26 +187,56 @@ class TargetScale:
 
 
 def build_problem(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Problem:
-    """What a search may see of a data set, with the teacher's centred logits of each split."""
+    """What a search may see of a data set, with the teacher's logits of each split."""
     teacher = logits["train"]
-    shards = (teacher[rows] for rows in shard_rows(*teacher.shape))
-    split = dataset.validation
-    labels = TargetScale.of(dataset).standardise(split.y)
-    validation = Part(standardised(dataset, split), logits["validation"], labels)
+    shards = (teacher[rows] for rows in rows_of_shards(dataset))
+    everything = slice(0, len(dataset.validation))
+    validation = part_of(dataset, dataset.validation, logits["validation"], everything)
     return Problem.of(dataset.task, shards, validation)
 
 
 def training_shards(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Iterator[Part]:
     """The training split, shard by shard; lets go of the data set after the last one."""
-    train, teacher, targets = dataset.train, logits["train"], TargetScale.of(dataset)
-    for rows in shard_rows(*teacher.shape):
-        split = Split(train.x[rows], train.y[rows])
-        yield Part(standardised(dataset, split), teacher[rows], targets.standardise(split.y))
+    for rows in rows_of_shards(dataset):
+        yield part_of(dataset, dataset.train, logits["train"], rows)
+
+
+def rows_of_shards(dataset: Dataset) -> Iterator[slice]:
+    """The training split's rows in each shard."""
+    return shard_rows(len(dataset.train), dataset.outputs, math.prod(dataset.input_shape))
+
+
+def part_of(dataset: Dataset, split: Split, teacher: NDArray[np.float32], rows: slice) -> Part:
+    """Some rows of a split with the teacher's logits for the split."""
+    labels = TargetScale.of(dataset).standardise(split.y[rows])
+    file = standardised_file(dataset, split)
+    if file is not None:
+        return open_part(file, rows, teacher[rows], labels)
+    own = standardised(dataset, Split(split.x[rows], split.y[rows]))
+    return Part(own, teacher[rows], labels)
 
 
 def standardised(dataset: Dataset, split: Split) -> NDArray[np.float32]:
-    """The split's features under the training split's standardisation, float32."""
+    """The split's features under the training split's standardisation, float32; mapped as they."""
+    file = standardised_file(dataset, split)
+    if file is not None:
+        return mapped(file)
     rule = dataset.standardisation
     features: NDArray[np.float32] = split.x - rule.shift
     features /= rule.scale
     return np.ascontiguousarray(features, dtype=np.float32)
+
+
+def standardised_file(dataset: Dataset, split: Split) -> Path | None:
+    """The file of a mapped split's standardised features, made if need be; None for others."""
+    raw = mapped_file(split.x)
+    if raw is None:
+        return None
+    file = raw.with_name(f"{raw.stem}-standardised.npy")
+    if not file.exists():
+        rule, step = dataset.standardisation, block_rows(split.x.shape[1:])
+        with new_array(file, np.float32, split.x.shape) as features:
+            for start in range(0, len(features), step):
+                rows = slice(start, start + step)
+                features[rows] = (split.x[rows] - rule.shift) / rule.scale
+    return file

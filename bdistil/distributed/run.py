@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -259,10 +260,14 @@ def on_ray(
     """Play the missing rounds on the workers of an initialised Ray."""
     from bdistil.distributed.experiment import Crew, Experiment, make_workbench
     from bdistil.distributed.margin import StoredMargin
+    from bdistil.distributed.shared_files import seen_by_all, unmapped
 
     problem, rules = ledger.problem, game_rules(spec, ledger.problem)
     measure = comparison_measure(spec, problem)
     modules = import_modules(spec.modules)
+    if not seen_by_all(problem.validation, spec.workers):
+        train = (unmapped(part) for part in train)
+        problem = replace(problem, validation=unmapped(problem.validation))
     with closing(StoredMargin(train, rules, spec.workers, modules)) as margin:
         ledger.replay(margin)
         material = Material(problem, margin.parts, spec, rules, measure, modules)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bdistil.core.examples import metric
 from bdistil.data.dataset import Dataset
+from bdistil.distributed.guess import best_guess
 from bdistil.distributed.problem import TargetScale, as_tensor
 from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
 from bdistil.distributed.teachers.files import files_of, files_sha256
@@ -27,7 +28,9 @@ def obtain_teacher(
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
 ) -> Logits:
-    """The teacher's centred logits for each split; made and stored if they are not there yet.
+    """The teacher's logits for each split, made and stored if they are not there yet.
+
+    They are centred for classification alone: softmax does not see a constant, sigmoids do.
 
     Args:
         store: where they are kept.
@@ -144,9 +147,7 @@ REMEDIES: dict[Kind, str] = {"trained": "teacher.lr", "columns": "the order of t
 
 def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:
     """Say so if the teacher knows less than who always gives the commonest answer."""
-    guess = 0.0  # R² of the mean
-    if dataset.task == "classification":
-        guess = float(np.bincount(dataset.validation.y).max() / len(dataset.validation))
+    guess = best_guess(dataset.validation.y, dataset.task)
     if card.validation_metric < guess:
         remedy = REMEDIES.get(card.source, "teacher.inputs, and the order of the model's outputs")
         warnings.warn(
@@ -184,6 +185,6 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def metric_of(dataset: Dataset, split: str, logits: Logits) -> float:
-    """Accuracy or R² of the teacher on a split."""
+    """Accuracy, micro F1 or R² of the teacher on a split."""
     truth = as_tensor(TargetScale.of(dataset).standardise(getattr(dataset, split).y))
     return metric(as_tensor(logits[split]), truth, dataset.task)

@@ -33,7 +33,7 @@ class TeacherCard(BaseModel):
     Attributes:
         source: the kind of teacher; see :mod:`bdistil.distributed.teachers`.
         files_sha256: of the files that hold what a foreign teacher has learnt; None if it has none.
-        validation_metric: accuracy, or R² for regression.
+        validation_metric: accuracy, micro F1 of labels, or R² for regression.
         flops: of one example; None where they cannot be counted.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
         logits_sha256: of the file that holds them; empty in runs of older versions.

@@ -33,7 +33,7 @@ class Point:
     Attributes:
         run: the run directory.
         stage: number of students.
-        validation: accuracy, or R², on the validation split.
+        validation: accuracy, micro F1 or R², on the validation split.
         test: the same on the test split.
         flops: of one example.
         flops_fraction: `flops` over the teacher's; None if its network is not known.
@@ -195,7 +195,7 @@ def within(
         points: any.
         max_latency: seconds an example.
         max_flops: FLOPs an example, or such as ``"10%"`` of the teacher's.
-        min_metric: least accuracy (R²) on validation.
+        min_metric: least accuracy (micro F1, R²) on validation.
 
     Raises:
         SpecError: if a limit cannot be read, or none of the points is within them.

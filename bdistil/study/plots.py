@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bdistil.core.examples import METRIC
+from bdistil.core.losses import Task
 from bdistil.data.optional import require
 from bdistil.deploy.early_prediction import EarlyPoint
 from bdistil.deploy.evaluation import Evaluation
@@ -17,7 +19,7 @@ from bdistil.study.pareto import Point
 if TYPE_CHECKING:
     import pandas as pd
 
-METRIC = {"classification": "test accuracy", "regression": "test R²"}
+TEST_METRIC = {task: f"test {name}" for task, name in METRIC.items()}
 COLOURS = ("#888", "#1f6feb", "#d1242f")
 COST_LABELS = {
     "flops": "FLOPs an example",
@@ -43,7 +45,7 @@ def anytime_plot(evaluation: Evaluation) -> str:
         axes.plot([teacher.flops], [teacher.metric], "s", color="#888", label="teacher")
         _powers_of_ten_apart(axes)
     axes.set_xlabel("FLOPs an example")
-    axes.set_ylabel(METRIC[evaluation.task])
+    axes.set_ylabel(TEST_METRIC[evaluation.task])
     axes.legend(frameon=False)
     return _svg(figure, "anytime")
 
@@ -63,7 +65,7 @@ def rounds_plot(records: Sequence[RoundRecord]) -> str:
     return _svg(figure, "rounds")
 
 
-def early_plot(points: Sequence[EarlyPoint]) -> str:
+def early_plot(points: Sequence[EarlyPoint], task: Task = "classification") -> str:
     """Metric against the fraction of the sequence seen: every stage, darker the later."""
     figure, axes = _canvas()
     fractions = [point.fraction for point in points]
@@ -76,7 +78,7 @@ def early_plot(points: Sequence[EarlyPoint]) -> str:
     if teacher:
         axes.plot(*zip(*teacher, strict=True), "--", color="#888", label="teacher")
     axes.set_xlabel("fraction of the sequence seen")
-    axes.set_ylabel("test accuracy")
+    axes.set_ylabel(TEST_METRIC[task])
     axes.legend(frameon=False)
     return _svg(figure, "early")
 
@@ -88,12 +90,12 @@ def pareto_plot(points: Sequence[Point], front: Sequence[Point], cost: str) -> s
     axes.plot(*_columns(front, cost), "o-", color="#1f6feb", drawstyle="steps-post", label="front")
     _powers_of_ten_apart(axes)
     axes.set_xlabel(COST_LABELS[cost])
-    axes.set_ylabel("validation accuracy or R²")
+    axes.set_ylabel("validation accuracy, micro F1 or R²")
     axes.legend(frameon=False)
     return _svg(figure, "pareto")
 
 
-def bench_plot(timings: Sequence[Timing], task: str) -> str:
+def bench_plot(timings: Sequence[Timing], task: Task) -> str:
     """Metric against cost relative to the teacher's: FLOPs beside measured time, one example."""
     figure, axes = _canvas()
     single = [t for t in timings if t.way == "straight" and t.batch == timings[0].batch]
@@ -107,7 +109,7 @@ def bench_plot(timings: Sequence[Timing], task: str) -> str:
     axes.plot([1], [teacher.metric], "s", color="#888", label="teacher")
     _powers_of_ten_apart(axes)
     axes.set_xlabel("cost relative to the teacher's")
-    axes.set_ylabel(METRIC[task])
+    axes.set_ylabel(TEST_METRIC[task])
     axes.legend(frameon=False)
     return _svg(figure, "bench")
 

@@ -11,7 +11,7 @@ from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.outcome import early_points, evaluation
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.files import write_atomic
-from bdistil.study.plots import METRIC, anytime_plot, early_plot, rounds_plot
+from bdistil.study.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
 
 
 def write_report(run: RunDirectory, out: Path | None = None) -> Path:
@@ -39,11 +39,11 @@ def render(run: RunDirectory) -> str:
         records=records,
         evaluation=figures,
         headline=headline(figures),
-        metric=METRIC[figures.task],
+        metric=TEST_METRIC[figures.task],
         anytime=anytime_plot(figures),
         edges=rounds_plot(records),
         early=early,
-        early_plot=early_plot(early) if early else "",
+        early_plot=early_plot(early, figures.task) if early else "",
         spec=spec.to_yaml(),
         share=share,
         number=number,
@@ -61,7 +61,9 @@ def headline(figures: Evaluation) -> str:
         cost = "" if fraction is None else f" at {fraction:.1%} of its FLOPs"
         return f"{metric:.4f} ({share(metric / teacher.metric)} of the teacher's){cost}"
 
-    reaches = f"reaches {METRIC[figures.task]} {beside_teacher(first.metric, first.flops_fraction)}"
+    reaches = (
+        f"reaches {TEST_METRIC[figures.task]} {beside_teacher(first.metric, first.flops_fraction)}"
+    )
     if last.stage == 1:
         return f"The only student {reaches}."
     return (

@@ -5,19 +5,25 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from bdistil.core.examples import micro_f1
+from bdistil.core.losses import Task
 from bdistil.core.placement import copied
 from bdistil.errors import TeacherError
 
-Task = Literal["classification", "regression"]
 Progress = Callable[[int, int, float], None]
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+LOSSES: dict[Task, Loss] = {
+    "classification": functional.cross_entropy,
+    "multilabel": functional.binary_cross_entropy_with_logits,
+    "regression": functional.mse_loss,
+}
 
 _WARM_UP = 0.05  # share of all steps
 
@@ -46,10 +52,10 @@ def train_teacher(
         model: maps inputs to logits, (B, L); left in evaluation mode.
         train_x: standardised inputs, float32 (N, *input_shape), on the model's device or, copied
             to it batch by batch, in host memory.
-        train_y: int64 classes (N,), or float32 targets (N, L) of a scale near one.
+        train_y: int64 classes (N,), or float32 (N, L): targets of a scale near one, or 0 and 1.
         validation_x: as `train_x`.
         validation_y: as `train_y`.
-        task: cross-entropy on classes, or mean squared error on targets.
+        task: cross-entropy on classes or on each label, or mean squared error on targets.
         epochs: passes over the training data.
         lr: highest learning rate, reached after a short warm-up and followed by a cosine.
         batch_size: most examples in one step.
@@ -58,12 +64,12 @@ def train_teacher(
         progress: called after each epoch with (epoch from 1, epochs, validation metric).
 
     Returns:
-        The best validation metric: accuracy, or R² averaged over the targets.
+        The best validation metric: accuracy, micro F1, or R² averaged over the targets.
 
     Raises:
         TeacherError: if the loss is no longer finite.
     """
-    loss_of: Loss = functional.cross_entropy if task == "classification" else functional.mse_loss
+    loss_of = LOSSES[task]
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
     schedule = _schedule(optimizer, epochs * math.ceil(len(train_x) / batch_size))
     best, best_state = (-math.inf, -math.inf), model.state_dict()
@@ -160,6 +166,8 @@ def _score(
 def _metric(outputs: Tensor, y: Tensor, task: Task) -> float:
     if task == "classification":
         return (outputs.argmax(1) == y).float().mean().item()
+    if task == "multilabel":
+        return micro_f1(outputs > 0, y > 0)
     unexplained = (outputs - y).square().sum(0)
     total = (y - y.mean(0)).square().sum(0)
     return (1 - unexplained / total.clamp_min(1e-12)).mean().item()

@@ -49,6 +49,30 @@ def test_classification_mixes_divergence_and_cross_entropy(seed, size, share, ta
 
 
 @property_test
+@given(seeds, batches, shares, st.floats(0.5, 8), st.floats(0.1, 20))
+def test_labels_count_each_by_itself(seed, size, share, tau, scale):
+    """As two classes each, no and yes, with the logits 0 and z."""
+    logits, teacher = random_array(seed, 2, *size).astype(np.float64) * scale
+    labels = np.random.default_rng(seed).integers(2, size=size)
+    questions = [double(np.stack([np.zeros(z.size), z.ravel()], axis=1)) for z in (logits, teacher)]
+    settings = {"label_share": share, "temperature": tau}
+    expected = fitting_loss(*questions, torch.from_numpy(labels.ravel()), **settings).item()
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 2e-4)):
+        given = (double(array).to(dtype) for array in (logits, teacher, labels))
+        ours = fitting_loss(*given, task="multilabel", **settings)
+        assert ours.item() == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+def test_candidates_have_a_multilabel_loss_each():
+    logits = torch.from_numpy(random_array(0, 4, 6, 3))
+    teacher, labels = logits[0] / 2, (logits[1] > 0).float()
+    settings = {"task": "multilabel", "label_share": 0.4, "temperature": 2.0}
+    together = fitting_loss(logits, teacher, labels, **settings)
+    each = [fitting_loss(own, teacher, labels, **settings) for own in logits]
+    torch.testing.assert_close(together, torch.stack(each))
+
+
+@property_test
 @given(seeds, batches, shares, st.floats(0.5, 8))
 def test_regression_mixes_squared_errors_and_knows_no_temperature(seed, size, share, tau):
     outputs, teacher, targets = random_array(seed, 3, *size).astype(np.float64)

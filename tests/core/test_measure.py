@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from tiny_students import cut, random_array, toy_examples
+from torch.nn import functional
 
 from bdistil.core.examples import Examples, Measure, metric, reference
 
@@ -15,11 +17,13 @@ def unbalanced(task, labelled, seed=0):
     targets = random_array(seed + 1, 60, 3) + np.float32([3, 0, 1])
     classes = np.random.default_rng(seed).choice(3, p=[0.7, 0.2, 0.1], size=60)
     labels = torch.from_numpy(targets if task == "regression" else classes)
+    if task == "multilabel":
+        labels = torch.from_numpy((targets > 1).astype(np.float32))
     x, g = torch.zeros(60, 1), torch.from_numpy(teacher)
     return Examples.before_round_one(x, g, labels if labelled else None)
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_no_constant_is_better_than_the_best(task, labelled, share):
@@ -38,6 +42,11 @@ def test_no_constant_is_better_than_the_best(task, labelled, share):
             loss = (1 - weight) * (constant - teacher).square().mean()
             if labelled:
                 loss = loss + weight * (constant - labels).square().mean()
+        elif task == "multilabel":
+            p, entropy = teacher.sigmoid(), functional.binary_cross_entropy_with_logits
+            loss = (1 - weight) * (entropy(constant, p) - entropy(teacher, p))
+            if labelled:
+                loss = loss + weight * entropy(constant, labels)
         else:
             log_q, p = constant.log_softmax(1), teacher.softmax(1)
             loss = (1 - weight) * (p * (p.log() - log_q)).sum(1).mean()
@@ -49,7 +58,7 @@ def test_no_constant_is_better_than_the_best(task, labelled, share):
     optimiser.step(closure)
     least = closure().item()
     assert measure.loss(ours.expand_as(train.teacher), train) == pytest.approx(least, abs=1e-4)
-    shift = 0.0 if task == "regression" else ours.mean() - found.mean()
+    shift = 0.0 if task != "classification" else ours.mean() - found.mean()
     torch.testing.assert_close(ours - shift, found.detach(), rtol=0, atol=1e-2)
 
 
@@ -89,3 +98,20 @@ def test_predictions_are_held_against_labels_or_else_the_teacher():
     assert torch.equal(reference(blind, "regression"), examples.teacher)
     assert Measure("classification", 0.0).accuracy(examples.teacher, blind) == 1
     assert Measure("classification", 0.0).accuracy(examples.teacher, changed) == 0
+
+
+def test_the_metric_of_labels_is_micro_f1():
+    logits = torch.from_numpy(random_array(0, 50, 4))
+    truth = torch.from_numpy((random_array(1, 50, 4) > 0.7).astype(np.float32))
+    expected = f1_score(truth.numpy(), (logits > 0).numpy(), average="micro")
+    assert metric(logits, truth, "multilabel") == pytest.approx(expected)
+    assert metric(truth - 0.5, truth, "multilabel") == 1
+    none = torch.zeros(5, 4)
+    assert metric(none - 1, none, "multilabel") == 1
+    assert metric(none + 1, none, "multilabel") == 0
+
+
+def test_without_labels_the_teachers_answers_are_the_reference():
+    examples = unbalanced("multilabel", False)
+    assert Measure("multilabel", 0.0).accuracy(examples.teacher, examples) == 1
+    assert metric(-examples.teacher, reference(examples, "multilabel"), "multilabel") == 0

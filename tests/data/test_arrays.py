@@ -72,7 +72,10 @@ def test_a_column_of_labels_is_flattened(tmp_path):
         ({"x": np.array([["1", "2"]] * 29 + [["3", "a"]])}, "'x' holds 'a' in row 29 .* no number"),
         ({"x": np.where(numbers(2) > 11, np.nan, 0)}, "'x' has 48 missing values, .* row 6"),
         ({"x": np.full((ROWS, 1), None)}, "Python objects, which are never loaded"),
-        ({"y": np.eye(3)[LABELS]}, r"'y' is one-hot; save class indices"),
+        (
+            {"y": np.eye(3)[LABELS]},
+            r"the 3 labels are one-hot: every row has exactly one; give class indices",
+        ),
         ({"y": numbers(2, 2)}, r"'y' has shape \(30, 2, 2\)"),
         ({"y": np.where(LABELS == 1, np.nan, 0)}, "'y' has 10 missing values"),
         ({"y": np.zeros(ROWS)}, "'y' holds only one class, '0'"),

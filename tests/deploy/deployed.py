@@ -22,12 +22,13 @@ def deploy(folder: Path, *students: tuple[str, int, Any, bool], **changes: Any) 
     bare = small_ensemble(*students, **changes)
     x = inputs(students[0][0], 200)
     stages = list(bare.stages(x))
-    regression = bare.config.task == "regression"
-    truth = stages[-1] if regression else stages[-1].argmax(dim=1)
+    task = bare.config.task
+    truths = {"classification": stages[-1].argmax(dim=1), "multilabel": (stages[-1] > 0).float()}
+    truth = truths.get(task, stages[-1])
     plain = ProgressiveEnsemble(bare.outputs, bare)
-    figures = evaluate(plain, bare.standardise(x), truth, stages[-1], None, bare.config.task)
+    figures = evaluate(plain, bare.standardise(x), truth, stages[-1], None, task)
     costs = [stage.streamed_flops for stage in figures.stages]
-    calibration = calibrate([stage.numpy() for stage in stages], truth.numpy(), costs)
+    calibration = calibrate([stage.numpy() for stage in stages], truth.numpy(), costs, task)
     config = bare.config.model_copy(update={"figures": figures, "calibration": calibration})
     ensemble = Ensemble(config, list(bare), bare.shift, bare.scale)
     ensemble.save_pretrained(folder)

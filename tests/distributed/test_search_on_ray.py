@@ -107,6 +107,58 @@ def test_cohorts_train_together_and_repeatably(local_ray: None, tmp_path: Path) 
     assert students(again.path) == students(run.path)
 
 
+def test_a_multilabel_search_answers_each_label(local_ray: None, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(600, 4)), columns=list("abcd"))
+    names = ["high", "far"]
+    frame["high"] = frame["a"] + frame["b"] > 0
+    frame["far"] = (frame[["c", "d"]].abs().sum(axis=1) > 1.2).astype(int)
+    frame.to_parquet(tmp_path / "mine.parquet")
+    data = {"path": str(tmp_path / "mine.parquet"), "label": names}
+    changes = ["teacher.epochs=40", "space.epochs=30", "search.rounds=3", "space.connection=dense"]
+    spec = package.load_spec(tiny(*changes).model_dump() | {"data": data})
+    run = run_search(spec, tmp_path / "run")
+    ensemble = package.Ensemble.from_pretrained(run.path)
+    answers = ensemble.predict(frame)
+    assert answers.shape == (600, 2)
+    assert (answers == frame[names].to_numpy()).mean() > 0.8
+    assert ensemble.config.figures.stages[-1].metric > 0.8
+    predictor = package.Predictor(run.path)
+    sure = predictor.answer(frame, exit="confidence")
+    assert sure.stages.min() < 3
+    assert (sure.values == answers).mean() > 0.95
+    parts = bdistil("predict", run.path, tmp_path / "mine.parquet")
+    assert parts.stdout.splitlines()[0] == (
+        "prediction_high,prediction_far,probability_high,probability_far"
+    )
+    assert "micro F1 on the labels" in parts.stderr
+
+
+def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 5)).astype(np.float32)
+    arrays = {"x": x, "y": (x[:, 0] * x[:, 1] > 0).astype(int)}
+    (tmp_path / "mine").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "mine" / f"{name}.npy", array)
+    np.savez(tmp_path / "mine.npz", **arrays)
+
+    def searched(source: str, out: str) -> Path:
+        spec = tiny("search.rounds=2").model_dump() | {"data": {"path": str(tmp_path / source)}}
+        return run_search(package.load_spec(spec), tmp_path / out).path
+
+    whole, mapped = searched("mine.npz", "whole"), searched("mine", "mapped")
+    assert students(mapped) == students(whole)
+    assert winners(mapped) == winners(whole)
+    monkeypatch.setattr("bdistil.distributed.run.seen_by_all", lambda *_: False)
+    assert students(searched("mine", "copied")) == students(whole)
+    raw, own = tmp_path / "mine" / "x.npy", package.Ensemble.from_pretrained(mapped)
+    lines = bdistil("predict", mapped, raw).stdout.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == own.predict(x).tolist()
+
+
 def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Path) -> None:
     spec = tiny(
         "data.name=diabetes", "data.options={}", "space.connection=dense", "teacher.epochs=30"

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from bdistil.core.examples import metric
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
+from bdistil.distributed.guess import best_guess
 from bdistil.distributed.problem import as_tensor, standardised
 from bdistil.distributed.run import run_search
 from bdistil.distributed.teacher import check_teacher, obtain_teacher
@@ -238,3 +240,49 @@ def test_a_teacher_worse_than_guessing_is_told(tmp_path: Path) -> None:
     spec = of_file(user_file(tmp_path, wrong))
     with pytest.warns(BdistilWarning, match=r"commonest answer; check the order of"):
         obtain_teacher(TeacherStore(tmp_path / "teacher"), loaded(spec), spec)
+
+
+LABELS = {"y": np.stack([np.arange(60) % 2, np.arange(60) % 3 == 0], axis=1).astype(int)}
+
+
+def of_labels(folder: Path, teacher: Any, **settings: Any) -> Spec:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(folder / "mine.npz", x=x, teacher=np.asarray(teacher), **LABELS)
+    return of_file(folder / "mine.npz", **settings)
+
+
+def test_logits_of_labels_are_not_centred(tmp_path: Path) -> None:
+    spec = of_labels(tmp_path, SOME[:, :2])
+    dataset = loaded(spec)
+    logits = obtain_teacher(TeacherStore(tmp_path / "teacher"), dataset, spec)
+    np.testing.assert_array_equal(logits["train"], dataset.train.teacher)
+
+
+def test_probabilities_of_labels_are_each_of_their_own(tmp_path: Path) -> None:
+    chances = np.clip(np.abs(SOME[:, :2]) / 3, 0, 1)
+    spec = of_labels(tmp_path, chances, outputs="probabilities")
+    dataset = loaded(spec)
+    logits = obtain_teacher(TeacherStore(tmp_path / "teacher"), dataset, spec)
+    expected = dataset.train.teacher.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits["train"])), expected, rtol=1e-4)
+    spec = of_labels(tmp_path, SOME[:, :2], outputs="probabilities")
+    with pytest.raises(TeacherError, match="some lie outside 0 to 1"):
+        check_teacher(loaded(spec), spec)
+
+
+def test_a_trained_teacher_of_labels_keeps_their_logits(tmp_path: Path) -> None:
+    spec = load_spec(TRAINED | {"data": {"name": "documents", "options": {"examples": 300}}})
+    dataset, store = loaded(spec), TeacherStore(tmp_path / "teacher")
+    with pytest.warns(BdistilWarning, match="below the .* of always giving the commonest answer"):
+        logits = obtain_teacher(store, dataset, spec)
+    inputs = as_tensor(standardised(dataset, dataset.test))
+    with torch.no_grad():
+        np.testing.assert_allclose(store.network()(inputs), logits["test"], atol=1e-5)
+
+
+@given(arrays.arrays(np.float64, (12, 3), elements=st.sampled_from([0.0, 1.0])))
+def test_no_constant_answer_beats_the_best_guess(y: Any) -> None:
+    truth = torch.as_tensor(y)
+    answers = [torch.tensor([*map(int, f"{code:03b}")]) - 0.5 for code in range(1, 8)]
+    scores = [metric(answer.expand(12, 3), truth, "multilabel") for answer in answers]
+    assert best_guess(y, "multilabel") == pytest.approx(max(scores))

@@ -142,12 +142,16 @@ def torch_answer(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[An
 def as_taught(outputs: NDArray[np.float32], dataset: Dataset, kind: Outputs) -> NDArray[np.float32]:
     """Raw outputs (N, L) as the game takes them: centred logits, or standardised targets.
 
+    Logits of labels are not centred: sigmoids see a constant.
+
     Raises:
-        TeacherError: if probabilities are negative or a row sums to nothing.
+        TeacherError: if probabilities are none.
     """
     if dataset.task == "regression":
         targets: NDArray[np.float32] = TargetScale.of(dataset).standardise(outputs)
         return targets
+    if dataset.task == "multilabel":
+        return as_label_logits(outputs, kind)
     return centred(as_logits(outputs, kind))
 
 
@@ -167,6 +171,24 @@ def as_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32
     shares = outputs / outputs.sum(axis=1, keepdims=True)
     logarithms: NDArray[np.float32] = np.log(shares.clip(min=LEAST_PROBABILITY))
     return logarithms
+
+
+def as_label_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32]:
+    """Logits of labels that hold or not, from logits or from a probability each.
+
+    Raises:
+        TeacherError: if probabilities lie outside 0 to 1.
+    """
+    if kind == "logits":
+        return outputs
+    if (outputs < 0).any() or (outputs > 1).any():
+        raise TeacherError(
+            "teacher.outputs is probabilities, but some lie outside 0 to 1; set "
+            "teacher.outputs=logits if they are logits."
+        )
+    shares = outputs.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    logits: NDArray[np.float32] = np.log(shares / (1 - shares))
+    return logits
 
 
 def centred(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -53,6 +53,6 @@ class ColumnsSource:
             names = ", ".join(dataset.class_names or ())
             raise TeacherError(
                 f"teacher.columns gives {found} outputs, but the data have {dataset.outputs} "
-                f"classes ({names}); give one column a class, in this order."
+                f"classes or labels ({names}); give one column each, in this order."
             )
         return as_taught(outputs, dataset, self.spec.teacher.outputs)

@@ -42,7 +42,7 @@ class EstimatorSource:
                 f"teacher.weights is {str(settings.weights)!r}, but {settings.model} is fitted "
                 f"here; remove teacher.weights."
             )
-        wanted = "predict_proba" if self.dataset.task == "classification" else "predict"
+        wanted = "predict" if self.dataset.task == "regression" else "predict_proba"
         if not hasattr(self.estimator, wanted):
             raise TeacherError(
                 f"teacher.model is {settings.model!r}, which has no {wanted}; choose an estimator "
@@ -60,7 +60,11 @@ class EstimatorSource:
         if rows is not None:
             train = Split(train.x[rows], train.y[rows])
         fitted = self._fitted(train)
-        predict = self._probabilities if self.dataset.task == "classification" else _targets
+        predict = {
+            "classification": self._probabilities,
+            "multilabel": _of_labels,
+            "regression": _targets,
+        }[self.dataset.task]
 
         def answer(features: NDArray[np.float32]) -> NDArray[Any]:
             return predict(fitted, _table(features))
@@ -110,3 +114,12 @@ def _table(features: NDArray[Any]) -> NDArray[np.float32]:
 
 def _targets(fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
     return np.asarray(fitted.predict(features))
+
+
+def _of_labels(fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+    """Probability that each label holds; trees give a table (N, 2) a label, others (N, L)."""
+    found = fitted.predict_proba(features)
+    if not isinstance(found, list):
+        return np.asarray(found)
+    known = zip(found, fitted.classes_, strict=True)
+    return np.stack([table @ (np.asarray(classes) == 1) for table, classes in known], axis=1)

@@ -1,0 +1,103 @@
+"""Arrays that are too large for the memory: written once to files, then memory-mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import DTypeLike, NDArray
+
+from bdistil.data.split import SplitIndices
+from bdistil.errors import DataError
+
+FOLDER = ".bdistil"
+VARIABLE = "BDISTIL_CACHE"
+BLOCK_BYTES = 2**25
+"""Features held in memory at once while they go from one file to another."""
+
+
+def cache_folder(beside: Path) -> Path:
+    """The folder for such files: BDISTIL_CACHE, or `.bdistil` in the folder of the data."""
+    given = os.environ.get(VARIABLE)
+    return Path(given).expanduser() if given else beside / FOLDER
+
+
+def block_rows(shape: tuple[int, ...]) -> int:
+    """Rows, float32 of this shape, that are held in memory at once."""
+    return max(1, BLOCK_BYTES // (4 * int(np.prod(shape))))
+
+
+@contextmanager
+def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    """An array in a file, to be filled; it stands at `path` only once it is whole.
+
+    Raises:
+        DataError: if the disk is full or not writable.
+    """
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = open_memmap(temporary, "w+", dtype, shape)
+        with temporary.open("r+b") as file:  # or writing to a full disk could end us
+            os.posix_fallocate(file.fileno(), 0, max(1, temporary.stat().st_size))
+        yield array
+        array.flush()
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}); free space, make its folder writable, "
+            f"or name another one by {VARIABLE}."
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """The array of an NPY file; its rows stay on disk until they are read."""
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def mapped_file(array: NDArray[Any]) -> Path | None:
+    """The file of which a float32 array is the whole content; None for any other array."""
+    if not isinstance(array, np.memmap) or array.dtype != np.float32 or array.filename is None:
+        return None
+    file = Path(array.filename)
+    whole = array.offset + array.nbytes == file.stat().st_size
+    return file if whole else None
+
+
+def split_to_files(
+    folder: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]], rows: SplitIndices
+) -> list[NDArray[np.float32]]:
+    """The features of each split, mapped from a file of its own; written if they are not there.
+
+    Args:
+        folder: where the files are; it names the data and the split.
+        shape: of one example.
+        blocks: features of all rows, in order, (n, *shape) each; not read if the files are there.
+        rows: of each split, ascending.
+
+    Raises:
+        DataError: if the disk is full or not writable.
+    """
+    files = [folder / f"{name}.npy" for name in rows._fields]
+    if not all(file.exists() for file in files):
+        with ExitStack() as stack:
+            arrays = [
+                stack.enter_context(new_array(file, np.float32, (len(own), *shape)))
+                for file, own in zip(files, rows, strict=True)
+            ]
+            first = 0
+            for block in blocks:
+                for array, own in zip(arrays, rows, strict=True):
+                    start, stop = np.searchsorted(own, (first, first + len(block)))
+                    array[start:stop] = block[own[start:stop] - first]
+                first += len(block)
+    return [mapped(file) for file in files]
