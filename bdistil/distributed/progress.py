@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bdistil.distributed.controller import RoundController
 from bdistil.distributed.journal import RoundRecord
+
+if TYPE_CHECKING:
+    from bdistil.distributed.controller import RoundController
 
 
 @dataclass(frozen=True)
