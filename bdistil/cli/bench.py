@@ -25,7 +25,7 @@ def bench(
     directory: Annotated[str, typer.Argument(help="The run directory.")],
     batch: Annotated[list[int] | None, typer.Option(help="Examples at once; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Spent on each batch size.")] = 5.0,
-    plot: Annotated[Path | None, typer.Option(help="SVG file; needs the teacher.")] = None,
+    out: Annotated[Path | None, typer.Option(help="For bench.json and plot. Default: DIR.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Time teacher, stages and prefixes on this machine, by torch and onnxruntime, one thread."""
@@ -37,11 +37,14 @@ def bench(
 
     run = RunDirectory.existing(directory)
     found = measure(run, tuple(batch or (1, 64)), seconds)
-    if plot is not None:
-        write_atomic(plot, bench_plot(found.timings, evaluation(run).task).encode())
-        console.print(f"Plot: {plot}")
+    folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
+    write_atomic(folder / "bench.json", figures.encode())
+    if any(timing.way == "teacher" for timing in found.timings):
+        write_atomic(folder / "bench.svg", bench_plot(found.timings, evaluation(run).task).encode())
+    run.keep()
+    console.print(f"Table and plot: {run.shown(folder)}/bench.json, bench.svg")
     if as_json:
-        output.print(json.dumps(found.to_json(), indent=2))
+        output.print(figures)
     else:
         show(found)
 

@@ -78,13 +78,13 @@ def test_a_batch_beyond_the_data_is_refused(run: RunDirectory) -> None:
         bench(run, batches=(10**6,))
 
 
-def test_from_the_command_line(run: RunDirectory, tmp_path: Path) -> None:
-    plot = tmp_path / "bench.svg"
-    answer = bdistil("bench", run.path, "--batch", "2", "--seconds", "0", "--json", "--plot", plot)
+def test_from_the_command_line(run: RunDirectory) -> None:
+    answer = bdistil("bench", run.path, "--batch", "2", "--seconds", "0", "--json")
     assert answer.returncode == 0, answer.stderr
     figures = json.loads(answer.stdout)
     assert len(figures["timings"]) == 2 * (2 * STAGES + 1)
-    assert plot.read_text().startswith("<svg")
+    assert json.loads((run.path / "bench.json").read_text()) == figures
+    assert (run.path / "bench.svg").read_text().startswith("<svg")
 
 
 def test_the_plot_holds_a_curve_for_each_cost(found: Bench) -> None:
