@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from bdistil import __version__
-from bdistil.cli import ablate, bench, deploy, doctor, inspect, pareto, search
+from bdistil.cli import ablate, bench, compare, deploy, doctor, inspect, pareto, search
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
 
@@ -27,6 +27,7 @@ deploy.register(app)
 pareto.register(app)
 bench.register(app)
 ablate.register(app)
+compare.register(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -14,6 +14,21 @@ import yaml
 from bdistil.errors import SpecError
 from bdistil.spec import Spec, load_spec
 
+METHOD = "method"
+"""The field of a cell that names a method instead of a value of the spec."""
+
+
+OUR_METHODS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "boosting": {
+        "space.connection": "none",
+        "space.skip": True,
+        "space.gamma": 1e12,
+        "search.min_edge": -1e30,
+    },
+}
+"""Methods that are searches of our own, and what they change; boosting knows no edges."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -116,7 +131,9 @@ def runs_of(
 
 
 def _run(source: str, cell: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Run:
-    changes = [f"{key}={json.dumps(value)}" for key, value in cell.items()]
+    values = {key: value for key, value in cell.items() if key != METHOD}
+    values |= OUR_METHODS.get(cell.get(METHOD, ""), {})
+    changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     fixed = [f"seed={seed}", "workers.count=0"]
     spec = load_spec(source, [*overrides, *changes, *fixed])
     return Run(spec.name, {key: _shown(value) for key, value in cell.items()}, seed, spec)

@@ -13,8 +13,10 @@ from bdistil.distributed.tasks import as_they_end, task_of
 from bdistil.errors import BdistilError
 from bdistil.files import write_atomic
 from bdistil.spec import WorkerSpec
-from bdistil.study.design import Run
+from bdistil.study.design import METHOD, Run
 from bdistil.study.figures import Figures, figures_of
+from bdistil.study.rivals.methods import RIVALS
+from bdistil.study.rivals.play import play
 
 FIGURES_FILE = "figures.json"
 
@@ -80,12 +82,20 @@ def make_run(run: Run, folder: Path) -> Figures:
     place = folder / run.folder
     started = time.monotonic()
     try:
-        figures = figures_of(run_search(run.spec, place, teacher=folder / run.teacher_folder), run)
+        figures = outcome(run, place, folder / run.teacher_folder)
     except BdistilError as error:
         figures = Figures(run.data, dict(run.cell), run.seed, failed=str(error))
     figures.seconds = time.monotonic() - started
     write_atomic(place / FIGURES_FILE, json.dumps(figures.to_json(), indent=1).encode())
     return figures
+
+
+def outcome(run: Run, place: Path, teacher: Path) -> Figures:
+    """The figures of a search, or of a rival if the cell names one."""
+    method = run.cell.get(METHOD)
+    if method in RIVALS:
+        return play(run, method, teacher)
+    return figures_of(run_search(run.spec, place, teacher=teacher), run)
 
 
 def stored(place: Path) -> Figures | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.outcome import evaluation, load_students, run_dataset
 from bdistil.distributed.problem import as_tensor, standardised
@@ -24,10 +27,12 @@ class Figures:
         seed: of data split, teacher and search.
         teacher: its metric on the test split.
         teacher_flops: of one example; None if only its outputs are known.
-        stages: for each stage `metric` (test), `validation`, `flops` (folded), `parameters`,
-            `latency_ratio`, `sup_norm` (max|F_t - g| on the training split), and of its round
-            `weak`, `edge` (relative), `largest_gap` (G), `trials`, `weak_trials`, `rungs`
-            (classes tried) and `seconds`.
+        stages: for each stage `metric` (test), `validation`, `flops` (folded), `streamed_flops`
+            (all stages answered on the way), `parameters`, `latency_ratio`, `sup_norm`
+            (max|F_t - g| on the training split), `trained` (FLOPs of one example times epochs, over
+            all candidates so far), and of its round `weak`, `edge` (relative), `largest_gap` (G),
+            `trials`, `weak_trials`, `rungs` (classes tried) and `seconds`. Rivals have only what
+            concerns answers and costs.
         seconds: of the search and its evaluation.
         failed: why there is no ensemble; empty if there is one.
     """
@@ -54,19 +59,37 @@ class Figures:
 def figures_of(run: RunDirectory, of: Run) -> Figures:
     """The figures of a search that has ended."""
     found, records = evaluation(run), run.journal.read()
+    trained = training_cost(found, records)
     stages = [
         {
             "metric": stage.metric,
             "flops": stage.flops,
+            "streamed_flops": stage.streamed_flops,
             "parameters": stage.parameters,
             "latency_ratio": stage.latency_ratio,
             "sup_norm": distance,
+            "trained": cost,
         }
         | of_round(record)
-        for stage, record, distance in zip(found.stages, records, sup_norms(run), strict=True)
+        for stage, record, distance, cost in zip(
+            found.stages, records, sup_norms(run), trained, strict=True
+        )
     ]
     teacher = found.teacher
     return Figures(of.data, dict(of.cell), of.seed, teacher.metric, teacher.flops, stages)
+
+
+def training_cost(found: Evaluation, records: Sequence[RoundRecord]) -> list[float]:
+    """FLOPs of one example times epochs, of all candidates up to each stage.
+
+    A candidate counts as the student that its round kept, with all that it reads of earlier ones.
+    """
+    streamed = [0, *(stage.streamed_flops for stage in found.stages)]
+    spent = [
+        (after - before) * sum(trial.epochs for trial in record.trials)
+        for (before, after), record in zip(itertools.pairwise(streamed), records, strict=True)
+    ]
+    return [float(total) for total in itertools.accumulate(spent)]
 
 
 def of_round(record: RoundRecord) -> dict[str, Any]:

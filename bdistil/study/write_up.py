@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from bdistil.files import write_atomic
+from bdistil.study import comparison
 from bdistil.study.ablation import (
     areas,
     best_cell,
@@ -71,6 +73,42 @@ def write_up(found: Sequence[Figures], folder: Path, title: str) -> str:
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
     write_atomic(folder / "README.md", page(title, answer, table, scores, against).encode())
+    return answer
+
+
+def write_comparison(found: Sequence[Figures], folder: Path) -> str:
+    """Write a comparison of methods as :func:`write_up` does; returns the conclusion.
+
+    Raises:
+        SearchError: if no method found an answer.
+    """
+    table = curves(found)
+    answer = comparison.conclusion(table)
+    if failed := [each for each in found if each.failed]:
+        answer += f" {len(failed)} of {len(found)} runs have no answer: {failed[0].failed}"
+    write_parquet(table, folder / "curves.parquet")
+    for data in table.data.unique():
+        write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
+    ratios = comparison.known(table)
+    ratios.insert(0, "mean", ratios.mean(axis=1))
+    shown = ratios.sort_values("mean", ascending=False).reset_index()
+    parts = [
+        "# Against other ensemble distillation",
+        answer,
+        "## Budget known: area over the matched oracle's",
+        markdown(shown),
+        "## Pair by pair against the oracle (share of the teacher's metric)",
+        markdown(against_shown(comparison.against_oracle(table))),
+        "## Budget unknown: ours against the fleet in its best order",
+        markdown(comparison.unknown(table)),
+        "## Storage and training, as shares of the fleet's",
+        markdown(comparison.storage(table)),
+        *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
+        f"{environment()}; seeds {', '.join(map(str, sorted(table.seed.unique())))}.",
+    ]
+    write_atomic(folder / "README.md", ("\n\n".join(parts) + "\n").encode())
+    bare = comparison.known(table).round(4).rename(index=lambda cell: cell.removeprefix("method="))
+    write_atomic(folder / "areas.json", json.dumps(bare.to_dict(), indent=2).encode())
     return answer
 
 

@@ -1,0 +1,1 @@
+"""Other ensemble distillation, on the same teachers, splits, student classes, costs and tuning."""

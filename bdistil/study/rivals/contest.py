@@ -1,0 +1,226 @@
+"""What every method of a comparison gets: data, teacher, costs to keep to, and tries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bdistil.core.ensemble import hidden_states
+from bdistil.core.examples import Examples, Measure
+from bdistil.core.find_weak_learner import find_weak_learner
+from bdistil.core.growth import folded_flops, widest
+from bdistil.core.recipes import Recipe
+from bdistil.core.round import Round
+from bdistil.core.student import Student, StudentConfig
+from bdistil.core.training_split import TrainingSplit
+from bdistil.data.dataset import Dataset
+from bdistil.deploy.checkpoint import build_student
+from bdistil.distributed.problem import TargetScale, as_tensor, build_problem, standardised
+from bdistil.distributed.resolve import comparison_measure, game_rules
+from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.teacher_store import Logits
+from bdistil.distributed.trial import TrialRequest, derived_seed
+from bdistil.distributed.workbench import resolved_recipe
+from bdistil.errors import SearchError
+from bdistil.spec import Spec, values_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a method answers within a budget.
+
+    Attributes:
+        flops: of one example, for everything that this answer needs.
+        validation: logits on the validation split, float (N, L).
+        test: logits on the test split, float (N, L).
+        parameters: values to store for it.
+        trained: cost of training: FLOPs of one example times epochs, over all candidates.
+    """
+
+    flops: int
+    validation: Tensor
+    test: Tensor
+    parameters: int
+    trained: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student that was chosen on validation.
+
+    Attributes:
+        student: in evaluation mode.
+        loss: on validation.
+        flops: of one example.
+        trained: FLOPs of one example times epochs, over all its candidates.
+    """
+
+    student: Student
+    loss: float
+    flops: int
+    trained: float
+
+
+class Contest:
+    """One data set, teacher and seed.
+
+    Args:
+        spec: a resolved search, whose space, rounds and tries hold for every method.
+        dataset: its data.
+        logits: the teacher's, of every split.
+    """
+
+    def __init__(self, spec: Spec, dataset: Dataset, logits: Logits) -> None:
+        self.spec = spec
+        self.task = dataset.task
+        self.shape, self.outputs = dataset.input_shape, dataset.outputs
+        targets = TargetScale.of(dataset)
+
+        def examples(name: str) -> Examples:
+            split = getattr(dataset, name)
+            return Examples.before_round_one(
+                as_tensor(standardised(dataset, split)),
+                as_tensor(logits[name]),
+                as_tensor(targets.standardise(split.y)),
+            )
+
+        self.train, self.validation, self.test = map(examples, ("train", "validation", "test"))
+        problem = build_problem(dataset, logits)
+        self.rules = game_rules(spec, problem)
+        self.measure: Measure = comparison_measure(spec, problem)
+
+    @property
+    def stages(self) -> int:
+        """How many budgets there are."""
+        return self.spec.search.rounds
+
+    @property
+    def candidates(self) -> int:
+        """How many are tried for each student, as in a round of the search."""
+        return min(self.spec.search.tries_per_class, self.spec.search.trials_per_round)
+
+    @cached_property
+    def budgets(self) -> list[float]:
+        """FLOPs of one example up to each stage, as the search's growth rule has them."""
+        first = self.cost(self.spec.space.ladder[0])
+        growth = self.recipe(1, 0).growth
+        if not growth:
+            return [first * float(stage) for stage in range(1, self.stages + 1)]
+        return [first * growth**stage for stage in range(self.stages)]
+
+    def cost(self, width: int) -> int:
+        """FLOPs of one student alone."""
+        with torch.device("meta"):
+            return folded_flops(self.student(width), self.shape, ())
+
+    def width(self, budget: float) -> int:
+        """The widest student within a budget of FLOPs; of width 1 if there is none."""
+        return max(1, widest(self.cost, budget))
+
+    def widths(self) -> list[int]:
+        """Members whose sum keeps to the budgets, stage by stage, as the search's do."""
+        found: list[int] = []
+        for budget in self.budgets:
+            found.append(self.width(budget - sum(map(self.cost, found))))
+        return found
+
+    def student(self, width: int) -> Student:
+        """A new student without connections."""
+        kind = values_of(self.spec.space.student)[0]
+        config = StudentConfig(kind, width, "none", skip=True)
+        return build_student(config, self.shape, self.outputs, ())
+
+    def recipe(self, member: int, candidate: int) -> Recipe:
+        """A candidate's settings, drawn at random from the search's space."""
+        random = self.spec.search.model_copy(update={"algorithm": "random"})
+        sampler = build_sampler(self.spec.model_copy(update={"search": random}), list)
+        sampler.open_round(member)
+        request = TrialRequest(
+            round=member,
+            number=candidate,
+            rung=0,
+            attempt=0,
+            params=sampler.ask(member, candidate),
+            seed=0,
+        )
+        return resolved_recipe(request, self.spec)
+
+    def state(self, examples: Examples) -> Round:
+        """Plain distillation on these examples: a first round, in which there are no edges."""
+        train = TrainingSplit.before_round_one([examples], self.rules)
+        return Round.of(train, self.validation, self.measure)
+
+    def fit(
+        self,
+        width: int,
+        member: int,
+        examples: Examples | None = None,
+        adjust: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+    ) -> Trained:
+        """The best on validation of as many candidates as a round of the search has.
+
+        Args:
+            width: of the student.
+            member: number of the student; decides on values and seeds.
+            examples: what it is trained on; the training split if left out.
+            adjust: changes the recipe.
+
+        Raises:
+            SearchError: if every candidate's loss is no longer finite.
+        """
+        state = self.state(examples or self.train)
+        best: Trained | None = None
+        spent, flops = 0.0, self.cost(width)
+        for candidate in range(self.candidates):
+            recipe = adjust(self.recipe(member, candidate))
+            seed = derived_seed(self.spec.seed, "rival", member, candidate)
+            torch.manual_seed(seed)
+            student = self.student(width)
+            spent += flops * recipe.epochs
+            try:
+                finding = find_weak_learner(student, state, recipe, seed=seed)
+            except SearchError:
+                continue
+            if finding is not None and (best is None or finding.loss < best.loss):
+                best = Trained(student.eval(), finding.loss, flops, 0.0)
+        if best is None:
+            raise SearchError("every candidate of a rival failed; lower space.lr.")
+        return dataclasses.replace(best, trained=spent)
+
+    def loss(self, entry: Entry) -> float:
+        """What selection looks at: the loss on validation."""
+        return self.measure.loss(entry.validation, self.validation)
+
+    def answers(self, student: Student, split: Examples) -> Tensor:
+        """A student's logits on a split, float (N, L)."""
+        return hidden_states(student, split.inputs, [])[0]
+
+    def averaged(self, members: Sequence[Trained]) -> list[Entry]:
+        """The average of the first member, the first two, and so on."""
+        entries: list[Entry] = []
+        for count in range(1, len(members) + 1):
+            some = members[:count]
+            validation, test = (
+                torch.stack([self.answers(each.student, split) for each in some]).mean(dim=0)
+                for split in (self.validation, self.test)
+            )
+            entries.append(
+                Entry(
+                    flops=sum(each.flops for each in some),
+                    validation=validation,
+                    test=test,
+                    parameters=sum(size_of(each.student) for each in some),
+                    trained=sum(each.trained for each in some),
+                )
+            )
+        return entries
+
+
+def size_of(module: torch.nn.Module) -> int:
+    """Values of a module's parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,184 @@
+"""The rivals: they keep to the budgets, get the same tries, and are what their names say."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import bdistil, tiny
+
+from bdistil.data.registry import load_dataset
+from bdistil.distributed.resolve import resolve
+from bdistil.distributed.run import teach
+from bdistil.study import comparison
+from bdistil.study.rivals import methods
+from bdistil.study.rivals.contest import Contest, Entry
+from bdistil.study.rivals.early_exit import Branched, branch_widths
+from bdistil.study.rivals.methods import RIVALS
+
+SPEC = ("space.growth=1.6", "search.rounds=3", "space.connection=dense", "space.epochs=6")
+
+
+@pytest.fixture(scope="module")
+def contest(tmp_path_factory: pytest.TempPathFactory) -> Contest:
+    spec = tiny("workers.count=0", *SPEC)
+    store = teach(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
+    dataset = load_dataset(spec.data, spec.seed)
+    return Contest(resolve(spec, dataset), dataset, store.logits())
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> None:
+    torch.manual_seed(0)
+    entries = RIVALS[name](contest)
+    budgets = contest.budgets if name != "snapshot" else [contest.budgets[-1]] * 99
+    for entry, budget in zip(entries, budgets, strict=False):
+        assert entry.flops <= budget * 1.0001
+        assert entry.test.shape == contest.test.teacher.shape
+        assert torch.isfinite(entry.validation).all()
+        assert entry.parameters > 0
+        assert entry.trained > 0
+    if name not in ("single", "snapshot"):
+        assert len(entries) == contest.stages
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rivals_learn_something(contest: Contest, name: str) -> None:
+    last = RIVALS[name](contest)[-1]
+    constant = contest.measure.best_constant([contest.train]).expand_as(last.validation)
+    assert contest.loss(last) < contest.measure.loss(constant, contest.validation)
+
+
+def test_the_same_contest_repeats_itself(contest: Contest) -> None:
+    first, second = (RIVALS["bagging"](contest)[-1].test for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_an_average_is_the_mean_of_its_members(contest: Contest) -> None:
+    members = [contest.fit(3, member) for member in (1, 2)]
+    entries = contest.averaged(members)
+    one, two = (contest.answers(member.student, contest.test) for member in members)
+    torch.testing.assert_close(entries[1].test, (one + two) / 2)
+    assert entries[1].flops == members[0].flops + members[1].flops
+
+
+def test_the_best_candidate_on_validation_is_kept(contest: Contest) -> None:
+    best = contest.fit(3, 1)
+    losses = [alone(contest, candidate) for candidate in range(contest.candidates)]
+    assert best.loss == pytest.approx(min(losses), abs=1e-6)
+    assert best.trained == best.flops * 6 * contest.candidates
+
+
+def alone(contest: Contest, candidate: int) -> float:
+    """The loss of one candidate, trained as the contest trains it."""
+    from bdistil.core.find_weak_learner import find_weak_learner
+    from bdistil.distributed.trial import derived_seed
+
+    seed = derived_seed(contest.spec.seed, "rival", 1, candidate)
+    torch.manual_seed(seed)
+    student = contest.student(3)
+    state = contest.state(contest.train)
+    finding = find_weak_learner(student, state, contest.recipe(1, candidate), seed=seed)
+    assert finding is not None
+    entry = Entry(0, contest.answers(student, contest.validation), torch.empty(0), 0, 0)
+    assert contest.loss(entry) == pytest.approx(finding.loss, abs=1e-6)
+    return finding.loss
+
+
+def test_each_born_again_student_has_the_one_before_as_teacher(
+    contest: Contest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers, fit = [], contest.fit
+
+    def noted(width: int, member: int, examples=None, **named):  # type: ignore[no-untyped-def]
+        trained = fit(width, member, examples, **named)
+        teachers.append((examples.teacher, contest.answers(trained.student, contest.train)))
+        return trained
+
+    monkeypatch.setattr(contest, "fit", noted)
+    methods.born_again(contest)
+    assert torch.equal(teachers[0][0], contest.train.teacher)
+    for (_, answers), (teacher, _) in itertools.pairwise(teachers):
+        assert torch.equal(answers, teacher)
+
+
+def test_the_early_exits_cost_what_they_say(contest: Contest) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = Branched(16, 4, branch_widths(contest))
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 16))
+    assert counter.get_total_flops() == network.costs()[-1]
+
+
+def test_a_reweighted_vote_of_one_is_that_student(contest: Contest) -> None:
+    member = contest.fit(3, 1)
+    [entry] = methods.voted(contest, [member], [2.0])
+    expected = contest.answers(member.student, contest.test).log_softmax(dim=1)
+    torch.testing.assert_close(entry.test, expected, atol=1e-5, rtol=0)
+
+
+MODELS = [(100.0, 0.5), (200.0, 0.7), (400.0, 0.9)]
+
+
+def test_a_fleet_pays_for_every_start() -> None:
+    assert comparison.added_up(MODELS) == [(100, 0.5), (300, 0.7), (700, 0.9)]
+
+
+def test_the_fleet_takes_its_best_order() -> None:
+    budgets = np.array([100.0, 499, 500, 1000])
+    assert comparison.best_fleet(MODELS, budgets) == [(100, 0.5), (500, 0.9)]
+
+
+def made_up() -> pd.DataFrame:
+    rows = []
+    for seed in range(2):
+        for cell, gain in (("method=ours", 0.0), ("method=oracle", 0.0), ("method=average", -0.1)):
+            rows += [
+                {
+                    "data": "one", "cell": cell, "seed": seed, "stage": stage, "teacher": 1.0,
+                    "metric": metric + gain, "flops": flops, "streamed_flops": flops,
+                    "parameters": 10.0 * stage, "trained": 5.0 * stage,
+                }
+                for stage, (flops, metric) in enumerate(MODELS, start=1)
+            ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_ratios_are_to_the_oracle() -> None:
+    ratios = comparison.known(made_up())
+    assert ratios.loc["method=ours", "one"] == pytest.approx(1)
+    assert ratios.loc["method=average", "one"] < 0.9
+
+
+def test_equal_curves_beat_a_fleet_that_starts_over() -> None:
+    [row] = comparison.unknown(made_up()).to_dict("records")
+    assert row["ratio"] > 1
+    assert row["error_ratio"] < 1
+
+
+def test_storage_is_beside_the_whole_fleet() -> None:
+    [row] = comparison.storage(made_up()).to_dict("records")
+    assert row["parameters"] == pytest.approx(30 / 60)
+    assert row["training"] == pytest.approx(15 / 30)
+
+
+@pytest.mark.cluster
+def test_a_comparison_from_the_command_line(tmp_path: Path) -> None:
+    spec = tmp_path / "one.yaml"
+    spec.write_text(tiny("name=one", *SPEC).to_yaml())
+    out = tmp_path / "out"
+    command = ("compare", spec, "--seeds", "1", "--method", "average", "--out", out)
+    answer = bdistil(*command)
+    assert answer.returncode == 0, answer.stderr
+    assert "[3/3]" in answer.stderr
+    table = pd.read_parquet(out / "curves.parquet")
+    assert set(table.cell) == {"method=ours", "method=oracle", "method=average"}
+    assert "budget unknown" in (out / "README.md").read_text().lower()
+    wrong = bdistil("compare", spec, "--method", "magic", "--out", tmp_path / "other")
+    assert wrong.returncode == 2
+    assert "--method 'magic' is unknown; choose ours, boosting" in wrong.stderr
