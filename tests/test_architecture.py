@@ -28,7 +28,16 @@ PAGES = [
     "CONTRIBUTING.md",
     *(
         f"docs/{page}.md"
-        for page in ("architecture", "clusters", "data", "scale", "spec", "students", "teachers")
+        for page in (
+            "architecture",
+            "clusters",
+            "data",
+            "experiments",
+            "scale",
+            "spec",
+            "students",
+            "teachers",
+        )
     ),
 ]
 SPECS = sorted((ROOT / "search_spaces").glob("*.yaml"))
