@@ -134,6 +134,16 @@ class TeacherSpec(Section):
         description="columns that hold a teacher's outputs, one a class, in class order",
     )
     outputs: Literal["logits", "probabilities"] = "logits"
+    crossfit: int = Field(
+        0, ge=0, description="folds, each answered by a teacher trained without it; 0 = off"
+    )
+
+    @field_validator("crossfit")
+    @classmethod
+    def _leaves_examples(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0 (off) or at least 2 folds, not 1")
+        return folds
 
     @model_validator(mode="after")
     def _one_kind(self) -> TeacherSpec:

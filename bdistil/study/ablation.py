@@ -17,8 +17,9 @@ from bdistil.study.statistics import Comparison, area, budgets_of, compare, corr
 
 SIGNIFICANT = 0.05
 STAGE_COLUMNS = (
-    "metric", "validation", "flops", "parameters", "latency_ratio", "sup_norm", "weak", "edge",
-    "largest_gap", "trials", "weak_trials", "rungs", "seconds",
+    "metric", "validation", "flops", "parameters", "latency_ratio", "sup_norm",
+    "sup_norm_out_of_fold", "weak", "edge", "largest_gap", "trials", "weak_trials",
+    "rungs", "seconds",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def curves(found: Sequence[Figures]) -> pd.DataFrame:
         for number, stage in enumerate(each.stages, start=1):
             share = stage["flops"] / each.teacher_flops if each.teacher_flops else None
             known = {"stage": number, "teacher": each.teacher, "flops_share": share}
-            rows.append(place | known | {name: stage[name] for name in STAGE_COLUMNS})
+            rows.append(place | known | {name: stage.get(name) for name in STAGE_COLUMNS})
     if not rows:
         reason = next((each.failed for each in found if each.failed), "there was none")
         raise SearchError(f"no search of the experiment found an ensemble: {reason}")

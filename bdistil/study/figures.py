@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from bdistil.distributed.journal import RoundRecord
-from bdistil.distributed.outcome import evaluation, load_students, run_dataset
-from bdistil.distributed.problem import as_tensor, standardised
+from bdistil.distributed.outcome import evaluation
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.study.design import Run
 
@@ -25,7 +22,8 @@ class Figures:
         teacher: its metric on the test split.
         teacher_flops: of one example; None if only its outputs are known.
         stages: for each stage `metric` (test), `validation`, `flops` (folded), `parameters`,
-            `latency_ratio`, `sup_norm` (max|F_t - g| on the training split), and of its round
+            `latency_ratio`, `sup_norm` (max|F_t - g| on the training split),
+            `sup_norm_out_of_fold` (to the cross-fitted table; None without), and of its round
             `weak`, `edge` (relative), `largest_gap` (G), `trials`, `weak_trials`, `rungs`
             (classes tried) and `seconds`.
         seconds: of the search and its evaluation.
@@ -60,10 +58,11 @@ def figures_of(run: RunDirectory, of: Run) -> Figures:
             "flops": stage.flops,
             "parameters": stage.parameters,
             "latency_ratio": stage.latency_ratio,
-            "sup_norm": distance,
+            "sup_norm": stage.sup_norm,
+            "sup_norm_out_of_fold": stage.sup_norm_out_of_fold,
         }
         | of_round(record)
-        for stage, record, distance in zip(found.stages, records, sup_norms(run), strict=True)
+        for stage, record in zip(found.stages, records, strict=True)
     ]
     teacher = found.teacher
     return Figures(of.data, dict(of.cell), of.seed, teacher.metric, teacher.flops, stages)
@@ -81,13 +80,3 @@ def of_round(record: RoundRecord) -> dict[str, Any]:
         "rungs": 1 + max(trial.request.rung for trial in record.trials),
         "seconds": record.seconds,
     }
-
-
-@torch.no_grad()
-def sup_norms(run: RunDirectory) -> list[float]:
-    """max|F_t - g| on the training split, of each stage."""
-    dataset = run_dataset(run)
-    teacher = as_tensor(run.teacher.logits()["train"])
-    inputs = as_tensor(standardised(dataset, dataset.train))
-    stages = load_students(run, dataset).stages(inputs)
-    return [float((logits - teacher).abs().max()) for logits in stages]
