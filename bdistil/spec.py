@@ -30,6 +30,10 @@ from bdistil.problems import first_problem, shown
 
 Task = Literal["auto", "classification", "regression", "multilabel"]
 RecipeName = Literal["paper", "faithful", "accurate"]
+Distillation = Literal["kl", "squared_p", "squared_log_p"]
+Correction = Literal[
+    "none", "orthogonal", "bounded", "minimax_relative", "minimax_absolute", "minimax_power"
+]
 ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
 
 
@@ -146,6 +150,16 @@ class TeacherSpec(Section):
         description="columns that hold a teacher's outputs, one a class, in class order",
     )
     outputs: Literal["logits", "probabilities"] = "logits"
+    crossfit: int = Field(
+        0, ge=0, description="folds, each answered by a teacher trained without it; 0 = off"
+    )
+
+    @field_validator("crossfit")
+    @classmethod
+    def _leaves_examples(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0 (off) or at least 2 folds, not 1")
+        return folds
 
     @model_validator(mode="after")
     def _one_kind(self) -> TeacherSpec:
@@ -199,6 +213,9 @@ class SpaceSpec(Section):
     temperature: Number = None
     weight_decay: Number = None
     early_accept: bool | list[bool] | None = None
+    distillation: Distillation | list[Distillation] | None = None
+    correction: Correction | list[Correction] | None = None
+    correction_bound: Number = None
     growth: float | None = Field(
         None, ge=0, description="cumulative FLOPs of stage t+1 over stage t; 0 = equal widths"
     )
@@ -217,7 +234,7 @@ class SpaceSpec(Section):
             raise ValueError("a list of choices needs at least one entry")
         return value
 
-    @field_validator("gamma", "lr", "epochs", "batch_size", "temperature")
+    @field_validator("gamma", "lr", "epochs", "batch_size", "temperature", "correction_bound")
     @classmethod
     def _positive(cls, value: Any) -> Any:
         if any(v <= 0 for v in values_of(value)):

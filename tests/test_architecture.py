@@ -116,7 +116,7 @@ def test_the_readmes_search_space_is_valid() -> None:
 def test_the_examples_of_teachers_are_valid() -> None:
     text = (ROOT / "docs" / "teachers.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for block in blocks:
         load_spec(yaml.safe_load(block))
 

@@ -1,7 +1,8 @@
 """Cohorts: candidates of one architecture that train together, stacked along a first dimension.
 
-They may differ in γ, learning rate, weight decay and initial weights; they see the same batches.
-A step then costs little more than that of one small student, since its time is mostly calls.
+They may differ in γ, learning rate, weight decay, a correction's bound and initial weights; they
+see the same batches. A step then costs little more than that of one small student, since its time
+is mostly calls.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bdistil.core.find_weak_learner import (
     judged,
     shuffled_batches,
 )
-from bdistil.core.objective import Objective, term_weight
+from bdistil.core.objective import Objective, correction_bound, term_weight
 from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.round import Round
 from bdistil.core.step import loss_of_step
@@ -40,7 +41,7 @@ class Member:
 
     Attributes:
         student: fresh; of the same architecture as all others.
-        recipe: the same as all others' but for gamma, lr and weight_decay.
+        recipe: the same as all others' but for gamma, lr, weight_decay and correction_bound.
         attempt: tries before this one in the same student class.
     """
 
@@ -169,7 +170,9 @@ class _CohortTrainer:
         shared = members[0].recipe
         self.stack = _Stack([member.student for member in members])
         device = self.stack.flat.device
-        self.objective = Objective(state, shared, members[0].student.config.skip, device)
+        bounds = torch.tensor([correction_bound(m.recipe) for m in members], device=device)
+        skip = members[0].student.config.skip
+        self.objective = Objective(state, shared, skip, device, bounds)
         self.loss = loss_of_step(compiled)
         self.shards = state.train.shards
         self.batch_size = shared.batch_for(len(state.train))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bdistil.core.correction import BOUNDS, FLOOR, TABULAR_FLOOR, CorrectedLoss
 from bdistil.core.examples import Examples
 from bdistil.core.losses import edge_hinge, fitting_loss, log_barrier
 from bdistil.core.placement import Device, copied
@@ -39,14 +40,24 @@ class Objective:
         recipe: the settings; its γ is not used here.
         skip: whether candidates add their logits to the ensemble's.
         device: of the candidates; batches of data that lie elsewhere are copied there.
+        bounds: c of the correction for each of K candidates, float (K,); None takes the recipe's.
     """
 
-    def __init__(self, state: Round, recipe: Recipe, skip: bool, device: Device = "cpu") -> None:
+    def __init__(
+        self,
+        state: Round,
+        recipe: Recipe,
+        skip: bool,
+        device: Device = "cpu",
+        bounds: Tensor | None = None,
+    ) -> None:
         self.task = state.measure.task
         self.rules = state.train.rules
         self.recipe = recipe
         self.skip = skip
         self.device = torch.device(device)
+        tabular = state.validation.inputs.dim() == 2
+        self.corrected = corrected_loss(recipe, TABULAR_FLOOR if tabular else FLOOR, bounds)
 
     def batch(self, shard: Shard, rows: Tensor) -> Batch:
         """Some rows of a shard, on the candidates' device."""
@@ -70,18 +81,30 @@ class Objective:
         Leading dimensions are candidates of their own, with a weight each.
         """
         examples = batch.examples
-        loss = fitting_loss(
-            self.fitted(logits, examples),
-            examples.teacher,
-            examples.labels,
-            task=self.task,
-            label_share=self.recipe.label_share,
-            temperature=self.recipe.temperature,
-        )
+        loss = self.fitting_loss(self.fitted(logits, examples), examples)
         if batch.preference is None:
             return loss
         own = student_logits(examples.ensemble, logits, examples.stage, self.skip)
         return loss + weight * self.weak_learning_term(own - examples.teacher, batch.preference)
+
+    def fitting_loss(self, logits: Tensor, examples: Examples) -> Tensor:
+        """The fitting loss, float (...), for what it sees of a batch, float (..., B, L).
+
+        Only here do corrected targets come in: margins, edges and the weak-learning term are those
+        of the teacher's own logits.
+        """
+        teacher, labels, recipe = examples.teacher, examples.labels, self.recipe
+        if self.corrected is None:
+            share, temperature = recipe.label_share, recipe.temperature
+            return fitting_loss(
+                logits, teacher, labels, task=self.task, label_share=share, temperature=temperature
+            )
+        assert labels is not None, "space.correction and space.distillation need labels"
+        loss = self.corrected(logits, teacher, labels)
+        if recipe.label_share == 0:
+            return loss
+        fit = fitting_loss(logits, teacher, labels, task=self.task, label_share=1.0)
+        return (1 - recipe.label_share) * loss + recipe.label_share * fit
 
     def fitted(self, logits: Tensor, examples: Examples) -> Tensor:
         """What the fitting loss sees: f_t or F_t, float (..., B, L)."""
@@ -95,6 +118,28 @@ class Objective:
         if self.recipe.penalty == "barrier":
             return log_barrier(gap, preference, self.rules.bound)
         return edge_hinge(gap, preference, self.rules.scale, joint=self.rules.joint)
+
+
+def corrected_loss(
+    recipe: Recipe, floor: float, bounds: Tensor | None = None
+) -> CorrectedLoss | None:
+    """The recipe's distillation loss, unless it is the plain one.
+
+    Args:
+        recipe: the settings.
+        floor: p̂ is clipped there.
+        bounds: c of each candidate, float (K,); None takes the recipe's.
+    """
+    if recipe.distillation == "kl" and recipe.correction == "none":
+        return None
+    c = correction_bound(recipe) if bounds is None else bounds
+    return CorrectedLoss(recipe.distillation, recipe.correction, c, recipe.temperature, floor)
+
+
+def correction_bound(recipe: Recipe) -> float:
+    """c: the recipe's, or what the correction has of its own."""
+    own = recipe.correction_bound
+    return BOUNDS.get(recipe.correction, 0.0) if own is None else own
 
 
 def term_weight(recipe: Recipe, attempt: int) -> float:

@@ -13,6 +13,7 @@ from bdistil.errors import SpecError
 
 if TYPE_CHECKING:  # settings need no torch
     from bdistil.core.connections import ConnectionName
+    from bdistil.core.correction import Correction, Distillation
     from bdistil.core.game import Normalisation
 
 Precision = Literal["fp32", "bf16"]
@@ -39,6 +40,9 @@ class Recipe:
         precision: of the student's products while it trains; ``bf16`` is autocast's.
         growth: cumulative cost of stage t+1 over stage t; 0 for equal widths, None for the
             student class's own.
+        distillation: the distillation loss (see :mod:`.correction`, as the next two).
+        correction: of its targets, by the labels.
+        correction_bound: c of the correction; None takes the correction's own.
         early_accept: accept at the first epoch whose edges hold (the paper, literally) instead of
             after the full schedule. Faster and much less accurate. Round 1, where every edge is
             zero, has its full schedule all the same.
@@ -59,6 +63,9 @@ class Recipe:
     batch_size: int | None = None
     precision: Precision = "fp32"
     growth: float | None = 0.0
+    distillation: Distillation = "kl"
+    correction: Correction = "none"
+    correction_bound: float | None = None
     early_accept: bool = False
 
     def batch_for(self, examples: int) -> int:

@@ -52,6 +52,10 @@ class StageFigures(BaseModel):
         flops_fraction: `flops` over the teacher's.
         parameters: values that the stage needs, folded.
         latency_ratio: measured seconds over the teacher's, one example, one thread.
+        sup_norm: max|F_t - g| on the training split, g the deployed teacher's logits (targets in
+            units of the training split); None if it was not computed.
+        sup_norm_out_of_fold: the same against the out-of-fold logits that the game was played on;
+            None without cross-fitting.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +67,8 @@ class StageFigures(BaseModel):
     flops_fraction: float | None
     parameters: int
     latency_ratio: float | None
+    sup_norm: float | None = None
+    sup_norm_out_of_fold: float | None = None
 
 
 class Evaluation(BaseModel):

@@ -33,6 +33,7 @@ from bdistil.distributed.resolve import comparison_measure, game_rules
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.runner import guarded
 from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.teacher import game_logits
 from bdistil.distributed.trial import Cohort, CohortResult, TrialResult
 from bdistil.distributed.workbench import Material, Workbench, stage_costs
 from bdistil.files import write_atomic
@@ -210,7 +211,7 @@ class BranchRound:
         self.branch = branch
         run = RunDirectory(branch)
         dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
-        logits = run.teacher.logits()
+        logits = game_logits(run.teacher.logits())
         self.problem = build_problem(dataset, logits)
         self.rules = game_rules(spec, self.problem)
         self.ledger = Ledger(run, self.problem)

@@ -27,7 +27,9 @@ from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import read_student
 from bdistil.distributed.problem import TargetScale, as_tensor, standardised
 from bdistil.distributed.run_directory import RunDirectory
+from bdistil.distributed.sup_norms import sup_norms
 from bdistil.distributed.teacher import check_unchanged
+from bdistil.distributed.teacher_store import OUT_OF_FOLD, Logits
 from bdistil.distributed.teachers.select import teacher_source
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
 from bdistil.files import write_atomic
@@ -99,18 +101,34 @@ def contents_hash(run: RunDirectory) -> str:
 def evaluate_on_test(
     run: RunDirectory, dataset: Dataset, ensemble: ProgressiveEnsemble
 ) -> Evaluation:
-    """Every stage and the teacher on the test split."""
-    card = run.teacher.card()
+    """Every stage and the teacher on the test split; distances to it on the training split."""
+    card, logits = run.teacher.card(), run.teacher.logits()
     with one_thread():
-        return evaluate(
+        found = evaluate(
             ensemble,
             as_tensor(standardised(dataset, dataset.test)),
             as_tensor(TargetScale.of(dataset).standardise(dataset.test.y)),
-            as_tensor(run.teacher.logits()["test"]),
+            as_tensor(logits["test"]),
             teacher_network(run, dataset),
             dataset.task,
             TeacherCosts(card.flops, card.parameters),
         )
+        return with_sup_norms(found, ensemble, dataset, logits)
+
+
+def with_sup_norms(
+    found: Evaluation, ensemble: ProgressiveEnsemble, dataset: Dataset, logits: Logits
+) -> Evaluation:
+    """An evaluation with each stage's distances to the deployed teacher and to the game's table."""
+    tables = {"sup_norm": logits["train"]}
+    if OUT_OF_FOLD in logits:
+        tables["sup_norm_out_of_fold"] = logits[OUT_OF_FOLD]
+    distances = sup_norms(ensemble, dataset, tables)
+    stages = [
+        stage.model_copy(update={name: values[index] for name, values in distances.items()})
+        for index, stage in enumerate(found.stages)
+    ]
+    return found.model_copy(update={"stages": tuple(stages)})
 
 
 def teacher_network(run: RunDirectory, dataset: Dataset) -> nn.Module | None:

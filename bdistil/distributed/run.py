@@ -31,7 +31,12 @@ from bdistil.distributed.resolve import comparison_measure, game_rules, resolve
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.distributed.sampling import Sampler, build_sampler
 from bdistil.distributed.study import mirror_study
-from bdistil.distributed.teacher import check_same_files, check_teacher, obtain_teacher
+from bdistil.distributed.teacher import (
+    check_same_files,
+    check_teacher,
+    game_logits,
+    obtain_teacher,
+)
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.trial import TrialResult
 from bdistil.distributed.workbench import Material, Workbench
@@ -114,7 +119,9 @@ def teach(spec: Spec, out: Path, reporter: Reporter | None = None) -> RunDirecto
     """
     torch.set_num_threads(1)
     run, spec, dataset = opened(spec, out)
-    with run.locked():
+    folds = spec.teacher.crossfit and not run.teacher.exists
+    workers = workers_if_needed(run, spec, None, verbose=False) if folds else nullcontext()
+    with run.locked(), workers:
         sweep(run.path)
         run.create(spec)
         taught(run, spec, dataset, reporter or Silent())
@@ -178,12 +185,21 @@ def workers_if_needed(
 
 
 def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) -> Logits:
-    """The teacher's logits; the teacher is trained or asked if they are not stored yet."""
-    if not run.teacher.exists:
+    """The logits to distil; the teacher is trained or asked if they are not stored yet."""
+
+    def folded(done: int, folds: int) -> None:
+        run.keep()
+        reporter.message(f"Cross-fitting: {done} of {folds} teachers are fitted.")
+        if done == folds:
+            reporter.message(teacher_message(spec, dataset))
+
+    if not run.teacher.exists and not spec.teacher.crossfit:
         reporter.message(teacher_message(spec, dataset))
-    logits = obtain_teacher(run.teacher, dataset, spec, reporter.teacher, reporter.teacher_answers)
+    logits = obtain_teacher(
+        run.teacher, dataset, spec, reporter.teacher, reporter.teacher_answers, folded
+    )
     run.keep()
-    return logits
+    return game_logits(logits)
 
 
 def teacher_message(spec: Spec, dataset: Dataset) -> str:

@@ -38,8 +38,12 @@ DIMENSIONS = (
     "temperature",
     "weight_decay",
     "early_accept",
+    "distillation",
+    "correction",
+    "correction_bound",
 )
-COHORT_OWN = ("gamma", "lr", "weight_decay")  # what members of a cohort may differ in
+# What members of a cohort may differ in.
+COHORT_OWN = ("gamma", "lr", "weight_decay", "correction_bound")
 
 
 class Sampler(Protocol):

@@ -9,9 +9,16 @@ import numpy as np
 
 from bdistil.core.examples import metric
 from bdistil.data.dataset import Dataset
+from bdistil.distributed.crossfit import FoldProgress, check_folds, out_of_fold
 from bdistil.distributed.guess import best_guess
 from bdistil.distributed.problem import TargetScale, as_tensor
-from bdistil.distributed.teacher_store import SPLITS, Logits, TeacherCard, TeacherStore
+from bdistil.distributed.teacher_store import (
+    OUT_OF_FOLD,
+    SPLITS,
+    Logits,
+    TeacherCard,
+    TeacherStore,
+)
 from bdistil.distributed.teachers.files import files_of, files_sha256
 from bdistil.distributed.teachers.select import teacher_source
 from bdistil.distributed.teachers.source import AnswerProgress, EpochProgress, Kind, Teacher
@@ -27,10 +34,13 @@ def obtain_teacher(
     spec: Spec,
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
+    folded: FoldProgress = lambda done, folds: None,
 ) -> Logits:
     """The teacher's logits for each split, made and stored if they are not there yet.
 
     They are centred for classification alone: softmax does not see a constant, sigmoids do.
+
+    With `teacher.crossfit` also the out-of-fold ones of the training split.
 
     Args:
         store: where they are kept.
@@ -38,13 +48,14 @@ def obtain_teacher(
         spec: names the teacher.
         progress: of training, called with (epoch from 1, epochs, validation metric).
         answered: of asking the user's own teacher, called with (examples answered, examples).
+        folded: of cross-fitting, called with (folds that are there, folds).
 
     Raises:
         TeacherError: if the teacher does not fit the data, or training fails.
         CheckpointError: if a stored teacher is damaged or of other data or weights.
     """
     if not store.exists:
-        make_teacher(store, dataset, spec, progress, answered)
+        make_teacher(store, dataset, spec, progress, answered, folded)
         return store.logits()
     logits = store.logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
@@ -60,18 +71,27 @@ def make_teacher(
     spec: Spec,
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
+    folded: FoldProgress = lambda done, folds: None,
 ) -> None:
-    """Obtain the spec's teacher, ask it about every example and keep what it says."""
+    """Obtain the spec's teacher, ask it about every example and keep what it says.
+
+    With `teacher.crossfit` its stand-ins for the folds come first: each is kept as it comes.
+    """
     files = files_sha256(spec.teacher)
+    data = None if spec.data.path is None else fingerprint(dataset)
+    outside = {}
+    if spec.teacher.crossfit:
+        outside[OUT_OF_FOLD] = out_of_fold(store, dataset, spec, data, progress, folded)
+        check_says_something({"train": outside[OUT_OF_FOLD]})
     source = teacher_source(dataset, spec)
     teacher = source.obtain(progress=progress)
     logits = {name: teacher.logits(getattr(dataset, name), answered) for name in SPLITS}
     check_says_something(logits)
-    data = None if spec.data.path is None else fingerprint(dataset)
     card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
     card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
     warn_if_worse_than_guessing(card, dataset)
-    store.save(card, None if teacher.network is None else teacher.network.cpu(), logits)
+    network = None if teacher.network is None else teacher.network.cpu()
+    store.save(card, network, logits | outside)
 
 
 def card_of(
@@ -86,22 +106,32 @@ def card_of(
         domain=dataset.domain,
         input_shape=dataset.input_shape,
         outputs=dataset.outputs,
+        crossfit=settings.crossfit,
         validation_metric=metric_of(dataset, "validation", logits),
         flops=teacher.flops,
         parameters=teacher.parameters,
     )
 
 
+def game_logits(logits: Logits) -> Logits:
+    """The logits that a search works on: of the training split, the out-of-fold ones if any."""
+    return {name: logits[name] for name in SPLITS} | {
+        "train": logits.get(OUT_OF_FOLD, logits["train"])
+    }
+
+
 def check_teacher(dataset: Dataset, spec: Spec) -> None:
     """Find what is wrong with the spec's teacher before anything is written.
 
     Raises:
-        TeacherError: if it cannot be built, its files could run code, or it does not fit the data.
+        TeacherError: if it cannot be built, its files could run code, it does not fit the data, or
+            it cannot be trained anew for `teacher.crossfit`.
         SpecError: if the model or its options are unknown or do not fit the data.
         MissingDependencyError: if a library that it needs is not installed.
     """
     source = teacher_source(dataset, spec)
     source.check()
+    check_folds(source, dataset, spec)
     if source.kind == "columns":  # the only answers that are there without work
         teacher = source.obtain()
         check_says_something({"train": teacher.logits(dataset.train, None)})

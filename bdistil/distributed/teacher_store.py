@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 import safetensors.torch
 from numpy.typing import NDArray
@@ -18,12 +19,13 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bdistil.data.dataset import Domain
-from bdistil.distributed.teachers.source import Kind
+from bdistil.distributed.teachers.source import Kind, Rows
 from bdistil.errors import CheckpointError
 from bdistil.files import replacing, write_atomic
 from bdistil.zoo.registry import build_teacher
 
 SPLITS = ("train", "validation", "test")
+OUT_OF_FOLD = "out_of_fold"  # of the training split, by teachers that have not seen the example
 Logits = dict[str, NDArray[np.float32]]
 
 
@@ -35,6 +37,7 @@ class TeacherCard(BaseModel):
         files_sha256: of the files that hold what a foreign teacher has learnt; None if it has none.
         validation_metric: accuracy, micro F1 of labels, or R² for regression.
         flops: of one example; None where they cannot be counted.
+        crossfit: folds of the out-of-fold logits that stand beside the splits'; 0 for none.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
         logits_sha256: of the file that holds them; empty in runs of older versions.
     """
@@ -51,6 +54,7 @@ class TeacherCard(BaseModel):
     flops: int | None = None
     parameters: int | None = None
     files_sha256: str | None = None
+    crossfit: int = 0
     data_sha256: str | None = None
     logits_sha256: str = ""
 
@@ -82,6 +86,34 @@ class TeacherStore:
             safetensors.numpy.save_file(logits, temporary)
         card = card.model_copy(update={"logits_sha256": _sha256(self.logits_file)})
         write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
+        for file in self.path.glob("crossfit-*.safetensors"):
+            file.unlink()  # they are in the logits' file now
+
+    def fold_file(self, number: int) -> Path:
+        """Where the logits of a fold are kept until all folds are there."""
+        return self.path / f"crossfit-{number:02d}.safetensors"
+
+    def save_fold(
+        self, number: int, rows: Rows, logits: NDArray[np.float32], data_sha256: str | None
+    ) -> None:
+        """Keep the logits (n, L) of a fold, given by its rows of the training split."""
+        content: dict[str, NDArray[Any]] = {
+            "rows": rows.astype(np.int64),
+            "logits": np.ascontiguousarray(logits),
+        }
+        metadata = {"data_sha256": data_sha256 or ""}
+        write_atomic(self.fold_file(number), safetensors.numpy.save(content, metadata))
+
+    def fold(self, number: int, rows: Rows, data_sha256: str | None) -> NDArray[np.float32] | None:
+        """The logits of a fold; None if they are not there, damaged, or of other rows or data."""
+        try:
+            with safetensors.safe_open(self.fold_file(number), "np") as file:
+                known = file.metadata()["data_sha256"]
+                kept, logits = file.get_tensor("rows"), file.get_tensor("logits")
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        same = known == (data_sha256 or "") and np.array_equal(kept, rows)
+        return logits if same and len(logits) == len(rows) else None
 
     def card(self) -> TeacherCard:
         """The teacher's card."""
@@ -89,15 +121,20 @@ class TeacherStore:
             return TeacherCard.model_validate_json(self.card_file.read_bytes())
 
     def logits(self) -> Logits:
-        """Centred logits of each split, float32 (N, L); they stay on disk until they are read.
+        """Logits of each split, float32 (N, L); they stay on disk until they are read.
+
+        After cross-fitting also :data:`OUT_OF_FOLD`, those of the training split that the game is
+        played on.
 
         Raises:
             CheckpointError: if the file is missing, damaged or not what the teacher answered.
         """
-        expected = self.card().logits_sha256
+        card = self.card()
+        expected = card.logits_sha256
         with _damage_named(self.logits_file):
             loaded = safetensors.torch.load_file(self.logits_file)
-            logits = {split: loaded[split].numpy() for split in SPLITS}
+            names = [*SPLITS, OUT_OF_FOLD] if card.crossfit else SPLITS
+            logits = {name: loaded[name].numpy() for name in names}
         if expected and _sha256(self.logits_file) != expected:
             raise CheckpointError(
                 f"{self.logits_file} is not what the teacher answered; restore it from a copy, or "

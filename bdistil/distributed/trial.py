@@ -100,7 +100,8 @@ class TrialResult(BaseModel):
 class Cohort(BaseModel):
     """Requests that one worker runs together; mostly just one.
 
-    All are of one round and rung, and differ only in γ, learning rate, weight decay and seed.
+    All are of one round and rung, and differ only in γ, learning rate, weight decay, a correction's
+    bound and seed.
     """
 
     model_config = ConfigDict(frozen=True)

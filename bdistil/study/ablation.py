@@ -18,7 +18,8 @@ from bdistil.study.statistics import Comparison, area, budgets_of, compare, corr
 SIGNIFICANT = 0.05
 STAGE_COLUMNS = (
     "metric", "validation", "flops", "streamed_flops", "parameters", "latency_ratio", "sup_norm",
-    "trained", "weak", "edge", "largest_gap", "trials", "weak_trials", "rungs", "seconds",
+    "sup_norm_out_of_fold", "trained", "weak", "edge", "largest_gap", "trials", "weak_trials",
+    "rungs", "seconds",
 )  # fmt: skip
 
 

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from bdistil.deploy.evaluation import Evaluation
 from bdistil.distributed.journal import RoundRecord
-from bdistil.distributed.outcome import evaluation, load_students, run_dataset
-from bdistil.distributed.problem import as_tensor, standardised
+from bdistil.distributed.outcome import evaluation
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.study.design import Run
 
@@ -29,10 +26,11 @@ class Figures:
         teacher_flops: of one example; None if only its outputs are known.
         stages: for each stage `metric` (test), `validation`, `flops` (folded), `streamed_flops`
             (all stages answered on the way), `parameters`, `latency_ratio`, `sup_norm`
-            (max|F_t - g| on the training split), `trained` (FLOPs of one example times epochs, over
-            all candidates so far), and of its round `weak`, `edge` (relative), `largest_gap` (G),
-            `trials`, `weak_trials`, `rungs` (classes tried) and `seconds`. Rivals have only what
-            concerns answers and costs.
+            (max|F_t - g| on the training split), `sup_norm_out_of_fold` (to the cross-fitted table;
+            None without), `trained` (FLOPs of one example times epochs, over all candidates so
+            far), and of its round `weak`, `edge` (relative), `largest_gap` (G), `trials`,
+            `weak_trials`, `rungs` (classes tried) and `seconds`. Rivals have only what concerns
+            answers and costs.
         seconds: of the search and its evaluation.
         failed: why there is no ensemble; empty if there is one.
     """
@@ -67,13 +65,12 @@ def figures_of(run: RunDirectory, of: Run) -> Figures:
             "streamed_flops": stage.streamed_flops,
             "parameters": stage.parameters,
             "latency_ratio": stage.latency_ratio,
-            "sup_norm": distance,
+            "sup_norm": stage.sup_norm,
+            "sup_norm_out_of_fold": stage.sup_norm_out_of_fold,
             "trained": cost,
         }
         | of_round(record)
-        for stage, record, distance, cost in zip(
-            found.stages, records, sup_norms(run), trained, strict=True
-        )
+        for stage, record, cost in zip(found.stages, records, trained, strict=True)
     ]
     teacher = found.teacher
     return Figures(of.data, dict(of.cell), of.seed, teacher.metric, teacher.flops, stages)
@@ -104,13 +101,3 @@ def of_round(record: RoundRecord) -> dict[str, Any]:
         "rungs": 1 + max(trial.request.rung for trial in record.trials),
         "seconds": record.seconds,
     }
-
-
-@torch.no_grad()
-def sup_norms(run: RunDirectory) -> list[float]:
-    """max|F_t - g| on the training split, of each stage."""
-    dataset = run_dataset(run)
-    teacher = as_tensor(run.teacher.logits()["train"])
-    inputs = as_tensor(standardised(dataset, dataset.train))
-    stages = load_students(run, dataset).stages(inputs)
-    return [float((logits - teacher).abs().max()) for logits in stages]

@@ -36,6 +36,7 @@ def render(run: RunDirectory) -> str:
         name=spec.name,
         version=__version__,
         rounds=spec.search.rounds,
+        crossfit=spec.teacher.crossfit,
         records=records,
         evaluation=figures,
         headline=headline(figures),

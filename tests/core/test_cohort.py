@@ -161,3 +161,20 @@ def test_stacked_adamw_follows_torch():
             optimiser.step()
             schedule.step()
         torch.testing.assert_close(ours[row], weight.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("correction", ["none", "orthogonal", "bounded", "minimax_power"])
+def test_members_may_differ_in_the_bound_of_their_correction(correction):
+    state = toy_round([trained_alike(build(4))])
+    changes = {"distillation": "squared_p", "correction": correction}
+    members = [
+        dataclasses.replace(m, recipe=dataclasses.replace(m.recipe, correction_bound=c))
+        for m, c in zip(crowd("accurate", "dense", (4,), 2, **changes), (1e-3, 1.0), strict=True)
+    ]
+    alone = copy.deepcopy(members)
+    findings = find_weak_learners(members, state, seed=3)
+    for other, finding in zip(alone, findings, strict=True):
+        expected = find_weak_learner(
+            other.student, state, other.recipe, attempt=other.attempt, seed=3
+        )
+        assert finding.loss == pytest.approx(expected.loss, abs=1e-4)

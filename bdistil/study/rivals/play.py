@@ -10,6 +10,7 @@ from bdistil.core.threads import one_thread
 from bdistil.data.registry import load_dataset
 from bdistil.distributed.resolve import resolve
 from bdistil.distributed.run_directory import RunDirectory
+from bdistil.distributed.teacher import game_logits
 from bdistil.modules import import_modules
 from bdistil.study.design import Run
 from bdistil.study.figures import Figures
@@ -27,7 +28,7 @@ def play(run: Run, method: str, teacher: Path) -> Figures:
     dataset = load_dataset(run.spec.data, run.spec.seed, run.spec.teacher.columns)
     store = RunDirectory.existing(teacher).teacher
     with one_thread():
-        contest = Contest(resolve(run.spec, dataset), dataset, store.logits())
+        contest = Contest(resolve(run.spec, dataset), dataset, game_logits(store.logits()))
         entries = RIVALS[method](contest)
     card, logits = store.card(), torch.as_tensor(store.logits()["test"])
     figures = Figures(run.data, dict(run.cell), run.seed)
