@@ -1,0 +1,87 @@
+"""Reading a spec from YAML or a mapping, with ``key=value`` overrides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from bdistil.errors import SpecError
+from bdistil.problems import first_problem, shown
+from bdistil.spec.whole import Spec
+
+
+def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Spec:
+    """Read a spec from a YAML file or a mapping and apply ``key=value`` overrides.
+
+    Args:
+        source: path of a YAML file, or the spec as a mapping. A relative ``data.path`` in a file
+            is taken relative to the working directory.
+        overrides: such as ``"search.rounds=4"`` or ``"space.lr={low: 0.01, high: 0.1}"``; the value
+            is YAML.
+
+    Raises:
+        SpecError: if the file is missing or not YAML, or a key or value is wrong.
+    """
+    is_file = isinstance(source, str | Path)
+    tree = _read_yaml(Path(source)) if isinstance(source, str | Path) else _copy(source)
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Spec.model_validate(tree)
+    except ValidationError as error:
+        origin = f"{source}: " if is_file else ""
+        raise SpecError(f"{origin}{first_problem(error, Spec)}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path} does not exist; see search_spaces/ for examples.") from None
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}; give a YAML file.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{str(path)!r} is not valid YAML: {_yaml_problem(error)}.") from None
+    if not isinstance(tree, dict):
+        raise SpecError(f"{path} must hold keys such as data: and search:, not {shown(tree)}.")
+    return tree
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error).partition("\n")[0]
+
+
+def _copy(source: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(source, Mapping):
+        raise SpecError(f"the spec is {shown(source)}; give a YAML file or a mapping.")
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(source), default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError(f"the spec holds what YAML cannot: {error}.") from None
+    return copied
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise SpecError(f"override {override!r} must have the form key=value.")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise SpecError(
+            f"override {shown(override)}: what follows = is no YAML; put text in quotes."
+        ) from None
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        branch = tree.setdefault(parent, {})
+        if not isinstance(branch, dict):
+            raise SpecError(f"override {override!r}: {parent!r} holds a value, not keys.")
+        tree = branch
+    tree[leaf] = value

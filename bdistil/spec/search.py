@@ -1,0 +1,58 @@
+"""How rounds are searched, and on which workers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bdistil.spec.section import Section
+
+
+class SearchSpec(Section):
+    """How rounds are searched and what counts as a winner."""
+
+    algorithm: Literal["tpe", "random", "grid"] = "tpe"
+    rounds: int = Field(6, ge=1, description="T, the number of students")
+    trials_per_round: int = Field(8, ge=1, description="most trials in one round")
+    tries_per_class: int = Field(4, ge=1, description="trials before the next larger class")
+    select: Literal["first", "best"] = "first"
+    grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
+    beam: int = Field(1, ge=1, description="partial ensembles that grow side by side")
+    cohort: int = Field(1, ge=1, description="candidates of one class that train together")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of students' products while they train; bf16 by autocast"
+    )
+    normalisation: Literal["joint", "per_label"] | None = None
+    min_edge: float = Field(0, description="least edge of a weak learner")
+    min_gain: float = Field(0, description="least relative gain in validation loss")
+    time_budget: float | None = Field(None, gt=0, description="seconds for the whole search")
+    max_failures: int = Field(8, ge=0, description="failed trials that stop the search")
+
+    @model_validator(mode="after")
+    def _grace_needs_first(self) -> SearchSpec:
+        if self.grace and self.select == "best":
+            raise ValueError("grace goes with select: first; best waits for all trials anyway")
+        return self
+
+    @model_validator(mode="after")
+    def _beam_needs_best(self) -> SearchSpec:
+        if self.beam > 1 and self.select != "best":
+            raise ValueError("beam needs select: best, as branches are compared by their best")
+        if self.beam > 1 and self.time_budget is not None:
+            raise ValueError("beam knows no time_budget; set rounds, or interrupt and resume")
+        return self
+
+
+class WorkerSpec(Section):
+    """Workers of the Ray cluster and what each trial takes of it."""
+
+    count: int = Field(
+        2, ge=0, description="trials that run at the same time; 0 searches without Ray, here"
+    )
+    cpus: float = Field(1, gt=0, description="CPUs a trial")
+    gpus: float = Field(0, ge=0, description="GPUs a trial; fractions share a GPU")
+    compile: bool = Field(False, description="train by torch.compile")
+    autoscale: bool | None = Field(
+        None, description="whether the cluster adds nodes when trials wait; null asks the cluster"
+    )

@@ -1,0 +1,83 @@
+"""The whole spec: its sections, and rules that concern several of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from bdistil.spec.data import DataSpec
+from bdistil.spec.search import SearchSpec, WorkerSpec
+from bdistil.spec.section import Range, Section, values_of
+from bdistil.spec.space import RecipeName, SpaceSpec
+from bdistil.spec.teacher import TeacherSpec
+from bdistil.spec.tracking import TrackingSpec
+
+
+class Spec(Section):
+    """A whole search: data, teacher, space, search, workers and tracking."""
+
+    name: str = "search"
+    seed: int = Field(0, ge=0)
+    modules: list[str] = Field(
+        [], description="your own code: installed modules or .py files, imported everywhere"
+    )
+    data: DataSpec
+    teacher: TeacherSpec = TeacherSpec()
+    space: SpaceSpec = SpaceSpec()
+    search: SearchSpec = SearchSpec()
+    workers: WorkerSpec = WorkerSpec()
+    tracking: TrackingSpec = TrackingSpec()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if name in ("", ".", "..") or not name.isprintable() or set(name) & set("/\\"):
+            raise ValueError(
+                f"must be fit for a folder, without slashes, not {name!r}; use --out for a path"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _grid_needs_lists(self) -> Spec:
+        if self.search.algorithm == "grid":
+            if self.search.cohort > 1:
+                raise ValueError("search.cohort needs algorithm: tpe or random, not grid")
+            for name, dimension in self.space:
+                if isinstance(dimension, Range):
+                    raise ValueError(f"space.{name} is a range; algorithm: grid needs a list")
+        return self
+
+    @model_validator(mode="after")
+    def _loggers_need_workers(self) -> Spec:
+        if self.tracking.callbacks and not self.workers.count:
+            raise ValueError("tracking.callbacks are Ray's; they need workers.count of at least 1")
+        return self
+
+    @property
+    def recipes(self) -> tuple[RecipeName, ...]:
+        """Every recipe of the space; the first one rules the game of the whole run."""
+        return values_of(self.space.recipe)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides a run's result; a run resumes only under the same identity.
+
+        Where a file lies does not matter: data have a hash of their own in the run, and modules
+        are told by the names that they register.
+        """
+        spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name", "modules"})
+        if spec["data"]["path"] is not None:
+            spec["data"]["path"] = "a file"
+        if self.teacher.is_foreign:
+            spec["teacher"]["model"] = Path(self.teacher.model).name
+        if self.teacher.weights is not None:
+            spec["teacher"]["weights"] = "a file"
+        for key in ("time_budget", "grace", "max_failures"):
+            del spec["search"][key]
+        return spec
+
+    def to_yaml(self) -> str:
+        """The resolved spec as YAML, readable by :func:`load_spec`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
