@@ -88,6 +88,10 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         """Distil into ``ensemble_``; `y` holds class indices (N,) or targets (N, L)."""
         from bdistil.distributed.run import search_dataset
 
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction is {self.validation_fraction}; choose one between 0 and 1."
+            )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(seed)
         rows = _split(y, class_names, self.validation_fraction, seed)
@@ -120,13 +124,21 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             "workers": {"count": 0},
         }
         overrides = [f"{key}={json.dumps(value)}" for key, value in (self.overrides or {}).items()]
-        return load_spec(source, overrides)
+        spec = load_spec(source, overrides)
+        if spec.workers.count:
+            raise ValueError("overrides set workers.count, but estimators search without Ray.")
+        return spec
 
     def _teach(
         self, x: Array, y: Array, rows: SplitIndices, class_names: tuple[str, ...] | None
     ) -> NDArray[np.float32]:
         """The given teacher's answers on all rows, float32 (N, L)."""
         self.teacher_ = clone(self.teacher)
+        if class_names and not hasattr(self.teacher_, "predict_proba"):
+            raise ValueError(
+                f"teacher {self.teacher_} has no predict_proba; choose one that has, or wrap it in "
+                f"CalibratedClassifierCV."
+            )
         targets = y if class_names or y.shape[1] > 1 else y[:, 0]
         self.teacher_.fit(x[rows.train], targets[rows.train])
         if class_names is None:
@@ -183,18 +195,26 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y holds one class, {self.classes_[0]!r}; give examples of another.")
+            only = str(self.classes_[0])
+            raise ValueError(f"y holds one class, {only!r}; give examples of another.")
         self._search(X, indices, tuple(map(str, self.classes_)))
         return self
 
+    def _temperatures(self) -> tuple[float, ...]:
+        """Of each stage, fitted on the examples that selected the students."""
+        calibration = self.ensemble_.config.calibration
+        assert calibration is not None
+        return calibration.temperatures
+
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
-        """Probabilities, float64 (N, classes), of each stage."""
-        for logits in self._stages(X):
-            yield softmax(logits)
+        """Calibrated probabilities, float64 (N, classes), of each stage."""
+        for logits, temperature in zip(self._stages(X), self._temperatures(), strict=True):
+            yield softmax(logits, temperature)
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities, float64 (N, classes), of the whole ensemble."""
-        return softmax(self._last(X))
+        """Calibrated probabilities, float64 (N, classes), of the whole ensemble."""
+        *_, last = self.staged_predict_proba(X)
+        return last
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """Labels (N,) of each stage."""
@@ -233,6 +253,8 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4
         )
+        if np.any(np.ptp(y, axis=0) == 0):
+            raise ValueError("a target of y is constant; leave it out.")
         self._flat = y.ndim == 1
         self._search(X, y.reshape(len(y), -1), None)
         return self

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,9 +65,20 @@ def ablate(
     runs = runs_of(specs, cells_of(varied), numbers, overrides)
     keep_plan(out, {"specs": specs, "overrides": overrides, "vary": varied})
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
-    found = execute(runs, out, workers, address, verbose, Lines())
+    with stopping_gently():
+        found = execute(runs, out, workers, address, verbose, Lines())
     output.print(write_up(found, out, title or f"Which {' and which '.join(varied)}?"))
     console.print(f"Tables and plots: {out / 'README.md'}")
+
+
+@contextmanager
+def stopping_gently() -> Iterator[None]:
+    """Say after Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Stopped; what has ended is kept. The same command goes on.")
+        sys.exit(130)
 
 
 def keep_plan(out: Path, plan: dict[str, object]) -> None:
@@ -89,7 +103,7 @@ class Lines:
         """One more."""
         self.ended += 1
         left = (time.monotonic() - self.started) / self.ended * (total - count)
-        outcome = figures.failed or f"{figures.stages[-1]['metric']:.4f}"
+        outcome = figures.failed or f"last stage {figures.stages[-1]['metric']:.4f}"
         console.print(
             f"[{count}/{total}] {run.data} seed {run.seed} {run.label}: {outcome}, "
             f"{figures.seconds:.0f} s; about {clock(left)} left"

@@ -42,7 +42,7 @@ def bench(
     if any(timing.way == "teacher" for timing in found.timings):
         write_atomic(folder / "bench.svg", bench_plot(found.timings, evaluation(run).task).encode())
     run.keep()
-    console.print(f"Table and plot: {run.shown(folder)}/bench.json, bench.svg")
+    console.print(f"Table and plot: {folder / 'bench.json'}, {folder / 'bench.svg'}")
     if as_json:
         output.print(figures)
     else:

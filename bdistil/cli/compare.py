@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bdistil.cli.ablate import Lines, keep_plan
+from bdistil.cli.ablate import Lines, keep_plan, stopping_gently
 from bdistil.cli.display import console, output
 from bdistil.cli.search import Address, Verbose
 from bdistil.data.optional import require_search
@@ -57,6 +57,7 @@ def compare(
     runs = runs_of(specs, cells, range(first_seed, first_seed + seeds), overrides)
     keep_plan(out, {"specs": specs, "overrides": overrides, "methods": chosen})
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
-    found = execute(runs, out, workers, address, verbose, Lines())
+    with stopping_gently():
+        found = execute(runs, out, workers, address, verbose, Lines())
     output.print(write_comparison(found, out))
     console.print(f"Tables and plots: {out / 'README.md'}")

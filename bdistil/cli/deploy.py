@@ -109,7 +109,7 @@ def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:
 
 def predict(
     ensemble: Annotated[str, typer.Argument(help="A saved ensemble or run, a path or URI.")],
-    data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ or NPY with the features.")],
+    data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ, NPY or folder to predict.")],
     stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
     module: Modules = None,

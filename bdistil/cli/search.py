@@ -60,7 +60,10 @@ def resume(
     directory: Annotated[str, typer.Argument(help="The run directory, a path or URI.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="What may change: workers.*, data.path, ..."),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Such as workers.*, data.path, time_budget.",
+        ),
     ] = None,
     address: Address = None,
     verbose: Verbose = False,

@@ -178,15 +178,15 @@ def metric(logits: Tensor, truth: Tensor, task: Task) -> float:
     """How good logits (N, L) are; 1 is perfect.
 
     Accuracy against class indices (N,), micro F1 against the labels 0 and 1 (N, L), or R² against
-    targets (N, L).
+    targets (N, L): the mean over targets, so that their units do not matter.
     """
     if task == "classification":
         return (logits.argmax(dim=1) == truth).double().mean().item()
     if task == "multilabel":
         return micro_f1(logits > 0, truth > 0)
-    residual = (logits - truth).square().sum(dtype=torch.float64)
-    total = (truth - truth.mean(dim=0)).square().sum(dtype=torch.float64)
-    return (1 - residual / total.clamp_min(1e-12)).item()  # finite for constant targets
+    residual = (logits - truth).square().sum(dim=0, dtype=torch.float64)
+    total = (truth - truth.mean(dim=0)).square().sum(dim=0, dtype=torch.float64)
+    return (1 - residual / total.clamp_min(1e-12)).mean().item()  # finite for constant targets
 
 
 def micro_f1(answers: Tensor, truth: Tensor) -> float:

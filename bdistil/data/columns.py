@@ -150,7 +150,8 @@ def read_features(
     """Read the features to predict on and, where the file has them, the labels.
 
     Args:
-        path: Parquet or CSV (needs `columns`), NPZ with `x` and maybe `y`, or NPY.
+        path: Parquet or CSV (needs `columns`), NPZ or folder with `x` and maybe `y`,
+            or NPY.
         columns: how the table was encoded in training; None if training used arrays.
 
     Returns:
@@ -163,7 +164,7 @@ def read_features(
     """
     path = Path(path)
     with errors_naming(path):
-        if path.suffix.lower() in ARRAY_SUFFIXES:
+        if path.suffix.lower() in ARRAY_SUFFIXES or path.is_dir():
             return _array_features(path, columns)
         if columns is None:
             check_file(path, TABLE_SUFFIXES)

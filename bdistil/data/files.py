@@ -41,7 +41,7 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     if not path.exists():
         raise DataError("the file does not exist; check the path.")
     if not path.is_file():
-        raise DataError("this is a folder; name one file in it, or save x.npy and y.npy in it.")
+        raise DataError("this is a folder without x.npy; name a file in it, or save x.npy there.")
     if path.suffix.lower() not in suffixes:
         raise DataError(f"the file type must be one of {', '.join(suffixes)}; convert the file.")
     if path.stat().st_size == 0:
@@ -83,7 +83,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     if (path / "x.npy").exists():
         files = sorted(path.glob("*.npy"))
-        arrays = {file.stem: read_arrays(file)["x"] for file in files if file.stem != "x"}
+        arrays = {file.stem: _array_in(file) for file in files if file.stem != "x"}
         return {"x": _mapped(path / "x.npy")} | arrays
     check_file(path, ARRAY_SUFFIXES)
     try:
@@ -95,10 +95,16 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:  # damaged bytes raise any kind: zlib.error, TokenError, ...
         if "allow_pickle" in str(error):
             raise DataError(
-                "the file is no NPZ or holds Python objects, which are never loaded; save plain "
-                "arrays of numbers or text with numpy.savez."
+                "it is no NPZ or NPY file, or holds Python objects, which are never loaded; save "
+                "plain arrays of numbers or text with numpy.savez."
             ) from None
         raise _unreadable(error) from None
+
+
+def _array_in(file: Path) -> NDArray[Any]:
+    """One array of a folder, which errors name."""
+    with errors_naming(Path(file.name)):
+        return read_arrays(file)["x"]
 
 
 def _mapped(path: Path) -> NDArray[Any]:

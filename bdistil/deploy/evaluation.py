@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.examples import metric
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.losses import Task
+from bdistil.errors import BdistilWarning
 
 
 class TeacherCosts(NamedTuple):
@@ -138,10 +140,15 @@ def evaluate(
 def latency_ratios(
     prefixes: Sequence[nn.Module], teacher: nn.Module | None, x: Tensor
 ) -> list[float | None]:
-    """Median seconds of each prefix over the teacher's, measured in turns."""
+    """Median seconds of each prefix over the teacher's, measured in turns; None if it fails."""
+    unknown: list[float | None] = [None] * len(prefixes)
     if teacher is None:
-        return [None] * len(prefixes)
-    *times, reference = latencies([*prefixes, teacher.eval()], x)
+        return unknown
+    try:
+        *times, reference = latencies([*prefixes, teacher.eval()], x)
+    except Exception as error:  # the user's own network may raise anything
+        warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
+        return unknown
     return [time / reference for time in times]
 
 

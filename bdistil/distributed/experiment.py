@@ -179,7 +179,10 @@ class Experiment:
         elapsed = time.monotonic() - self.started
         if budget is not None and elapsed > budget and not self.controller.finished:
             self.searcher.stop()
-            self.reporter.message(f"Time budget of {budget:g} s reached.")
+            self.reporter.message(
+                f"Time budget of {budget:g} s reached; resume with more, or with "
+                f"search.time_budget=null."
+            )
         self.reporter.update(Snapshot.of(self.controller, self.ledger.records, elapsed))
 
 

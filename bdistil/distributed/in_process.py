@@ -143,5 +143,8 @@ class InProcessSearch:
         budget = self.spec.search.time_budget
         if budget is not None and now - self.started > budget and not self.controller.stopped:
             self.controller.stop()
-            self.reporter.message(f"Time budget of {budget:g} s reached.")
+            self.reporter.message(
+                f"Time budget of {budget:g} s reached; resume with more, or with "
+                f"search.time_budget=null."
+            )
         return self.controller.stopped

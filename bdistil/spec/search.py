@@ -26,7 +26,7 @@ class SearchSpec(Section):
     normalisation: Literal["joint", "per_label"] | None = None
     min_edge: float = Field(0, description="least edge of a weak learner")
     min_gain: float = Field(0, description="least relative gain in validation loss")
-    time_budget: float | None = Field(None, gt=0, description="seconds for the whole search")
+    time_budget: float | None = Field(None, gt=0, description="seconds of one run of the command")
     max_failures: int = Field(8, ge=0, description="failed trials that stop the search")
 
     @model_validator(mode="after")

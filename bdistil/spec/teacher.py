@@ -50,6 +50,8 @@ class TeacherSpec(Section):
     def _one_kind(self) -> TeacherSpec:
         if self.columns is not None and (self.is_foreign or self.weights is not None):
             raise ValueError("give either columns (known outputs) or your own model and weights")
+        if self.model.endswith(".py"):
+            raise ValueError(f"model names a file; name a factory in it too: {self.model}:NAME")
         if self.weights is not None and ":" not in self.model:
             raise ValueError(
                 f"weights go with model: torchvision:NAME, timm:NAME or module:factory, not "

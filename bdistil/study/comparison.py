@@ -111,12 +111,14 @@ def conclusion(table: pd.DataFrame) -> str:
     mine = ratios.loc[OURS]
     rivals = ratios.drop([OURS, ORACLE]).mean(axis=1).sort_values(ascending=False)
     best = rivals.index[0]
+    where = f"on {mine.index[0]}"
+    if len(mine) > 1:
+        where = f"from {mine.min():.3f} on {mine.idxmin()} to {mine.max():.3f} on {mine.idxmax()}"
     return (
         f"With the budget known, one ensemble's area is {mine.mean():.3f} of the matched oracle's "
-        f"(from {mine.min():.3f} on {mine.idxmin()} to {mine.max():.3f} on {mine.idxmax()}); the "
-        f"best rival, {best.removeprefix('method=')}, has {rivals.iloc[0]:.3f}. With the budget "
-        f"unknown, its area is {blind.ratio.mean():.3f} of the fleet's in its best order, and its "
-        f"mean test error {blind.error_ratio.mean():.2f} of the fleet's. It stores "
+        f"({where}); the best rival, {best.removeprefix('method=')}, has {rivals.iloc[0]:.3f}. "
+        f"With the budget unknown, its area is {blind.ratio.mean():.3f} of the fleet's in its best "
+        f"order, and its mean test error {blind.error_ratio.mean():.2f} of the fleet's. It stores "
         f"{cost.parameters.mean():.2f} of the fleet's parameters and costs "
         f"{cost.training.mean():.2f} of its training."
     )

@@ -41,6 +41,8 @@ STAGE_KEYS = {
     "flops_fraction",
     "parameters",
     "latency_ratio",
+    "sup_norm",
+    "sup_norm_out_of_fold",
 }
 
 

@@ -152,7 +152,7 @@ def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
     whole, mapped = searched("mine.npz", "whole"), searched("mine", "mapped")
     assert students(mapped) == students(whole)
     assert winners(mapped) == winners(whole)
-    monkeypatch.setattr("bdistil.distributed.run.seen_by_all", lambda *_: False)
+    monkeypatch.setattr("bdistil.distributed.shared_files.seen_by_all", lambda *_: False)
     assert students(searched("mine", "copied")) == students(whole)
     raw, own = tmp_path / "mine" / "x.npy", package.Ensemble.from_pretrained(mapped)
     lines = bdistil("predict", mapped, raw).stdout.splitlines()[1:]

@@ -132,7 +132,7 @@ def torch_answer(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[An
         outputs = model(copied(as_tensor(features), device))
         if not isinstance(outputs, torch.Tensor):
             raise TeacherError(
-                f"the teacher answers with {type(outputs).__name__}; make it give one tensor."
+                f"teacher.model answers with {type(outputs).__name__}; make it give one tensor."
             )
         return outputs.float().cpu().numpy()
 

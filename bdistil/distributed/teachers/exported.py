@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MethodType
 from typing import ClassVar
 
 import torch
@@ -101,4 +102,7 @@ def read_program(path: Path) -> Program:
         )
     size = shapes[0][0]
     module = program.module(check_guards=False)  # torch compiles guards as Python
+    # A program has one mode, and torch refuses to set it even to the one it has.
+    module.train = MethodType(lambda self, mode=True: self, module)  # type: ignore[method-assign]
+    module.eval = MethodType(lambda self: self, module)  # type: ignore[method-assign]
     return Program(module, size if isinstance(size, int) else None)

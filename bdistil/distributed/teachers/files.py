@@ -108,7 +108,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise TeacherError(
-            f"{path} is damaged ({one_line(error)}); save the weights again, best as .safetensors."
+            f"{path} is damaged ({type(error).__name__}: {one_line(error)}); save the weights "
+            f"again, best as .safetensors."
         ) from None
     return _state_dict(content, path)
 
