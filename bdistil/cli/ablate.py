@@ -17,6 +17,7 @@ from bdistil.cli.search import Address, Verbose
 from bdistil.data.optional import require_search
 from bdistil.errors import SpecError
 from bdistil.files import write_atomic
+from bdistil.interrupt import remembered
 from bdistil.spec import WorkerSpec
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def ablate(
 def stopping_gently() -> Iterator[None]:
     """Say after Ctrl-C that nothing is lost."""
     try:
-        yield
+        with remembered():
+            yield
     except KeyboardInterrupt:
         console.print("Stopped; what has ended is kept. The same command goes on.")
         sys.exit(130)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from bdistil.cli.display import console, output, reporter, stages_table
 from bdistil.data.optional import require_search
 from bdistil.errors import SpecError
+from bdistil.interrupt import remembered
 from bdistil.spec import Spec, load_spec
 
 Address = Annotated[
@@ -98,9 +98,8 @@ def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
     from bdistil.distributed.run import run_search
     from bdistil.study.report import write_report
 
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with reporter() as shown:
+        with remembered(), reporter() as shown:
             done = run_search(spec, out, address=address, verbose=verbose, reporter=shown)
     except KeyboardInterrupt:
         console.print(f"Stopped; accepted rounds are kept. Go on with: bdistil resume {out}")
@@ -113,8 +112,3 @@ def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
     done.keep()
     console.print(f"Ensemble: {done.shown(done.ensemble)}")
     console.print(f"Report: {done.shown(done.report_file)}")
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """Treat SIGTERM (Slurm, Kubernetes) as Ctrl-C: end cleanly."""
-    raise KeyboardInterrupt

@@ -31,6 +31,7 @@ from bdistil.distributed.tracking import make_tracker
 from bdistil.distributed.trainable import TrialWorker
 from bdistil.distributed.workbench import Material, Workbench
 from bdistil.errors import ClusterError
+from bdistil.interrupt import check
 from bdistil.spec import Spec
 
 
@@ -174,6 +175,7 @@ class Experiment:
 
     def beat(self) -> None:
         """What has to happen now and then: grace, time budget, display."""
+        check()
         self.searcher.poll()
         budget = self.spec.search.time_budget
         elapsed = time.monotonic() - self.started

@@ -20,6 +20,7 @@ from bdistil.distributed.progress import Reporter, Snapshot
 from bdistil.distributed.runner import TrialRunner, guarded
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.trial import Cohort, CohortResult
+from bdistil.interrupt import check
 from bdistil.spec import Spec
 
 SECONDS_BETWEEN_UPDATES = 0.25
@@ -135,6 +136,7 @@ class InProcessSearch:
 
     def should_stop(self) -> bool:
         """Asked before each batch: shows progress now and then, and ends an overdue search."""
+        check()
         now = time.monotonic()
         if now - self.updated > SECONDS_BETWEEN_UPDATES:
             self.updated = now

@@ -10,6 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from bdistil.distributed.lost_worker import why_lost
 from bdistil.errors import BdistilError, ClusterError
+from bdistil.interrupt import check
 from bdistil.spec import WorkerSpec
 
 RERUNS = 2  # of a task whose worker was lost
@@ -30,7 +31,11 @@ def as_they_end(tasks: list[Any]) -> Iterator[tuple[Any, Any]]:
         ClusterError: if one has lost worker after worker.
     """
     while tasks:
-        [task], tasks = ray.wait(tasks)
+        ready, tasks = ray.wait(tasks, timeout=1)
+        check()
+        if not ready:
+            continue
+        [task] = ready
         yield task, result_of(task)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +17,7 @@ import bdistil as package
 from bdistil.distributed.run import run_search
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import SearchError, SpecError
+from bdistil.interrupt import remembered
 
 HERE = "workers.count=0"
 
@@ -85,3 +89,12 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 def test_loggers_of_ray_need_workers() -> None:
     with pytest.raises(SpecError, match=r"need workers\.count of at least 1"):
         tiny(HERE, "tracking.callbacks=[tensorboard]")
+
+
+def test_an_interrupt_that_a_library_swallows_is_not_lost(tmp_path: Path) -> None:
+    with remembered():
+        with contextlib.suppress(KeyboardInterrupt):  # as a library's destructor would
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            run_search(tiny(HERE), tmp_path / "run")
+    run_search(tiny(HERE, "search.rounds=1"), tmp_path / "other")  # and it does not linger
