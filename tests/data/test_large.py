@@ -131,7 +131,7 @@ def test_unfit_folders_are_explained(tmp_path, changes, error, message):
 
 def test_a_folder_without_labels_or_features(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(DataError, match=r"this is a folder; name one file in it, or save x\.npy"):
+    with pytest.raises(DataError, match=r"a folder without x\.npy; name a file"):
         load(tmp_path / "mine")
     np.save(tmp_path / "mine" / "x.npy", np.zeros((9, 2)))
     with pytest.raises(DataError, match=r"array 'y' is missing \(there: x\)"):
