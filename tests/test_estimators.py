@@ -60,6 +60,17 @@ def test_what_is_saved_answers_alike(iris: BDistilClassifier, tmp_path: Path) ->
     np.testing.assert_array_equal(loaded.predict(x.astype(np.float32)), iris.predict(x))
 
 
+def test_probabilities_are_those_of_the_saved_ensemble(
+    iris: BDistilClassifier, tmp_path: Path
+) -> None:
+    x, _ = load_iris(return_X_y=True)
+    iris.save_pretrained(tmp_path / "iris")
+    predictor = bdistil.Predictor(tmp_path / "iris")
+    for stage, ours in enumerate(iris.staged_predict_proba(x), start=1):
+        theirs = predictor.predict_proba(x.astype(np.float32), stages=stage)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 def test_a_fitted_teacher_stays_as_it_is() -> None:
     x, y = load_diabetes(return_X_y=True)
     forest = RandomForestRegressor(20, random_state=0).fit(x[:200], y[:200])

@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
-from bdistil.cli.ablate import Lines, keep_plan, stopping_gently
 from bdistil.cli.display import console, output
+from bdistil.cli.experiment import (
+    Cpus,
+    FirstSeed,
+    Gpus,
+    Out,
+    Seeds,
+    SpecsAndOverrides,
+    carry_out,
+    specs_and_rest,
+)
 from bdistil.cli.search import Address, Verbose
 from bdistil.data.optional import require_search
 from bdistil.errors import SpecError
-from bdistil.spec import WorkerSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -21,18 +29,15 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    specs_and_overrides: Annotated[
-        list[str],
-        typer.Argument(metavar="SPEC... KEY=VALUE", help="Search spaces, then overrides for all."),
-    ],
+    specs_and_overrides: SpecsAndOverrides,
     method: Annotated[
         list[str] | None, typer.Option(help="Rivals besides the oracle; repeatable. Default: all.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="0, 1, ... so many.")] = 5,
-    first_seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the experiment.")] = Path("runs/comparison"),
-    cpus: Annotated[float, typer.Option(min=0, help="Of a method's run.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="Of a method's run.")] = 0,
+    seeds: Seeds = 5,
+    first_seed: FirstSeed = 0,
+    out: Out = Path("runs/comparison"),
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
@@ -42,7 +47,6 @@ def compare(
     """
     require_search()
     from bdistil.study.design import METHOD, OUR_METHODS, runs_of
-    from bdistil.study.execute import execute
     from bdistil.study.rivals.methods import RIVALS
     from bdistil.study.write_up import write_comparison
 
@@ -51,13 +55,10 @@ def compare(
     for name in chosen:
         if name not in known:
             raise SpecError(f"--method {name!r} is unknown; choose {', '.join(known)}.")
-    specs = [each for each in specs_and_overrides if "=" not in each]
-    overrides = [each for each in specs_and_overrides if "=" in each]
+    specs, overrides = specs_and_rest(specs_and_overrides)
     cells = [{METHOD: name} for name in chosen]
     runs = runs_of(specs, cells, range(first_seed, first_seed + seeds), overrides)
-    keep_plan(out, {"specs": specs, "overrides": overrides, "methods": chosen})
-    workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
-    with stopping_gently():
-        found = execute(runs, out, workers, address, verbose, Lines())
+    plan = {"specs": specs, "overrides": overrides, "methods": chosen}
+    found = carry_out(runs, out, plan, (cpus, gpus), address, verbose)
     output.print(write_comparison(found, out))
     console.print(f"Tables and plots: {out / 'README.md'}")

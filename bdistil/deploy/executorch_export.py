@@ -11,7 +11,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from torch import Tensor
 
 from bdistil.data.optional import require
 from bdistil.deploy.ensemble import Ensemble
-from bdistil.deploy.graphs import LARGEST_DIFFERENCE, PrefixGraph, StageGraph, stage_inputs
-from bdistil.errors import CheckpointError
+from bdistil.deploy.graphs import PrefixGraph, StageGraph, checked, stage_inputs
 from bdistil.files import disk_errors, write_atomic
 
 MOST_CHECKED = 32  # examples, which run one by one
@@ -66,15 +64,13 @@ def _save(graph: StageGraph | PrefixGraph, inputs: list[list[Tensor]], path: Pat
         write_atomic(path, _lowered(graph, inputs[0]))
         method = require("executorch.runtime", "executorch").Runtime.get()
         method = method.load_program(str(path)).load_method("forward")
-        differences = [_difference(method, graph, example) for example in inputs]
-    difference = max(differences)
-    if not difference <= LARGEST_DIFFERENCE:
-        path.unlink()
-        raise CheckpointError(
-            f"{path}: the program differs from the ensemble by {difference:.2g}, more than "
-            f"{LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
+        return checked(
+            path,
+            (
+                (method.execute([tensor.contiguous() for tensor in example]), graph(*example))
+                for example in inputs
+            ),
         )
-    return difference
 
 
 def _lowered(graph: StageGraph | PrefixGraph, inputs: list[Tensor]) -> bytes:
@@ -86,15 +82,6 @@ def _lowered(graph: StageGraph | PrefixGraph, inputs: list[Tensor]) -> bytes:
     ).to_executorch()
     content: bytes = lowered.buffer
     return content
-
-
-def _difference(method: Any, graph: StageGraph | PrefixGraph, example: list[Tensor]) -> float:
-    outputs = graph(*example)
-    expected = outputs if isinstance(outputs, tuple) else (outputs,)
-    given = method.execute([tensor.contiguous() for tensor in example])
-    return max(
-        float((mine - other).abs().max()) for mine, other in zip(given, expected, strict=True)
-    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bdistil.core.ensemble import step
 from bdistil.core.student import Student
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.onnx_runner import INPUT, LOGITS
+from bdistil.errors import CheckpointError
 
 LARGEST_DIFFERENCE = 1e-4  # of an export from the ensemble, in a logit
 BATCH = 2  # of the examples that are traced; the graphs take any
@@ -86,6 +88,37 @@ def stage_inputs(ensemble: Ensemble, examples: NDArray[np.float32]) -> Iterator[
         yield [x, logits, *cached]
         logits, *own = StageGraph(ensemble, stage)(x, logits, *cached)
         cached += own
+
+
+def tensors_of(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """A graph's outputs, one or several, as a tuple."""
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def checked(
+    path: Path, pairs: Iterable[tuple[Tensor | Sequence[Tensor], Tensor | Sequence[Tensor]]]
+) -> float:
+    """The largest difference between what a program gave and what it should have given.
+
+    Args:
+        path: of the program.
+        pairs: both sides' outputs for the same inputs.
+
+    Raises:
+        CheckpointError: if it is above :data:`LARGEST_DIFFERENCE`; the file is removed.
+    """
+    difference = max(
+        float((mine - other).abs().max())
+        for given, expected in pairs
+        for mine, other in zip(tensors_of(given), tensors_of(expected), strict=True)
+    )
+    if not difference <= LARGEST_DIFFERENCE:
+        path.unlink()
+        raise CheckpointError(
+            f"{path}: the program differs from the ensemble by {difference:.2g}, more than "
+            f"{LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
+        )
+    return difference
 
 
 def any_batch(inputs: Sequence[Tensor]) -> tuple[Any, ...]:

@@ -12,13 +12,12 @@ from torch import Tensor
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.deploy.graphs import (
     BATCH,
-    LARGEST_DIFFERENCE,
     PrefixGraph,
     StageGraph,
     any_batch,
+    checked,
     stage_inputs,
 )
-from bdistil.errors import CheckpointError
 from bdistil.files import disk_errors
 
 
@@ -61,18 +60,4 @@ def _save(
     with disk_errors(path):
         torch.export.save(program, path)
     loaded = torch.export.load(path).module()
-    difference = max(
-        float((mine - other).abs().max())
-        for mine, other in zip(_tensors(loaded(*many)), _tensors(graph(*many)), strict=True)
-    )
-    if not difference <= LARGEST_DIFFERENCE:
-        path.unlink()
-        raise CheckpointError(
-            f"{path}: the program differs from the ensemble by {difference:.2g}, more than "
-            f"{LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
-        )
-    return difference
-
-
-def _tensors(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+    return checked(path, [(loaded(*many), graph(*many))])

@@ -14,29 +14,28 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.core.growth import folded_flops
-from bdistil.core.placement import training_device
 from bdistil.data.registry import load_dataset
-from bdistil.deploy.checkpoint import student_from_bytes
 from bdistil.distributed.announcement import Announcement
 from bdistil.distributed.controller import RoundController, Winner
-from bdistil.distributed.in_process import LocalMargin
+from bdistil.distributed.in_process import LocalMargin, prepared
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.problem import build_problem, training_shards
-from bdistil.distributed.resolve import comparison_measure, game_rules
 from bdistil.distributed.run_directory import RunDirectory
-from bdistil.distributed.runner import guarded
+from bdistil.distributed.runner import answered
 from bdistil.distributed.sampling import build_sampler
 from bdistil.distributed.teacher import game_logits
 from bdistil.distributed.trial import Cohort, CohortResult, TrialResult
-from bdistil.distributed.workbench import Material, Workbench, stage_costs
+from bdistil.distributed.workbench import stage_costs
 from bdistil.files import write_atomic
+from bdistil.interrupt import check
 from bdistil.modules import import_modules
 from bdistil.spec import Spec
 
@@ -213,14 +212,9 @@ class BranchRound:
         dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
         logits = game_logits(run.teacher.logits())
         self.problem = build_problem(dataset, logits)
-        self.rules = game_rules(spec, self.problem)
         self.ledger = Ledger(run, self.problem)
         self.ledger.restore()
-        self.margin = LocalMargin(list(training_shards(dataset, logits)), self.rules)
-        self.ledger.replay(self.margin)
-        measure = comparison_measure(spec, self.problem)
-        material = Material(self.problem, self.margin.parts, spec, self.rules, measure)
-        self.bench = Workbench(material, training_device(spec.workers.gpus))
+        self.margin, self.bench = prepared(spec, self.ledger, training_shards(dataset, logits))
         self.candidates: dict[int, bytes] = {}
         self.winner: Winner | None = None
 
@@ -247,11 +241,8 @@ class BranchRound:
 
     def answer(self, cohort: Cohort) -> CohortResult:
         """The results of a cohort; weights are kept until the round is closed."""
-        outcomes = guarded(cohort, lambda: self.bench.run(cohort, lambda: False))
-        for result, weights in outcomes:
-            if weights is not None:
-                self.candidates[result.request.number] = weights
-        return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
+        run = partial(self.bench.run, cohort, interrupted)
+        return answered(cohort, run, self.candidates.__setitem__)
 
     def take(self, winner: Winner) -> None:
         """The controller has closed the round."""
@@ -262,10 +253,8 @@ class BranchRound:
         assert self.winner is not None
         weights = self.candidates[result.request.number]
         ensemble, shape = self.ledger.ensemble, self.problem.input_shape
-        student = student_from_bytes(
-            weights, shape, self.problem.outputs, ensemble.features, "a candidate"
-        )
-        after = LocalMargin(self.margin.parts, self.rules)
+        student = self.ledger.student(weights, "a candidate")
+        after = LocalMargin(self.margin.parts, self.margin.rules)
         after.states, after.summary = self.margin.states, self.margin.summary
         after.play(weights)
         file = self.ledger.directory.student_file(len(self.ledger.records) + 1)
@@ -281,6 +270,12 @@ class BranchRound:
         )
         flops = sum(stage_costs(ensemble, shape)) + folded_flops(student, shape, ensemble.features)
         return Extension(self.branch, record, weights, flops)
+
+
+def interrupted() -> bool:
+    """Asked before each batch: nobody closes a branch's round, but a person may end it all."""
+    check()
+    return False
 
 
 def ranked(winner: Winner) -> list[TrialResult]:

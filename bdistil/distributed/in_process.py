@@ -7,9 +7,11 @@ cell is a search. It chooses and writes, to the bit, what one worker on Ray woul
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from bdistil.core.game import Rules, Summary
+from bdistil.core.placement import training_device
 from bdistil.distributed.announcement import Announcement
 from bdistil.distributed.controller import RoundController, Winner
 from bdistil.distributed.journal import RoundRecord
@@ -17,9 +19,11 @@ from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.margin_shard import Move, ShardState, combined_sha256, play_shard
 from bdistil.distributed.problem import Part
 from bdistil.distributed.progress import Reporter, Snapshot
-from bdistil.distributed.runner import TrialRunner, guarded
+from bdistil.distributed.resolve import comparison_measure, game_rules
+from bdistil.distributed.runner import TrialRunner, answered
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.trial import Cohort, CohortResult
+from bdistil.distributed.workbench import Material, Workbench
 from bdistil.interrupt import check
 from bdistil.spec import Spec
 
@@ -52,6 +56,22 @@ class LocalMargin:
         self.states = [state for state, _ in results]
         self.summary = Summary.merged([shard.summary for shard in played])
         self.sha256 = combined_sha256(played)
+
+
+def prepared(spec: Spec, ledger: Ledger, train: Iterable[Part]) -> tuple[LocalMargin, Workbench]:
+    """The margin after a run's accepted students, and a bench for the candidates of the next.
+
+    Args:
+        spec: the resolved search.
+        ledger: the accepted rounds.
+        train: the training split's shards in row order.
+    """
+    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
+    margin = LocalMargin(list(train), rules)
+    ledger.replay(margin)
+    measure = comparison_measure(spec, problem)
+    material = Material(problem, margin.parts, spec, rules, measure)
+    return margin, Workbench(material, training_device(spec.workers.gpus))
 
 
 class InProcessSearch:
@@ -112,11 +132,8 @@ class InProcessSearch:
 
     def answer(self, cohort: Cohort) -> CohortResult:
         """The results of a cohort."""
-        outcomes = guarded(cohort, lambda: self.runner.run(cohort, self.should_stop))
-        for result, weights in outcomes:
-            if weights is not None:
-                self.candidates[result.request.number] = weights
-        return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
+        run = partial(self.runner.run, cohort, self.should_stop)
+        return answered(cohort, run, self.candidates.__setitem__)
 
     def accept(self, winner: Winner) -> None:
         """Keep a round's winner and open the next round."""

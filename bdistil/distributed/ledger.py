@@ -54,7 +54,7 @@ class Ledger:
         self.directory.journal.repair()
         for record in self.directory.journal.read():
             blob = read_student(self.directory, record)
-            self._add(record, self._student(blob, record.file), blob)
+            self._add(record, self.student(blob, record.file), blob)
 
     def replay(self, margin: Margin) -> None:
         """Play the accepted students on a margin that knows none of them."""
@@ -81,7 +81,7 @@ class Ledger:
         """Make a round's winner durable; for the arguments see :class:`RoundRecord`."""
         round_number = len(self.records) + 1
         file = self.directory.student_file(round_number)
-        student = self._student(weights, file.name)
+        student = self.student(weights, file.name)
         write_atomic(file, weights)
         record = RoundRecord(
             round=round_number,
@@ -98,7 +98,8 @@ class Ledger:
         self._add(record, student, weights)
         return record
 
-    def _student(self, blob: bytes, origin: str) -> Student:
+    def student(self, blob: bytes, origin: str) -> Student:
+        """A candidate for the next stage from its safetensors; `origin` names it in errors."""
         shape, outputs = self.problem.input_shape, self.problem.outputs
         return student_from_bytes(blob, shape, outputs, self.ensemble.features, origin)
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from bdistil.core.placement import training_device
 from bdistil.core.threads import one_thread
 from bdistil.data.dataset import Dataset
 from bdistil.data.registry import load_dataset
 from bdistil.deploy.ensemble import Ensemble
 from bdistil.distributed.beam import Beam, Extension, extend, extend_here
-from bdistil.distributed.in_process import InProcessSearch, LocalMargin
+from bdistil.distributed.in_process import InProcessSearch, prepared
 from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.outcome import (
@@ -39,7 +38,7 @@ from bdistil.distributed.teacher import (
 )
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.trial import TrialResult
-from bdistil.distributed.workbench import Material, Workbench
+from bdistil.distributed.workbench import Material
 from bdistil.errors import SearchError, SpecError
 from bdistil.files import sweep, write_atomic
 from bdistil.modules import import_modules
@@ -300,12 +299,7 @@ def in_process(
     accepted: Accepted,
 ) -> None:
     """Play the missing rounds here, one trial after another."""
-    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
-    measure = comparison_measure(spec, problem)
-    margin = LocalMargin(list(train), rules)
-    ledger.replay(margin)
-    material = Material(problem, margin.parts, spec, rules, measure)
-    bench = Workbench(material, training_device(spec.workers.gpus))
+    margin, bench = prepared(spec, ledger, train)
     InProcessSearch(spec, ledger, margin, sampler, bench, reporter, accepted).run()
 
 

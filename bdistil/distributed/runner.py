@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bdistil.distributed.announcement import Announcement
-from bdistil.distributed.trial import Cohort, TrialResult
+from bdistil.distributed.trial import Cohort, CohortResult, TrialResult
 from bdistil.errors import BdistilError
 
 Outcome = tuple[TrialResult, bytes | None]
@@ -20,6 +20,17 @@ class TrialRunner(Protocol):
 
     def run(self, cohort: Cohort, should_stop: Callable[[], bool]) -> list[Outcome]:
         """Train the candidates: figures, and weights of those that finished."""
+
+
+def answered(
+    cohort: Cohort, run: Callable[[], list[Outcome]], keep: Callable[[int, bytes], object]
+) -> CohortResult:
+    """The results of a cohort, checked; `keep` is given each candidate's number and weights."""
+    outcomes = guarded(cohort, run)
+    for result, weights in outcomes:
+        if weights is not None:
+            keep(result.request.number, weights)
+    return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
 
 
 def guarded(cohort: Cohort, run: Callable[[], list[Outcome]]) -> list[Outcome]:

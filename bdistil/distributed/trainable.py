@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from ray import tune
 
 from bdistil.distributed.broadcast import BoardClient
-from bdistil.distributed.runner import Outcome, TrialRunner, guarded
+from bdistil.distributed.runner import Outcome, TrialRunner, answered
 from bdistil.distributed.trial import FIGURES, Cohort, CohortResult, TrialResult
 
 RESULT = "result"
@@ -62,11 +63,8 @@ class TrialWorker(tune.Trainable):
 
     def answer(self, cohort: Cohort) -> CohortResult:
         """The results of a cohort."""
-        outcomes = guarded(cohort, lambda: self.trained(cohort))
-        for result, weights in outcomes:
-            if weights is not None:
-                self.board.deposit(cohort.round, result.request.number, weights)
-        return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
+        keep = partial(self.board.deposit, cohort.round)
+        return answered(cohort, partial(self.trained, cohort), keep)
 
     def trained(self, cohort: Cohort) -> list[Outcome]:
         """The candidates' figures and weights; all are stopped if their round is over already."""

@@ -279,6 +279,17 @@ def test_predictions_of_a_file(bdistil: Callable[..., Any], tmp_path: Path, suff
     assert out.read_text() == answer.printed
 
 
+def test_predictions_of_a_folder(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    model = linear(tmp_path / "model", columns=None)
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    np.save(folder / "x.npy", np.float32([[2, 0, 0], [-2, 0, 0]]))
+    np.save(folder / "y.npy", np.array(["yes", "yes"]))
+    answer = bdistil("predict", model, folder)
+    assert [row.split(",")[0] for row in answer.printed.splitlines()[1:]] == ["yes", "no"]
+    assert f"accuracy on the labels in {folder}: 0.5000" in answer.errors
+
+
 def test_predictions_of_a_regression(bdistil: Callable[..., Any], tmp_path: Path) -> None:
     model = linear(tmp_path / "model", task="regression", class_names=None, columns=None)
     np.savez(tmp_path / "x.npz", x=np.zeros((2, 3)))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, r2_score
 from tiny_students import cut, random_array, toy_examples
 from torch.nn import functional
 
@@ -87,6 +87,13 @@ def test_the_metric_is_accuracy_or_the_coefficient_of_determination():
     assert metric(means, truth, "regression") == pytest.approx(0, abs=1e-6)
     half = (truth + means) / 2
     assert metric(half, truth, "regression") == pytest.approx(0.75)
+
+
+def test_units_of_a_target_do_not_matter_to_the_metric():
+    truth = random_array(0, 50, 2) * np.float32([1, 1000])
+    answers = truth + random_array(1, 50, 2) * np.float32([0.3, 900])
+    ours = metric(torch.from_numpy(answers), torch.from_numpy(truth), "regression")
+    assert ours == pytest.approx(r2_score(truth, answers, multioutput="uniform_average"), abs=1e-6)
 
 
 def test_predictions_are_held_against_labels_or_else_the_teacher():

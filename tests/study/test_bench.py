@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny import bdistil, tiny
+from torch import nn
 
 from bdistil.distributed.outcome import evaluation, run_dataset
 from bdistil.distributed.run import run_search
@@ -71,6 +73,22 @@ def test_all_subjects_compute_the_same_function(run: RunDirectory, tmp_path: Pat
         last = answer[-1] if isinstance(answer, list) else getattr(answer, "logits", answer)
         array = last.detach().numpy() if hasattr(last, "detach") else last
         np.testing.assert_allclose(array, expected[subject.stage - 1], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_an_exported_program_is_timed_as_teacher(tmp_path: Path, dynamic: bool) -> None:
+    """torch refuses to set a program's mode, and one of batch 1 takes no other."""
+    program, teacher = tmp_path / "program.pt2", nn.Linear(16, 4)
+    batch = ({0: torch.export.Dim("batch")},) if dynamic else None
+    example = (torch.zeros(3 if dynamic else 1, 16),)
+    torch.export.save(torch.export.export(teacher, example, dynamic_shapes=batch), program)
+    spec = tiny("workers.count=0", "search.rounds=1", f"teacher={{model: {program}}}")
+    run = run_search(spec, tmp_path / "run")
+    [stage] = evaluation(run).stages
+    assert stage.latency_ratio > 0
+    kept = {t.way for t in bench(run, batches=(1,), seconds=0).timings if t.runtime == "torch"}
+    assert kept == {"teacher", "straight", "streamed"}
 
 
 def test_a_batch_beyond_the_data_is_refused(run: RunDirectory) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from bdistil.core.cost import parameters
 from bdistil.core.ensemble import hidden_states
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import find_weak_learner
@@ -22,7 +24,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.deploy.checkpoint import build_student
 from bdistil.distributed.problem import TargetScale, as_tensor, build_problem, standardised
 from bdistil.distributed.resolve import comparison_measure, game_rules
-from bdistil.distributed.sampling import build_sampler
+from bdistil.distributed.sampling import Sampler, build_sampler
 from bdistil.distributed.teacher_store import Logits
 from bdistil.distributed.trial import TrialRequest, derived_seed
 from bdistil.distributed.workbench import resolved_recipe
@@ -135,17 +137,22 @@ class Contest:
         config = StudentConfig(kind, width, "none", skip=True)
         return build_student(config, self.shape, self.outputs, ())
 
-    def recipe(self, member: int, candidate: int) -> Recipe:
-        """A candidate's settings, drawn at random from the search's space."""
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws at random from the search's space."""
         random = self.spec.search.model_copy(update={"algorithm": "random"})
         sampler = build_sampler(self.spec.model_copy(update={"search": random}), list)
-        sampler.open_round(member)
+        sampler.open_round(1)
+        return sampler
+
+    def recipe(self, member: int, candidate: int) -> Recipe:
+        """A candidate's settings, drawn at random from the search's space."""
         request = TrialRequest(
             round=member,
             number=candidate,
             rung=0,
             attempt=0,
-            params=sampler.ask(member, candidate),
+            params=self.sampler.ask(member, candidate),
             seed=0,
         )
         return resolved_recipe(request, self.spec)
@@ -155,20 +162,13 @@ class Contest:
         train = TrainingSplit.before_round_one([examples], self.rules)
         return Round.of(train, self.validation, self.measure)
 
-    def fit(
-        self,
-        width: int,
-        member: int,
-        examples: Examples | None = None,
-        adjust: Callable[[Recipe], Recipe] = lambda recipe: recipe,
-    ) -> Trained:
+    def fit(self, width: int, member: int, examples: Examples | None = None) -> Trained:
         """The best on validation of as many candidates as a round of the search has.
 
         Args:
             width: of the student.
             member: number of the student; decides on values and seeds.
             examples: what it is trained on; the training split if left out.
-            adjust: changes the recipe.
 
         Raises:
             SearchError: if every candidate's loss is no longer finite.
@@ -177,7 +177,7 @@ class Contest:
         best: Trained | None = None
         spent, flops = 0.0, self.cost(width)
         for candidate in range(self.candidates):
-            recipe = adjust(self.recipe(member, candidate))
+            recipe = self.recipe(member, candidate)
             seed = derived_seed(self.spec.seed, "rival", member, candidate)
             torch.manual_seed(seed)
             student = self.student(width)
@@ -202,25 +202,23 @@ class Contest:
 
     def averaged(self, members: Sequence[Trained]) -> list[Entry]:
         """The average of the first member, the first two, and so on."""
-        entries: list[Entry] = []
-        for count in range(1, len(members) + 1):
-            some = members[:count]
-            validation, test = (
-                torch.stack([self.answers(each.student, split) for each in some]).mean(dim=0)
-                for split in (self.validation, self.test)
+        single = [
+            Entry(
+                flops=each.flops,
+                validation=self.answers(each.student, self.validation),
+                test=self.answers(each.student, self.test),
+                parameters=parameters(each.student),
+                trained=each.trained,
             )
-            entries.append(
-                Entry(
-                    flops=sum(each.flops for each in some),
-                    validation=validation,
-                    test=test,
-                    parameters=sum(size_of(each.student) for each in some),
-                    trained=sum(each.trained for each in some),
-                )
-            )
-        return entries
+            for each in members
+        ]
+        totals = itertools.accumulate(single, added)
+        return [
+            dataclasses.replace(t, validation=t.validation / count, test=t.test / count)
+            for count, t in enumerate(totals, start=1)
+        ]
 
 
-def size_of(module: torch.nn.Module) -> int:
-    """Values of a module's parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def added(total: Entry, entry: Entry) -> Entry:
+    """Costs and logits of both together."""
+    return Entry(**{name: getattr(total, name) + value for name, value in vars(entry).items()})

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bdistil.core.cost import parameters
 from bdistil.core.losses import fitting_loss
 from bdistil.distributed.trial import derived_seed
-from bdistil.study.rivals.contest import Contest, Entry, size_of
+from bdistil.study.rivals.contest import Contest, Entry
 
 
 def early_exit(contest: Contest) -> list[Entry]:
@@ -121,6 +122,6 @@ def exits_of(contest: Contest, network: Branched, trained: float) -> list[Entry]
     """Every exit's answers."""
     answers = zip(network(contest.validation.inputs), network(contest.test.inputs), strict=True)
     return [
-        Entry(cost, validation, test, size_of(network), trained)
+        Entry(cost, validation, test, parameters(network), trained)
         for cost, (validation, test) in zip(network.costs(), answers, strict=True)
     ]

@@ -1,0 +1,111 @@
+"""What ``bdistil ablate`` and ``bdistil compare`` share: options, progress, the folder's plan."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bdistil.cli.display import clock, console
+from bdistil.errors import SpecError
+from bdistil.files import write_atomic
+from bdistil.interrupt import remembered
+from bdistil.spec import WorkerSpec
+
+if TYPE_CHECKING:
+    from bdistil.study.design import Run
+    from bdistil.study.figures import Figures
+
+PLAN_FILE = "experiment.json"
+
+SpecsAndOverrides = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC... KEY=VALUE", help="Search spaces, then overrides for all."),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="0, 1, ... so many.")]
+FirstSeed = Annotated[int, typer.Option(min=0)]
+Out = Annotated[Path, typer.Option(help="Folder of the experiment.")]
+Cpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
+Gpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
+
+
+def specs_and_rest(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Search spaces and overrides apart."""
+    specs = [each for each in arguments if "=" not in each]
+    return specs, [each for each in arguments if "=" in each]
+
+
+def carry_out(
+    runs: Sequence[Run],
+    out: Path,
+    plan: Mapping[str, object],
+    each_takes: tuple[float, float],
+    address: str | None,
+    verbose: bool,
+) -> list[Figures]:
+    """The figures of all runs; those that are missing are searched.
+
+    Args:
+        runs: the experiment's.
+        out: its folder.
+        plan: what it is, in the user's words.
+        each_takes: CPUs and GPUs of a run.
+        address: of a Ray cluster.
+        verbose: let Ray speak.
+
+    Raises:
+        SpecError: if the folder holds another experiment.
+    """
+    from bdistil.study.execute import execute
+
+    keep_plan(out, plan)
+    cpus, gpus = each_takes
+    workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
+    with stopping_gently():
+        return execute(runs, out, workers, address, verbose, Lines())
+
+
+@contextmanager
+def stopping_gently() -> Iterator[None]:
+    """Say after Ctrl-C that nothing is lost."""
+    try:
+        with remembered():
+            yield
+    except KeyboardInterrupt:
+        console.print("Stopped; what has ended is kept. The same command goes on.")
+        sys.exit(130)
+
+
+def keep_plan(out: Path, plan: Mapping[str, object]) -> None:
+    """Write what the experiment is; refuse a folder of another one.
+
+    Raises:
+        SpecError: if the folder holds another experiment.
+    """
+    file, content = out / PLAN_FILE, json.dumps(plan, indent=1)
+    if file.exists() and json.loads(file.read_text()) != json.loads(content):
+        raise SpecError(f"{out} holds another experiment (see {file}); choose another --out.")
+    write_atomic(file, content.encode())
+
+
+class Lines:
+    """A line for each search that has ended, with the time that is left."""
+
+    def __init__(self) -> None:
+        self.started, self.ended = time.monotonic(), 0
+
+    def __call__(self, run: Run, figures: Figures, count: int, total: int) -> None:
+        """One more."""
+        self.ended += 1
+        left = (time.monotonic() - self.started) / self.ended * (total - count)
+        outcome = figures.failed or f"last stage {figures.stages[-1]['metric']:.4f}"
+        console.print(
+            f"[{count}/{total}] {run.data} seed {run.seed} {run.label}: {outcome}, "
+            f"{figures.seconds:.0f} s; about {clock(left)} left"
+        )
