@@ -32,6 +32,7 @@ class ExitPoint(BaseModel):
     metric: float
     cost: float
     stages: float
+    doubt: float = 0.0
 
     @classmethod
     def of(cls, point: OperatingPoint) -> ExitPoint:
@@ -43,6 +44,7 @@ class ExitPoint(BaseModel):
             metric=point.metric,
             cost=point.cost,
             stages=point.stages,
+            doubt=point.doubt,
         )
 
 
@@ -53,7 +55,8 @@ class Calibration(BaseModel):
         temperatures: τ of each stage, the same for all labels; empty for regression.
         error_before: expected calibration error of each stage at τ = 1.
         error: the same at the fitted τ.
-        exits: operating points of early exit, worth keeping: each is better than all cheaper ones.
+        exits: operating points of early exit, worth keeping: each is better than all cheaper ones,
+            in its metric or in what is assured of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -114,19 +117,21 @@ def _exits(
 ) -> tuple[ExitPoint, ...]:
     known = torch.as_tensor(truth)
 
-    def score_of(answers: Floats) -> float:
+    def score_of(answers: Floats, rows: NDArray[np.intp]) -> float:
         if task == "multilabel":
             answers = answers[..., 1] - answers[..., 0]  # above 0 as the logit is
-        return metric(torch.as_tensor(answers), known, task)
+        return metric(torch.as_tensor(answers), known[torch.as_tensor(rows)], task)
 
     points = [_front(operating_points(score, trace, score_of, costs)) for score in scores]
     return tuple(ExitPoint.of(point) for front in points for point in front)
 
 
 def _front(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Points with a better metric than all cheaper ones, and the one that never leaves early."""
+    """Points that are better than all cheaper ones, and the one that never leaves early."""
     front: list[OperatingPoint] = []
+    best = assured = -math.inf
     for point in sorted(points, key=lambda p: (p.cost, -p.metric)):
-        if not front or point.metric > front[-1].metric or math.isinf(point.policy.threshold):
+        if point.metric > best or point.assured > assured or math.isinf(point.policy.threshold):
             front.append(point)
+        best, assured = max(best, point.metric), max(assured, point.assured)
     return front

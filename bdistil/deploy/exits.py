@@ -17,6 +17,10 @@ from bdistil.errors import SpecError
 
 Floats = NDArray[np.floating]
 Score = Callable[[Sequence[Floats]], Floats]
+Metric = Callable[[Floats, NDArray[np.intp]], float]
+"""How good answers to some rows are: the answers (B, L) or (B, L, 2), and which rows, (B,)."""
+
+GROUPS = 20  # of examples, each left out once to see how far a metric can be trusted
 
 
 def confidence(trace: Sequence[Floats]) -> Floats:
@@ -109,18 +113,25 @@ class OperatingPoint:
         metric: accuracy, micro F1 of labels, or R² for regression.
         cost: mean cost of an example, in the unit of the stages' costs.
         stages: mean number of stages.
+        doubt: standard error of the metric's difference from the full ensemble's.
     """
 
     policy: ExitPolicy
     metric: float
     cost: float
     stages: float
+    doubt: float = 0.0
+
+    @property
+    def assured(self) -> float:
+        """The metric less its doubt: few examples can make a poor policy look good."""
+        return self.metric - self.doubt
 
 
 def operating_points(
     score: str,
     trace: Sequence[Floats],
-    metric: Callable[[Floats], float],
+    metric: Metric,
     costs: Sequence[float],
     limit: int = 64,
 ) -> list[OperatingPoint]:
@@ -129,7 +140,7 @@ def operating_points(
     Args:
         score: name of the score.
         trace: each stage's answers on validation examples, (N, L) or (N, L, 2) each.
-        metric: of one answer for each example, of the same shape.
+        metric: of answers to some of the examples.
         costs: of running up to each stage, on the way through all before it.
         limit: most thresholds to try; they are quantiles of the scores seen.
     """
@@ -139,27 +150,49 @@ def operating_points(
     thresholds = (
         [*np.unique(np.quantile(seen, shares, method="nearest")), np.inf] if len(seen) else [np.inf]
     )
-    return [_point(ExitPolicy(score, float(t)), scores, trace, metric, costs) for t in thresholds]
+    left_out = _metrics_without_a_group(trace[-1], metric)
+    return [
+        _point(ExitPolicy(score, float(t)), scores, trace, metric, costs, left_out)
+        for t in thresholds
+    ]
 
 
 def _point(
     policy: ExitPolicy,
     scores: Floats,
     trace: Sequence[Floats],
-    metric: Callable[[Floats], float],
+    metric: Metric,
     costs: Sequence[float],
+    full_left_out: Floats,
 ) -> OperatingPoint:
     leaves = scores >= policy.threshold
     leaves[-1] = True
     stage = leaves.argmax(axis=0)  # the first that lets go
     answers = np.stack(trace)[stage, np.arange(len(stage))]
     cost = float(np.asarray(costs, float)[stage].mean())
-    return OperatingPoint(policy, metric(answers), cost, float(stage.mean()) + 1)
+    differences = _metrics_without_a_group(answers, metric) - full_left_out
+    groups = len(differences)
+    doubt = float(differences.std() * np.sqrt(max(0, groups - 1)))  # jackknife
+    value = metric(answers, np.arange(len(answers)))
+    return OperatingPoint(policy, value, cost, float(stage.mean()) + 1, doubt)
+
+
+def _metrics_without_a_group(answers: Floats, metric: Metric) -> Floats:
+    """The metric without each of the groups of examples in turn, (groups,)."""
+    rows = np.arange(len(answers))
+    groups = min(GROUPS, len(rows))
+    if groups < 2:
+        return np.zeros(1)
+    kept = [rows[rows % groups != group] for group in range(groups)]
+    return np.array([metric(answers[some], some) for some in kept])
 
 
 def cheapest(points: Sequence[OperatingPoint], at_least: float) -> OperatingPoint:
-    """The cheapest point whose metric is at least that; else the one with the best metric."""
-    good = [point for point in points if point.metric >= at_least]
+    """The cheapest point whose assured metric is at least that; else the one with the best metric.
+
+    Without the doubt, the luckiest of many thresholds would be chosen.
+    """
+    good = [point for point in points if point.assured >= at_least]
     return min(good, key=lambda p: p.cost) if good else max(points, key=lambda p: p.metric)
 
 

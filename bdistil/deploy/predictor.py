@@ -189,8 +189,9 @@ class Predictor:
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
-            at_least: wanted accuracy (or micro F1, or R²) on validation; the full ensemble's,
-                less .002, if neither this nor a budget is given.
+            at_least: wanted accuracy (or micro F1, or R²) on validation, a standard error of its
+                difference from the full ensemble's left over; the full ensemble's, less .002, if
+                neither this nor a budget is given.
             budget: mean FLOPs of an example, or such as ``"50%"`` of the full ensemble's.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ SURE, UNSURE = [0.9, 0.06, 0.04], [0.4, 0.35, 0.25]
 def random_trace(seed: int, stages: int = 4, examples: int = 60, classes: int = 3) -> list:
     generator = np.random.default_rng(seed)
     return [softmax(generator.normal(size=(examples, classes)) * 2) for _ in range(stages)]
+
+
+def accuracy_against(truth: np.ndarray) -> Callable[..., float]:
+    return lambda answers, rows: float((answers.argmax(axis=1) == truth[rows]).mean())
 
 
 def test_scores_are_what_they_say() -> None:
@@ -52,9 +57,7 @@ def test_an_unknown_score_is_refused_with_those_there_are() -> None:
 def test_operating_points_equal_a_run_example_by_example(score: str, seed: int) -> None:
     trace, costs = random_trace(seed, examples=20), [1.0, 3.0, 4.0, 9.0]
     truth = np.random.default_rng(seed).integers(0, 3, 20)
-    points = operating_points(
-        score, trace, lambda a: float((a.argmax(axis=1) == truth).mean()), costs
-    )
+    points = operating_points(score, trace, accuracy_against(truth), costs)
     point = points[seed % len(points)]
     right, spent = 0, 0.0
     for row in range(20):
@@ -71,16 +74,30 @@ def test_operating_points_equal_a_run_example_by_example(score: str, seed: int) 
 @given(seed=st.integers(0, 10_000))
 def test_the_chosen_point_is_the_best_of_all(seed: int) -> None:
     trace, truth = random_trace(seed), np.random.default_rng(seed).integers(0, 3, 60)
-    points = operating_points(
-        "margin", trace, lambda a: float((a.argmax(axis=1) == truth).mean()), [1, 2, 3, 4]
-    )
-    goal = points[len(points) // 2].metric
-    assert cheapest(points, goal).cost == min(p.cost for p in points if p.metric >= goal)
+    points = operating_points("margin", trace, accuracy_against(truth), [1, 2, 3, 4])
+    goal = points[len(points) // 2].assured
+    assert cheapest(points, goal).cost == min(p.cost for p in points if p.metric - p.doubt >= goal)
     budget = points[len(points) // 2].cost
     chosen = best_within(points, budget)
     assert chosen.cost <= budget
     assert chosen.metric == max(p.metric for p in points if p.cost <= budget)
     assert cheapest(points, 1.1).metric == max(p.metric for p in points)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_doubt_is_the_standard_error_of_a_paired_difference(seed: int) -> None:
+    """With as many examples as groups the jackknife is the textbook's formula."""
+    trace = random_trace(seed, examples=20)
+    truth = np.random.default_rng(seed).integers(0, 3, 20)
+    *_, point, never = operating_points("margin", trace, accuracy_against(truth), [1, 2, 3, 4])
+    margins = np.stack([SCORES["margin"](trace[: stage + 1]) for stage in range(4)])
+    leaves = margins >= point.policy.threshold
+    leaves[-1] = True
+    answers = np.stack(trace)[leaves.argmax(axis=0), np.arange(20)]
+    right, full = (a.argmax(axis=1) == truth for a in (answers, trace[-1]))
+    difference = right.astype(float) - full
+    assert point.doubt == pytest.approx(difference.std(ddof=1) / np.sqrt(20), abs=1e-12)
+    assert never.doubt == 0
 
 
 @given(
