@@ -19,7 +19,7 @@ from bdistil.cli.experiment import (
     specs_and_rest,
 )
 from bdistil.cli.search import Address, Verbose
-from bdistil.data.optional import require_search
+from bdistil.data.optional import require, require_search
 from bdistil.errors import SpecError
 
 
@@ -31,7 +31,10 @@ def register(app: typer.Typer) -> None:
 def compare(
     specs_and_overrides: SpecsAndOverrides,
     method: Annotated[
-        list[str] | None, typer.Option(help="Rivals besides the oracle; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(
+            help="Rivals besides the oracle; repeatable. Default: all that are installed."
+        ),
     ] = None,
     seeds: Seeds = 5,
     first_seed: FirstSeed = 0,
@@ -47,11 +50,15 @@ def compare(
     """
     require_search()
     from bdistil.study.design import METHOD, OUR_METHODS, runs_of
-    from bdistil.study.rivals.methods import RIVALS
+    from bdistil.study.rivals.methods import RIVALS, at_hand
+    from bdistil.study.rivals.peer import PACKAGE
     from bdistil.study.write_up import write_comparison
 
     known = [*OUR_METHODS, *RIVALS]
-    chosen = list(dict.fromkeys(["ours", "oracle", *(method or known)]))
+    everything = [*OUR_METHODS, *at_hand()]
+    chosen = list(dict.fromkeys(["ours", "oracle", *(method or everything)]))
+    if PACKAGE in chosen:
+        require(PACKAGE, "peers")
     for name in chosen:
         if name not in known:
             raise SpecError(f"--method {name!r} is unknown; choose {', '.join(known)}.")

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from bdistil.core.find_weak_learner import find_weak_learner
 from bdistil.distributed.trial import derived_seed
 from bdistil.study.rivals.contest import Contest, Entry, Trained
 from bdistil.study.rivals.early_exit import early_exit
+from bdistil.study.rivals.peer import PACKAGE, torchensemble
 
 Method = Callable[[Contest], list[Entry]]
 
@@ -140,4 +142,10 @@ RIVALS: dict[str, Method] = {
     "born-again": born_again,
     "reweighted": reweighted,
     "early-exit": early_exit,
+    PACKAGE: torchensemble,
 }
+
+
+def at_hand() -> list[str]:
+    """Names of the rivals whose packages are installed."""
+    return [name for name in RIVALS if name != PACKAGE or find_spec(PACKAGE) is not None]
