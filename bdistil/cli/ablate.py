@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from bdistil.cli.display import console, output
 from bdistil.cli.experiment import (
     Cpus,
     FirstSeed,
@@ -15,6 +14,7 @@ from bdistil.cli.experiment import (
     Out,
     Seeds,
     SpecsAndOverrides,
+    Title,
     carry_out,
     specs_and_rest,
 )
@@ -36,7 +36,7 @@ def ablate(
     seeds: Seeds = 5,
     first_seed: FirstSeed = 0,
     out: Out = Path("runs/ablation"),
-    title: Annotated[str | None, typer.Option(help="The question, for the README.")] = None,
+    title: Title = "",
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     address: Address = None,
@@ -47,13 +47,12 @@ def ablate(
     The same command goes on where it was interrupted.
     """
     require_search()
-    from bdistil.study.design import cells_of, factors, runs_of
-    from bdistil.study.write_up import write_up
+    from bdistil.study.design import cells_of, factors
+    from bdistil.study.plan import Plan
 
     specs, overrides = specs_and_rest(specs_and_overrides)
     varied = factors(vary or [])
-    runs = runs_of(specs, cells_of(varied), range(first_seed, first_seed + seeds), overrides)
-    plan = {"specs": specs, "overrides": overrides, "vary": varied}
-    found = carry_out(runs, out, plan, (cpus, gpus), address, verbose)
-    output.print(write_up(found, out, title or f"Which {' and which '.join(varied)}?"))
-    console.print(f"Tables and plots: {out / 'README.md'}")
+    question = title or f"Which {' and which '.join(varied)}?"
+    plan = Plan.of("ablation", question, specs, overrides, cells_of(varied))
+    numbers = range(first_seed, first_seed + seeds)
+    carry_out(plan, numbers, out, (cpus, gpus), address, verbose)

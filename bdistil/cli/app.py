@@ -10,7 +10,17 @@ import typer
 from rich.text import Text
 
 from bdistil import __version__
-from bdistil.cli import ablate, bench, compare, deploy, doctor, inspect, pareto, search
+from bdistil.cli import (
+    ablate,
+    bench,
+    compare,
+    deploy,
+    doctor,
+    inspect,
+    pareto,
+    reproduce,
+    search,
+)
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
 
@@ -28,6 +38,7 @@ pareto.register(app)
 bench.register(app)
 ablate.register(app)
 compare.register(app)
+reproduce.register(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from bdistil.cli.display import console, output
 from bdistil.cli.experiment import (
     Cpus,
     FirstSeed,
@@ -15,6 +14,7 @@ from bdistil.cli.experiment import (
     Out,
     Seeds,
     SpecsAndOverrides,
+    Title,
     carry_out,
     specs_and_rest,
 )
@@ -39,6 +39,7 @@ def compare(
     seeds: Seeds = 5,
     first_seed: FirstSeed = 0,
     out: Out = Path("runs/comparison"),
+    title: Title = "Against other ensemble distillation",
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     address: Address = None,
@@ -49,10 +50,10 @@ def compare(
     The same command goes on where it was interrupted.
     """
     require_search()
-    from bdistil.study.design import METHOD, OUR_METHODS, runs_of
+    from bdistil.study.design import METHOD, OUR_METHODS
+    from bdistil.study.plan import Plan
     from bdistil.study.rivals.methods import RIVALS, at_hand
     from bdistil.study.rivals.peer import PACKAGE
-    from bdistil.study.write_up import write_comparison
 
     known = [*OUR_METHODS, *RIVALS]
     everything = [*OUR_METHODS, *at_hand()]
@@ -64,8 +65,6 @@ def compare(
             raise SpecError(f"--method {name!r} is unknown; choose {', '.join(known)}.")
     specs, overrides = specs_and_rest(specs_and_overrides)
     cells = [{METHOD: name} for name in chosen]
-    runs = runs_of(specs, cells, range(first_seed, first_seed + seeds), overrides)
-    plan = {"specs": specs, "overrides": overrides, "methods": chosen}
-    found = carry_out(runs, out, plan, (cpus, gpus), address, verbose)
-    output.print(write_comparison(found, out))
-    console.print(f"Tables and plots: {out / 'README.md'}")
+    plan = Plan.of("comparison", title, specs, overrides, cells)
+    numbers = range(first_seed, first_seed + seeds)
+    carry_out(plan, numbers, out, (cpus, gpus), address, verbose)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdistil.cli.display import clock, console
-from bdistil.errors import SpecError
-from bdistil.files import write_atomic
+from bdistil.cli.display import clock, console, output
 from bdistil.interrupt import remembered
 from bdistil.spec import WorkerSpec
 
 if TYPE_CHECKING:
     from bdistil.study.design import Run
     from bdistil.study.figures import Figures
-
-PLAN_FILE = "experiment.json"
+    from bdistil.study.plan import Plan
 
 SpecsAndOverrides = Annotated[
     list[str],
@@ -31,6 +27,7 @@ SpecsAndOverrides = Annotated[
 Seeds = Annotated[int, typer.Option(min=1, help="0, 1, ... so many.")]
 FirstSeed = Annotated[int, typer.Option(min=0)]
 Out = Annotated[Path, typer.Option(help="Folder of the experiment.")]
+Title = Annotated[str, typer.Option(help="The question, for the README.")]
 Cpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
 Gpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
 
@@ -42,19 +39,19 @@ def specs_and_rest(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def carry_out(
-    runs: Sequence[Run],
+    plan: Plan,
+    seeds: Sequence[int],
     out: Path,
-    plan: Mapping[str, object],
     each_takes: tuple[float, float],
     address: str | None,
     verbose: bool,
-) -> list[Figures]:
-    """The figures of all runs; those that are missing are searched.
+) -> None:
+    """Run what is missing of an experiment and write it up.
 
     Args:
-        runs: the experiment's.
-        out: its folder.
-        plan: what it is, in the user's words.
+        plan: the experiment.
+        seeds: for every cell.
+        out: the experiment's folder.
         each_takes: CPUs and GPUs of a run.
         address: of a Ray cluster.
         verbose: let Ray speak.
@@ -63,12 +60,17 @@ def carry_out(
         SpecError: if the folder holds another experiment.
     """
     from bdistil.study.execute import execute
+    from bdistil.study.write_up import write_comparison, write_up
 
-    keep_plan(out, plan)
+    plan.keep(out)
+    runs = plan.runs(seeds)
     cpus, gpus = each_takes
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
     with stopping_gently():
-        return execute(runs, out, workers, address, verbose, Lines())
+        found = execute(runs, out, workers, address, verbose, Lines())
+    write = write_comparison if plan.kind == "comparison" else write_up
+    output.print(write(found, out, plan.question))
+    console.print(f"Tables and plots: {out / 'README.md'}")
 
 
 @contextmanager
@@ -80,18 +82,6 @@ def stopping_gently() -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("Stopped; what has ended is kept. The same command goes on.")
         sys.exit(130)
-
-
-def keep_plan(out: Path, plan: Mapping[str, object]) -> None:
-    """Write what the experiment is; refuse a folder of another one.
-
-    Raises:
-        SpecError: if the folder holds another experiment.
-    """
-    file, content = out / PLAN_FILE, json.dumps(plan, indent=1)
-    if file.exists() and json.loads(file.read_text()) != json.loads(content):
-        raise SpecError(f"{out} holds another experiment (see {file}); choose another --out.")
-    write_atomic(file, content.encode())
 
 
 class Lines:

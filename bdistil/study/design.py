@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,9 @@ from bdistil.spec import Spec, load_spec
 METHOD = "method"
 """The field of a cell that names a method instead of a value of the spec."""
 
+
+Source = str | Path | Mapping[str, Any]
+"""A search space: a file, or its content."""
 
 OUR_METHODS: dict[str, dict[str, Any]] = {
     "ours": {},
@@ -104,7 +108,7 @@ def cells_of(varied: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def runs_of(
-    specs: Sequence[str],
+    specs: Sequence[Source],
     cells: Sequence[Mapping[str, Any]],
     seeds: Sequence[int],
     overrides: Sequence[str] = (),
@@ -120,17 +124,13 @@ def runs_of(
     Raises:
         SpecError: if a search space, a field or a value is wrong.
     """
-    found = [
+    return [
         _run(source, cell, seed, overrides)
         for seed, source, cell in itertools.product(seeds, specs, cells)
     ]
-    names = [load_spec(source, overrides).name for source in specs]
-    if len(set(names)) < len(names):
-        raise SpecError(f"two search spaces share a name ({', '.join(names)}); rename one.")
-    return found
 
 
-def _run(source: str, cell: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Run:
+def _run(source: Source, cell: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Run:
     values = {key: value for key, value in cell.items() if key != METHOD}
     values |= OUR_METHODS.get(cell.get(METHOD, ""), {})
     changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]

@@ -24,6 +24,7 @@ from bdistil.study.ablation import (
 from bdistil.study.figures import Figures
 from bdistil.study.plots import cells_plot
 
+CURVES_FILE = "curves.parquet"
 HEADERS = {
     "area": "area",
     "first": "first stage",
@@ -68,7 +69,7 @@ def write_up(found: Sequence[Figures], folder: Path, title: str) -> str:
     answer = conclusion(scores, against, reference)
     if failed := [each for each in found if each.failed]:
         answer += f" {len(failed)} of {len(found)} searches found no ensemble: {failed[0].failed}"
-    write_parquet(table, folder / "curves.parquet")
+    write_parquet(table, folder / CURVES_FILE)
     write_parquet(against, folder / "comparisons.parquet")
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
@@ -76,7 +77,7 @@ def write_up(found: Sequence[Figures], folder: Path, title: str) -> str:
     return answer
 
 
-def write_comparison(found: Sequence[Figures], folder: Path) -> str:
+def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     """Write a comparison of methods as :func:`write_up` does; returns the conclusion.
 
     Raises:
@@ -86,14 +87,14 @@ def write_comparison(found: Sequence[Figures], folder: Path) -> str:
     answer = comparison.conclusion(table)
     if failed := [each for each in found if each.failed]:
         answer += f" {len(failed)} of {len(found)} runs have no answer: {failed[0].failed}"
-    write_parquet(table, folder / "curves.parquet")
+    write_parquet(table, folder / CURVES_FILE)
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
     ratios = comparison.known(table)
     ratios.insert(0, "mean", ratios.mean(axis=1))
     shown = ratios.sort_values("mean", ascending=False).reset_index()
     parts = [
-        "# Against other ensemble distillation",
+        f"# {title}",
         answer,
         "## Budget known: area over the matched oracle's",
         markdown(shown),

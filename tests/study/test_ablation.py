@@ -17,6 +17,8 @@ from bdistil.errors import SearchError, SpecError
 from bdistil.study.ablation import areas, best_cell, comparisons, conclusion, curves
 from bdistil.study.design import cells_of, factors, runs_of
 from bdistil.study.figures import Figures
+from bdistil.study.plan import Plan
+from bdistil.study.reproduction import reproduction, verdict
 
 
 def spec_file(folder: Path, name: str, *overrides: str) -> str:
@@ -105,6 +107,24 @@ def test_every_combination_is_searched_with_every_seed(tmp_path: Path) -> None:
     assert runs[0].label == "skip=true connection=none"
 
 
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    plan = Plan.of("ablation", "Which?", [spec_file(tmp_path, "one")], [], [{"space.skip": True}])
+    plan.keep(tmp_path / "out")
+    assert Plan.read(tmp_path / "out") == plan
+    plan.model_copy(update={"question": "Why?"}).keep(tmp_path / "out")
+    other = plan.model_copy(update={"cells": [{"space.skip": False}]})
+    with pytest.raises(SpecError, match="holds another experiment"):
+        other.keep(tmp_path / "out")
+    (tmp_path / "out" / "experiment.json").write_text("{")
+    with pytest.raises(SpecError, match=r"experiment\.json is damaged"):
+        Plan.read(tmp_path / "out")
+
+
+def test_search_spaces_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="share a name"):
+        Plan.of("ablation", "", [spec_file(tmp_path, "one")] * 2, [], [{"space.skip": True}])
+
+
 def test_a_varied_teacher_is_not_shared(tmp_path: Path) -> None:
     cells = cells_of(factors(["teacher.epochs=[1, 2]"]))
     runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
@@ -114,6 +134,38 @@ def test_a_varied_teacher_is_not_shared(tmp_path: Path) -> None:
 def test_a_wrong_field_is_named_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"unknown key 'space\.skp'"):
         runs_of([spec_file(tmp_path, "one")], [{"space.skp": 1}], [0])
+
+
+def test_the_same_figures_reproduce_and_others_do_not() -> None:
+    committed, ours = curves(made_up(0.05)), curves(made_up(0.05, seeds=5))
+    table = reproduction(ours, committed)
+    assert len(table) == 4
+    assert verdict(table).startswith("Reproduces: all 4 means")
+    ours.loc[(ours.data == "two") & (ours["space.recipe"] == "a"), "metric"] += 0.03
+    table = reproduction(ours, committed)
+    assert table[~table.holds][["data", "cell"]].to_numpy().tolist() == [["two", "recipe=a"]]
+    assert "recipe=a on two" in verdict(table)
+
+
+def test_new_draws_of_the_same_cells_rarely_differ() -> None:
+    """Holds in at least 95% of repetitions, as promised."""
+    held = []
+    for draw in range(60):
+        random = np.random.default_rng(draw)
+        rows = [
+            {"data": "one", "cell": cell, "seed": seed, "stage": 1, "flops": 1.0, "teacher": 1.0,
+             "metric": random.normal(0.9, 0.01), "half": half}
+            for half in (0, 1) for cell in "abcd" for seed in range(4)
+        ]  # fmt: skip
+        table = pd.DataFrame(rows)
+        held.append(reproduction(table[table.half == 0], table[table.half == 1]).holds.all())
+    assert np.mean(held) >= 0.9  # 95% promised; 60 draws
+
+
+def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
+    answer = bdistil("reproduce", tmp_path)
+    assert answer.returncode == 2
+    assert f"{tmp_path} holds no experiment" in answer.stderr
 
 
 @pytest.mark.cluster
@@ -153,6 +205,11 @@ def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
         pd.read_parquet(out / "curves.parquet").drop(columns=["latency_ratio", "seconds"]),
         table.drop(columns=["latency_ratio", "seconds"]),
     )
+    repeated = bdistil("reproduce", out, "--seeds", "1", "--out", tmp_path / "again")
+    assert repeated.returncode == 0, repeated.stderr
+    assert "Reproduces: all 2 means" in repeated.stdout
+    assert pd.read_parquet(tmp_path / "again" / "curves.parquet").seed.unique().tolist() == [0]
+
     other = bdistil(*command[:-3], "1", "--vary", "seed=[1, 2]", "--out", out)
     assert other.returncode == 2
     assert "holds another experiment" in other.stderr

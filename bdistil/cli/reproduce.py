@@ -1,0 +1,55 @@
+"""``bdistil reproduce``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bdistil.cli.display import console, output
+from bdistil.cli.experiment import Cpus, Gpus, carry_out
+from bdistil.cli.search import Address, Verbose
+from bdistil.data.optional import require_search
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(reproduce)
+
+
+def reproduce(
+    folder: Annotated[Path, typer.Argument(help="An experiment, such as one under results/.")],
+    data: Annotated[
+        list[str] | None, typer.Option(help="A data set of it; repeatable. Default: all.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="The first so many. Default: all.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="For the new runs. Default: runs/again-NAME.")
+    ] = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a committed experiment again and say whether its figures hold."""
+    require_search()
+    import pandas as pd
+
+    from bdistil.study.plan import Plan
+    from bdistil.study.reproduction import committed_curves, reproduction, verdict
+
+    plan, committed = Plan.read(folder), committed_curves(folder)
+    if data:
+        plan = plan.only(data)
+    out = out or Path("runs") / f"again-{folder.resolve().name}"
+    carry_out(
+        plan, sorted(map(int, committed.seed.unique()))[:seeds], out, (cpus, gpus), address, verbose
+    )
+    table = reproduction(pd.read_parquet(out / "curves.parquet"), committed)
+    output.print(verdict(table))
+    if not table.holds.all():
+        console.print(f"The environment of the first run is at the end of {folder / 'README.md'}.")
+        raise typer.Exit(1)
