@@ -195,8 +195,12 @@ class BoardClient:
             ray.kill(self.actor)
 
     def push(self, cohort: Cohort) -> None:
-        """Queue a cohort for whichever worker is free first."""
-        ray.get(self.actor.push.remote(cohort))
+        """Queue a cohort for whichever worker is free first.
+
+        Nobody waits for the board: it takes the driver's calls in their order, and the next one
+        that has an answer tells if it is lost.
+        """
+        self.actor.push.remote(cohort)
 
     def take(self, trial_id: str) -> Cohort | None:
         """Wait for a cohort; None when the search is over."""
@@ -204,9 +208,13 @@ class BoardClient:
         return cohort
 
     def taken_by(self, trial_id: str) -> Cohort | None:
-        """The cohort that a Tune trial took, None if it took none; asked once a trial."""
+        """The cohort that a lost Tune trial took, None if it took none; asked once a trial."""
         cohort: Cohort | None = ray.get(self.actor.taken_by.remote(trial_id))
         return cohort
+
+    def forget(self, trial_id: str) -> None:
+        """A Tune trial has ended by itself."""
+        self.actor.taken_by.remote(trial_id)
 
     def announced(self, round_number: int) -> StoredAnnouncement | None:
         """The announcement of a round, None if it is closed."""

@@ -23,7 +23,7 @@ from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.lost_worker import why_lost
 from bdistil.distributed.margin import StoredMargin
-from bdistil.distributed.progress import Reporter, Snapshot
+from bdistil.distributed.progress import SECONDS_BETWEEN_UPDATES, Reporter, Snapshot
 from bdistil.distributed.runner import TrialRunner
 from bdistil.distributed.sampling import Sampler
 from bdistil.distributed.searcher import RoundSearcher
@@ -86,7 +86,7 @@ class Experiment:
         self.reporter = reporter
         self.accepted = accepted
         self.tracker = make_tracker(spec, ledger.directory.path / "tune")
-        self.started = time.monotonic()
+        self.started, self.updated = time.monotonic(), 0.0
         self.board = BoardClient(expected=trial_slots(spec.workers))
         self.controller = RoundController(
             spec, sampler, self.accept, rounds_done=len(ledger.records)
@@ -185,7 +185,9 @@ class Experiment:
                 f"Time budget of {budget:g} s reached; resume with more, or with "
                 f"search.time_budget=null."
             )
-        self.reporter.update(Snapshot.of(self.controller, self.ledger.records, elapsed))
+        if elapsed - self.updated > SECONDS_BETWEEN_UPDATES:
+            self.updated = elapsed
+            self.reporter.update(Snapshot.of(self.controller, self.ledger.records, elapsed))
 
 
 class Heartbeat(tune.Callback):

@@ -18,7 +18,7 @@ from bdistil.distributed.journal import RoundRecord
 from bdistil.distributed.ledger import Ledger
 from bdistil.distributed.margin_shard import Move, ShardState, combined_sha256, play_shard
 from bdistil.distributed.problem import Part
-from bdistil.distributed.progress import Reporter, Snapshot
+from bdistil.distributed.progress import SECONDS_BETWEEN_UPDATES, Reporter, Snapshot
 from bdistil.distributed.resolve import comparison_measure, game_rules
 from bdistil.distributed.runner import TrialRunner, answered
 from bdistil.distributed.sampling import Sampler
@@ -26,8 +26,6 @@ from bdistil.distributed.trial import Cohort, CohortResult
 from bdistil.distributed.workbench import Material, Workbench
 from bdistil.interrupt import check
 from bdistil.spec import Spec
-
-SECONDS_BETWEEN_UPDATES = 0.25
 
 
 class LocalMargin:

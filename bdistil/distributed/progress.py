@@ -11,6 +11,8 @@ from bdistil.distributed.journal import RoundRecord
 if TYPE_CHECKING:
     from bdistil.distributed.controller import RoundController
 
+SECONDS_BETWEEN_UPDATES = 0.25
+
 
 @dataclass(frozen=True)
 class Snapshot:

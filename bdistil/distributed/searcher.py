@@ -63,10 +63,11 @@ class RoundSearcher(Searcher):
 
     def completed(self, trial_id: str, result: dict[str, Any]) -> None:
         """A Tune trial has ended by itself, with an answer unless the search is over."""
-        if self.board.taken_by(trial_id) is None:
+        self.board.forget(trial_id)
+        if RESULT in result:
+            self.answered(CohortResult.model_validate_json(result[RESULT]))
+        else:
             self.idle -= 1
-            return
-        self.answered(CohortResult.model_validate_json(result[RESULT]))
 
     def lost(self, trial_id: str, reason: str) -> None:
         """A Tune trial has lost its worker; what that was training goes to another one."""

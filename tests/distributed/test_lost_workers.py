@@ -47,6 +47,9 @@ class BoardOnPaper:
     def taken_by(self, trial_id: str) -> Cohort | None:
         return self.taken.pop(trial_id, None)
 
+    def forget(self, trial_id: str) -> None:
+        self.taken.pop(trial_id, None)
+
     def end(self) -> None:
         self.ended = True
 
