@@ -20,6 +20,7 @@ from bdistil.cli.experiment import (
 )
 from bdistil.cli.search import Address, Verbose
 from bdistil.data.optional import require_search
+from bdistil.errors import SpecError
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +34,10 @@ def ablate(
         list[str] | None,
         typer.Option(help="A field and its values, such as 'space.skip=[true, false]'."),
     ] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="One more combination, such as 'space.skip=true space.gamma=3'."),
+    ] = None,
     seeds: Seeds = 5,
     first_seed: FirstSeed = 0,
     out: Out = Path("runs/ablation"),
@@ -42,17 +47,20 @@ def ablate(
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
-    """Search every combination of --vary on every search space and seed, and compare them.
+    """Search every combination of --vary, and every --cell, on every search space and seed.
 
     The same command goes on where it was interrupted.
     """
     require_search()
-    from bdistil.study.design import cells_of, factors
+    from bdistil.study.design import cell_of, cells_of, factors
     from bdistil.study.plan import Plan
 
     specs, overrides = specs_and_rest(specs_and_overrides)
     varied = factors(vary or [])
-    question = title or f"Which {' and which '.join(varied)}?"
-    plan = Plan.of("ablation", question, specs, overrides, cells_of(varied))
+    cells = [*cells_of(varied), *map(cell_of, cell or [])]
+    if len(cells) < 2:
+        raise SpecError("give --vary FIELD=[VALUE, VALUE], or two --cell, to compare something.")
+    question = title or f"Which {' and which '.join(varied) or 'settings'}?"
+    plan = Plan.of("ablation", question, specs, overrides, cells)
     numbers = range(first_seed, first_seed + seeds)
     carry_out(plan, numbers, out, (cpus, gpus), address, verbose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +96,36 @@ def factors(texts: Sequence[str]) -> dict[str, list[Any]]:
         if key in found:
             raise SpecError(f"--vary names {key} twice; give one list.")
         found[key] = values
+    return found
+
+
+def cell_of(text: str) -> dict[str, Any]:
+    """A cell from a text such as ``space.label_share=0 teacher.crossfit=10``.
+
+    Raises:
+        SpecError: if the text is not of this form.
+    """
+    found: dict[str, Any] = {}
+    try:
+        for part in shlex.split(text):
+            key, separator, value = part.partition("=")
+            if not separator or not key:
+                raise ValueError(part)
+            found[key] = yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        found = {}
     if not found:
-        raise SpecError("give at least one --vary FIELD=[VALUE, VALUE].")
+        raise SpecError(
+            f"--cell {text!r} must be one or more FIELD=VALUE, such as "
+            f"'space.skip=true space.connection=dense'."
+        )
     return found
 
 
 def cells_of(varied: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the varied fields' values."""
+    """Every combination of the varied fields' values; none if nothing varies."""
+    if not varied:
+        return []
     return [
         dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
     ]

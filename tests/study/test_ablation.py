@@ -15,7 +15,7 @@ from bdistil.distributed.outcome import load_students, run_dataset
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import SearchError, SpecError
 from bdistil.study.ablation import areas, best_cell, comparisons, conclusion, curves
-from bdistil.study.design import cells_of, factors, runs_of
+from bdistil.study.design import cell_of, cells_of, factors, runs_of
 from bdistil.study.figures import Figures
 from bdistil.study.plan import Plan
 from bdistil.study.reproduction import reproduction, verdict
@@ -80,7 +80,6 @@ def test_failed_searches_leave_their_pairs_out() -> None:
 @pytest.mark.parametrize(
     ("texts", "match"),
     [
-        ([], "at least one --vary"),
         (["space.skip"], "a field and a list"),
         (["space.skip=true"], "a field and a list"),
         (["space.skip=[true]"], "at least two values"),
@@ -92,6 +91,25 @@ def test_failed_searches_leave_their_pairs_out() -> None:
 def test_a_plan_that_makes_no_sense_is_refused(texts: list[str], match: str) -> None:
     with pytest.raises(SpecError, match=match):
         factors(texts)
+
+
+def test_cells_may_be_given_one_by_one() -> None:
+    assert cell_of("space.label_share=0 'space.lr={low: 0.1, high: 1}'") == {
+        "space.label_share": 0,
+        "space.lr": {"low": 0.1, "high": 1},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "space.skip", "=1", "space.skip='", "space.skip=["])
+def test_a_cell_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match=r"--cell .* must be one or more FIELD=VALUE"):
+        cell_of(text)
+
+
+def test_one_cell_is_no_comparison(tmp_path: Path) -> None:
+    answer = bdistil("ablate", spec_file(tmp_path, "one"), "--cell", "space.skip=true")
+    assert answer.returncode == 2
+    assert "or two --cell" in answer.stderr
 
 
 def test_every_combination_is_searched_with_every_seed(tmp_path: Path) -> None:
