@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdistil.distributed.cluster import cluster
 from bdistil.distributed.run import run_search, teach
 from bdistil.distributed.tasks import as_they_end, task_of
-from bdistil.errors import BdistilError
+from bdistil.errors import BdistilError, BdistilWarning
 from bdistil.files import write_atomic
 from bdistil.spec import WorkerSpec
 from bdistil.study.design import METHOD, Run
@@ -63,8 +64,11 @@ def share_out(
     """Teachers first, then the searches, as Ray tasks."""
     teachers = {run.teacher_folder: run for run in runs}.values()
     teach_one, search_one = task_of(make_teacher, workers), task_of(make_run, workers)
-    for _ in as_they_end([teach_one.remote(run, folder) for run in teachers]):
-        pass
+    being_taught = {teach_one.remote(run, folder): run for run in teachers}
+    for task, notes in as_they_end(list(being_taught)):
+        run = being_taught[task]
+        for note in notes:
+            warnings.warn(f"{run.data}, seed {run.seed}: {note}", BdistilWarning, stacklevel=2)
     tasks = {search_one.remote(run, folder): run for run in runs}
     for task, figures in as_they_end(list(tasks)):
         run = tasks[task]
@@ -72,9 +76,12 @@ def share_out(
         done(run, figures, sum(each is not None for each in kept.values()), len(kept))
 
 
-def make_teacher(run: Run, folder: Path) -> None:
-    """Train a teacher, unless it is there."""
-    teach(run.spec, folder / run.teacher_folder)
+def make_teacher(run: Run, folder: Path) -> list[str]:
+    """Train a teacher, unless it is there; what a person should know of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BdistilWarning)
+        teach(run.spec, folder / run.teacher_folder)
+    return [str(each.message) for each in caught if issubclass(each.category, BdistilWarning)]
 
 
 def make_run(run: Run, folder: Path) -> Figures:

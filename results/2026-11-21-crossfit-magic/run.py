@@ -32,7 +32,7 @@ from bdistil.spec import DataSpec
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SPLITS = 5
+SPLITS, TEST_SHARE = 5, 1 / 3
 SIZES = (1, 2, 3, 5, 10, 20, 40)
 FOLDS, FLOOR = 10, 1 / 500
 TEACHER: dict[str, Any] = {
@@ -81,14 +81,16 @@ def answers(x: Array, y: Array, split: int, kept: Path) -> dict[str, Array]:
     """What the teachers of a split answer, from disk if it was asked before.
 
     `train` and `test` are rows; `p` and `p_test` the deployed teacher's probabilities, `p_fold` the
-    out-of-fold ones; `choose` and `judge` rows of the training half on which c is chosen, and
+    out-of-fold ones; `choose` and `judge` rows of the training split on which c is chosen, and
     `p_choose` out-of-fold probabilities by teachers that have seen no label of `judge`.
     """
     file = kept / f"answers-{split}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as found:
             return dict(found)
-    train, test = train_test_split(np.arange(len(y)), test_size=0.5, random_state=split, stratify=y)
+    train, test = train_test_split(
+        np.arange(len(y)), test_size=TEST_SHARE, random_state=split, stratify=y
+    )
     choose, judge = train_test_split(train, test_size=0.2, random_state=split, stratify=y[train])
     deployed = teacher(x[train], y[train], TEACHER["n_estimators"], split)
     found = {

@@ -10,7 +10,6 @@ else; ``--exits`` leaves it out.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from pathlib import Path
 
@@ -18,20 +17,21 @@ import numpy as np
 import pandas as pd
 
 from bdistil.deploy.predictor import Predictor
-from bdistil.distributed.outcome import evaluation, run_dataset
+from bdistil.distributed.outcome import evaluation, export_ensemble, run_dataset
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.study.bench import bench
 from bdistil.study.plots import bench_plot
+from bdistil.study.write_up import markdown
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 DATA_SETS = ("digits", "japanese_vowels", "fashion_mnist")
-TOLERANCE = 0.002  # of accuracy, on validation, below the full ensemble
 
 
 def early_exit(run: RunDirectory) -> dict[str, object]:
     """The policy that validation chooses, on the test split."""
     dataset, figures = run_dataset(run), evaluation(run)
+    export_ensemble(run).save_pretrained(run.ensemble)  # with this version's policies
     predictor = Predictor(run.ensemble, backend="torch")
     point = predictor.policy()
     answer = predictor.answer(dataset.test.x, exit=point.policy)
@@ -71,13 +71,6 @@ def clock(runs: Path) -> pd.DataFrame:
         for overhead in found.overheads:
             print(name, overhead)
     return pd.DataFrame(rows)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown."""
-    text = table.to_csv(sep="|", index=False, float_format="%.4g", lineterminator="\n")
-    lines = [f"| {line.replace('|', ' | ')} |" for line in io.StringIO(text).read().splitlines()]
-    return "\n".join([lines[0], "|" + "---|" * len(table.columns), *lines[1:]])
 
 
 def main() -> None:

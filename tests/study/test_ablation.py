@@ -187,6 +187,16 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
+def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path) -> None:
+    documents = "data={name: documents, options: {examples: 300}}"
+    spec = spec_file(tmp_path, "one", documents, "search.rounds=1", "teacher.epochs=1")
+    cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
+    answer = bdistil("ablate", spec, *cells, "--seeds", "1", "--out", tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("Note: one, seed 0: the teacher's validation metric") == 1
+
+
+@pytest.mark.cluster
 def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = (
