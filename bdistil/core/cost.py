@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -61,6 +62,9 @@ def timed_in_turns(
 ) -> list[list[float]]:
     """Seconds of each call, one thread: a row for each turn, in which all are called once.
 
+    Each turn has an order of its own, so that none always comes after the one that has emptied the
+    processor's caches.
+
     Args:
         calls: what is timed.
         repeats: turns, at least.
@@ -68,12 +72,15 @@ def timed_in_turns(
         seconds: goes on until so many have passed.
     """
     rows: list[list[float]] = []
+    order, shuffle = list(range(len(calls))), random.Random(0).shuffle
     with one_thread():
         for call in list(calls) * warmup:
             call()
         end = time.perf_counter() + seconds
         while len(rows) < repeats or time.perf_counter() < end:
-            rows.append([_seconds(call) for call in calls])
+            shuffle(order)
+            taken = {place: _seconds(calls[place]) for place in order}
+            rows.append([taken[place] for place in range(len(calls))])
     return rows
 
 

@@ -48,6 +48,9 @@ class Answer:
     stages: NDArray[np.intp]
 
 
+TOLERANCE = 0.001  # of the metric that early exit may lose on validation, unless told otherwise
+
+
 class Predictor:
     """A saved ensemble, ready to answer.
 
@@ -190,7 +193,7 @@ class Predictor:
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
             at_least: wanted accuracy (or micro F1, or R²) on validation, a standard error of its
-                difference from the full ensemble's left over; the full ensemble's, less .002, if
+                difference from the full ensemble's left over; the full ensemble's, less .001, if
                 neither this nor a budget is given.
             budget: mean FLOPs of an example, or such as ``"50%"`` of the full ensemble's.
 
@@ -205,7 +208,7 @@ class Predictor:
             return best_within(points, _budget(budget, self._costs()[-1]))
         if at_least is None:
             full = max(points, key=lambda point: point.cost)
-            at_least = full.metric - 0.002
+            at_least = full.metric - TOLERANCE
         return cheapest(points, at_least)
 
     def _policy(self, exit: ExitPolicy | str) -> ExitPolicy:

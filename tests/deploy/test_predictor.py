@@ -103,7 +103,7 @@ def test_thresholds_at_both_ends(predictor: Predictor) -> None:
 def test_a_named_exit_kept_the_full_accuracy_on_validation(predictor: Predictor) -> None:
     full = max(predictor.manifest.exits, key=lambda point: point.cost)
     point = predictor.policy("margin")
-    assert point.metric >= full.metric - 0.002
+    assert point.metric >= full.metric - 0.001
     assert point.cost <= full.cost
     assert predictor.policy(at_least=0.5).cost <= point.cost
 
