@@ -39,8 +39,8 @@ def as_they_end(tasks: list[Any]) -> Iterator[tuple[Any, Any]]:
         yield task, result_of(task)
 
 
-def result_of(task: Any) -> Any:
-    """What a task gives; for errors see :func:`as_they_end`."""
+def result_of(task: Any, what: str = "a task") -> Any:
+    """What a task gives; for errors, which name `what` was lost, see :func:`as_they_end`."""
     try:
         return ray.get(task)
     except RayTaskError as error:
@@ -49,6 +49,6 @@ def result_of(task: Any) -> Any:
         raise
     except RayError as error:
         raise ClusterError(
-            f"a task was lost with {RERUNS + 1} workers: {why_lost(str(error))}; the same command "
+            f"{what} was lost with {RERUNS + 1} workers: {why_lost(str(error))}; the same command "
             f"goes on with what is missing."
         ) from error
