@@ -117,7 +117,7 @@ def cell_of(text: str) -> dict[str, Any]:
     if not found:
         raise SpecError(
             f"--cell {text!r} must be one or more FIELD=VALUE, such as "
-            f"'space.skip=true space.connection=dense'."
+            f"'space.skip=true space.connection=dense'; put values with spaces in quotes."
         )
     return found
 
