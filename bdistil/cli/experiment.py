@@ -62,8 +62,8 @@ def carry_out(
     from bdistil.study.execute import execute
     from bdistil.study.write_up import write_comparison, write_up
 
-    plan.keep(out)
     runs = plan.runs(seeds)
+    plan.keep(out)
     cpus, gpus = each_takes
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
     with stopping_gently():

@@ -11,6 +11,7 @@ from bdistil.cli.display import console, output
 from bdistil.cli.experiment import Cpus, Gpus, carry_out
 from bdistil.cli.search import Address, Verbose
 from bdistil.data.optional import require_search
+from bdistil.errors import SpecError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reproduce(
-    folder: Annotated[Path, typer.Argument(help="An experiment, such as one under results/.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of an experiment.")],
     data: Annotated[
         list[str] | None, typer.Option(help="A data set of it; repeatable. Default: all.")
     ] = None,
@@ -39,15 +40,16 @@ def reproduce(
     import pandas as pd
 
     from bdistil.study.plan import Plan
-    from bdistil.study.reproduction import committed_curves, reproduction, verdict
+    from bdistil.study.reproduction import committed_curves, reproduction, seeds_of, verdict
 
     plan, committed = Plan.read(folder), committed_curves(folder)
     if data:
         plan = plan.only(data)
-    out = out or Path("runs") / f"again-{folder.resolve().name}"
-    carry_out(
-        plan, sorted(map(int, committed.seed.unique()))[:seeds], out, (cpus, gpus), address, verbose
-    )
+    known = seeds_of(committed, folder, seeds)
+    out = out or Path("runs") / "-".join(["again", folder.resolve().name, *(data or [])])
+    if out.resolve() == folder.resolve():
+        raise SpecError(f"--out {out} is the experiment itself; choose another folder.")
+    carry_out(plan, known, out, (cpus, gpus), address, verbose)
     table = reproduction(pd.read_parquet(out / "curves.parquet"), committed)
     output.print(verdict(table))
     if not table.holds.all():

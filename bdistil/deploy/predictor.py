@@ -86,7 +86,7 @@ class Predictor:
         *,
         stages: int | None = None,
         deadline: float | str | None = None,
-        exit: ExitPolicy | str | None = None,
+        exit: ExitPolicy | OperatingPoint | str | None = None,
     ) -> NDArray[Any]:
         """Names of the classes (B,), labels or predictions (B, L); see :meth:`answer`."""
         return self.answer(x, stages=stages, deadline=deadline, exit=exit).values
@@ -97,7 +97,7 @@ class Predictor:
         *,
         stages: int | None = None,
         deadline: float | str | None = None,
-        exit: ExitPolicy | str | None = None,
+        exit: ExitPolicy | OperatingPoint | str | None = None,
     ) -> NDArray[np.floating]:
         """Calibrated probabilities, float32 (B, L); see :meth:`answer`.
 
@@ -115,7 +115,7 @@ class Predictor:
         *,
         stages: int | None = None,
         deadline: float | str | None = None,
-        exit: ExitPolicy | str | None = None,
+        exit: ExitPolicy | OperatingPoint | str | None = None,
     ) -> Answer:
         """Answer raw examples: an array (B, ...), or a table if trained on one.
 
@@ -197,9 +197,15 @@ class Predictor:
                 neither this nor a budget is given.
             budget: mean FLOPs of an example, or such as ``"50%"`` of the full ensemble's.
 
+        If nothing is good enough for `at_least` it is the best there is, and if all cost more than
+        the budget the cheapest; look at the point's `metric` and `cost`.
+
         Raises:
-            SpecError: if the ensemble was exported without such points.
+            SpecError: if the ensemble was exported without such points, or both `at_least` and a
+                budget are given.
         """
+        if at_least is not None and budget is not None:
+            raise SpecError("give at_least or a budget, not both.")
         points = [p for p in self.manifest.exits if score in (None, p.policy.score)]
         if not points:
             kind = "early exits" if score is None else f"early exits by {score!r}"
@@ -211,7 +217,9 @@ class Predictor:
             at_least = full.metric - TOLERANCE
         return cheapest(points, at_least)
 
-    def _policy(self, exit: ExitPolicy | str) -> ExitPolicy:
+    def _policy(self, exit: ExitPolicy | OperatingPoint | str) -> ExitPolicy:
+        if isinstance(exit, OperatingPoint):
+            return exit.policy
         return exit if isinstance(exit, ExitPolicy) else self.policy(exit).policy
 
     def _until(self, examples: NDArray[np.float32], end: float) -> Answer:

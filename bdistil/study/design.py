@@ -71,8 +71,8 @@ class Run:
 
 
 def label_of(cell: Mapping[str, str]) -> str:
-    """A cell in words; the section of a field is left out."""
-    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in cell.items())
+    """A cell in words; fields of the space go without their section."""
+    return " ".join(f"{key.removeprefix('space.')}={value}" for key, value in cell.items())
 
 
 def factors(texts: Sequence[str]) -> dict[str, list[Any]]:

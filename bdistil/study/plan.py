@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bdistil.errors import SpecError
 from bdistil.files import write_atomic
 from bdistil.spec import load_spec
-from bdistil.study.design import Run, runs_of
+from bdistil.study.design import METHOD, Run, label_of, runs_of
 
 PLAN_FILE = "experiment.json"
+SET_BY_THE_EXPERIMENT = ("seed", "name", "workers", METHOD)
 
 
 class Plan(BaseModel):
@@ -47,6 +48,9 @@ class Plan(BaseModel):
         Raises:
             SpecError: if a search space, an override or a cell is wrong.
         """
+        if not sources:
+            raise SpecError("give at least one search space, such as search_spaces/digits.yaml.")
+        check_cells(kind, cells)
         specs = [load_spec(source, overrides) for source in sources]
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
@@ -71,9 +75,11 @@ class Plan(BaseModel):
                 f"{folder} holds no experiment (it has no {PLAN_FILE}); give the folder that "
                 f"`bdistil ablate` or `bdistil compare` wrote."
             ) from None
-        except (OSError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
             raise SpecError(f"{file} is damaged: {reason}; restore it.") from None
+        except OSError as error:
+            raise SpecError(f"{file} cannot be read: {error.strerror}.") from None
 
     def keep(self, folder: Path) -> None:
         """Write it; a folder may be extended by seeds, but not become another experiment.
@@ -106,3 +112,22 @@ class Plan(BaseModel):
             if name not in self.spaces:
                 raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
         return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
+
+
+def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse cells that are the same search.
+
+    Raises:
+        SpecError: if two cells are alike, or one holds a field that the experiment itself sets.
+    """
+    seen: list[Mapping[str, Any]] = []
+    for cell in cells:
+        for field in cell if kind == "ablation" else ():
+            if field.partition(".")[0] in SET_BY_THE_EXPERIMENT:
+                raise SpecError(
+                    f"{field} cannot vary, since an experiment sets it: --seeds, --cpus and --gpus "
+                    f"are its options, and `bdistil compare` has methods."
+                )
+        if cell in seen:
+            raise SpecError(f"the cell {label_of(cell)!r} is given twice; name it once.")
+        seen.append(cell)

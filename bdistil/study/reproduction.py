@@ -21,11 +21,29 @@ def committed_curves(folder: Path) -> pd.DataFrame:
         SpecError: if it is missing or damaged.
     """
     file = folder / CURVES_FILE
+    if not file.exists():
+        raise SpecError(f"{folder} has no {CURVES_FILE}; give the folder of a finished experiment.")
     try:
         return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise SpecError(f"{file} cannot be read: {reason}; give a finished experiment.") from None
+    except (OSError, ValueError):
+        raise SpecError(f"{file} is damaged; restore it.") from None
+
+
+def seeds_of(committed: pd.DataFrame, folder: Path, count: int | None) -> list[int]:
+    """The first `count` of an experiment's seeds, or all.
+
+    Raises:
+        SpecError: if there are not so many, or only one, which tells nothing of what seeds explain.
+    """
+    seeds = sorted(map(int, committed.seed.unique()))
+    if len(seeds) < 2:
+        raise SpecError(
+            f"{folder} has one seed, which does not tell how far figures may differ; give its "
+            f"command more --seeds first."
+        )
+    if count is not None and count > len(seeds):
+        raise SpecError(f"--seeds {count}: {folder} has {len(seeds)}; ask for at most so many.")
+    return seeds[:count]
 
 
 def reproduction(ours: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:

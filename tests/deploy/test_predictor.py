@@ -106,6 +106,11 @@ def test_a_named_exit_kept_the_full_accuracy_on_validation(predictor: Predictor)
     assert point.metric >= full.metric - 0.001
     assert point.cost <= full.cost
     assert predictor.policy(at_least=0.5).cost <= point.cost
+    x = examples("mlp", 40)
+    by_point, by_policy = (predictor.answer(x, exit=e).stages for e in (point, point.policy))
+    np.testing.assert_array_equal(by_point, by_policy)
+    with pytest.raises(SpecError, match="not both"):
+        predictor.policy(at_least=0.5, budget="50%")
 
 
 def test_a_budgeted_batch_costs_no_more_and_spends_it_on_the_unsure(predictor: Predictor) -> None:

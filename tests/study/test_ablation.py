@@ -15,10 +15,10 @@ from bdistil.distributed.outcome import load_students, run_dataset
 from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import SearchError, SpecError
 from bdistil.study.ablation import areas, best_cell, comparisons, conclusion, curves
-from bdistil.study.design import cell_of, cells_of, factors, runs_of
+from bdistil.study.design import cell_of, cells_of, factors, label_of, runs_of
 from bdistil.study.figures import Figures
 from bdistil.study.plan import Plan
-from bdistil.study.reproduction import reproduction, verdict
+from bdistil.study.reproduction import reproduction, seeds_of, verdict
 
 
 def spec_file(folder: Path, name: str, *overrides: str) -> str:
@@ -138,6 +138,40 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
         Plan.read(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("cells", "match"),
+    [
+        ([{"space.skip": True}, {"space.skip": True}], "'skip=True' is given twice"),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], "given twice"),
+        ([{"seed": 1}, {"seed": 2}], "seed cannot vary"),
+        ([{"workers.count": 1}, {"workers.count": 2}], r"workers\.count cannot vary"),
+        ([{"method": "ours"}, {"method": "mine"}], "method cannot vary"),
+    ],
+)
+def test_cells_that_are_one_search_are_refused(tmp_path: Path, cells: list, match: str) -> None:
+    with pytest.raises(SpecError, match=match):
+        Plan.of("ablation", "", [spec_file(tmp_path, "one")], [], cells)
+
+
+def test_an_experiment_needs_a_search_space() -> None:
+    with pytest.raises(SpecError, match="at least one search space"):
+        Plan.of("ablation", "", [], [], [{"space.skip": True}])
+
+
+def test_fields_of_one_name_in_two_sections_are_two_cells() -> None:
+    assert label_of({"space.epochs": "3"}) != label_of({"teacher.epochs": "3"})
+
+
+def test_only_seeds_that_are_there_are_run_again(tmp_path: Path) -> None:
+    committed = curves(made_up(0.05, seeds=3))
+    assert seeds_of(committed, tmp_path, 2) == [0, 1]
+    assert seeds_of(committed, tmp_path, None) == [0, 1, 2]
+    with pytest.raises(SpecError, match="has 3; ask for at most so many"):
+        seeds_of(committed, tmp_path, 4)
+    with pytest.raises(SpecError, match="has one seed"):
+        seeds_of(committed[committed.seed == 0], tmp_path, None)
+
+
 def test_search_spaces_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="share a name"):
         Plan.of("ablation", "", [spec_file(tmp_path, "one")] * 2, [], [{"space.skip": True}])
@@ -233,11 +267,14 @@ def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
         pd.read_parquet(out / "curves.parquet").drop(columns=["latency_ratio", "seconds"]),
         table.drop(columns=["latency_ratio", "seconds"]),
     )
+    itself = bdistil("reproduce", out, "--out", out)
+    assert itself.returncode == 2
+    assert "is the experiment itself" in itself.stderr
     repeated = bdistil("reproduce", out, "--seeds", "1", "--out", tmp_path / "again")
     assert repeated.returncode == 0, repeated.stderr
     assert "Reproduces: all 2 means" in repeated.stdout
     assert pd.read_parquet(tmp_path / "again" / "curves.parquet").seed.unique().tolist() == [0]
 
-    other = bdistil(*command[:-3], "1", "--vary", "seed=[1, 2]", "--out", out)
+    other = bdistil(*command[:-3], "1", "--vary", "space.skip=[true, false]", "--out", out)
     assert other.returncode == 2
     assert "holds another experiment" in other.stderr
