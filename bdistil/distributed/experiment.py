@@ -105,6 +105,7 @@ class Experiment:
                 self.tuner(folder).fit()
             if self.searcher.error is not None:
                 raise self.searcher.error
+            self.show(time.monotonic() - self.started)
         except RayError as error:
             raise ClusterError(
                 f"Ray lost a part of the search that has no stand-in: {why_lost(str(error))}; the "
@@ -186,8 +187,12 @@ class Experiment:
                 f"search.time_budget=null."
             )
         if elapsed - self.updated > SECONDS_BETWEEN_UPDATES:
-            self.updated = elapsed
-            self.reporter.update(Snapshot.of(self.controller, self.ledger.records, elapsed))
+            self.show(elapsed)
+
+    def show(self, elapsed: float) -> None:
+        """The state of the search, for people."""
+        self.updated = elapsed
+        self.reporter.update(Snapshot.of(self.controller, self.ledger.records, elapsed))
 
 
 class Heartbeat(tune.Callback):
