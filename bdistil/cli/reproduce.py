@@ -37,8 +37,6 @@ def reproduce(
 ) -> None:
     """Run a committed experiment again and say whether its figures hold."""
     require_search()
-    import pandas as pd
-
     from bdistil.study.plan import Plan
     from bdistil.study.reproduction import committed_curves, reproduction, seeds_of, verdict
 
@@ -50,7 +48,7 @@ def reproduce(
     if out.resolve() == folder.resolve():
         raise SpecError(f"--out {out} is the experiment itself; choose another folder.")
     carry_out(plan, known, out, (cpus, gpus), address, verbose)
-    table = reproduction(pd.read_parquet(out / "curves.parquet"), committed)
+    table = reproduction(committed_curves(out), committed)
     output.print(verdict(table))
     if not table.holds.all():
         console.print(f"The environment of the first run is at the end of {folder / 'README.md'}.")

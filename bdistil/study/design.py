@@ -135,7 +135,6 @@ def runs_of(
     specs: Sequence[Source],
     cells: Sequence[Mapping[str, Any]],
     seeds: Sequence[int],
-    overrides: Sequence[str] = (),
 ) -> list[Run]:
     """All searches of an experiment, seed by seed, so that early results cover all cells.
 
@@ -143,23 +142,21 @@ def runs_of(
         specs: search spaces, one a data set.
         cells: values of the varied fields.
         seeds: every cell is searched with each.
-        overrides: as for ``bdistil search``, for all searches; cells come after them.
 
     Raises:
         SpecError: if a search space, a field or a value is wrong.
     """
     return [
-        _run(source, cell, seed, overrides)
-        for seed, source, cell in itertools.product(seeds, specs, cells)
+        _run(source, cell, seed) for seed, source, cell in itertools.product(seeds, specs, cells)
     ]
 
 
-def _run(source: Source, cell: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Run:
+def _run(source: Source, cell: Mapping[str, Any], seed: int) -> Run:
     values = {key: value for key, value in cell.items() if key != METHOD}
     values |= OUR_METHODS.get(cell.get(METHOD, ""), {})
     changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     fixed = [f"seed={seed}", "workers.count=0"]
-    spec = load_spec(source, [*overrides, *changes, *fixed])
+    spec = load_spec(source, [*changes, *fixed])
     return Run(spec.name, {key: _shown(value) for key, value in cell.items()}, seed, spec)
 
 

@@ -115,10 +115,10 @@ def test_one_cell_is_no_comparison(tmp_path: Path) -> None:
 def test_every_combination_is_searched_with_every_seed(tmp_path: Path) -> None:
     specs = [spec_file(tmp_path, "one"), spec_file(tmp_path, "two")]
     cells = cells_of(factors(["space.skip=[true, false]", "space.connection=[none, gru, dense]"]))
-    runs = runs_of(specs, cells, range(3), ["search.rounds=1"])
+    runs = runs_of(specs, cells, range(3))
     assert len({run.folder for run in runs}) == len(runs) == 6 * 2 * 3
     assert len({run.teacher_folder for run in runs}) == 2 * 3
-    assert {run.spec.search.rounds for run in runs} == {1}
+    assert {run.spec.seed for run in runs} == {0, 1, 2}
     assert {(run.spec.space.skip, run.spec.space.connection) for run in runs} == {
         (skip, name) for skip in (True, False) for name in ("none", "gru", "dense")
     }
