@@ -11,9 +11,11 @@ import pytest
 import torch
 from tiny import bdistil, tiny
 
+from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.data.registry import load_dataset
 from bdistil.distributed.resolve import resolve
 from bdistil.distributed.run import teach
+from bdistil.distributed.trial import derived_seed
 from bdistil.study import comparison
 from bdistil.study.rivals import methods
 from bdistil.study.rivals.contest import Contest, Entry
@@ -26,7 +28,16 @@ SPEC = ("space.growth=1.6", "search.rounds=3", "space.connection=dense", "space.
 
 @pytest.fixture(scope="module")
 def contest(tmp_path_factory: pytest.TempPathFactory) -> Contest:
-    spec = tiny("workers.count=0", *SPEC)
+    return contest_of(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Contest:
+    return contest_of(tmp_path_factory, "search.cohort=2", "space.epochs=[5, 6, 7]")
+
+
+def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Contest:
+    spec = tiny("workers.count=0", *SPEC, *overrides)
     store = teach(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
     dataset = load_dataset(spec.data, spec.seed)
     return Contest(resolve(spec, dataset), dataset, store.logits())
@@ -76,9 +87,6 @@ def test_the_best_candidate_on_validation_is_kept(contest: Contest) -> None:
 
 def alone(contest: Contest, candidate: int) -> float:
     """The loss of one candidate, trained as the contest trains it."""
-    from bdistil.core.find_weak_learner import find_weak_learner
-    from bdistil.distributed.trial import derived_seed
-
     seed = derived_seed(contest.spec.seed, "rival", 1, candidate)
     torch.manual_seed(seed)
     student = contest.student(3)
@@ -88,6 +96,29 @@ def alone(contest: Contest, candidate: int) -> float:
     entry = Entry(0, contest.answers(student, contest.validation), torch.empty(0), 0, 0)
     assert contest.loss(entry) == pytest.approx(finding.loss, abs=1e-6)
     return finding.loss
+
+
+def test_candidates_of_a_cohort_learn_what_they_would_alone(cohorts: Contest) -> None:
+    seeds = cohorts.seeds("cohort")
+    state = cohorts.state(cohorts.train)
+    together, apart = (cohorts.members(3, 1, seeds) for _ in range(2))
+    epochs = [member.recipe.epochs for member in together]
+    assert epochs[0::2] == epochs[1::2]
+    assert len({member.recipe.lr for member in together}) == len(together)
+    leaders = [seeds[each - each % 2] for each in range(len(seeds))]
+    found = cohorts.findings(together, state, seeds)
+    for finding, member, seed in zip(found, apart, leaders, strict=True):
+        expected = find_weak_learner(member.student, state, member.recipe, seed=seed)
+        assert isinstance(finding, Finding)
+        assert expected is not None
+        assert finding.loss == pytest.approx(expected.loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["oracle", "snapshot"])
+def test_rivals_in_cohorts_answer_every_budget(cohorts: Contest, name: str) -> None:
+    entries = RIVALS[name](cohorts)
+    assert cohorts.budgets[-1] / 2 < entries[-1].flops <= cohorts.budgets[-1]
+    assert all(torch.isfinite(entry.test).all() for entry in entries)
 
 
 def test_each_born_again_student_has_the_one_before_as_teacher(

@@ -7,14 +7,16 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.cost import parameters
 from bdistil.core.ensemble import hidden_states
 from bdistil.core.examples import Examples, Measure
-from bdistil.core.find_weak_learner import find_weak_learner
+from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
@@ -152,10 +154,37 @@ class Contest:
             number=candidate,
             rung=0,
             attempt=0,
-            params=self.sampler.ask(member, candidate),
+            params=self.params(member, candidate),
             seed=0,
         )
         return resolved_recipe(request, self.spec)
+
+    def params(self, member: int, candidate: int) -> dict[str, Any]:
+        """A candidate's values; those of a cohort differ only where cohorts may."""
+        first = candidate - candidate % self.spec.search.cohort
+        shared = None if first == candidate else self.params(member, first)
+        return self.sampler.ask(member, candidate, shared)
+
+    def members(self, width: int, number: int, seeds: Sequence[int]) -> list[Member]:
+        """Fresh candidates for one student, their weights drawn from their seeds."""
+        found = []
+        for candidate, seed in enumerate(seeds):
+            torch.manual_seed(seed)
+            found.append(Member(self.student(width), self.recipe(number, candidate)))
+        return found
+
+    def seeds(self, *parts: object) -> list[int]:
+        """Of the candidates for one student."""
+        return [derived_seed(self.spec.seed, *parts, each) for each in range(self.candidates)]
+
+    def findings(
+        self, members: Sequence[Member], state: Round, seeds: Sequence[int]
+    ) -> list[Finding | SearchError]:
+        """Train candidates in place, cohort by cohort as the search's; their figures."""
+        size = self.spec.search.cohort
+        starts = range(0, len(members), size)
+        groups = [(members[at : at + size], seeds[at : at + size]) for at in starts]
+        return [each for group, own in groups for each in findings_of(group, state, own)]
 
     def state(self, examples: Examples) -> Round:
         """Plain distillation on these examples: a first round, in which there are no edges."""
@@ -173,24 +202,19 @@ class Contest:
         Raises:
             SearchError: if every candidate's loss is no longer finite.
         """
-        state = self.state(examples or self.train)
-        best: Trained | None = None
-        spent, flops = 0.0, self.cost(width)
-        for candidate in range(self.candidates):
-            recipe = self.recipe(member, candidate)
-            seed = derived_seed(self.spec.seed, "rival", member, candidate)
-            torch.manual_seed(seed)
-            student = self.student(width)
-            spent += flops * recipe.epochs
-            try:
-                finding = find_weak_learner(student, state, recipe, seed=seed)
-            except SearchError:
-                continue
-            if finding is not None and (best is None or finding.loss < best.loss):
-                best = Trained(student.eval(), finding.loss, flops, 0.0)
-        if best is None:
+        seeds = self.seeds("rival", member)
+        members = self.members(width, member, seeds)
+        findings = self.findings(members, self.state(examples or self.train), seeds)
+        flops = self.cost(width)
+        spent = flops * sum(float(each.recipe.epochs) for each in members)
+        fitted = [
+            Trained(each.student.eval(), finding.loss, flops, spent)
+            for each, finding in zip(members, findings, strict=True)
+            if isinstance(finding, Finding)
+        ]
+        if not fitted:
             raise SearchError("every candidate of a rival failed; lower space.lr.")
-        return dataclasses.replace(best, trained=spent)
+        return min(fitted, key=lambda each: each.loss)
 
     def loss(self, entry: Entry) -> float:
         """What selection looks at: the loss on validation."""
@@ -217,6 +241,28 @@ class Contest:
             dataclasses.replace(t, validation=t.validation / count, test=t.test / count)
             for count, t in enumerate(totals, start=1)
         ]
+
+
+def findings_of(
+    members: Sequence[Member], state: Round, seeds: Sequence[int]
+) -> list[Finding | SearchError]:
+    """Figures of candidates that train together where torch can stack them."""
+    several = len(members) > 1 and not members[0].recipe.early_accept
+    if several and vectorises(members[0].student, state):
+        found = find_weak_learners(members, state, seed=seeds[0])
+        assert found is not None  # nobody stops it
+        return found
+    return [alone(member, state, seed) for member, seed in zip(members, seeds, strict=True)]
+
+
+def alone(member: Member, state: Round, seed: int) -> Finding | SearchError:
+    """Figures of a candidate that trains by itself."""
+    try:
+        found = find_weak_learner(member.student, state, member.recipe, seed=seed)
+    except SearchError as error:
+        return error
+    assert found is not None
+    return found
 
 
 def added(total: Entry, entry: Entry) -> Entry:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bdistil.core.examples import Examples
-from bdistil.core.find_weak_learner import find_weak_learner
+from bdistil.core.find_weak_learner import Finding
 from bdistil.distributed.trial import derived_seed
+from bdistil.errors import SearchError
 from bdistil.study.rivals.contest import Contest, Entry, Trained
 from bdistil.study.rivals.early_exit import early_exit
 from bdistil.study.rivals.peer import PACKAGE, torchensemble
@@ -71,19 +72,20 @@ def snapshot(contest: Contest) -> list[Entry]:
     flops = contest.cost(width)
     count = max(1, int(contest.budgets[-1] // flops))
     state = contest.state(contest.train)
-    chains = []
-    for candidate in range(contest.candidates):
-        recipe = contest.recipe(1, candidate)
-        seed = derived_seed(contest.spec.seed, "snapshot", candidate)
-        torch.manual_seed(seed)
-        student, members = contest.student(width), []
-        for cycle in range(count):
-            finding = find_weak_learner(student, state, recipe, seed=seed + cycle)
-            assert finding is not None
-            spent = flops * float(recipe.epochs) * contest.candidates
-            members.append(Trained(copy.deepcopy(student).eval(), finding.loss, flops, spent))
-        chains.append(contest.averaged(members))
-    return min(chains, key=lambda chain: contest.loss(chain[-1]))
+    seeds = contest.seeds("snapshot")
+    candidates = contest.members(width, 1, seeds)
+    spent = flops * sum(float(each.recipe.epochs) for each in candidates)
+    chains: list[list[Trained]] = [[] for _ in candidates]
+    for cycle in range(count):
+        findings = contest.findings(candidates, state, [seed + cycle for seed in seeds])
+        for chain, candidate, finding in zip(chains, candidates, findings, strict=True):
+            if isinstance(finding, Finding):
+                student = copy.deepcopy(candidate.student).eval()
+                chain.append(Trained(student, finding.loss, flops, spent))
+    whole = [contest.averaged(chain) for chain in chains if len(chain) == count]
+    if not whole:
+        raise SearchError("every candidate of a rival failed; lower space.lr.")
+    return min(whole, key=lambda entries: contest.loss(entries[-1]))
 
 
 def reweighted(contest: Contest) -> list[Entry]:
