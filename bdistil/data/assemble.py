@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from bdistil.data.dataset import Dataset, Domain, Split
 from bdistil.data.labels import task_of
-from bdistil.data.split import SplitIndices, validation_indices
+from bdistil.data.split import SplitIndices, stratified_order, validation_indices
 from bdistil.data.standardise import fit_standardisation
+
+Limit = Annotated[int, Field(ge=2)]
+"""An option of a loader: at most so many training examples."""
 
 
 def assemble(
@@ -66,6 +70,7 @@ def assemble_published(
     validation: float,
     seed: int,
     padding: float | None = None,
+    examples: int | None = None,
 ) -> Dataset:
     """Keep the publishers' test split and cut validation from their training split.
 
@@ -78,10 +83,15 @@ def assemble_published(
         validation: share of the published training examples.
         seed: of the cut.
         padding: what stands in front of shorter sequences, None if all are of full length.
+        examples: at most so many of the published training examples, drawn by `seed` with the
+            classes in proportion; None takes all.
 
     Raises:
         DataError: if a class has fewer than two training examples.
     """
+    if examples is not None:
+        rows = np.sort(stratified_order(train.y, len(class_names), seed)[:examples])
+        train = Split(train.x[rows], train.y[rows])
     kept, held_out = validation_indices(train.y, class_names, validation, seed)
     cut = Split(train.x[held_out], train.y[held_out])
     train = Split(train.x[kept], train.y[kept])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bdistil.data.assemble import assemble_published
+from bdistil.data.assemble import Limit, assemble_published
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.files import errors_naming
 from bdistil.data.local import LocalFiles
@@ -43,7 +43,13 @@ CIFAR100 = _local("CIFAR-100", "cifar-100-binary", "train.bin", "cifar-100-binar
     source="University of Toronto: colour photographs",
     advice=CIFAR10.advice,
 )
-def cifar10(seed: int, validation: float, test: float, root: Path | None = None) -> Dataset:
+def cifar10(
+    seed: int,
+    validation: float,
+    test: float,
+    root: Path | None = None,
+    examples: Limit | None = None,
+) -> Dataset:
     """Photographs (3, 32, 32) of animals and vehicles with values from 0 to 255.
 
     Args:
@@ -51,6 +57,7 @@ def cifar10(seed: int, validation: float, test: float, root: Path | None = None)
         validation: share of the published training examples.
         test: not used, the published split is kept.
         root: folder of local data; `cifar-10-batches-bin` is looked for there.
+        examples: at most so many of the published training examples; all if left out.
     """
     folder = CIFAR10.required(root)
     batches = [folder / f"data_batch_{number}.bin" for number in range(1, 6)]
@@ -72,7 +79,13 @@ def cifar10(seed: int, validation: float, test: float, root: Path | None = None)
     source="University of Toronto: colour photographs, fine labels",
     advice=CIFAR100.advice,
 )
-def cifar100(seed: int, validation: float, test: float, root: Path | None = None) -> Dataset:
+def cifar100(
+    seed: int,
+    validation: float,
+    test: float,
+    root: Path | None = None,
+    examples: Limit | None = None,
+) -> Dataset:
     """Photographs (3, 32, 32) of a hundred kinds of things with values from 0 to 255.
 
     Args:
@@ -80,6 +93,7 @@ def cifar100(seed: int, validation: float, test: float, root: Path | None = None
         validation: share of the published training examples.
         test: not used, the published split is kept.
         root: folder of local data; `cifar-100-binary` is looked for there.
+        examples: at most so many of the published training examples; all if left out.
     """
     folder = CIFAR100.required(root)
     names = _class_names(folder / "fine_label_names.txt")

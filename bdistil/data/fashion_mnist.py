@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.assemble import assemble_published
+from bdistil.data.assemble import Limit, assemble_published
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.files import errors_naming
 from bdistil.data.local import LocalFiles
@@ -51,7 +51,13 @@ def _advice() -> str | None:
     source="Zalando: grey photographs of clothes",
     advice=_advice,
 )
-def fashion_mnist(seed: int, validation: float, test: float, root: Path | None = None) -> Dataset:
+def fashion_mnist(
+    seed: int,
+    validation: float,
+    test: float,
+    root: Path | None = None,
+    examples: Limit | None = None,
+) -> Dataset:
     """Clothes as grey images (1, 28, 28) with values from 0 to 255.
 
     Args:
@@ -59,6 +65,7 @@ def fashion_mnist(seed: int, validation: float, test: float, root: Path | None =
         validation: share of the published training examples.
         test: not used, the published split is kept.
         root: folder of local data; `FashionMNIST/raw`, as torchvision lays it, is looked for there.
+        examples: at most so many of the published training examples; all if left out.
     """
     folder = _local(packed=False).find(root) or _local(packed=True).required(root)
     train, published = (_split(folder, part) for part in ("train", "t10k"))
@@ -70,6 +77,7 @@ def fashion_mnist(seed: int, validation: float, test: float, root: Path | None =
         class_names=CLASSES,
         validation=validation,
         seed=seed,
+        examples=examples,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from bdistil.data.cifar import read_batches
 from bdistil.data.fashion_mnist import fashion_mnist, read_idx
 from bdistil.data.registry import list_datasets, load_dataset
-from bdistil.errors import DataError
+from bdistil.errors import DataError, SpecError
 from bdistil.spec import DataSpec
 
 
@@ -31,6 +31,20 @@ def test_fashion_mnist_packed_or_in_torchvisions_folder(tmp_path, packed):
         np.testing.assert_array_equal(places, split.y)
         assert split.x.max() >= 200
     assert dataset.class_names[9] == "Ankle boot"
+
+
+def test_fewer_training_examples_keep_their_classes_in_proportion_and_the_test_split(tmp_path):
+    files.write_fashion_mnist(tmp_path / "fashion-mnist")
+    whole, part, again = (
+        load("fashion_mnist", tmp_path, **o) for o in ({}, *[{"examples": 20}] * 2)
+    )
+    assert len(part.train) + len(part.validation) == 20
+    labels = np.concatenate([part.train.y, part.validation.y])
+    assert set(np.bincount(labels, minlength=10)) == {2}
+    np.testing.assert_array_equal(part.test.x, whole.test.x)
+    np.testing.assert_array_equal(part.train.x, again.train.x)
+    with pytest.raises(SpecError, match=r"data\.options\.examples is 1: "):
+        load("fashion_mnist", tmp_path, examples=1)
 
 
 @pytest.mark.parametrize(
