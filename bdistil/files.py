@@ -88,6 +88,11 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn an OSError of the body into one sentence that names the file."""
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"{path} cannot be written, since a file stands where a folder belongs; choose another "
+            f"--out."
+        ) from error
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {error.strerror}; free space or choose another --out."

@@ -60,7 +60,8 @@ def ablate(
     cells = [*cells_of(varied), *map(cell_of, cell or [])]
     if len(cells) < 2:
         raise SpecError("give --vary FIELD=[VALUE, VALUE], or two --cell, to compare something.")
-    question = title or f"Which {' and which '.join(varied) or 'settings'}?"
+    asked = list(varied) if varied and not cell else ["settings"]
+    question = title or f"Which {' and which '.join(asked)}?"
     plan = Plan.of("ablation", question, specs, overrides, cells)
     numbers = range(first_seed, first_seed + seeds)
     carry_out(plan, numbers, out, (cpus, gpus), address, verbose)

@@ -67,7 +67,8 @@ def carry_out(
     cpus, gpus = each_takes
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
     with stopping_gently():
-        found = execute(runs, out, workers, address, verbose, Lines())
+        lines = Lines()
+        found = execute(runs, out, workers, address, verbose, lines.done, lines.taught)
     write = write_comparison if plan.kind == "comparison" else write_up
     output.print(write(found, out, plan.question))
     console.print(f"Tables and plots: {out / 'README.md'}")
@@ -85,13 +86,19 @@ def stopping_gently() -> Iterator[None]:
 
 
 class Lines:
-    """A line for each search that has ended, with the time that is left."""
+    """A line for each teacher and search that has ended, with the time that is left."""
 
     def __init__(self) -> None:
-        self.started, self.ended = time.monotonic(), 0
+        self.ended = 0
+        self.started = time.monotonic()
 
-    def __call__(self, run: Run, figures: Figures, count: int, total: int) -> None:
-        """One more."""
+    def taught(self, run: Run, count: int, total: int) -> None:
+        """One more teacher, new or kept."""
+        console.print(f"[teacher {count}/{total}] {run.data} seed {run.seed}")
+        self.started = time.monotonic()
+
+    def done(self, run: Run, figures: Figures, count: int, total: int) -> None:
+        """One more search."""
         self.ended += 1
         left = (time.monotonic() - self.started) / self.ended * (total - count)
         outcome = figures.failed or f"last stage {figures.stages[-1]['metric']:.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -71,20 +72,28 @@ def best_cell(scores: pd.DataFrame) -> str:
     return str(means.idxmax())
 
 
-def comparisons(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
+def comparisons(scores: pd.DataFrame, reference: str, *, chosen: bool = True) -> pd.DataFrame:
     """Every other cell against the reference, over pairs of data set and seed, best first.
 
     Columns: `cell` and those of :class:`~bdistil.study.statistics.Comparison`; p is corrected for
     the number of pairs of cells.
+
+    Args:
+        scores: :func:`areas`.
+        reference: a cell.
+        chosen: whether it is the reference because of how it came out. Any pair of cells could then
+            have been compared, and p is corrected for all of them.
     """
     wide = scores.pivot_table(index=["data", "seed"], columns="cell", values="share")
     found: dict[tuple[str, str], Comparison] = {}
-    for one, other in itertools.combinations([reference, *wide.columns.drop(reference)], 2):
+    cells = [reference, *wide.columns.drop(reference)]
+    for one, other in itertools.combinations(cells, 2):
+        if one != reference and not chosen:
+            break
         pairs = (wide[other] - wide[one]).dropna()
         if len(pairs):
             data = list(pairs.index.get_level_values("data"))
             found[one, other] = compare(pairs.to_numpy(np.float64), data)
-    # Over all pairs of cells, since any of them could have come out as the reference.
     ps = corrected([each.p for each in found.values()])
     rows = [
         {"cell": other} | asdict(each) | {"p": p}
@@ -102,7 +111,7 @@ def conclusion(scores: pd.DataFrame, against: pd.DataFrame, reference: str) -> s
     share = own.groupby("data").share.mean().mean()
     sentences = [
         f"{reference} has the largest area under the anytime curve, {share:.4f} of the teacher's "
-        f"metric (mean over {sets} data set{'s' * (sets > 1)}, {pairs} searches)."
+        f"metric (mean over {counted(sets, 'data set')}, {counted(pairs, 'search', 'es')})."
     ]
     worse = against[(against.p < SIGNIFICANT) & (against.high < 0)]
     level = against.drop(worse.index)
@@ -116,10 +125,18 @@ def conclusion(scores: pd.DataFrame, against: pd.DataFrame, reference: str) -> s
 
 
 def _difference(row: Any) -> str:
-    return (
-        f"{row.cell} ({row.difference:+.4f}, 95% interval {row.low:+.4f} to {row.high:+.4f}, "
-        f"p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'})"
-    )
+    p = "< 0.001" if row.p < 0.001 else f"= {row.p:.3f}"
+    return f"{row.cell} ({row.difference:+.4f}, 95% interval {bounds(row.low, row.high)}, p {p})"
+
+
+def bounds(low: float, high: float) -> str:
+    """The ends of an interval of differences."""
+    return "–" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+
+
+def counted(count: int, noun: str, plural: str = "s") -> str:
+    """So many of something."""
+    return f"{count} {noun}{plural * (count != 1)}"
 
 
 def table_of(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

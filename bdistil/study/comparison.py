@@ -8,55 +8,97 @@ on from where it is; a fleet of single models starts over with each, so its cost
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bdistil.study.ablation import areas, comparisons
-from bdistil.study.statistics import BUDGETS, Curve, area
+from bdistil.study.ablation import SIGNIFICANT, areas, comparisons
+from bdistil.study.statistics import BUDGETS, Curve, area, interval
 
 ORACLE = "method=oracle"
 OURS = "method=ours"
 
 
-def known(table: pd.DataFrame) -> pd.DataFrame:
-    """Area under each method's curve over the oracle's: a row a method, a column a data set."""
+def ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Every method's area over the oracle's, pair by pair: a row a method, data set and seed."""
     scores = areas(table)
-    means = scores.groupby(["data", "cell"], sort=False).area.mean().unstack("data", sort=False)
-    return means / means.loc[ORACLE]
+    wide = scores.pivot_table(index=["data", "seed"], columns="cell", values="area", sort=False)
+    return wide.div(wide[ORACLE], axis=0).melt(ignore_index=False, value_name="ratio").reset_index()
 
 
-def against_oracle(table: pd.DataFrame) -> pd.DataFrame:
-    """Every method's share of the teacher's metric against the oracle's, pair by pair."""
-    return comparisons(areas(table), ORACLE)
+def ratios_of(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """One method's ratios."""
+    found = ratios(table)
+    return found[found["cell"] == method]
+
+
+def known(table: pd.DataFrame) -> pd.DataFrame:
+    """Area over the oracle's, mean over seeds: a row a method, a column a data set."""
+    means = ratios(table).groupby(["data", "cell"], sort=False).ratio.mean()
+    return means.unstack("data", sort=False)
+
+
+def known_by(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """A method's ratio on each data set, with `low` and `high` of its 95% interval over seeds."""
+    own = ratios_of(table, method).groupby("data", sort=False).ratio
+    rows = [
+        {"data": data, "ratio": values.mean(), **ends(values), "seeds": len(values)}
+        for data, values in own
+    ]
+    return pd.DataFrame(rows)
+
+
+def headline(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """By data set and method: mean `area` over seeds and mean `ratio` to the oracle's."""
+    both = areas(table).merge(ratios(table), on=["data", "cell", "seed"])
+    means = both.groupby(["data", "cell"], sort=False)[["area", "ratio"]].mean().round(4)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in means.reset_index().to_dict("records"):
+        method = row["cell"].removeprefix("method=")
+        found.setdefault(row["data"], {})[method] = {k: row[k] for k in ("area", "ratio")}
+    return found
+
+
+def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Every other method's share of the teacher's metric minus the reference's, pair by pair."""
+    return comparisons(areas(table), reference, chosen=False)
+
+
+def ends(values: pd.Series) -> dict[str, float]:
+    """`low` and `high` of the mean's 95% interval."""
+    return dict(zip(("low", "high"), interval(values.to_numpy(np.float64)), strict=True))
 
 
 def unknown(table: pd.DataFrame) -> pd.DataFrame:
     """Ours against the fleet where the budget is not known: a row a data set.
 
-    Columns: `ours` and `fleet`, the areas under the curves (means over seeds), `ratio`, and
-    `error_ratio`: the mean over budgets of our test error over the mean of the fleet's.
+    Columns: `ours` and `fleet`, the areas under the curves (means over seeds); `ratio` of them,
+    mean over seeds, with `low` and `high` of its 95% interval; and `error_ratio`: the mean over
+    budgets of our test error over the mean of the fleet's.
     """
     rows = []
     for data, of_data in table.groupby("data", sort=False):
-        found = [pair(run) for _, run in of_data.groupby("seed")]
-        ours, fleet, error, fleet_error = np.mean(found, axis=0)
+        pairs = np.asarray([pair(run) for _, run in of_data.groupby("seed")])
+        ours, fleet = pairs.mean(axis=0)
+        ratio = pd.Series(pairs[:, 0] / pairs[:, 1])
         rows.append(
             {
                 "data": data,
                 "ours": ours,
                 "fleet": fleet,
-                "ratio": ours / fleet,
-                "error_ratio": error / fleet_error if fleet_error else np.nan,
+                "ratio": ratio.mean(),
+                **ends(ratio),
+                "error_ratio": (1 - ours) / (1 - fleet) if fleet < 1 else np.nan,
             }
         )
     return pd.DataFrame(rows)
 
 
-def pair(run: pd.DataFrame) -> tuple[float, float, float, float]:
-    """Areas of ours and the fleet on one data set and seed, and their mean test errors."""
+def pair(run: pd.DataFrame) -> tuple[float, float]:
+    """Areas of ours and the fleet on one data set and seed."""
     mine = curve_of(run[run.cell == OURS], "streamed_flops")
     models = curve_of(run[run.cell == ORACLE], "flops")
     lowest = max(mine[0][0], models[0][0])
@@ -64,8 +106,7 @@ def pair(run: pd.DataFrame) -> tuple[float, float, float, float]:
     budgets = np.geomspace(lowest, highest, BUDGETS)
     budgets[0] = lowest
     fleet = best_fleet(models, budgets)
-    ours, theirs = area(mine, budgets), area(fleet, budgets)
-    return ours, theirs, 1 - ours, 1 - theirs
+    return area(mine, budgets), area(fleet, budgets)
 
 
 def curve_of(stages: pd.DataFrame, cost: str) -> Curve:
@@ -107,18 +148,45 @@ def storage(table: pd.DataFrame) -> pd.DataFrame:
 
 def conclusion(table: pd.DataFrame) -> str:
     """Three sentences, no stronger than the numbers."""
-    ratios, blind, cost = known(table), unknown(table), storage(table)
-    mine = ratios.loc[OURS]
-    rivals = ratios.drop([OURS, ORACLE]).mean(axis=1).sort_values(ascending=False)
-    best = rivals.index[0]
-    where = f"on {mine.index[0]}"
-    if len(mine) > 1:
-        where = f"from {mine.min():.3f} on {mine.idxmin()} to {mine.max():.3f} on {mine.idxmax()}"
+    blind, cost = unknown(table), storage(table)
     return (
-        f"With the budget known, one ensemble's area is {mine.mean():.3f} of the matched oracle's "
-        f"({where}); the best rival, {best.removeprefix('method=')}, has {rivals.iloc[0]:.3f}. "
+        f"With the budget known, one ensemble's area is {told(table, OURS)} of the matched "
+        f"oracle's{spanned(known(table).loc[OURS].to_dict())}{rivalled(table)}. "
         f"With the budget unknown, its area is {blind.ratio.mean():.3f} of the fleet's in its best "
         f"order, and its mean test error {blind.error_ratio.mean():.2f} of the fleet's. It stores "
         f"{cost.parameters.mean():.2f} of the fleet's parameters and costs "
         f"{cost.training.mean():.2f} of its training."
     )
+
+
+def told(table: pd.DataFrame, method: str) -> str:
+    """A method's mean ratio over data sets, with the interval over all pairs if they suffice."""
+    pairs = ratios_of(table, method).ratio
+    low, high = interval(pairs.to_numpy(np.float64))
+    mean = f"{known(table).loc[method].mean():.3f}"
+    if np.isnan(low):
+        return f"{mean} (too few pairs for an interval)"
+    return f"{mean} (95% interval {low:.3f} to {high:.3f} over {len(pairs)} pairs)"
+
+
+def spanned(ratio: Mapping[Any, float]) -> str:
+    """From the worst data set to the best."""
+    worst, best = (pick(ratio, key=ratio.__getitem__) for pick in (min, max))
+    if worst == best:
+        return f" on {best}"
+    return f", from {ratio[worst]:.3f} on {worst} to {ratio[best]:.3f} on {best}"
+
+
+def rivalled(table: pd.DataFrame) -> str:
+    """The best rival and whether these runs tell it from ours."""
+    means = known(table).drop([OURS, ORACLE]).mean(axis=1)
+    if means.empty:
+        return ""
+    best = str(means.idxmax())
+    others = against(table, OURS).set_index("cell")
+    row: Any = others.loc[best]
+    verdict = "not told apart from ours"
+    if row.p < SIGNIFICANT:
+        verdict = "better than ours" if row.difference > 0 else "worse than ours"
+    name = best.removeprefix("method=")
+    return f"; the best rival, {name}, has {told(table, best)}, {verdict} (p = {row.p:.3f})"

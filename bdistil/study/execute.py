@@ -21,6 +21,7 @@ from bdistil.study.rivals.play import play
 
 FIGURES_FILE = "figures.json"
 
+Taught = Callable[[Run, int, int], None]
 Done = Callable[[Run, Figures, int, int], None]
 
 
@@ -31,6 +32,7 @@ def execute(
     address: str | None = None,
     verbose: bool = False,
     done: Done = lambda run, figures, count, total: None,
+    taught: Taught = lambda run, count, total: None,
 ) -> list[Figures]:
     """The figures of each run; those on disk are not searched again.
 
@@ -41,6 +43,7 @@ def execute(
         address: of a Ray cluster; None starts Ray here.
         verbose: let Ray speak.
         done: called with each run that is new, its figures and how many of all are there.
+        taught: called with a run whose teacher is there and how many of all teachers are.
 
     Raises:
         BdistilError: for bad input, from the first run that meets it.
@@ -50,7 +53,7 @@ def execute(
     missing = [run for run in runs if kept[run.folder] is None]
     if missing:
         with cluster(workers, address, verbose):
-            share_out(missing, folder, workers, kept, done)
+            share_out(missing, folder, workers, kept, done, taught)
     return [figures for run in runs if (figures := kept[run.folder]) is not None]
 
 
@@ -60,13 +63,15 @@ def share_out(
     workers: WorkerSpec,
     kept: dict[str, Figures | None],
     done: Done,
+    taught: Taught,
 ) -> None:
     """Teachers first, then the searches, as Ray tasks."""
     teachers = {run.teacher_folder: run for run in runs}.values()
     teach_one, search_one = task_of(make_teacher, workers), task_of(make_run, workers)
     being_taught = {teach_one.remote(run, folder): run for run in teachers}
-    for task, notes in as_they_end(list(being_taught)):
+    for count, (task, notes) in enumerate(as_they_end(list(being_taught)), start=1):
         run = being_taught[task]
+        taught(run, count, len(being_taught))
         for note in notes:
             warnings.warn(f"{run.data}, seed {run.seed}: {note}", BdistilWarning, stacklevel=2)
     tasks = {search_one.remote(run, folder): run for run in runs}

@@ -12,6 +12,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES = 5000
 BUDGETS = 25
+FEWEST = 5
+"""Values below which an interval or an effect would say nothing."""
 
 Curve = Sequence[tuple[float, float]]
 """Cost and metric of each stage, cheapest first."""
@@ -47,8 +49,9 @@ class Comparison:
     Attributes:
         pairs: how many.
         difference: mean of one side minus the other; `low` and `high` bound it with 95%
-            confidence (bootstrap over the pairs, BCa).
-        effect: the mean difference in standard deviations of the differences (Cohen's d_z).
+            confidence (bootstrap over the pairs, BCa), NaN for fewer than five pairs.
+        effect: the mean difference in standard deviations of the differences (Cohen's d_z), NaN
+            for fewer than five pairs.
         p: of Wilcoxon's signed-rank test, two-sided; corrected by :func:`corrected`.
         wins: share of data sets whose mean difference is positive.
     """
@@ -72,7 +75,6 @@ def compare(differences: NDArray[np.float64], data: Sequence[str], seed: int = 0
     """
     mean = float(differences.mean())
     low, high = interval(differences, seed)
-    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
     names = np.asarray(data)
     means = [differences[names == name].mean() for name in sorted(set(data))]
     return Comparison(
@@ -80,15 +82,28 @@ def compare(differences: NDArray[np.float64], data: Sequence[str], seed: int = 0
         difference=mean,
         low=low,
         high=high,
-        effect=mean / spread if spread else 0.0,
+        effect=effect(differences),
         p=signed_rank(differences),
         wins=float(np.mean([value > 0 for value in means])),
     )
 
 
+def effect(differences: NDArray[np.float64]) -> float:
+    """Cohen's d_z; 0 if all are equal, NaN for fewer than five."""
+    if len(differences) < FEWEST:
+        return float("nan")
+    spread = float(differences.std(ddof=1))
+    return float(differences.mean()) / spread if spread else 0.0
+
+
 def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval of the mean with 95% confidence; the mean itself if values are equal."""
-    if len(values) < 2 or np.ptp(values) == 0:
+    """Bootstrap interval of the mean with 95% confidence; NaN for fewer than five values.
+
+    The mean itself if all values are equal.
+    """
+    if len(values) < FEWEST:
+        return float("nan"), float("nan")
+    if np.ptp(values) == 0:
         return float(values.mean()), float(values.mean())
     found = stats.bootstrap(
         (values,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from bdistil.study import comparison
 from bdistil.study.ablation import (
     areas,
     best_cell,
+    bounds,
     comparisons,
     conclusion,
     curves,
@@ -43,8 +45,8 @@ log-spaced budgets of FLOPs, the same for all cells of a data set, and the first
 F-g* is of the last stage on the training split, *largest G* the largest |f-g| of an accepted
 student, *weak learners* the share of trials that were. Differences of areas are paired by data set
 and seed; intervals by bootstrap (BCa, 95%), p by Wilcoxon's signed-rank test after Holm's
-correction for all pairs of cells, effect is Cohen's d_z. The reference is the cell that came out
-best here, which flatters it.
+correction for all pairs of cells, effect is Cohen's d_z. The reference, to which *minus the best*
+refers on each data set too, is the cell that came out best over all, which flatters it.
 """
 
 
@@ -98,8 +100,10 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         answer,
         "## Budget known: area over the matched oracle's",
         markdown(shown),
-        "## Pair by pair against the oracle (share of the teacher's metric)",
-        markdown(against_shown(comparison.against_oracle(table))),
+        "## Ours over the matched oracle's, by data set",
+        markdown(comparison.known_by(table, comparison.OURS)),
+        "## Others minus ours, pair by pair (share of the teacher's metric)",
+        markdown(against_shown(comparison.against(table, comparison.OURS))),
         "## Budget unknown: ours against the fleet in its best order",
         markdown(comparison.unknown(table)),
         "## Storage and training, as shares of the fleet's",
@@ -108,8 +112,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         f"{environment()}; seeds {', '.join(map(str, sorted(table.seed.unique())))}.",
     ]
     write_atomic(folder / "README.md", ("\n\n".join(parts) + "\n").encode())
-    bare = comparison.known(table).round(4).rename(index=lambda cell: cell.removeprefix("method="))
-    write_atomic(folder / "areas.json", json.dumps(bare.to_dict(), indent=2).encode())
+    write_atomic(folder / "areas.json", json.dumps(comparison.headline(table), indent=2).encode())
     return answer
 
 
@@ -125,13 +128,24 @@ def page(
 ) -> str:
     """The experiment's README."""
     parts = [f"# {title}", answer, "## Against the best", markdown(against_shown(against))]
+    reference = best_cell(scores)
     for data, rows in table_of(table, scores).groupby("data", sort=False):
         shown = rows.droplevel("data").sort_values("area", ascending=False).rename(columns=HEADERS)
+        differences = differences_of(scores[scores["data"] == data], reference)
+        shown.insert(1, "minus the best", shown.index.map(differences).fillna("–"))
         plot = f"![anytime curves](curves-{data}.svg)"
         parts += [f"## {data}", markdown(shown.reset_index()), plot]
     seeds = ", ".join(map(str, sorted(table.seed.unique())))
     return "\n\n".join([*parts, "## How it was measured", f"Seeds {seeds}; {environment()}.\n\n"
                         f"{EXPLANATION}"])  # fmt: skip
+
+
+def differences_of(scores: pd.DataFrame, reference: str) -> dict[str, str]:
+    """Mean difference of each cell's area to the reference's and its 95% interval, in words."""
+    rows = comparisons(scores, reference).to_dict("records")
+    return {
+        row["cell"]: f"{row['difference']:+.4f} ({bounds(row['low'], row['high'])})" for row in rows
+    }
 
 
 def against_shown(against: pd.DataFrame) -> pd.DataFrame:
@@ -140,11 +154,8 @@ def against_shown(against: pd.DataFrame) -> pd.DataFrame:
         {
             "cell": against.cell,
             "difference": [f"{value:+.4f}" for value in against.difference],
-            "95% interval": [
-                f"{low:+.4f} to {high:+.4f}"
-                for low, high in zip(against.low, against.high, strict=True)
-            ],
-            "effect": [f"{value:+.2f}" for value in against.effect],
+            "95% interval": list(map(bounds, against.low, against.high)),
+            "effect": ["–" if math.isnan(value) else f"{value:+.2f}" for value in against.effect],
             "p": [f"{value:.4f}" for value in against.p],
             "data sets where better": [f"{value:.0%}" for value in against.wins],
             "pairs": against.pairs,
@@ -160,7 +171,9 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:.4g}"
 
 
 def environment() -> str:

@@ -65,7 +65,22 @@ def test_no_difference_is_not_made_one() -> None:
 
 
 def test_few_pairs_are_no_proof() -> None:
-    assert "Worse" not in answer_of(made_up(0.05, seeds=1))
+    answer = answer_of(made_up(0.05, seeds=1))
+    assert "Worse" not in answer
+    assert "95% interval –" in answer
+    assert "(mean over 2 data sets, 2 searches)" in answer
+
+
+def test_a_reference_that_was_set_beforehand_needs_less_correction() -> None:
+    third = [
+        Figures(each.data, {"space.recipe": "c"}, each.seed, 1.0, 1000, each.stages)
+        for each in made_up(0.004)[::2]
+    ]
+    scores = areas(curves(made_up(0.004) + third))
+    chosen = comparisons(scores, "recipe=a").set_index("cell").p
+    fixed = comparisons(scores, "recipe=a", chosen=False).set_index("cell").p
+    assert (fixed <= chosen).all()
+    assert (fixed < chosen).any()
 
 
 def test_failed_searches_leave_their_pairs_out() -> None:
@@ -220,6 +235,14 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path} holds no experiment" in answer.stderr
 
 
+def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
+    answer = bdistil("ablate", spec_file(tmp_path, "one"), *cells, "--out", tmp_path / "out")
+    assert answer.returncode == 2
+    assert "a file stands where a folder belongs; choose another --out" in answer.stderr
+
+
 @pytest.mark.cluster
 def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path) -> None:
     documents = "data={name: documents, options: {examples: 300}}"
@@ -239,6 +262,7 @@ def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
     )  # fmt: skip
     first = bdistil(*command)
     assert first.returncode == 0, first.stderr
+    assert "[teacher 2/2] one seed 1" in first.stderr or "[teacher 1/2] one seed 1" in first.stderr
     assert "[4/4]" in first.stderr
     table = pd.read_parquet(out / "curves.parquet")
     assert len(table) == 2 * 2 * 2
@@ -262,7 +286,7 @@ def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
     kept.unlink()  # as if the command had been killed before this one
     again = bdistil(*command)
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count("seed") == 1
+    assert again.stderr.count("last stage") == 1
     pd.testing.assert_frame_equal(
         pd.read_parquet(out / "curves.parquet").drop(columns=["latency_ratio", "seconds"]),
         table.drop(columns=["latency_ratio", "seconds"]),

@@ -166,9 +166,9 @@ def test_the_fleet_takes_its_best_order() -> None:
     assert comparison.best_fleet(MODELS, budgets) == [(100, 0.5), (500, 0.9)]
 
 
-def made_up() -> pd.DataFrame:
+def made_up(seeds: int = 2) -> pd.DataFrame:
     rows = []
-    for seed in range(2):
+    for seed in range(seeds):
         for cell, gain in (("method=ours", 0.0), ("method=oracle", 0.0), ("method=average", -0.1)):
             rows += [
                 {
@@ -185,6 +185,20 @@ def test_ratios_are_to_the_oracle() -> None:
     ratios = comparison.known(made_up())
     assert ratios.loc["method=ours", "one"] == pytest.approx(1)
     assert ratios.loc["method=average", "one"] < 0.9
+    figures = comparison.headline(made_up())["one"]
+    assert figures["oracle"]["ratio"] == figures["ours"]["ratio"] == 1
+    assert figures["average"]["ratio"] == pytest.approx(
+        figures["average"]["area"] / figures["oracle"]["area"], abs=1e-3
+    )
+
+
+def test_a_comparison_says_how_sure_it_is() -> None:
+    many, few = comparison.conclusion(made_up(8)), comparison.conclusion(made_up())
+    assert "1.000 (95% interval 1.000 to 1.000 over 8 pairs) of the matched oracle's on one" in many
+    assert "the best rival, average, has" in many
+    assert "worse than ours (p = 0.0" in many
+    assert few.count("too few pairs for an interval") == 2
+    assert "not told apart from ours" in few
 
 
 def test_equal_curves_beat_a_fleet_that_starts_over() -> None:

@@ -66,6 +66,12 @@ def test_a_comparison_is_what_its_parts_say() -> None:
     assert found.wins == np.mean([values[:6].mean() > 0, values[6:].mean() > 0])
 
 
+def test_few_pairs_have_no_interval_and_no_effect() -> None:
+    found = compare(np.array([0.1, 0.2, 0.3, 0.2]), ["a"] * 4)
+    assert found.difference == pytest.approx(0.2)
+    assert np.isnan([found.low, found.high, found.effect]).all()
+
+
 def test_equal_sides_are_no_difference() -> None:
     found = compare(np.zeros(5), ["a"] * 5)
     assert (found.difference, found.low, found.high, found.effect, found.p) == (0, 0, 0, 0, 1)
