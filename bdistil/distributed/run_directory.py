@@ -83,15 +83,18 @@ class RunDirectory:
             raise CheckpointError(f"{self.place} exists and is no run directory; choose another.")
 
     def has_teacher_of(self, spec: Spec) -> bool:
-        """Whether a whole teacher of this very search is there."""
-        return self.teacher.exists and self.spec().identity() == spec.identity()
+        """Whether a whole teacher is there, of the same data and seed."""
+        return self.teacher.exists and self.spec().teacher_identity() == spec.teacher_identity()
 
     def create(self, spec: Spec) -> None:
         """Write the spec; later changes of workers or budgets are taken over.
 
-        What a failed start of another search left in the folder goes.
+        A teacher of other data or another seed, left by a failed start of another search, goes.
         """
-        if self.spec_file.exists() and self.spec().identity() != spec.identity():
+        other = self.spec_file.exists() and (
+            self.spec().teacher_identity() != spec.teacher_identity()
+        )
+        if other:
             with disk_errors(self.teacher.path), contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.teacher.path)
         write_atomic(self.spec_file, spec.to_yaml().encode())

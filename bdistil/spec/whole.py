@@ -78,6 +78,10 @@ class Spec(Section):
             del spec["search"][key]
         return spec
 
+    def teacher_identity(self) -> dict[str, Any]:
+        """What of the identity decides on the teacher."""
+        return {key: self.identity()[key] for key in ("data", "teacher", "seed")}
+
     def to_yaml(self) -> str:
         """The resolved spec as YAML, readable by :func:`load_spec`."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -16,6 +16,7 @@ from bdistil.distributed.run_directory import RunDirectory
 from bdistil.errors import SearchError, SpecError
 from bdistil.study.ablation import areas, best_cell, comparisons, conclusion, curves
 from bdistil.study.design import cell_of, cells_of, factors, label_of, runs_of
+from bdistil.study.execute import make_teacher
 from bdistil.study.figures import Figures
 from bdistil.study.plan import Plan
 from bdistil.study.reproduction import reproduction, seeds_of, verdict
@@ -196,6 +197,16 @@ def test_a_varied_teacher_is_not_shared(tmp_path: Path) -> None:
     cells = cells_of(factors(["teacher.epochs=[1, 2]"]))
     runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
     assert len({run.teacher_folder for run in runs}) == 2
+
+
+def test_a_shared_teacher_is_trained_once_whichever_cell_asks_first(tmp_path: Path) -> None:
+    cells = cells_of(factors(["space.skip=[true, false]"]))
+    runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
+    weights = []
+    for run in (*runs, *runs[::-1]):
+        make_teacher(run, tmp_path)
+        weights.append((tmp_path / run.teacher_folder / "teacher" / "model.safetensors").stat())
+    assert len({(each.st_ino, each.st_mtime_ns) for each in weights}) == 1
 
 
 def test_a_wrong_field_is_named_before_anything_runs(tmp_path: Path) -> None:
