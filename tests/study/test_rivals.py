@@ -19,7 +19,14 @@ from bdistil.distributed.trial import derived_seed
 from bdistil.study import comparison
 from bdistil.study.rivals import methods
 from bdistil.study.rivals.contest import Contest, Entry
-from bdistil.study.rivals.early_exit import Branched, branch_widths
+from bdistil.study.rivals.early_exit import (
+    Branched,
+    branch_widths,
+    branched,
+    exit_costs,
+    exits_of,
+    first_width,
+)
 from bdistil.study.rivals.methods import RIVALS
 
 ALIKE = ("snapshot", "torchensemble")  # members are of one size, whatever the budgets
@@ -141,10 +148,22 @@ def test_each_born_again_student_has_the_one_before_as_teacher(
 def test_the_early_exits_cost_what_they_say(contest: Contest) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = Branched(16, 4, branch_widths(contest))
+    first = contest.student(first_width(contest))
+    widths = branch_widths(contest, first.features)
+    network = Branched(first, 4, widths)
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 16))
-    assert counter.get_total_flops() == network.costs()[-1]
+        answers = network(torch.zeros(1, 16))
+    costs = exit_costs(contest, first.features, widths)
+    assert counter.get_total_flops() == costs[-1]
+    assert len(answers) == len(costs) == contest.stages
+
+
+def test_the_first_exit_is_a_student_of_the_searchs_class(contest: Contest) -> None:
+    network, _ = branched(contest, 0)
+    entries = exits_of(contest, network, 1.0)
+    torch.testing.assert_close(
+        entries[0].test, contest.answers(network.first, contest.test), atol=1e-5, rtol=0
+    )
 
 
 def test_a_reweighted_vote_of_one_is_that_student(contest: Contest) -> None:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdistil.core.cost import parameters
+from bdistil.core.examples import Examples
 from bdistil.core.losses import fitting_loss
+from bdistil.core.student import Student
 from bdistil.distributed.trial import derived_seed
 from bdistil.study.rivals.contest import Contest, Entry
 
+ROWS = 2048
+"""Examples that are answered at once."""
+
 
 def early_exit(contest: Contest) -> list[Entry]:
-    """One network with an exit after each of its layers, all exits trained together.
+    """One network with exits, all trained together: a student and layers on its features.
 
-    Layers are wide enough that exit t costs what stage t does. It reads inputs as one row.
+    Layers are wide enough that exit t costs what stage t does.
     """
     best: list[Entry] | None = None
     for candidate in range(contest.candidates):
-        network, spent = branched(contest, candidate)
-        entries = exits_of(contest, network, spent * contest.candidates)
+        network, epochs = branched(contest, candidate)
+        entries = exits_of(contest, network, float(epochs * contest.candidates))
         if best is None or mean_loss(contest, entries) < mean_loss(contest, best):
             best = entries
     assert best is not None
@@ -36,57 +42,61 @@ def mean_loss(contest: Contest, entries: list[Entry]) -> float:
 
 
 class Branched(nn.Module):
-    """Layers with a linear exit after each."""
+    """A student and further layers on its features, with a linear exit after each."""
 
-    def __init__(self, inputs: int, outputs: int, widths: list[int]) -> None:
+    def __init__(self, first: Student, outputs: int, widths: Sequence[int]) -> None:
         super().__init__()
-        pairs = itertools.pairwise([inputs, *widths])
+        self.first, self.widths = first, list(widths)
+        pairs = itertools.pairwise([first.features, *widths])
         self.layers = nn.ModuleList(nn.Linear(before, width) for before, width in pairs)
         self.exits = nn.ModuleList(nn.Linear(width, outputs) for width in widths)
-        self.widths = [inputs, *widths]
-        self.outputs = outputs
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Logits (B, L) of each exit."""
-        hidden, answers = x.flatten(1), []
+        logits, state = self.first(x, [])
+        hidden, answers = state.features, [logits]
         for layer, leave in zip(self.layers, self.exits, strict=True):
             hidden = F.gelu(layer(hidden))
             answers.append(leave(hidden))
         return answers
 
-    def costs(self) -> list[int]:
-        """FLOPs of one example up to each exit, the exits before it included."""
-        products = [
-            width * (before + self.outputs) for before, width in itertools.pairwise(self.widths)
-        ]
-        return [2 * total for total in itertools.accumulate(products)]
+
+def exit_costs(contest: Contest, features: int, widths: Sequence[int]) -> list[int]:
+    """FLOPs of one example up to each exit, the exits before it included."""
+    steps = itertools.pairwise([features, *widths])
+    products = [2 * width * (before + contest.outputs) for before, width in steps]
+    return list(itertools.accumulate([contest.cost(first_width(contest)), *products]))
 
 
-def branch_widths(contest: Contest) -> list[int]:
+def first_width(contest: Contest) -> int:
+    """Width of the student that all exits share."""
+    return contest.width(contest.budgets[0])
+
+
+def branch_widths(contest: Contest, features: int) -> list[int]:
     """The widest layers whose exits keep to the budgets."""
-    inputs = math.prod(contest.shape)
     widths: list[int] = []
-    for budget in contest.budgets:
-        spent = Branched(inputs, contest.outputs, widths).costs()[-1] if widths else 0
-        before = widths[-1] if widths else inputs
+    for budget in contest.budgets[1:]:
+        spent = exit_costs(contest, features, widths)[-1]
+        before = widths[-1] if widths else features
         widths.append(max(1, int((budget - spent) // (2 * (before + contest.outputs)))))
     return widths
 
 
-def branched(contest: Contest, candidate: int) -> tuple[Branched, float]:
-    """A trained network and FLOPs of one example times epochs."""
+def branched(contest: Contest, candidate: int) -> tuple[Branched, int]:
+    """A trained network and its epochs."""
     recipe = contest.recipe(1, candidate)
     seed = derived_seed(contest.spec.seed, "branches", candidate)
     torch.manual_seed(seed)
-    widths = branch_widths(contest)
-    network = Branched(math.prod(contest.shape), contest.outputs, widths)
+    first = contest.student(first_width(contest))
+    network = Branched(first, contest.outputs, branch_widths(contest, first.features))
     train, size = contest.train, recipe.batch_for(len(contest.train))
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=recipe.lr or 1e-2, weight_decay=recipe.weight_decay
     )
     epochs = recipe.epochs * contest.stages  # as many passes as all our students together
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, epochs * -(-len(train) // size)
+        optimiser, epochs * math.ceil(len(train) / size)
     )
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
@@ -95,7 +105,7 @@ def branched(contest: Contest, candidate: int) -> tuple[Branched, float]:
             exits_loss(contest, network, rows, recipe.label_share, recipe.temperature).backward()
             optimiser.step()
             schedule.step()
-    return network.eval(), network.costs()[-1] * float(epochs)
+    return network.eval(), epochs
 
 
 def exits_loss(
@@ -117,11 +127,21 @@ def exits_loss(
     return torch.stack(losses).mean()
 
 
-@torch.no_grad()
-def exits_of(contest: Contest, network: Branched, trained: float) -> list[Entry]:
-    """Every exit's answers."""
-    answers = zip(network(contest.validation.inputs), network(contest.test.inputs), strict=True)
+def exits_of(contest: Contest, network: Branched, epochs: float) -> list[Entry]:
+    """Every exit's answers; `epochs` are those of all candidates."""
+    costs = exit_costs(contest, network.first.features, network.widths)
+    trained = costs[-1] * epochs
+    answers = zip(
+        answers_of(network, contest.validation), answers_of(network, contest.test), strict=True
+    )
     return [
         Entry(cost, validation, test, parameters(network), trained)
-        for cost, (validation, test) in zip(network.costs(), answers, strict=True)
+        for cost, (validation, test) in zip(costs, answers, strict=True)
     ]
+
+
+@torch.no_grad()
+def answers_of(network: Branched, split: Examples) -> list[Tensor]:
+    """Logits (N, L) of every exit."""
+    parts = [network(inputs) for inputs in split.inputs.split(ROWS)]
+    return [torch.cat(logits) for logits in zip(*parts, strict=True)]
