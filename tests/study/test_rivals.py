@@ -13,9 +13,10 @@ from tiny import bdistil, tiny
 
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.data.registry import load_dataset
+from bdistil.distributed.outcome import load_students
 from bdistil.distributed.resolve import resolve
-from bdistil.distributed.run import teach
-from bdistil.distributed.trial import derived_seed
+from bdistil.distributed.run import run_search, teach
+from bdistil.distributed.teacher import game_logits
 from bdistil.study import comparison
 from bdistil.study.rivals import methods
 from bdistil.study.rivals.contest import Contest, Entry
@@ -94,7 +95,7 @@ def test_the_best_candidate_on_validation_is_kept(contest: Contest) -> None:
 
 def alone(contest: Contest, candidate: int) -> float:
     """The loss of one candidate, trained as the contest trains it."""
-    seed = derived_seed(contest.spec.seed, "rival", 1, candidate)
+    seed = contest.seeds(1)[candidate]
     torch.manual_seed(seed)
     student = contest.student(3)
     state = contest.state(contest.train)
@@ -106,7 +107,7 @@ def alone(contest: Contest, candidate: int) -> float:
 
 
 def test_candidates_of_a_cohort_learn_what_they_would_alone(cohorts: Contest) -> None:
-    seeds = cohorts.seeds("cohort")
+    seeds = cohorts.seeds(1)
     state = cohorts.state(cohorts.train)
     together, apart = (cohorts.members(3, 1, seeds) for _ in range(2))
     epochs = [member.recipe.epochs for member in together]
@@ -164,6 +165,21 @@ def test_the_first_exit_is_a_student_of_the_searchs_class(contest: Contest) -> N
     torch.testing.assert_close(
         entries[0].test, contest.answers(network.first, contest.test), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("overrides", [(), ("space.recipe=paper",), ("search.cohort=2",)])
+def test_all_methods_have_the_searchs_first_student(
+    tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]
+) -> None:
+    place = tmp_path_factory.mktemp("first")
+    tries = ("search.tries_per_class=4", "search.trials_per_round=4", "search.select=best")
+    spec = tiny("workers.count=0", *SPEC, *tries, *overrides, "search.rounds=1")
+    run = run_search(spec, place / "run")
+    dataset = load_dataset(spec.data, spec.seed)
+    contest = Contest(resolve(spec, dataset), dataset, game_logits(run.teacher.logits()))
+    ours = next(load_students(run, dataset).stages(contest.test.inputs)).detach()
+    for name in ("oracle", "average", "single"):
+        torch.testing.assert_close(RIVALS[name](contest)[0].test, ours, atol=1e-4, rtol=1e-4)
 
 
 def test_a_reweighted_vote_of_one_is_that_student(contest: Contest) -> None:

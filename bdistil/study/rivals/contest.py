@@ -136,7 +136,7 @@ class Contest:
     def student(self, width: int) -> Student:
         """A new student without connections."""
         kind = values_of(self.spec.space.student)[0]
-        config = StudentConfig(kind, width, "none", skip=True)
+        config = StudentConfig(kind, width, "none", self.recipe(1, 0).skip)
         return build_student(config, self.shape, self.outputs, ())
 
     @cached_property
@@ -173,9 +173,14 @@ class Contest:
             found.append(Member(self.student(width), self.recipe(number, candidate)))
         return found
 
-    def seeds(self, *parts: object) -> list[int]:
-        """Of the candidates for one student."""
-        return [derived_seed(self.spec.seed, *parts, each) for each in range(self.candidates)]
+    def seeds(self, number: int) -> list[int]:
+        """Of the candidates for one student, the same as in the search's round of that number.
+
+        So methods differ by what they do, and less by luck: all have the same first student.
+        """
+        return [
+            derived_seed(self.spec.seed, "trial", number, each) for each in range(self.candidates)
+        ]
 
     def findings(
         self, members: Sequence[Member], state: Round, seeds: Sequence[int]
@@ -202,7 +207,7 @@ class Contest:
         Raises:
             SearchError: if every candidate's loss is no longer finite.
         """
-        seeds = self.seeds("rival", member)
+        seeds = self.seeds(member)
         members = self.members(width, member, seeds)
         findings = self.findings(members, self.state(examples or self.train), seeds)
         flops = self.cost(width)

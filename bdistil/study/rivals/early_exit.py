@@ -14,7 +14,6 @@ from bdistil.core.cost import parameters
 from bdistil.core.examples import Examples
 from bdistil.core.losses import fitting_loss
 from bdistil.core.student import Student
-from bdistil.distributed.trial import derived_seed
 from bdistil.study.rivals.contest import Contest, Entry
 
 ROWS = 2048
@@ -86,7 +85,7 @@ def branch_widths(contest: Contest, features: int) -> list[int]:
 def branched(contest: Contest, candidate: int) -> tuple[Branched, int]:
     """A trained network and its epochs."""
     recipe = contest.recipe(1, candidate)
-    seed = derived_seed(contest.spec.seed, "branches", candidate)
+    seed = contest.seeds(1)[candidate]
     torch.manual_seed(seed)
     first = contest.student(first_width(contest))
     network = Branched(first, contest.outputs, branch_widths(contest, first.features))

@@ -72,7 +72,7 @@ def snapshot(contest: Contest) -> list[Entry]:
     flops = contest.cost(width)
     count = max(1, int(contest.budgets[-1] // flops))
     state = contest.state(contest.train)
-    seeds = contest.seeds("snapshot")
+    seeds = contest.seeds(1)
     candidates = contest.members(width, 1, seeds)
     spent = flops * sum(float(each.recipe.epochs) for each in candidates)
     chains: list[list[Trained]] = [[] for _ in candidates]

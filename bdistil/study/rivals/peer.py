@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from bdistil.core.cost import parameters
 from bdistil.core.recipes import Recipe
 from bdistil.data.optional import require
-from bdistil.distributed.trial import derived_seed
 from bdistil.study.rivals.contest import Contest, Entry
 
 PACKAGE = "torchensemble"
@@ -42,7 +41,7 @@ def boosted(contest: Contest, kind: str, candidate: int) -> list[Entry]:
     flops = contest.cost(width)
     count = max(1, int(contest.budgets[-1] // flops))
     recipe = contest.recipe(1, candidate)
-    seed = derived_seed(contest.spec.seed, PACKAGE, candidate)
+    seed = contest.seeds(1)[candidate]
     torch.manual_seed(seed)
     model = getattr(require(PACKAGE, "peers"), kind)(
         estimator=Alone,
