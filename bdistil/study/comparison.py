@@ -76,13 +76,14 @@ def unknown(table: pd.DataFrame) -> pd.DataFrame:
     """Ours against the fleet where the budget is not known: a row a data set.
 
     Columns: `ours` and `fleet`, the areas under the curves (means over seeds); `ratio` of them,
-    mean over seeds, with `low` and `high` of its 95% interval; and `error_ratio`: the mean over
-    budgets of our test error over the mean of the fleet's.
+    mean over seeds, with `low` and `high` of its 95% interval; `error_ratio`: the mean over budgets
+    of our test error over the mean of the fleet's; and `level`, what that would be of an ensemble
+    that at each of our stages answers as well as the oracle's model: all that restarts cost.
     """
     rows = []
     for data, of_data in table.groupby("data", sort=False):
         pairs = np.asarray([pair(run) for _, run in of_data.groupby("seed")])
-        ours, fleet = pairs.mean(axis=0)
+        ours, fleet, level = pairs.mean(axis=0)
         ratio = pd.Series(pairs[:, 0] / pairs[:, 1])
         rows.append(
             {
@@ -92,13 +93,14 @@ def unknown(table: pd.DataFrame) -> pd.DataFrame:
                 "ratio": ratio.mean(),
                 **ends(ratio),
                 "error_ratio": (1 - ours) / (1 - fleet) if fleet < 1 else np.nan,
+                "level": (1 - level) / (1 - fleet) if fleet < 1 else np.nan,
             }
         )
     return pd.DataFrame(rows)
 
 
-def pair(run: pd.DataFrame) -> tuple[float, float]:
-    """Areas of ours and the fleet on one data set and seed."""
+def pair(run: pd.DataFrame) -> tuple[float, float, float]:
+    """Areas on one data set and seed: ours, the fleet's, the oracle's answers at our costs."""
     mine = curve_of(run[run.cell == OURS], "streamed_flops")
     models = curve_of(run[run.cell == ORACLE], "flops")
     lowest = max(mine[0][0], models[0][0])
@@ -106,7 +108,8 @@ def pair(run: pd.DataFrame) -> tuple[float, float]:
     budgets = np.geomspace(lowest, highest, BUDGETS)
     budgets[0] = lowest
     fleet = best_fleet(models, budgets)
-    return area(mine, budgets), area(fleet, budgets)
+    level = [(cost, metric) for (cost, _), (_, metric) in zip(mine, models, strict=False)]
+    return area(mine, budgets), area(fleet, budgets), area(level, budgets)
 
 
 def curve_of(stages: pd.DataFrame, cost: str) -> Curve:

@@ -239,7 +239,7 @@ def test_a_comparison_says_how_sure_it_is() -> None:
 def test_equal_curves_beat_a_fleet_that_starts_over() -> None:
     [row] = comparison.unknown(made_up()).to_dict("records")
     assert row["ratio"] > 1
-    assert row["error_ratio"] < 1
+    assert row["error_ratio"] == row["level"] < 1
 
 
 def test_storage_is_beside_the_whole_fleet() -> None:
