@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdistil.errors import SpecError
@@ -66,8 +67,6 @@ class Gated(Connection):
     Students may differ in width, so a state of another width is projected first.
     """
 
-    cell: nn.LSTMCell | nn.GRUCell
-
     def __init__(self, own: int, earlier: Sequence[int]) -> None:
         super().__init__(own, earlier)
         differs = bool(earlier) and earlier[-1] != own
@@ -91,8 +90,9 @@ class LSTM(Gated):
     def forward(self, own: Tensor, earlier: Sequence[Hidden]) -> Hidden:
         """Hidden state of this student for its own features (B, own)."""
         features, memory = earlier[-1] if earlier else (None, None)
-        state = self.state(own, features), self.state(own, memory)
-        return Hidden(*self.cell(own, state))
+        return Hidden(
+            *lstm_step(self.cell, own, self.state(own, features), self.state(own, memory))
+        )
 
 
 class GRU(Gated):
@@ -105,7 +105,26 @@ class GRU(Gated):
     def forward(self, own: Tensor, earlier: Sequence[Hidden]) -> Hidden:
         """Hidden state of this student for its own features (B, own)."""
         previous = earlier[-1].features if earlier else None
-        return Hidden(self.cell(own, self.state(own, previous)))
+        return Hidden(gru_step(self.cell, own, self.state(own, previous)))
+
+
+def lstm_step(cell: nn.LSTMCell, x: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """What the cell does, in operations that vmap can batch, as it cannot torch's own cells."""
+    from_x = F.linear(x, cell.weight_ih, cell.bias_ih)
+    enter, keep, new, leave = (from_x + F.linear(state, cell.weight_hh, cell.bias_hh)).chunk(
+        4, dim=1
+    )
+    memory = keep.sigmoid() * memory + enter.sigmoid() * new.tanh()
+    return leave.sigmoid() * memory.tanh(), memory
+
+
+def gru_step(cell: nn.GRUCell, x: Tensor, state: Tensor) -> Tensor:
+    """What the cell does, in operations that vmap can batch."""
+    from_x = F.linear(x, cell.weight_ih, cell.bias_ih).chunk(3, dim=1)
+    from_state = F.linear(state, cell.weight_hh, cell.bias_hh).chunk(3, dim=1)
+    reset, update = ((a + b).sigmoid() for a, b in zip(from_x[:2], from_state[:2], strict=True))
+    new = (from_x[2] + reset * from_state[2]).tanh()
+    return new + update * (state - new)
 
 
 _CLASSES: dict[str, type[Connection]] = {

@@ -14,8 +14,6 @@ from bdistil.core.recipes import recipe
 from bdistil.core.student import Student, StudentConfig
 from bdistil.errors import SearchError
 
-STACKABLE = [name for name in CONNECTIONS if name in ("none", "residual", "dense")]
-
 
 def crowd(name, connection, earlier, count=4, **changes):
     found = []
@@ -30,7 +28,7 @@ def crowd(name, connection, earlier, count=4, **changes):
 
 
 @pytest.mark.parametrize("name", ["accurate", "faithful", "paper"])
-@pytest.mark.parametrize("connection", STACKABLE)
+@pytest.mark.parametrize("connection", CONNECTIONS)
 @pytest.mark.parametrize("stage", [1, 2])
 def test_members_end_as_they_would_one_by_one(name, connection, stage):
     students = [trained_alike(build(4))] * (stage - 1)

@@ -12,8 +12,9 @@ from tiny_students import (
     random_array,
     trained_alike,
 )
+from torch import nn
 
-from bdistil.core.connections import Hidden, build_connection
+from bdistil.core.connections import Hidden, build_connection, gru_step, lstm_step
 from bdistil.core.cost import flops
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.folding import FoldedPrefix
@@ -83,6 +84,13 @@ def test_every_connection_works_after_every_other(before, connection, widths):
     first, second = ensemble(inputs(), 1), ensemble(inputs())
     assert torch.isfinite(second).all()
     assert not torch.equal(first, second)
+
+
+def test_gated_cells_are_torchs_own():
+    own, state, memory = torch.randn(3, 7, 4)
+    lstm, gru = nn.LSTMCell(4, 4), nn.GRUCell(4, 4)
+    torch.testing.assert_close(lstm_step(lstm, own, state, memory), lstm(own, (state, memory)))
+    torch.testing.assert_close(gru_step(gru, own, state), gru(own, state))
 
 
 def test_an_lstm_without_a_memory_before_it_starts_from_an_empty_one():
