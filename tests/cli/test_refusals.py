@@ -173,7 +173,9 @@ def test_an_out_that_is_no_run(bdistil: Callable[..., Any], tmp_path: Path) -> N
     refused(bdistil("search", spec, "--out", file), "file exists and is no run directory")
     refused(bdistil("search", spec, "--out", tmp_path.parent), "exists and is no run directory")
     assert file.read_text() == "precious"
-    refused(bdistil("search", spec, "--out", file / "below"), "cannot be written: Not a directory")
+    refused(
+        bdistil("search", spec, "--out", file / "below"), "a file stands where a folder belongs"
+    )
 
 
 def new_run(folder: Path) -> RunDirectory:
