@@ -65,7 +65,14 @@ def cifar10(
     load = partial(read_batches, label_bytes=1, classes=len(names))
     train, published = load(batches), load([folder / "test_batch.bin"])
     return assemble_published(
-        "cifar10", "image", train, published, class_names=names, validation=validation, seed=seed
+        "cifar10",
+        "image",
+        train,
+        published,
+        class_names=names,
+        validation=validation,
+        seed=seed,
+        examples=examples,
     )
 
 
@@ -100,7 +107,14 @@ def cifar100(
     load = partial(read_batches, label_bytes=2, classes=len(names))
     train, published = load([folder / "train.bin"]), load([folder / "test.bin"])
     return assemble_published(
-        "cifar100", "image", train, published, class_names=names, validation=validation, seed=seed
+        "cifar100",
+        "image",
+        train,
+        published,
+        class_names=names,
+        validation=validation,
+        seed=seed,
+        examples=examples,
     )
 
 

@@ -44,6 +44,15 @@ def name(request, tmp_path, monkeypatch):
     return request.param
 
 
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "cifar100"], indirect=True)
+def test_fewer_training_examples_keep_the_published_test_split(name):
+    whole = load(name)
+    asked = (len(whole.train) + len(whole.validation)) * 2 // 3
+    part = load(name, options={"examples": asked})
+    assert len(part.train) + len(part.validation) == asked
+    np.testing.assert_array_equal(part.test.x, whole.test.x)
+
+
 def test_files_in_the_publishers_layout_become_the_listed_data_set(name):
     entry, dataset = ENTRIES[name], load(name)
     assert entry.present, entry.remedy

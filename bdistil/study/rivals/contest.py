@@ -33,6 +33,8 @@ from bdistil.distributed.workbench import resolved_recipe
 from bdistil.errors import SearchError
 from bdistil.spec import Spec, values_of
 
+ALL_FAILED = "every candidate of a rival failed; lower space.lr."
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -218,7 +220,7 @@ class Contest:
             if isinstance(finding, Finding)
         ]
         if not fitted:
-            raise SearchError("every candidate of a rival failed; lower space.lr.")
+            raise SearchError(ALL_FAILED)
         return min(fitted, key=lambda each: each.loss)
 
     def loss(self, entry: Entry) -> float:

@@ -15,7 +15,7 @@ from bdistil.core.examples import Examples
 from bdistil.core.find_weak_learner import Finding
 from bdistil.distributed.trial import derived_seed
 from bdistil.errors import SearchError
-from bdistil.study.rivals.contest import Contest, Entry, Trained
+from bdistil.study.rivals.contest import ALL_FAILED, Contest, Entry, Trained
 from bdistil.study.rivals.early_exit import early_exit
 from bdistil.study.rivals.peer import PACKAGE, torchensemble
 
@@ -84,7 +84,7 @@ def snapshot(contest: Contest) -> list[Entry]:
                 chain.append(Trained(student, finding.loss, flops, spent))
     whole = [contest.averaged(chain) for chain in chains if len(chain) == count]
     if not whole:
-        raise SearchError("every candidate of a rival failed; lower space.lr.")
+        raise SearchError(ALL_FAILED)
     return min(whole, key=lambda entries: contest.loss(entries[-1]))
 
 
