@@ -1,24 +1,21 @@
-"""Our ensembles against other ensemble distillation: budgets known, and budgets unknown.
+"""Our ensembles against other ensemble distillation.
 
-*Known*: whoever runs the model knows the budget and takes the best answer for it. *Unknown*: the
-run is interrupted at any moment or asked for a better answer after a coarse one. An ensemble goes
-on from where it is; a fleet of single models starts over with each, so its costs add up.
+Where the budget is known, whoever runs the model takes the best answer for it; where it is not, see
+:mod:`bdistil.study.unknown_budget`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bdistil.study.ablation import SIGNIFICANT, areas, comparisons
-from bdistil.study.statistics import BUDGETS, Curve, area, interval
+from bdistil.study.statistics import ends, interval
+from bdistil.study.unknown_budget import ORACLE, against_fleet
 
-ORACLE = "method=oracle"
 OURS = "method=ours"
 
 
@@ -45,8 +42,8 @@ def known_by(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """A method's ratio on each data set, with `low` and `high` of its 95% interval over seeds."""
     own = ratios_of(table, method).groupby("data", sort=False).ratio
     rows = [
-        {"data": data, "ratio": values.mean(), **ends(values), "seeds": len(values)}
-        for data, values in own
+        {"data": data, "ratio": each.mean(), **ends(each.to_numpy(np.float64)), "seeds": len(each)}
+        for data, each in own
     ]
     return pd.DataFrame(rows)
 
@@ -67,76 +64,6 @@ def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return comparisons(areas(table), reference, chosen=False)
 
 
-def ends(values: pd.Series) -> dict[str, float]:
-    """`low` and `high` of the mean's 95% interval."""
-    return dict(zip(("low", "high"), interval(values.to_numpy(np.float64)), strict=True))
-
-
-def unknown(table: pd.DataFrame) -> pd.DataFrame:
-    """Ours against the fleet where the budget is not known: a row a data set.
-
-    Columns: `ours` and `fleet`, the areas under the curves (means over seeds); `ratio` of them,
-    mean over seeds, with `low` and `high` of its 95% interval; `error_ratio`: the mean over budgets
-    of our test error over the mean of the fleet's; and `level`, what that would be of an ensemble
-    that at each of our stages answers as well as the oracle's model: all that restarts cost.
-    """
-    rows = []
-    for data, of_data in table.groupby("data", sort=False):
-        pairs = np.asarray([pair(run) for _, run in of_data.groupby("seed")])
-        ours, fleet, level = pairs.mean(axis=0)
-        ratio = pd.Series(pairs[:, 0] / pairs[:, 1])
-        rows.append(
-            {
-                "data": data,
-                "ours": ours,
-                "fleet": fleet,
-                "ratio": ratio.mean(),
-                **ends(ratio),
-                "error_ratio": (1 - ours) / (1 - fleet) if fleet < 1 else np.nan,
-                "level": (1 - level) / (1 - fleet) if fleet < 1 else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def pair(run: pd.DataFrame) -> tuple[float, float, float]:
-    """Areas on one data set and seed: ours, the fleet's, the oracle's answers at our costs."""
-    mine = curve_of(run[run.cell == OURS], "streamed_flops")
-    models = curve_of(run[run.cell == ORACLE], "flops")
-    lowest = max(mine[0][0], models[0][0])
-    highest = max(mine[-1][0], sum(cost for cost, _ in models))
-    budgets = np.geomspace(lowest, highest, BUDGETS)
-    budgets[0] = lowest
-    fleet = best_fleet(models, budgets)
-    level = [(cost, metric) for (cost, _), (_, metric) in zip(mine, models, strict=False)]
-    return area(mine, budgets), area(fleet, budgets), area(level, budgets)
-
-
-def curve_of(stages: pd.DataFrame, cost: str) -> Curve:
-    """Cost and test metric of each stage."""
-    ordered = stages.sort_values("stage")
-    return list(zip(ordered[cost], ordered.metric, strict=True))
-
-
-def best_fleet(models: Curve, budgets: NDArray[np.float64]) -> Curve:
-    """The order of single models, run one after another, with the largest area.
-
-    It starts with the cheapest, as every method answers first at that cost. The choice looks at
-    the test metric itself, to the fleet's favour.
-    """
-    first, *others = models
-    orders = itertools.chain.from_iterable(
-        itertools.combinations(others, count) for count in range(len(others) + 1)
-    )
-    return max((added_up([first, *order]) for order in orders), key=lambda c: area(c, budgets))
-
-
-def added_up(models: Sequence[tuple[float, float]]) -> Curve:
-    """Costs of models that are run one after another; the last answer counts."""
-    costs = itertools.accumulate(cost for cost, _ in models)
-    return [(cost, metric) for cost, (_, metric) in zip(costs, models, strict=True)]
-
-
 def storage(table: pd.DataFrame) -> pd.DataFrame:
     """Parameters and training cost of one ensemble over the fleet's: a row a data set."""
     rows = []
@@ -151,7 +78,7 @@ def storage(table: pd.DataFrame) -> pd.DataFrame:
 
 def conclusion(table: pd.DataFrame) -> str:
     """Three sentences, no stronger than the numbers."""
-    blind, cost = unknown(table), storage(table)
+    blind, cost = against_fleet(table, OURS), storage(table)
     return (
         f"With the budget known, one ensemble's area is {told(table, OURS)} of the matched "
         f"oracle's{spanned(known(table).loc[OURS].to_dict())}{rivalled(table)}. "

@@ -115,6 +115,11 @@ def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
+def ends(values: NDArray[np.float64]) -> dict[str, float]:
+    """:func:`interval` as `low` and `high`."""
+    return dict(zip(("low", "high"), interval(values), strict=True))
+
+
 def signed_rank(differences: NDArray[np.float64]) -> float:
     """p of Wilcoxon's signed-rank test, two-sided; 1 if nothing differs."""
     if len(differences) < 2 or not np.any(differences):

@@ -25,6 +25,7 @@ from bdistil.study.ablation import (
 )
 from bdistil.study.figures import Figures
 from bdistil.study.plots import cells_plot
+from bdistil.study.unknown_budget import against_fleet, error_ratios
 
 CURVES_FILE = "curves.parquet"
 HEADERS = {
@@ -92,9 +93,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     write_parquet(table, folder / CURVES_FILE)
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
-    ratios = comparison.known(table)
-    ratios.insert(0, "mean", ratios.mean(axis=1))
-    shown = ratios.sort_values("mean", ascending=False).reset_index()
+    shown = with_mean(comparison.known(table)).sort_values("mean", ascending=False).reset_index()
     parts = [
         f"# {title}",
         answer,
@@ -105,7 +104,9 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         "## Others minus ours, pair by pair (share of the teacher's metric)",
         markdown(against_shown(comparison.against(table, comparison.OURS))),
         "## Budget unknown: ours against the fleet in its best order",
-        markdown(comparison.unknown(table)),
+        markdown(against_fleet(table, comparison.OURS)),
+        "## Budget unknown: every method's test error over the fleet's",
+        markdown(with_mean(error_ratios(table)).sort_values("mean").reset_index()),
         "## Storage and training, as shares of the fleet's",
         markdown(comparison.storage(table)),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
@@ -114,6 +115,12 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     write_atomic(folder / "README.md", ("\n\n".join(parts) + "\n").encode())
     write_atomic(folder / "areas.json", json.dumps(comparison.headline(table), indent=2).encode())
     return answer
+
+
+def with_mean(table: pd.DataFrame) -> pd.DataFrame:
+    """With a first column: the mean over the data sets."""
+    table.insert(0, "mean", table.mean(axis=1))
+    return table
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

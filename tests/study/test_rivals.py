@@ -17,7 +17,7 @@ from bdistil.distributed.outcome import load_students
 from bdistil.distributed.resolve import resolve
 from bdistil.distributed.run import run_search, teach
 from bdistil.distributed.teacher import game_logits
-from bdistil.study import comparison
+from bdistil.study import comparison, unknown_budget
 from bdistil.study.rivals import methods
 from bdistil.study.rivals.contest import Contest, Entry
 from bdistil.study.rivals.early_exit import (
@@ -193,12 +193,12 @@ MODELS = [(100.0, 0.5), (200.0, 0.7), (400.0, 0.9)]
 
 
 def test_a_fleet_pays_for_every_start() -> None:
-    assert comparison.added_up(MODELS) == [(100, 0.5), (300, 0.7), (700, 0.9)]
+    assert unknown_budget.added_up(MODELS) == [(100, 0.5), (300, 0.7), (700, 0.9)]
 
 
 def test_the_fleet_takes_its_best_order() -> None:
     budgets = np.array([100.0, 499, 500, 1000])
-    assert comparison.best_fleet(MODELS, budgets) == [(100, 0.5), (500, 0.9)]
+    assert unknown_budget.best_fleet(MODELS, budgets) == [(100, 0.5), (500, 0.9)]
 
 
 def made_up(seeds: int = 2) -> pd.DataFrame:
@@ -237,9 +237,23 @@ def test_a_comparison_says_how_sure_it_is() -> None:
 
 
 def test_equal_curves_beat_a_fleet_that_starts_over() -> None:
-    [row] = comparison.unknown(made_up()).to_dict("records")
+    [row] = unknown_budget.against_fleet(made_up(), "method=ours").to_dict("records")
     assert row["ratio"] > 1
-    assert row["error_ratio"] == row["level"] < 1
+    assert row["error_ratio"] == row["level"] == row["restarts"] < 1
+
+
+def test_earlier_answers_have_their_price() -> None:
+    table = made_up()
+    ours = table.cell == "method=ours"
+    table.loc[ours & (table.stage > 1), "streamed_flops"] *= 1.3
+    [row] = unknown_budget.against_fleet(table, "method=ours").to_dict("records")
+    assert row["restarts"] < row["error_ratio"] == row["level"]
+
+
+def test_errors_of_all_methods_that_go_on_stand_side_by_side() -> None:
+    errors = unknown_budget.error_ratios(made_up())
+    assert list(errors.index) == ["method=ours", "method=average"]
+    assert errors.loc["method=average", "one"] > errors.loc["method=ours", "one"]
 
 
 def test_storage_is_beside_the_whole_fleet() -> None:

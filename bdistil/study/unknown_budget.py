@@ -1,0 +1,109 @@
+"""Budgets that nobody knows: a run is interrupted, or asked for a better answer after a coarse one.
+
+An ensemble goes on from where it is; a fleet of single models starts over with each, so that its
+costs add up.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bdistil.study.statistics import BUDGETS, Curve, area, ends
+
+ORACLE = "method=oracle"
+STARTING_OVER = (ORACLE, "method=single")
+"""Methods whose dearer answers do not go on from cheaper ones."""
+
+
+def against_fleet(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """A method against the fleet where the budget is not known: a row a data set.
+
+    Columns: `area` and `fleet`, the areas under the curves (means over seeds); `ratio` of them,
+    mean over seeds, with `low` and `high` of its 95% interval; `error_ratio`: the mean over budgets
+    of the method's test error over the mean of the fleet's. Two columns say how much of it starts
+    alone can cost the fleet: `level` is the error ratio of a method that answers as well as the
+    oracle's models, at its own costs, and `restarts` the same at the oracle's costs.
+    """
+    rows = []
+    for data, of_data in table.groupby("data", sort=False):
+        runs = [run for _, run in of_data.groupby("seed") if {method, ORACLE} <= set(run.cell)]
+        if not runs:
+            continue
+        own, level, restarts, fleet = np.transpose([blind_areas(run, method) for run in runs])
+        ratio = own / fleet
+        rows.append(
+            {
+                "data": data,
+                "area": own.mean(),
+                "fleet": fleet.mean(),
+                "ratio": ratio.mean(),
+                **ends(ratio),
+                "error_ratio": errors(own, fleet),
+                "level": errors(level, fleet),
+                "restarts": errors(restarts, fleet),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def errors(own: NDArray[np.float64], fleet: NDArray[np.float64]) -> float:
+    """Mean test error over the fleet's; NaN if that makes none."""
+    return float((1 - own.mean()) / (1 - fleet.mean())) if fleet.mean() < 1 else float("nan")
+
+
+def error_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Test error over the fleet's of every method that goes on from its earlier answers.
+
+    A row a method, a column a data set.
+    """
+    methods = [cell for cell in table.cell.unique() if cell not in STARTING_OVER]
+    found = [against_fleet(table, method).assign(cell=method) for method in methods]
+    return pd.concat(found).pivot_table(
+        index="cell", columns="data", values="error_ratio", sort=False
+    )
+
+
+def blind_areas(run: pd.DataFrame, method: str) -> list[float]:
+    """Areas on one data set and seed.
+
+    The method's; of the oracle's answers, at the method's costs and at its own; the fleet's.
+    """
+    own = curve_of(run[run.cell == method], "streamed_flops")
+    models = curve_of(run[run.cell == ORACLE], "flops")
+    lowest = max(own[0][0], models[0][0])
+    highest = max(own[-1][0], sum(cost for cost, _ in models))
+    budgets = np.geomspace(lowest, highest, BUDGETS)
+    budgets[0] = lowest
+    level = [(cost, metric) for (cost, _), (_, metric) in zip(own, models, strict=False)]
+    sides = (own, level, models, best_fleet(models, budgets))
+    return [area(curve, budgets) for curve in sides]
+
+
+def curve_of(stages: pd.DataFrame, cost: str) -> Curve:
+    """Cost and test metric of each stage."""
+    ordered = stages.sort_values("stage")
+    return list(zip(ordered[cost], ordered.metric, strict=True))
+
+
+def best_fleet(models: Curve, budgets: NDArray[np.float64]) -> Curve:
+    """The order of single models, run one after another, with the largest area.
+
+    It starts with the cheapest, as every method answers first at that cost. The choice looks at
+    the test metric itself, to the fleet's favour.
+    """
+    first, *others = models
+    orders = itertools.chain.from_iterable(
+        itertools.combinations(others, count) for count in range(len(others) + 1)
+    )
+    return max((added_up([first, *order]) for order in orders), key=lambda c: area(c, budgets))
+
+
+def added_up(models: Sequence[tuple[float, float]]) -> Curve:
+    """Costs of models that are run one after another; the last answer counts."""
+    costs = itertools.accumulate(cost for cost, _ in models)
+    return [(cost, metric) for cost, (_, metric) in zip(costs, models, strict=True)]
