@@ -23,7 +23,8 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
     """Every method's area over the oracle's, pair by pair: a row a method, data set and seed."""
     scores = areas(table)
     wide = scores.pivot_table(index=["data", "seed"], columns="cell", values="area", sort=False)
-    return wide.div(wide[ORACLE], axis=0).melt(ignore_index=False, value_name="ratio").reset_index()
+    found = wide.div(wide[ORACLE], axis=0).melt(ignore_index=False, value_name="ratio")
+    return found.dropna(subset="ratio").reset_index()  # methods that failed on a seed
 
 
 def ratios_of(table: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -108,8 +109,8 @@ def spanned(ratio: Mapping[Any, float]) -> str:
 
 
 def rivalled(table: pd.DataFrame) -> str:
-    """The best rival and whether these runs tell it from ours."""
-    means = known(table).drop([OURS, ORACLE]).mean(axis=1)
+    """The best rival that has an answer on all data sets, and whether it is told from ours."""
+    means = known(table).drop([OURS, ORACLE]).mean(axis=1, skipna=False).dropna()
     if means.empty:
         return ""
     best = str(means.idxmax())

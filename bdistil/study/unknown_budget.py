@@ -93,14 +93,14 @@ def curve_of(stages: pd.DataFrame, cost: str) -> Curve:
 def best_fleet(models: Curve, budgets: NDArray[np.float64]) -> Curve:
     """The order of single models, run one after another, with the largest area.
 
-    It starts with the cheapest, as every method answers first at that cost. The choice looks at
-    the test metric itself, to the fleet's favour.
+    It answers at the lowest budget, as every method does. The choice looks at the test metric
+    itself, to the fleet's favour.
     """
-    first, *others = models
     orders = itertools.chain.from_iterable(
-        itertools.combinations(others, count) for count in range(len(others) + 1)
+        itertools.combinations(models, count) for count in range(1, len(models) + 1)
     )
-    return max((added_up([first, *order]) for order in orders), key=lambda c: area(c, budgets))
+    in_time = [added_up(order) for order in orders if order[0][0] <= budgets[0]]
+    return max(in_time, key=lambda curve: area(curve, budgets))
 
 
 def added_up(models: Sequence[tuple[float, float]]) -> Curve:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bdistil.errors import SearchError
 from bdistil.files import write_atomic
 from bdistil.study import comparison
 from bdistil.study.ablation import (
@@ -23,9 +24,10 @@ from bdistil.study.ablation import (
     curves,
     table_of,
 )
+from bdistil.study.design import label_of
 from bdistil.study.figures import Figures
 from bdistil.study.plots import cells_plot
-from bdistil.study.unknown_budget import against_fleet, error_ratios
+from bdistil.study.unknown_budget import ORACLE, against_fleet, error_ratios
 
 CURVES_FILE = "curves.parquet"
 HEADERS = {
@@ -84,9 +86,13 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     """Write a comparison of methods as :func:`write_up` does; returns the conclusion.
 
     Raises:
-        SearchError: if no method found an answer.
+        SearchError: if ours or the oracle found no answer at all.
     """
     table = curves(found)
+    for method in (comparison.OURS, ORACLE):
+        if method not in set(table.cell):
+            reason = next(each.failed for each in found if label_of(each.cell) == method)
+            raise SearchError(f"there is nothing to compare, since {method} failed: {reason}")
     answer = comparison.conclusion(table)
     if failed := [each for each in found if each.failed]:
         answer += f" {len(failed)} of {len(found)} runs have no answer: {failed[0].failed}"
@@ -118,8 +124,8 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
 
 
 def with_mean(table: pd.DataFrame) -> pd.DataFrame:
-    """With a first column: the mean over the data sets."""
-    table.insert(0, "mean", table.mean(axis=1))
+    """With a first column: the mean over the data sets, if there is a figure for each."""
+    table.insert(0, "mean", table.mean(axis=1, skipna=False))
     return table
 
 

@@ -41,11 +41,17 @@ def by_gamma(found: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("γ", ignore_index=True)
 
 
+def last_stages(found: pd.DataFrame) -> pd.DataFrame:
+    """The last stages as scores to compare."""
+    return found[["last stage"]].rename(columns={"last stage": "share"}).reset_index()
+
+
 def section(recipe: str, table: pd.DataFrame) -> list[str]:
     """The tables of one recipe."""
     found = searches(table)
     shares = found.reset_index().rename(columns={"area": "share"})
     by_data = shares.groupby(["cell", "data"], sort=False).share.mean().unstack("data")
+    last_by_data = found["last stage"].groupby(["cell", "data"]).mean().unstack("data")
     weakest = f"recipe={recipe} gamma=1000"
     return [
         f"## Recipe {recipe}",
@@ -54,6 +60,10 @@ def section(recipe: str, table: pd.DataFrame) -> list[str]:
         markdown(by_data.loc[table.cell.unique()].reset_index()),
         f"Area against {weakest}, the weakest term, p corrected for all γ:",
         markdown(against_shown(comparisons(shares, weakest, chosen=False))),
+        f"Last stage against {weakest}:",
+        markdown(against_shown(comparisons(last_stages(found), weakest, chosen=False))),
+        "Last stage by data set:",
+        markdown(last_by_data.loc[table.cell.unique()].reset_index()),
     ]
 
 

@@ -17,7 +17,9 @@ from bdistil.distributed.outcome import load_students
 from bdistil.distributed.resolve import resolve
 from bdistil.distributed.run import run_search, teach
 from bdistil.distributed.teacher import game_logits
-from bdistil.study import comparison, unknown_budget
+from bdistil.errors import SearchError
+from bdistil.study import comparison, unknown_budget, write_up
+from bdistil.study.figures import Figures
 from bdistil.study.rivals import methods
 from bdistil.study.rivals.contest import Contest, Entry
 from bdistil.study.rivals.early_exit import (
@@ -201,6 +203,11 @@ def test_the_fleet_takes_its_best_order() -> None:
     assert unknown_budget.best_fleet(MODELS, budgets) == [(100, 0.5), (500, 0.9)]
 
 
+def test_a_fleet_may_leave_out_models_that_are_too_cheap_to_matter() -> None:
+    budgets = np.array([200.0, 400, 600])
+    assert unknown_budget.best_fleet(MODELS, budgets)[0][0] == 200
+
+
 def made_up(seeds: int = 2) -> pd.DataFrame:
     rows = []
     for seed in range(seeds):
@@ -254,6 +261,30 @@ def test_errors_of_all_methods_that_go_on_stand_side_by_side() -> None:
     errors = unknown_budget.error_ratios(made_up())
     assert list(errors.index) == ["method=ours", "method=average"]
     assert errors.loc["method=average", "one"] > errors.loc["method=ours", "one"]
+
+
+def test_a_method_that_failed_once_is_compared_by_what_it_has() -> None:
+    table = made_up(6)
+    table = table[(table.cell != "method=average") | (table.seed != 0)]
+    [row] = comparison.known_by(table, "method=average").to_dict("records")
+    assert row["seeds"] == 5
+    assert row["low"] <= row["ratio"] <= row["high"]
+
+
+def test_a_mean_over_data_sets_needs_all_of_them() -> None:
+    other = made_up().assign(data="two")
+    table = pd.concat([made_up(), other[other.cell != "method=average"]])
+    means = write_up.with_mean(comparison.known(table))["mean"]
+    assert means["method=ours"] == pytest.approx(1)
+    assert np.isnan(means["method=average"])
+
+
+def test_without_an_oracle_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    ours = Figures("one", {"method": "ours"}, 0, 0.9, 100, [{"metric": 0.8, "flops": 10.0}])
+    oracle = Figures("one", {"method": "oracle"}, 0, failed="no candidate trained.")
+    with pytest.raises(SearchError, match="since method=oracle failed: no candidate trained"):
+        write_up.write_comparison([ours, oracle], tmp_path, "?")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_storage_is_beside_the_whole_fleet() -> None:
