@@ -14,9 +14,14 @@ import pandas as pd
 
 from bdistil.study.ablation import SIGNIFICANT, areas, comparisons
 from bdistil.study.statistics import ends, interval
-from bdistil.study.unknown_budget import ORACLE, against_fleet
-
-OURS = "method=ours"
+from bdistil.study.unknown_budget import (
+    ORACLE,
+    OURS,
+    STREAMING,
+    against_fleet,
+    best_blind,
+    with_choice,
+)
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,9 +60,15 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     means = both.groupby(["data", "cell"], sort=False)[["area", "ratio"]].mean().round(4)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row in means.reset_index().to_dict("records"):
-        method = row["cell"].removeprefix("method=")
-        found.setdefault(row["data"], {})[method] = {k: row[k] for k in ("area", "ratio")}
+        found.setdefault(row["data"], {})[name_of(row["cell"])] = {
+            k: row[k] for k in ("area", "ratio")
+        }
     return found
+
+
+def name_of(cell: str) -> str:
+    """The method of a cell."""
+    return cell.removeprefix("method=")
 
 
 def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -66,25 +77,34 @@ def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def storage(table: pd.DataFrame) -> pd.DataFrame:
-    """Parameters and training cost of one ensemble over the fleet's: a row a data set."""
+    """Parameters and training cost of one ensemble over the fleet's: a row a data set.
+
+    `both` is the training of ours and `streaming`, of which one is kept.
+    """
     rows = []
     for data, of_data in table.groupby("data", sort=False):
-        ours = of_data[of_data.cell == OURS]
-        fleet = of_data[of_data.cell == ORACLE]
-        stored = ours.groupby("seed").parameters.max() / fleet.groupby("seed").parameters.sum()
-        trained = ours.groupby("seed").trained.max() / fleet.groupby("seed").trained.sum()
-        rows.append({"data": data, "parameters": stored.mean(), "training": trained.mean()})
+        cells = {cell: stages.groupby("seed") for cell, stages in of_data.groupby("cell")}
+        ours, fleet = cells[OURS], cells[ORACLE]
+        trained = {
+            cell: (runs.trained.max() / fleet.trained.sum()).mean() for cell, runs in cells.items()
+        }
+        stored = (ours.parameters.max() / fleet.parameters.sum()).mean()
+        row = {"data": data, "parameters": stored, "training": trained[OURS]}
+        if STREAMING in trained:
+            row["both"] = trained[OURS] + trained[STREAMING]
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def conclusion(table: pd.DataFrame) -> str:
     """Three sentences, no stronger than the numbers."""
-    blind, cost = against_fleet(table, OURS), storage(table)
+    blind, cost = against_fleet(with_choice(table), best_blind(table)), storage(table)
     return (
         f"With the budget known, one ensemble's area is {told(table, OURS)} of the matched "
         f"oracle's{spanned(known(table).loc[OURS].to_dict())}{rivalled(table)}. "
-        f"With the budget unknown, its area is {blind.ratio.mean():.3f} of the fleet's in its best "
-        f"order, and its mean test error {blind.error_ratio.mean():.2f} of the fleet's. It stores "
+        f"With the budget unknown, the area of {name_of(best_blind(table))} is "
+        f"{blind.ratio.mean():.3f} of the fleet's in its best order, and the mean test error "
+        f"{blind.error_ratio.mean():.2f} of the fleet's. One ensemble stores "
         f"{cost.parameters.mean():.2f} of the fleet's parameters and costs "
         f"{cost.training.mean():.2f} of its training."
     )
@@ -110,7 +130,12 @@ def spanned(ratio: Mapping[Any, float]) -> str:
 
 def rivalled(table: pd.DataFrame) -> str:
     """The best rival that has an answer on all data sets, and whether it is told from ours."""
-    means = known(table).drop([OURS, ORACLE]).mean(axis=1, skipna=False).dropna()
+    means = (
+        known(table)
+        .drop([OURS, ORACLE, STREAMING], errors="ignore")
+        .mean(axis=1, skipna=False)
+        .dropna()
+    )
     if means.empty:
         return ""
     best = str(means.idxmax())
@@ -119,5 +144,6 @@ def rivalled(table: pd.DataFrame) -> str:
     verdict = "not told apart from ours"
     if row.p < SIGNIFICANT:
         verdict = "better than ours" if row.difference > 0 else "worse than ours"
-    name = best.removeprefix("method=")
-    return f"; the best rival, {name}, has {told(table, best)}, {verdict} (p = {row.p:.3f})"
+    return (
+        f"; the best rival, {name_of(best)}, has {told(table, best)}, {verdict} (p = {row.p:.3f})"
+    )

@@ -27,7 +27,14 @@ from bdistil.study.ablation import (
 from bdistil.study.design import label_of
 from bdistil.study.figures import Figures
 from bdistil.study.plots import cells_plot
-from bdistil.study.unknown_budget import ORACLE, against_fleet, error_ratios
+from bdistil.study.unknown_budget import (
+    ORACLE,
+    OURS,
+    against_fleet,
+    best_blind,
+    error_ratios,
+    with_choice,
+)
 
 CURVES_FILE = "curves.parquet"
 HEADERS = {
@@ -89,7 +96,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         SearchError: if ours or the oracle found no answer at all.
     """
     table = curves(found)
-    for method in (comparison.OURS, ORACLE):
+    for method in (OURS, ORACLE):
         if method not in set(table.cell):
             reason = next(each.failed for each in found if label_of(each.cell) == method)
             raise SearchError(f"there is nothing to compare, since {method} failed: {reason}")
@@ -99,6 +106,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     write_parquet(table, folder / CURVES_FILE)
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
+    blind, one = with_choice(table), best_blind(table)
     shown = with_mean(comparison.known(table)).sort_values("mean", ascending=False).reset_index()
     parts = [
         f"# {title}",
@@ -106,13 +114,13 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         "## Budget known: area over the matched oracle's",
         markdown(shown),
         "## Ours over the matched oracle's, by data set",
-        markdown(comparison.known_by(table, comparison.OURS)),
+        markdown(comparison.known_by(table, OURS)),
         "## Others minus ours, pair by pair (share of the teacher's metric)",
-        markdown(against_shown(comparison.against(table, comparison.OURS))),
-        "## Budget unknown: ours against the fleet in its best order",
-        markdown(against_fleet(table, comparison.OURS)),
+        markdown(against_shown(comparison.against(table, OURS))),
+        f"## Budget unknown: {comparison.name_of(one)} against the fleet in its best order",
+        markdown(against_fleet(blind, one)),
         "## Budget unknown: every method's test error over the fleet's",
-        markdown(with_mean(error_ratios(table)).sort_values("mean").reset_index()),
+        markdown(with_mean(error_ratios(blind)).sort_values("mean").reset_index()),
         "## Storage and training, as shares of the fleet's",
         markdown(comparison.storage(table)),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),

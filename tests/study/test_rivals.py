@@ -263,6 +263,30 @@ def test_errors_of_all_methods_that_go_on_stand_side_by_side() -> None:
     assert errors.loc["method=average", "one"] > errors.loc["method=ours", "one"]
 
 
+def with_streaming(validation: float) -> pd.DataFrame:
+    table = made_up().assign(validation=0.8)
+    streaming = table[table.cell == "method=ours"].assign(
+        cell="method=streaming", validation=validation, metric=0.3, trained=1.0
+    )
+    return pd.concat([table, streaming], ignore_index=True)
+
+
+@pytest.mark.parametrize(("validation", "kept"), [(0.7, "method=ours"), (0.9, "method=streaming")])
+def test_validation_chooses_between_ours_and_streaming(validation: float, kept: str) -> None:
+    table = unknown_budget.with_choice(with_streaming(validation))
+    chosen = table[table.cell == unknown_budget.CHOSEN]
+    original = table[table.cell == kept]
+    assert list(chosen.metric) == list(original.metric)
+    assert set(unknown_budget.error_ratios(table).index) >= {kept, unknown_budget.CHOSEN}
+    answer = comparison.conclusion(with_streaming(validation))
+    assert "the area of ours or streaming is" in answer
+
+
+def test_a_choice_costs_both_trainings() -> None:
+    [row] = comparison.storage(with_streaming(0.7)).to_dict("records")
+    assert row["both"] == pytest.approx(row["training"] + 1 / 30)
+
+
 def test_a_method_that_failed_once_is_compared_by_what_it_has() -> None:
     table = made_up(6)
     table = table[(table.cell != "method=average") | (table.seed != 0)]
@@ -307,4 +331,4 @@ def test_a_comparison_from_the_command_line(tmp_path: Path) -> None:
     assert "budget unknown" in (out / "README.md").read_text().lower()
     wrong = bdistil("compare", spec, "--method", "magic", "--out", tmp_path / "other")
     assert wrong.returncode == 2
-    assert "--method 'magic' is unknown; choose ours, boosting" in wrong.stderr
+    assert "--method 'magic' is unknown; choose ours, streaming, boosting" in wrong.stderr
