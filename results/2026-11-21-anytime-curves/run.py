@@ -6,7 +6,7 @@
 
 Needs the extra ``search`` and, for JapaneseVowels, BasicMotions, FashionMNIST and penbased, their
 files (docs/data.md; penbased.parquet in data/ or where --penbased says). Searches resume where they
-were. FashionMNIST takes about an hour on two cores, the others together as long.
+were. FashionMNIST takes about half an hour on two cores, the others together as long.
 """
 
 from __future__ import annotations
