@@ -43,12 +43,12 @@ def reproduce(
     plan, committed = Plan.read(folder), committed_curves(folder)
     if data:
         plan = plan.only(data)
-    known = seeds_of(committed, folder, seeds)
+    known = seeds_of(committed[committed.data.isin(plan.spaces)], folder, seeds)
     out = out or Path("runs") / "-".join(["again", folder.resolve().name, *(data or [])])
     if out.resolve() == folder.resolve():
         raise SpecError(f"--out {out} is the experiment itself; choose another folder.")
     carry_out(plan, known, out, (cpus, gpus), address, verbose)
-    table = reproduction(committed_curves(out), committed)
+    table = reproduction(committed_curves(out), committed, plan.spaces, known)
     output.print(verdict(table))
     if not table.holds.all():
         console.print(f"The environment of the first run is at the end of {folder / 'README.md'}.")

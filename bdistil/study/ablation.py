@@ -62,8 +62,8 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
         for (cell, seed), curve in found.items():
             value = area(curve, budgets)
             share = value / teachers[seed]
-            rows.append({"data": data, "cell": cell, "seed": seed, "area": value, "share": share})
-    return pd.DataFrame(rows)
+            rows.append((data, cell, seed, value, share))
+    return pd.DataFrame(rows, columns=["data", "cell", "seed", "area", "share"])
 
 
 def best_cell(scores: pd.DataFrame) -> str:

@@ -60,9 +60,8 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     means = both.groupby(["data", "cell"], sort=False)[["area", "ratio"]].mean().round(4)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row in means.reset_index().to_dict("records"):
-        found.setdefault(row["data"], {})[name_of(row["cell"])] = {
-            k: row[k] for k in ("area", "ratio")
-        }
+        figures = {k: row[k] for k in ("area", "ratio")}
+        found.setdefault(row["data"], {})[name_of(row["cell"])] = figures
     return found
 
 

@@ -34,10 +34,13 @@ def stage(metric: float, flops: float, **more: float) -> dict[str, object]:
     return {"metric": metric, "flops": flops, **dict.fromkeys(names, 1.0), **counts, **more}
 
 
+SETS = ("one", "two")
+
+
 def made_up(better: float, seeds: int = 12) -> list[Figures]:
     """Two cells on two data sets; the second cell is better by so much, give or take."""
     random, found = np.random.default_rng(3), []
-    for data in ("one", "two"):
+    for data in SETS:
         for seed in range(seeds):
             for cell, gain in (("a", 0.0), ("b", better)):
                 metric = 0.8 + gain + random.normal(0, 0.005)
@@ -184,7 +187,7 @@ def test_only_seeds_that_are_there_are_run_again(tmp_path: Path) -> None:
     assert seeds_of(committed, tmp_path, None) == [0, 1, 2]
     with pytest.raises(SpecError, match="has 3; ask for at most so many"):
         seeds_of(committed, tmp_path, 4)
-    with pytest.raises(SpecError, match="has one seed"):
+    with pytest.raises(SpecError, match="has figures of fewer than two seeds"):
         seeds_of(committed[committed.seed == 0], tmp_path, None)
 
 
@@ -216,13 +219,33 @@ def test_a_wrong_field_is_named_before_anything_runs(tmp_path: Path) -> None:
 
 def test_the_same_figures_reproduce_and_others_do_not() -> None:
     committed, ours = curves(made_up(0.05)), curves(made_up(0.05, seeds=5))
-    table = reproduction(ours, committed)
+    table = reproduction(ours, committed, SETS, range(5))
     assert len(table) == 4
     assert verdict(table).startswith("Reproduces: all 4 means")
     ours.loc[(ours.data == "two") & (ours["space.recipe"] == "a"), "metric"] += 0.03
-    table = reproduction(ours, committed)
+    table = reproduction(ours, committed, SETS, range(5))
     assert table[~table.holds][["data", "cell"]].to_numpy().tolist() == [["two", "recipe=a"]]
     assert "recipe=a on two" in verdict(table)
+
+
+def test_one_seed_is_held_against_itself() -> None:
+    """However far from the mean of all it was."""
+    committed = curves(made_up(0.05))
+    committed.loc[committed.seed == 0, "metric"] -= 0.1
+    table = reproduction(committed[committed.seed == 0], committed, SETS, [0])
+    assert table.holds.all()
+    np.testing.assert_allclose(table.ours, table.committed)
+
+
+def test_a_cell_without_an_answer_does_not_reproduce() -> None:
+    committed = curves(made_up(0.05))
+    lost = (committed.data == "two") & (committed["space.recipe"] == "a")
+    ours = committed[~lost | (committed.seed > 2)]
+    table = reproduction(ours, committed, SETS, range(12))
+    assert table.missing.tolist() == [0, 0, 3, 0]
+    assert "recipe=a on two has no answer in 3 runs" in verdict(table)
+    table = reproduction(committed[~lost], committed, ["two"], range(12))
+    assert table.holds.tolist() == [False, True]
 
 
 def test_new_draws_of_the_same_cells_rarely_differ() -> None:
@@ -236,7 +259,8 @@ def test_new_draws_of_the_same_cells_rarely_differ() -> None:
             for half in (0, 1) for cell in "abcd" for seed in range(4)
         ]  # fmt: skip
         table = pd.DataFrame(rows)
-        held.append(reproduction(table[table.half == 0], table[table.half == 1]).holds.all())
+        halves = [of_half for _, of_half in table.groupby("half")]
+        held.append(reproduction(*halves, ["one"], range(4)).holds.all())
     assert np.mean(held) >= 0.9  # 95% promised; 60 draws
 
 
