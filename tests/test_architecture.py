@@ -87,6 +87,12 @@ def test_no_pickle_is_ever_read(path: Path) -> None:
         assert "weights_only=True" in call
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_ray_task_is_cancelled(path: Path) -> None:
+    """Ray aborts the driver if the cancellation meets the task's answer; actors can be killed."""
+    assert not re.search(r"\bray\.cancel\(", path.read_text())
+
+
 def test_the_field_reference_names_every_field() -> None:
     text = (ROOT / "docs" / "spec.md").read_text()
     for title, model in [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,11 @@ def winners(run: Path) -> list[tuple[int, dict[str, Any], str]]:
 def winner(record: RoundRecord) -> tuple[int, dict[str, Any], str]:
     request = record.result.request
     return request.number, request.params, record.margin_sha256
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether what happens elsewhere comes true within half a minute."""
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()

@@ -96,7 +96,7 @@ def fitted(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Each fold's number and logits as they come: from workers, or fitted here one by one."""
     if spec.workers.count and folds:
-        from bdistil.distributed.crossfit_tasks import fitted_by_workers
+        from bdistil.distributed.crossfit_workers import fitted_by_workers
 
         yield from fitted_by_workers(dataset, spec, folds)
     else:

@@ -145,8 +145,7 @@ def _ask(nodes: list[dict[str, Any]], folder: Path | None, patience: float) -> d
 
 
 def _answer(task: Any, done: bool, patience: float) -> dict[str, Any] | str:
-    if not done:
-        ray.cancel(task, force=True)
+    if not done:  # it asks for no CPU, so it may wait on: `ray.cancel` can abort this process
         return (
             f"did not answer within {patience:g} s; restart Ray there (`ray stop`, then "
             f"`ray start --address=...`) or take it out of the cluster."

@@ -14,16 +14,17 @@ import pytest
 import ray
 import torch
 from own_teachers import OWN, export, loaded, spec_of, users_folder
-from tiny import tiny
+from tiny import eventually, tiny
 
 from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.registry import load_dataset
 from bdistil.deploy.checkpoint import build_student
-from bdistil.distributed import crossfit, problem
+from bdistil.distributed import crossfit, crossfit_workers, problem
 from bdistil.distributed import sup_norms as module
 from bdistil.distributed.crossfit import fit_fold, folds_of, out_of_fold
+from bdistil.distributed.crossfit_workers import fitted_by_workers
 from bdistil.distributed.outcome import evaluation, load_students, run_dataset
 from bdistil.distributed.problem import standardised
 from bdistil.distributed.run import run_search, teach
@@ -33,7 +34,7 @@ from bdistil.distributed.teacher import check_teacher, game_logits, obtain_teach
 from bdistil.distributed.teacher_store import OUT_OF_FOLD, TeacherStore
 from bdistil.distributed.teachers.onnx_graph import OnnxSource
 from bdistil.distributed.teachers.select import teacher_source
-from bdistil.errors import SpecError, TeacherError
+from bdistil.errors import ClusterError, SpecError, TeacherError
 from bdistil.spec import Spec, load_spec
 from bdistil.study.report import render
 
@@ -314,3 +315,48 @@ def test_what_fails_in_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
     spec = trees("workers.count=1", "teacher.options={max_depth: -3}")
     with pytest.raises(TeacherError, match=r"cannot be fitted.*teacher\.options"):
         teach(spec, tmp_path / "run")
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_more_workers_than_the_cluster_holds_take_turns(tmp_path: Path) -> None:
+    here = teach(trees(), tmp_path / "here").teacher.logits()
+    there = teach(trees("workers.count=4"), tmp_path / "there").teacher.logits()
+    np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_workers_stop_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = trees(
+        "workers.count=2",
+        "teacher.model=sklearn.neural_network:MLPClassifier",
+        f"teacher.options={{max_iter: {10**9}, n_iter_no_change: {10**9}}}",  # endless
+    )
+    data = load_dataset(spec.data, spec.seed)
+
+    def interrupt_once_all_work() -> None:
+        if ray.available_resources().get("CPU", 0) == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(crossfit_workers, "check", interrupt_once_all_work)
+    folds = fitted_by_workers(data, spec, folds_of(data, 4, spec.seed))
+    with pytest.raises(KeyboardInterrupt):
+        next(folds)
+    assert eventually(lambda: ray.available_resources().get("CPU", 0) == 2)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_a_fold_that_is_lost_with_every_worker_ends_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Dying:  # defined in here, it travels by value
+        def fit(self, *_: object) -> None:
+            os._exit(1)
+
+    monkeypatch.setattr(crossfit_workers, "Fitter", Dying)
+    spec = trees("workers.count=1")
+    data = load_dataset(spec.data, spec.seed)
+    with pytest.raises(ClusterError, match=r"a fold of teacher\.crossfit was lost with 3 workers"):
+        next(fitted_by_workers(data, spec, folds_of(data, 4, spec.seed)))

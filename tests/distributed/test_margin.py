@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ray._private.state import actors as actor_table
 from ray._private.worker import global_worker
 from ray.cluster_utils import Cluster
 from ray.experimental import get_object_locations
-from tiny import tiny
+from tiny import eventually, tiny
 
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import StudentConfig
@@ -98,13 +98,6 @@ def in_one_process(part: Part, students: list[bytes]) -> list[TrainingSplit]:
 def other_node(margin: StoredMargin) -> str:
     [node] = margin.players.keys() - {margin.home}
     return node
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 def locations(references: list[Any]) -> list[set[str]]:
