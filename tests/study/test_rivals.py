@@ -161,8 +161,15 @@ def test_the_early_exits_cost_what_they_say(contest: Contest) -> None:
     assert len(answers) == len(costs) == contest.stages
 
 
+def test_the_early_exits_train_as_long_as_one_student_or_as_all(contest: Contest) -> None:
+    epochs = sum(contest.recipe(1, each).epochs for each in range(contest.candidates))
+    short, long = (RIVALS[name](contest)[-1] for name in ("early-exit", "early-exit-long"))
+    assert short.trained == short.flops * epochs
+    assert long.trained == short.trained * contest.stages
+
+
 def test_the_first_exit_is_a_student_of_the_searchs_class(contest: Contest) -> None:
-    network, _ = branched(contest, 0)
+    network = branched(contest, 0, epochs=2)
     entries = exits_of(contest, network, 1.0)
     torch.testing.assert_close(
         entries[0].test, contest.answers(network.first, contest.test), atol=1e-5, rtol=0

@@ -23,11 +23,28 @@ ROWS = 2048
 def early_exit(contest: Contest) -> list[Entry]:
     """One network with exits, all trained together: a student and layers on its features.
 
-    Layers are wide enough that exit t costs what stage t does.
+    Layers are wide enough that exit t costs what stage t does. It sees the training split as often
+    as each student of an ensemble does, so that its training costs what all of theirs does.
+    """
+    return best_network(contest, passes=1)
+
+
+def long_early_exit(contest: Contest) -> list[Entry]:
+    """The same with as many passes as all students together, each at the whole network's cost."""
+    return best_network(contest, passes=contest.stages)
+
+
+def best_network(contest: Contest, passes: int) -> list[Entry]:
+    """The exits of the candidate that is best on validation.
+
+    Args:
+        contest: what is answered.
+        passes: how many times a student's epochs.
     """
     best: list[Entry] | None = None
     for candidate in range(contest.candidates):
-        network, epochs = branched(contest, candidate)
+        epochs = passes * contest.recipe(1, candidate).epochs
+        network = branched(contest, candidate, epochs)
         entries = exits_of(contest, network, float(epochs * contest.candidates))
         if best is None or mean_loss(contest, entries) < mean_loss(contest, best):
             best = entries
@@ -82,8 +99,8 @@ def branch_widths(contest: Contest, features: int) -> list[int]:
     return widths
 
 
-def branched(contest: Contest, candidate: int) -> tuple[Branched, int]:
-    """A trained network and its epochs."""
+def branched(contest: Contest, candidate: int, epochs: int) -> Branched:
+    """A trained network."""
     recipe = contest.recipe(1, candidate)
     seed = contest.seeds(1)[candidate]
     torch.manual_seed(seed)
@@ -93,7 +110,6 @@ def branched(contest: Contest, candidate: int) -> tuple[Branched, int]:
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=recipe.lr or 1e-2, weight_decay=recipe.weight_decay
     )
-    epochs = recipe.epochs * contest.stages  # as many passes as all our students together
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimiser, epochs * math.ceil(len(train) / size)
     )
@@ -104,7 +120,7 @@ def branched(contest: Contest, candidate: int) -> tuple[Branched, int]:
             exits_loss(contest, network, rows, recipe.label_share, recipe.temperature).backward()
             optimiser.step()
             schedule.step()
-    return network.eval(), epochs
+    return network.eval()
 
 
 def exits_loss(

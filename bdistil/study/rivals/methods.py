@@ -16,7 +16,7 @@ from bdistil.core.find_weak_learner import Finding
 from bdistil.distributed.trial import derived_seed
 from bdistil.errors import SearchError
 from bdistil.study.rivals.contest import ALL_FAILED, Contest, Entry, Trained
-from bdistil.study.rivals.early_exit import early_exit
+from bdistil.study.rivals.early_exit import early_exit, long_early_exit
 from bdistil.study.rivals.peer import PACKAGE, torchensemble
 
 Method = Callable[[Contest], list[Entry]]
@@ -144,6 +144,7 @@ RIVALS: dict[str, Method] = {
     "born-again": born_again,
     "reweighted": reweighted,
     "early-exit": early_exit,
+    "early-exit-long": long_early_exit,
     PACKAGE: torchensemble,
 }
 
