@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from bdistil.errors import BdistilError
 
 if TYPE_CHECKING:
-    from bdistil.deploy.ensemble import Ensemble
-    from bdistil.deploy.exits import ExitPolicy
-    from bdistil.deploy.predictor import Predictor
-    from bdistil.distributed.result import SearchResult
+    from bdistil.export.ensemble import Ensemble
+    from bdistil.runtime.exits import ExitPolicy
+    from bdistil.runtime.predictor import Predictor
+    from bdistil.searching.result import SearchResult
     from bdistil.sklearn import BDistilClassifier, BDistilRegressor
     from bdistil.spec import Spec, load_spec
 
@@ -38,9 +38,9 @@ __all__ = [
 _HOMES = {
     "BDistilClassifier": "bdistil.sklearn",
     "BDistilRegressor": "bdistil.sklearn",
-    "Ensemble": "bdistil.deploy.ensemble",
-    "ExitPolicy": "bdistil.deploy.exits",
-    "Predictor": "bdistil.deploy.predictor",
+    "Ensemble": "bdistil.export.ensemble",
+    "ExitPolicy": "bdistil.runtime.exits",
+    "Predictor": "bdistil.runtime.predictor",
     "Spec": "bdistil.spec",
     "load_spec": "bdistil.spec",
 }
@@ -75,11 +75,11 @@ def search(
         >>> result = bdistil.search({"data": {"name": "digits"}, "search": {"rounds": 3}})
         >>> answers = result.ensemble.predict(images)  # doctest: +SKIP
     """
-    from bdistil.data.optional import require_search
+    from bdistil.optional import require_search
 
     require_search()
-    from bdistil.distributed.result import SearchResult
-    from bdistil.distributed.run import run_search
+    from bdistil.searching.result import SearchResult
+    from bdistil.searching.run import run_search
     from bdistil.spec import Spec, load_spec
 
     source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec

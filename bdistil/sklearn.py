@@ -21,11 +21,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bdistil.data.assemble import assemble
 from bdistil.data.split import SplitIndices
-from bdistil.deploy.confidence import softmax
+from bdistil.runtime.confidence import softmax
 from bdistil.spec import Spec, load_spec
 
 if TYPE_CHECKING:
-    from bdistil.deploy.ensemble import Ensemble
+    from bdistil.export.ensemble import Ensemble
 
 __all__ = ["BDistilClassifier", "BDistilRegressor"]
 
@@ -86,7 +86,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _search(self, x: Array, y: Array, class_names: tuple[str, ...] | None) -> None:
         """Distil into ``ensemble_``; `y` holds class indices (N,) or targets (N, L)."""
-        from bdistil.distributed.run import search_dataset
+        from bdistil.searching.run import search_dataset
 
         if not 0 < self.validation_fraction < 1:
             raise ValueError(

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import StudentConfig
-from bdistil.deploy.checkpoint import build_student, student_to_bytes
-from bdistil.distributed.margin_shard import Move, play_shard
-from bdistil.distributed.problem import Part, shard_rows
+from bdistil.export.checkpoint import build_student, student_to_bytes
+from bdistil.searching.margin_shard import Move, play_shard
+from bdistil.searching.problem import Part, shard_rows
 
 FLOAT = 4
 LATENCY = 0.5e-3  # seconds before a transfer starts

@@ -24,7 +24,7 @@ from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.round import Round
 from bdistil.core.student import StudentConfig
 from bdistil.core.training_split import TrainingSplit
-from bdistil.deploy.checkpoint import build_student
+from bdistil.export.checkpoint import build_student
 
 SHAPE, OUTPUTS, EXAMPLES = (1, 8, 8), 10, 1024
 TURNS, ALONE = 3, 4

@@ -19,10 +19,10 @@ import torch
 from bdistil.core.connections import ConnectionName
 from bdistil.core.cost import timed_in_turns
 from bdistil.core.student import StudentConfig
-from bdistil.deploy.checkpoint import build_student
-from bdistil.deploy.config import EnsembleConfig
-from bdistil.deploy.ensemble import Ensemble
-from bdistil.study.bench import overhead
+from bdistil.export.checkpoint import build_student
+from bdistil.export.config import EnsembleConfig
+from bdistil.export.ensemble import Ensemble
+from bdistil.report.bench import overhead
 
 ENSEMBLES = {
     "mlp": ((64,), (16, 20, 24, 32, 40, 48)),

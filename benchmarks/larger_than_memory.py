@@ -21,7 +21,7 @@ import numpy as np
 from memory import Phases, Sampler
 from numpy.lib.format import open_memmap
 
-from bdistil.distributed.run import run_search
+from bdistil.searching.run import run_search
 from bdistil.spec import Spec, load_spec
 
 FEATURES = 256

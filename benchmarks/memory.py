@@ -25,10 +25,10 @@ import psutil
 
 from bdistil.data.assemble import assemble
 from bdistil.data.dataset import Dataset
-from bdistil.data.registry import register_dataset
 from bdistil.data.split import split_indices
-from bdistil.distributed.progress import Silent, Snapshot
-from bdistil.distributed.run import run_search
+from bdistil.datasets.catalogue import register_dataset
+from bdistil.searching.progress import Silent, Snapshot
+from bdistil.searching.run import run_search
 from bdistil.spec import Spec, load_spec
 
 FEATURES = 8

@@ -21,19 +21,19 @@ from typing import Any
 import numpy as np
 import ray
 
+from bdistil.cluster.connect import cluster
+from bdistil.cluster.stored_margin import StoredMargin
+from bdistil.cluster.tune_experiment import Crew, Experiment
 from bdistil.core.game import Rules
 from bdistil.core.student import StudentConfig
-from bdistil.deploy.checkpoint import build_student, student_to_bytes
-from bdistil.distributed.announcement import Announcement
-from bdistil.distributed.cluster import cluster
-from bdistil.distributed.experiment import Crew, Experiment
-from bdistil.distributed.ledger import Ledger
-from bdistil.distributed.margin import StoredMargin
-from bdistil.distributed.problem import Part, Problem
-from bdistil.distributed.progress import Silent
-from bdistil.distributed.run_directory import RunDirectory
-from bdistil.distributed.sampling import build_sampler
-from bdistil.distributed.trial import Cohort, TrialResult
+from bdistil.export.checkpoint import build_student, student_to_bytes
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.runs.trial import Cohort, TrialResult
+from bdistil.searching.announcement import Announcement
+from bdistil.searching.ledger import Ledger
+from bdistil.searching.problem import Part, Problem
+from bdistil.searching.progress import Silent
+from bdistil.searching.sampling import build_sampler
 from bdistil.spec import load_spec
 
 FEATURES, OUTPUTS, EXAMPLES = 4, 3, 64

@@ -21,10 +21,10 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from bdistil.distributed import experiment
-from bdistil.distributed.cluster import cluster
-from bdistil.distributed.experiment import make_workbench
-from bdistil.distributed.run import run_search
+from bdistil.cluster import tune_experiment as experiment
+from bdistil.cluster.connect import cluster
+from bdistil.cluster.tune_experiment import make_workbench
+from bdistil.searching.run import run_search
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 WORKERS, ROUNDS = 4, 3

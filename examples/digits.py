@@ -3,7 +3,7 @@
 import torch
 
 import bdistil
-from bdistil.data.bundled import digits
+from bdistil.datasets.bundled import digits
 
 
 def main() -> None:

@@ -11,15 +11,15 @@ from rich.text import Text
 
 from bdistil import __version__
 from bdistil.cli import (
-    ablate,
-    bench,
-    compare,
-    deploy,
-    doctor,
-    inspect,
-    pareto,
-    reproduce,
-    search,
+    ablate_command,
+    bench_command,
+    compare_command,
+    doctor_command,
+    export_command,
+    inspect_command,
+    pareto_command,
+    reproduce_command,
+    search_command,
 )
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
@@ -30,15 +30,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-search.register(app)
-inspect.register(app)
-doctor.register(app)
-deploy.register(app)
-pareto.register(app)
-bench.register(app)
-ablate.register(app)
-compare.register(app)
-reproduce.register(app)
+for command in (
+    search_command,
+    inspect_command,
+    doctor_command,
+    export_command,
+    pareto_command,
+    bench_command,
+    ablate_command,
+    compare_command,
+    reproduce_command,
+):
+    command.register(app)
 
 
 @app.callback(invoke_without_command=True)

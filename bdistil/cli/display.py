@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bdistil.core.examples import METRIC
-from bdistil.deploy.evaluation import Evaluation
-from bdistil.distributed.journal import RoundRecord
-from bdistil.distributed.progress import Reporter, Snapshot
+from bdistil.export.evaluation import Evaluation
+from bdistil.runs.journal import RoundRecord
+from bdistil.searching.progress import Reporter, Snapshot
 
 # Paths and names may hold [brackets] and :colons:, which rich would take for markup and emoji.
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ProgressiveEnsemble, chunks, hidden_states, move
 from bdistil.core.losses import Task, fitting_loss
 from bdistil.core.placement import Device, copied, size_of
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks, hidden_states, move
 from bdistil.core.student import Student, advance
 
 METRIC: dict[Task, str] = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ProgressiveEnsemble
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 
 
 class FoldedPrefix(nn.Module):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import ROWS, chunks, concatenate, move, take
 from bdistil.core.examples import Examples, zeros_like
 from bdistil.core.game import Game, Rules, Summary, Verdict
+from bdistil.core.progressive_ensemble import ROWS, chunks, concatenate, move, take
 from bdistil.core.student import Student, student_logits
 
 ShouldStop = Callable[[], bool]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
 from bdistil.data.dataset import Dataset, Domain
-from bdistil.data.files import errors_naming, read_arrays
+from bdistil.data.file_readers import errors_naming, read_arrays
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import array_splits

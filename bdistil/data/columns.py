@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.files import (
+from bdistil.data.file_readers import (
     ARRAY_SUFFIXES,
     TABLE_SUFFIXES,
     check_file,
@@ -19,9 +19,9 @@ from bdistil.data.files import (
     read_arrays,
     read_table,
 )
-from bdistil.data.optional import require
 from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
 from bdistil.errors import BdistilWarning, DataError
+from bdistil.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd

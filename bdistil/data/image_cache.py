@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.array_files import cache_folder, mapped, new_array
-from bdistil.data.optional import require
 from bdistil.errors import DataError
+from bdistil.optional import require
 
 EVERY = 10_000
 """Images between two messages."""

@@ -1,15 +1,18 @@
-"""Fitting of the affine map that brings features to mean 0 and deviation 1."""
+"""Standardisation: features to mean 0 and deviation 1, regression targets likewise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.dataset import Domain, Standardisation
+from bdistil.data.array_files import block_rows, mapped, mapped_file, new_array
+from bdistil.data.dataset import Dataset, Domain, Split, Standardisation
 
 POOLED_AXES: dict[Domain, tuple[int, ...]] = {
     "tabular": (0,),
@@ -54,3 +57,58 @@ def _mean(
         total = total + block.sum(axis=POOLED_AXES[domain], keepdims=True)[0]
     mean: NDArray[np.float64] = total * (total.size / x.size)
     return mean
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Affine map from standardised regression targets to raw ones; the identity for labels.
+
+    Attributes:
+        scale: float32 (L,).
+        shift: float32 (L,).
+    """
+
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> TargetScale:
+        """The map that the training split's targets call for."""
+        if dataset.task != "regression":
+            ones = np.ones(dataset.outputs, np.float32)
+            return cls(ones, np.zeros_like(ones))
+        spread = dataset.train.y.std(axis=0)
+        return cls(np.where(spread > 0, spread, 1).astype(np.float32), dataset.train.y.mean(axis=0))
+
+    def standardise(self, targets: NDArray[Any]) -> NDArray[Any]:
+        """Targets (N, L) in units of the training split; labels stay as they are."""
+        if targets.ndim == 1:
+            return targets
+        scaled: NDArray[np.float32] = ((targets - self.shift) / self.scale).astype(np.float32)
+        return scaled
+
+
+def standardised(dataset: Dataset, split: Split) -> NDArray[np.float32]:
+    """The split's features under the training split's standardisation, float32; mapped as they."""
+    file = standardised_file(dataset, split)
+    if file is not None:
+        return mapped(file)
+    rule = dataset.standardisation
+    features: NDArray[np.float32] = split.x - rule.shift
+    features /= rule.scale
+    return np.ascontiguousarray(features, dtype=np.float32)
+
+
+def standardised_file(dataset: Dataset, split: Split) -> Path | None:
+    """The file of a mapped split's standardised features, made if need be; None for others."""
+    raw = mapped_file(split.x)
+    if raw is None:
+        return None
+    file = raw.with_name(f"{raw.stem}-standardised.npy")
+    if not file.exists():
+        rule, step = dataset.standardisation, block_rows(split.x.shape[1:])
+        with new_array(file, np.float32, split.x.shape) as features:
+            for start in range(0, len(features), step):
+                rows = slice(start, start + step)
+                features[rows] = (split.x[rows] - rule.shift) / rule.scale
+    return file

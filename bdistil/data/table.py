@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bdistil.data.assemble import assemble
 from bdistil.data.columns import TableColumns
 from bdistil.data.dataset import Dataset
-from bdistil.data.files import errors_naming, read_table
+from bdistil.data.file_readers import errors_naming, read_table
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import ColumnFile, is_large, table_splits

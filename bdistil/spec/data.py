@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bdistil.problems import shown
+from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
 
 Task = Literal["auto", "classification", "regression", "multilabel"]

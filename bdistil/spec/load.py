@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from bdistil.errors import SpecError
-from bdistil.problems import first_problem, shown
+from bdistil.spec.mistakes import first_problem, shown
 from bdistil.spec.whole import Spec
 
 

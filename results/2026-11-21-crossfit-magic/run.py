@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from bdistil.core.correction import CorrectedLoss
-from bdistil.data.registry import load_dataset
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.spec import DataSpec
 
 HERE = Path(__file__).parent

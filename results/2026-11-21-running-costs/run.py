@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bdistil.deploy.predictor import Predictor
-from bdistil.distributed.outcome import evaluation, export_ensemble, run_dataset
-from bdistil.distributed.run_directory import RunDirectory
-from bdistil.study.bench import bench
-from bdistil.study.plots import bench_plot
-from bdistil.study.write_up import markdown
+from bdistil.experiments.write_up import markdown
+from bdistil.report.bench import bench
+from bdistil.report.plots import bench_plot
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.runtime.predictor import Predictor
+from bdistil.searching.outcome import evaluation, export_ensemble, run_dataset
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bdistil.study.ablation import areas, comparisons
-from bdistil.study.write_up import against_shown, markdown
+from bdistil.experiments.ablation import areas, comparisons
+from bdistil.experiments.write_up import against_shown, markdown
 
 HERE = Path(__file__).parent
 BASE = "recipe=accurate"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bdistil.study.ablation import areas, best_cell, comparisons, table_of
-from bdistil.study.write_up import HEADERS, against_shown, markdown
+from bdistil.experiments.ablation import areas, best_cell, comparisons, table_of
+from bdistil.experiments.write_up import HEADERS, against_shown, markdown
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("six", "fashion")

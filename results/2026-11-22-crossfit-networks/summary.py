@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bdistil.study.statistics import interval
-from bdistil.study.write_up import markdown
+from bdistil.experiments.statistics import interval
+from bdistil.experiments.write_up import markdown
 
 HERE = Path(__file__).parent
 BOUND = ' correction=bounded correction_bound={"low": 0.001, "high": 1, "log": true}'

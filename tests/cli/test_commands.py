@@ -15,12 +15,13 @@ import pytest
 import torch
 
 import bdistil as package
-from bdistil import Predictor, lease
+from bdistil import Predictor
 from bdistil.cli.display import clock, share
-from bdistil.deploy.config import EnsembleConfig
-from bdistil.deploy.ensemble import Ensemble
-from bdistil.distributed.run_directory import RunDirectory
+from bdistil.export.config import EnsembleConfig
+from bdistil.export.ensemble import Ensemble
+from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec import load_spec
+from bdistil.store import lease
 
 COMMANDS = (
     "search",
@@ -216,7 +217,7 @@ def test_report_writes_one_file(bdistil: Callable[..., Any], run: Path, tmp_path
 def linear(folder: Path, **changes: Any) -> Path:
     """A saved ensemble whose one student says yes where column a is positive."""
     from bdistil.core.student import StudentConfig
-    from bdistil.deploy.checkpoint import build_student
+    from bdistil.export.checkpoint import build_student
 
     config = StudentConfig("mlp", 1, "none", False)
     student = build_student(config, (3,), 2, ())

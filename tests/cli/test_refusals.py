@@ -13,7 +13,7 @@ import pytest
 import yaml
 from records import record
 
-from bdistil.distributed.run_directory import RunDirectory
+from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec import load_spec
 
 
@@ -22,7 +22,7 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("bdistil.distributed.cluster.cluster", start)
+    monkeypatch.setattr("bdistil.cluster.connect.cluster", start)
 
 
 def refused(answer: Any, sentence: str) -> None:

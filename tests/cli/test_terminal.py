@@ -16,7 +16,7 @@ from records import record
 from tiny import command, write_spec
 
 from bdistil.cli.display import advice_without_weak_learner, open_round_line
-from bdistil.distributed.progress import Snapshot
+from bdistil.searching.progress import Snapshot
 
 COLUMNS = 100
 

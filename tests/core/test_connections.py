@@ -16,9 +16,9 @@ from torch import nn
 
 from bdistil.core.connections import Hidden, build_connection, gru_step, lstm_step
 from bdistil.core.cost import flops
-from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.growth import folded_flops
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student, StudentConfig, advance
 from bdistil.errors import SpecError
 

@@ -18,8 +18,8 @@ from tiny_students import (
     students_alone,
 )
 
-from bdistil.core.ensemble import hidden_states
 from bdistil.core.examples import Examples
+from bdistil.core.progressive_ensemble import hidden_states
 
 THREE = [(4, "dense", True), (3, "lstm", False), (5, "dense", True)]
 

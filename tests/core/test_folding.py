@@ -16,8 +16,8 @@ from tiny_students import (
 )
 
 from bdistil.core.cost import flops, parameters
-from bdistil.core.ensemble import ProgressiveEnsemble
 from bdistil.core.folding import FoldedPrefix, folded_head, logit_shares
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 
 DIGITS = [(4, "dense", True), (5, "dense", False), (4, "dense", True)]
 

@@ -15,11 +15,11 @@ from tiny_students import (
 )
 
 from bdistil.core.connections import Hidden
-from bdistil.core.ensemble import take
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.game import Game, Summary
 from bdistil.core.losses import BARRIER_FLOOR
 from bdistil.core.objective import Objective, term_weight
+from bdistil.core.progressive_ensemble import take
 from bdistil.core.round import Round
 from bdistil.core.training_split import Shard, TrainingSplit
 

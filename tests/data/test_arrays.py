@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bdistil.data.registry import load_dataset
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError, SpecError, TeacherError
 from bdistil.spec import DataSpec
 

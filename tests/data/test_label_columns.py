@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdistil.data.label_columns import encode_label_columns, indicators
-from bdistil.data.registry import load_dataset
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError, SpecError, TeacherError
 from bdistil.spec import DataSpec
 

@@ -10,7 +10,7 @@ import pytest
 import bdistil.data.large as large
 from bdistil.data import array_files
 from bdistil.data.array_files import mapped_file, new_array
-from bdistil.data.registry import load_dataset
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError, TeacherError
 from bdistil.spec import DataSpec
 

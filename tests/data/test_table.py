@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from bdistil.data.columns import TableColumns, read_features
-from bdistil.data.registry import load_dataset
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, DataError, TeacherError
 from bdistil.spec import DataSpec
 

@@ -1,0 +1,73 @@
+"""``bdistil bench``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bdistil.cli.display import console, output, plain_table
+from bdistil.optional import require_search
+from bdistil.store.durable import write_atomic
+
+if TYPE_CHECKING:
+    from bdistil.report.bench import Bench
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(bench)
+
+
+def bench(
+    directory: Annotated[str, typer.Argument(help="The run directory.")],
+    batch: Annotated[list[int] | None, typer.Option(help="Examples at once; repeatable.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Spent on each batch size.")] = 5.0,
+    out: Annotated[Path | None, typer.Option(help="For bench.json and plot. Default: DIR.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Time teacher, stages and prefixes on this machine, by torch and onnxruntime, one thread."""
+    require_search()
+    from bdistil.report.bench import bench as measure
+    from bdistil.report.plots import bench_plot
+    from bdistil.runs.run_directory import RunDirectory
+    from bdistil.searching.outcome import evaluation
+
+    run = RunDirectory.existing(directory)
+    found = measure(run, tuple(batch or (1, 64)), seconds)
+    folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
+    write_atomic(folder / "bench.json", figures.encode())
+    if any(timing.way == "teacher" for timing in found.timings):
+        write_atomic(folder / "bench.svg", bench_plot(found.timings, evaluation(run).task).encode())
+    run.keep()
+    console.print(f"Table and plot: {folder / 'bench.json'}, {folder / 'bench.svg'}")
+    if as_json:
+        output.print(figures)
+    else:
+        show(found)
+
+
+def show(found: Bench) -> None:
+    """The figures for people."""
+    rows = [
+        (
+            timing.runtime,
+            str(timing.batch),
+            timing.way,
+            str(timing.stage or "-"),
+            f"{timing.metric:.4f}",
+            *(f"{1e6 * value:,.0f}" for value in (timing.median, timing.low, timing.high)),
+            "-" if timing.ratio is None else f"{timing.ratio:.2f}x",
+            "-" if timing.flops_ratio is None else f"{timing.flops_ratio:.1%}",
+        )
+        for timing in found.timings
+    ]
+    headers = ("runtime", "batch", "way", "stage", "metric", "median us", "10%", "90%")
+    output.print(plain_table(rows, *headers, "of teacher", "FLOPs"))
+    for overhead in found.overheads:
+        output.print(
+            f"batch {overhead.batch}: all stages streamed take {overhead.ratio:.2f} times their "
+            f"students run bare, {1e6 * overhead.dispatch:.0f} us a stage more (torch)."
+        )

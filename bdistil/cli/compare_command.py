@@ -1,0 +1,70 @@
+"""``bdistil compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bdistil.cli.experiment_options import (
+    Cpus,
+    FirstSeed,
+    Gpus,
+    Out,
+    Seeds,
+    SpecsAndOverrides,
+    Title,
+    carry_out,
+    specs_and_rest,
+)
+from bdistil.cli.search_command import Address, Verbose
+from bdistil.errors import SpecError
+from bdistil.optional import require, require_search
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(compare)
+
+
+def compare(
+    specs_and_overrides: SpecsAndOverrides,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Rivals besides the oracle; repeatable. Default: all that are installed."
+        ),
+    ] = None,
+    seeds: Seeds = 5,
+    first_seed: FirstSeed = 0,
+    out: Out = Path("runs/comparison"),
+    title: Title = "Against other ensemble distillation",
+    cpus: Cpus = 1,
+    gpus: Gpus = 0,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Compare the search with other ensemble distillation, on the same teachers and costs.
+
+    The same command goes on where it was interrupted.
+    """
+    require_search()
+    from bdistil.experiments.design import METHOD, OUR_METHODS
+    from bdistil.experiments.plan import Plan
+    from bdistil.experiments.rivals.methods import RIVALS, at_hand
+    from bdistil.experiments.rivals.peer import PACKAGE
+
+    known = [*OUR_METHODS, *RIVALS]
+    everything = [*OUR_METHODS, *at_hand()]
+    chosen = list(dict.fromkeys(["ours", "oracle", *(method or everything)]))
+    if PACKAGE in chosen:
+        require(PACKAGE, "peers")
+    for name in chosen:
+        if name not in known:
+            raise SpecError(f"--method {name!r} is unknown; choose {', '.join(known)}.")
+    specs, overrides = specs_and_rest(specs_and_overrides)
+    cells = [{METHOD: name} for name in chosen]
+    plan = Plan.of("comparison", title, specs, overrides, cells)
+    numbers = range(first_seed, first_seed + seeds)
+    carry_out(plan, numbers, out, (cpus, gpus), address, verbose)

@@ -1,0 +1,63 @@
+"""``bdistil doctor``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from bdistil.cli.display import output, plain_table
+from bdistil.cli.search_command import Address
+from bdistil.optional import require
+from bdistil.spec import load_spec
+
+if TYPE_CHECKING:
+    from bdistil.cluster.doctor import NodeCheck
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(
+    spec_and_overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SPEC] [KEY=VALUE]...", help="Check what this search needs, too."),
+    ] = None,
+    address: Address = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Run directory; checks that all nodes share its folder, or its URI."),
+    ] = None,
+    patience: Annotated[float, typer.Option(help="Seconds in which each node must answer.")] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Check a cluster before a search; exit status 1 if anything is wrong."""
+    for module in ("ray", "optuna"):
+        require(module, "search")
+    from bdistil.cluster.doctor import examine
+
+    arguments = spec_and_overrides or []
+    spec = load_spec(arguments[0], arguments[1:]) if arguments else None
+    found = examine(spec, out, address, patience)
+    if as_json:
+        output.out(found.model_dump_json(indent=2), highlight=False)
+    else:
+        output.print(nodes_table(found.driver, found.nodes))
+        for note in found.notes:
+            output.print(f"Note: {note}", markup=False, soft_wrap=True)
+        for problem in found.problems or ["All is well."]:
+            output.print(problem, markup=False, soft_wrap=True)
+    raise typer.Exit(0 if found.healthy else 1)
+
+
+def nodes_table(driver: dict[str, str | None], nodes: list[NodeCheck]) -> Table:
+    """The driver and every node: resources, versions, storage."""
+    rows = [("driver", "", "", "", *(version or "-" for version in driver.values()), "")]
+    for node in nodes:
+        versions = (node.versions.get(package) or "-" for package in driver)
+        sizes = (f"{node.cpus:g}", f"{node.gpus:g}", f"{node.memory:g} GiB")
+        rows.append((node.name, *sizes, *versions, node.storage or ""))
+    return plain_table(rows, "node", "CPUs", "GPUs", "memory", *driver, "storage")

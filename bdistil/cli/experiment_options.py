@@ -1,0 +1,108 @@
+"""What ``bdistil ablate`` and ``bdistil compare`` share: options, progress, the folder's plan."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bdistil.cli.display import clock, console, output
+from bdistil.interrupt import remembered
+from bdistil.spec import WorkerSpec
+
+if TYPE_CHECKING:
+    from bdistil.experiments.design import Run
+    from bdistil.experiments.figures import Figures
+    from bdistil.experiments.plan import Plan
+
+SpecsAndOverrides = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC... KEY=VALUE", help="Search spaces, then overrides for all."),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="0, 1, ... so many.")]
+FirstSeed = Annotated[int, typer.Option(min=0)]
+Out = Annotated[Path, typer.Option(help="Folder of the experiment.")]
+Title = Annotated[str, typer.Option(help="The question, for the README.")]
+Cpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
+Gpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
+
+
+def specs_and_rest(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Search spaces and overrides apart."""
+    specs = [each for each in arguments if "=" not in each]
+    return specs, [each for each in arguments if "=" in each]
+
+
+def carry_out(
+    plan: Plan,
+    seeds: Sequence[int],
+    out: Path,
+    each_takes: tuple[float, float],
+    address: str | None,
+    verbose: bool,
+) -> None:
+    """Run what is missing of an experiment and write it up.
+
+    Args:
+        plan: the experiment.
+        seeds: for every cell.
+        out: the experiment's folder.
+        each_takes: CPUs and GPUs of a run.
+        address: of a Ray cluster.
+        verbose: let Ray speak.
+
+    Raises:
+        SpecError: if the folder holds another experiment.
+    """
+    from bdistil.experiments.execute import execute
+    from bdistil.experiments.write_up import write_comparison, write_up
+
+    runs = plan.runs(seeds)
+    plan.keep(out)
+    cpus, gpus = each_takes
+    workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
+    with stopping_gently():
+        lines = Lines()
+        found = execute(runs, out, workers, address, verbose, lines.done, lines.taught)
+    write = write_comparison if plan.kind == "comparison" else write_up
+    output.print(write(found, out, plan.question))
+    console.print(f"Tables and plots: {out / 'README.md'}")
+
+
+@contextmanager
+def stopping_gently() -> Iterator[None]:
+    """Say after Ctrl-C that nothing is lost."""
+    try:
+        with remembered():
+            yield
+    except KeyboardInterrupt:
+        console.print("Stopped; what has ended is kept. The same command goes on.")
+        sys.exit(130)
+
+
+class Lines:
+    """A line for each teacher and search that has ended, with the time that is left."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.started = time.monotonic()
+
+    def taught(self, run: Run, count: int, total: int) -> None:
+        """One more teacher, new or kept."""
+        console.print(f"[teacher {count}/{total}] {run.data} seed {run.seed}")
+        self.started = time.monotonic()
+
+    def done(self, run: Run, figures: Figures, count: int, total: int) -> None:
+        """One more search."""
+        self.ended += 1
+        left = (time.monotonic() - self.started) / self.ended * (total - count)
+        outcome = figures.failed or f"last stage {figures.stages[-1]['metric']:.4f}"
+        console.print(
+            f"[{count}/{total}] {run.data} seed {run.seed} {run.label}: {outcome}, "
+            f"{figures.seconds:.0f} s; about {clock(left)} left"
+        )

@@ -1,0 +1,102 @@
+"""``bdistil status``, ``report``, ``datasets`` and ``students``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bdistil.cli.display import output, plain_table, rounds_table, stages_table
+from bdistil.optional import require_search
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.spec.user_modules import import_modules
+
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="Your own .py file or installed module to import first."),
+]
+Run = Annotated[str, typer.Argument(help="The run directory, a path or URI.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, report, datasets, students):
+        app.command()(command)
+
+
+def status(
+    directory: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show how far a search is, and its anytime curve on the test split."""
+    require_search()
+    from bdistil.searching.outcome import evaluation
+
+    run = RunDirectory.existing(directory)
+    records, rounds = run.journal.read(), run.spec().search.rounds
+    state = "running" if run.is_running else "complete" if len(records) >= rounds else "stopped"
+    if as_json:
+        figures: dict[str, Any] = {"teacher": None, "stages": []}
+        if records:
+            figures = evaluation(run).model_dump(mode="json")
+        received = [record.received_bytes for record in records]
+        summary = {
+            "state": state,
+            "rounds": rounds,
+            "accepted": len(records),
+            "received_bytes": received,
+        }
+        output.print(json.dumps(summary | figures, indent=2))
+        return
+    output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
+    if records:
+        output.print(rounds_table(records), "", stages_table(evaluation(run)), sep="\n")
+
+
+def report(
+    directory: Run,
+    out: Annotated[Path | None, typer.Option(help="Default: DIR/report.html.")] = None,
+) -> None:
+    """Write a report that one file holds: figures, plots, rounds and trials."""
+    require_search()
+    from bdistil.report.report import write_report
+
+    run = RunDirectory.existing(directory)
+    path = write_report(run, out)
+    run.keep()
+    output.print(run.shown(path))
+
+
+def datasets() -> None:
+    """List the known data sets and what is missing of them."""
+    from bdistil.datasets.catalogue import list_datasets
+
+    rows: list[tuple[str, ...]] = [
+        (
+            entry.name,
+            entry.domain,
+            entry.task,
+            "x".join(map(str, entry.input_shape)),
+            str(entry.classes or "-"),
+            f"{entry.examples:,}",
+            entry.source,
+            "present" if entry.present else entry.remedy,
+        )
+        for entry in list_datasets()
+    ]
+    headers = ("name", "domain", "task", "shape", "classes", "examples", "source", "")
+    output.print(plain_table(rows, *headers))
+
+
+def students(module: Modules = None) -> None:
+    """List the student classes."""
+    from bdistil.zoo.registry import student_classes
+
+    import_modules(module or [])
+    rows: list[tuple[str, ...]] = [
+        (s.name, ", ".join(s.domains), f"{s.lr:g}", f"{s.growth:g}", s.description)
+        for s in student_classes()
+    ]
+    output.print(plain_table(rows, "name", "domains", "lr", "growth", "description"))

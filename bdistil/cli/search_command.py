@@ -1,0 +1,114 @@
+"""``bdistil search`` and ``bdistil resume``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bdistil.cli.display import console, output, reporter, stages_table
+from bdistil.errors import SpecError
+from bdistil.interrupt import remembered
+from bdistil.optional import require_search
+from bdistil.spec import Spec, load_spec
+
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster to use; RAY_ADDRESS works too. Default: here.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Let Ray and Tune print their own messages.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(search)
+    app.command()(resume)
+
+
+def search(
+    spec_and_overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SPEC KEY=VALUE", help="A YAML file, then overrides."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file, or folder of NPY files.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="The label's column in --data; again for each of several."),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
+    ] = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Search for an ensemble; the same command again resumes what was interrupted."""
+    arguments = list(spec_and_overrides or [])
+    source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
+    table = table_overrides(data, label)
+    spec = load_spec(source or table_spec(data), [*table, *arguments])
+    run(spec, out or f"runs/{spec.name}", address, verbose)
+
+
+def resume(
+    directory: Annotated[str, typer.Argument(help="The run directory, a path or URI.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Such as workers.*, data.path, time_budget.",
+        ),
+    ] = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Go on with an interrupted search."""
+    from bdistil.runs.run_directory import RunDirectory
+
+    found = RunDirectory.existing(directory)
+    run(load_spec(found.spec_file, overrides or []), directory, address, verbose)
+
+
+def table_spec(data: Path | None) -> dict[str, Any]:
+    """The spec for a user's table when no SPEC is given: everything at its default."""
+    if data is None:
+        raise SpecError("give a SPEC file, or --data FILE and --label COLUMN for your own table.")
+    return {"name": data.stem}
+
+
+def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str]:
+    """--data and --label as overrides; JSON keeps odd file and column names whole."""
+    overrides = [] if data is None else ["data.name=null", f"data.path={json.dumps(str(data))}"]
+    if not labels:
+        return overrides
+    label = labels[0] if len(labels) == 1 else list(labels)
+    return [*overrides, f"data.label={json.dumps(label)}"]
+
+
+def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
+    """Search and show the anytime curve."""
+    require_search()
+    from bdistil.report.report import write_report
+    from bdistil.searching.outcome import evaluation
+    from bdistil.searching.run import run_search
+
+    try:
+        with remembered(), reporter() as shown:
+            done = run_search(spec, out, address=address, verbose=verbose, reporter=shown)
+    except KeyboardInterrupt:
+        console.print(f"Stopped; accepted rounds are kept. Go on with: bdistil resume {out}")
+        sys.exit(130)
+    if not done.journal.read():
+        console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
+        sys.exit(1)
+    output.print(stages_table(evaluation(done)))
+    write_report(done)
+    done.keep()
+    console.print(f"Ensemble: {done.shown(done.ensemble)}")
+    console.print(f"Report: {done.shown(done.report_file)}")

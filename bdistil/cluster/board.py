@@ -1,0 +1,262 @@
+"""The board: one small actor on the driver's node through which driver and workers talk.
+
+It queues the open round's requests, holds what workers need of the round (references to their
+node's copy of the margin, the accepted students), takes the trained candidates' weights, and tells
+workers the moment a round closes. Weights of losers go with the round; nothing of them reaches a
+disk.
+
+Workers take requests from the queue instead of being given one by Tune at their start. So a worker
+between two rounds waits here and keeps its data, where Tune would end its process for want of a
+trial; and a request never waits for a process that is still starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bdistil.cluster.stored_margin import StoredMargin
+from bdistil.runs.trial import Cohort
+from bdistil.searching.announcement import Announcement
+from bdistil.searching.margin_shard import ShardState
+
+ASK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class StoredAnnouncement(Announcement):
+    """An announcement whose shards are references to objects, one copy a node."""
+
+    def fetch(self) -> list[ShardState]:
+        """Every shard's state; the arrays lie in the object store."""
+        states: list[ShardState] = ray.get(self.shards)
+        return states
+
+    @property
+    def size(self) -> int:
+        """Bytes that a worker receives with it."""
+        summary = self.summary.log_cosh.nbytes + self.summary.log_sinh.nbytes
+        return sum(map(len, self.students)) + summary
+
+
+class Board:
+    """State of the open round; runs as an asynchronous actor (see :class:`BoardClient`).
+
+    Args:
+        expected: workers that the first request waits for, so that none of them is given up by
+            Tune, which prefers a finished worker to one that is still starting.
+        patience: seconds to wait for them.
+    """
+
+    def __init__(self, expected: int, patience: float = 30.0) -> None:
+        self.expected = expected
+        self.patience = patience
+        self.seen: set[str] = set()
+        self.queue: deque[Cohort] = deque()
+        self.taken: dict[str, Cohort] = {}
+        self.over: set[str] = set()
+        self.ended = False
+        self.announcement: StoredAnnouncement | None = None
+        self.copies: dict[str, list[Any]] = {}
+        self.sent: Counter[str] = Counter()
+        self.candidates: dict[int, bytes] = {}
+        self.changed = asyncio.Condition()
+
+    async def open(
+        self, announcement: StoredAnnouncement | None, copies: dict[str, list[Any]] | None = None
+    ) -> int:
+        """Open a round and so close the one before; None closes without opening.
+
+        Args:
+            announcement: for nodes without a copy of the margin.
+            copies: the shards of each node that has one.
+
+        Returns:
+            How many queued cohorts of the old round were dropped.
+        """
+        async with self.changed:
+            dropped = len(self.queue)
+            self.queue.clear()
+            self.announcement, self.copies = announcement, copies or {}
+            self.candidates = {}
+            self.changed.notify_all()
+        return dropped
+
+    async def end(self) -> None:
+        """Close the open round and send every worker home."""
+        self.ended = True
+        await self.open(None)
+
+    async def push(self, cohort: Cohort) -> None:
+        """Queue a cohort."""
+        async with self.changed:
+            self.queue.append(cohort)
+            self.changed.notify_all()
+
+    async def take(self, trial_id: str) -> Cohort | None:
+        """The next cohort, as soon as there is one; None when the search or the trial is over."""
+        await self._muster(trial_id)
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.queue or self._is_over(trial_id))
+            if self._is_over(trial_id):
+                return None
+            self.taken[trial_id] = self.queue.popleft()
+            return self.taken[trial_id]
+
+    async def taken_by(self, trial_id: str) -> Cohort | None:
+        """The cohort that an ended trial took, None if it took none; from now on it gets none.
+
+        A worker that was lost while it waited in :meth:`take` still waits there.
+        """
+        self.over.add(trial_id)
+        return self.taken.pop(trial_id, None)
+
+    async def announced(self, round_number: int, node: str) -> StoredAnnouncement | None:
+        """A round as the workers of a node should see it, None if it is not the open one."""
+        if self.announcement is None or self.announcement.round != round_number:
+            return None
+        self.sent[node] += self.announcement.size
+        shards = self.copies.get(node, self.announcement.shards)
+        return replace(self.announcement, shards=shards)
+
+    async def take_sent(self) -> dict[str, int]:
+        """Bytes announced to each node since this was last asked."""
+        sent, self.sent = dict(self.sent), Counter()
+        return sent
+
+    async def closed(self, round_number: int) -> bool:
+        """Answers as soon as the round is closed."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: not self._is_open(round_number))
+        return True
+
+    async def deposit(self, round_number: int, number: int, weights: bytes) -> None:
+        """Take a candidate's weights; those of a closed round are dropped."""
+        if self._is_open(round_number):
+            self.candidates[number] = weights
+
+    async def candidate(self, number: int) -> bytes:
+        """Weights of a candidate of the open round."""
+        return self.candidates[number]
+
+    def _is_open(self, round_number: int) -> bool:
+        return self.announcement is not None and self.announcement.round == round_number
+
+    def _is_over(self, trial_id: str) -> bool:
+        return self.ended or trial_id in self.over
+
+    async def _muster(self, trial_id: str) -> None:
+        async with self.changed:
+            self.seen.add(trial_id)
+            self.changed.notify_all()
+            with contextlib.suppress(TimeoutError):
+                here = self.changed.wait_for(lambda: len(self.seen) >= self.expected or self.ended)
+                await asyncio.wait_for(here, self.patience)
+            self.expected = 0  # only at the start of a search
+
+
+class BoardClient:
+    """The board as driver and workers use it; travels to the workers as a handle."""
+
+    def __init__(self, expected: int = 1) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(Board).options(
+            num_cpus=0, scheduling_strategy=here, max_concurrency=4096
+        )
+        self.actor: Any = actor.remote(expected)
+
+    def open(self, students: list[bytes], margin: StoredMargin) -> int:
+        """Announce the round after `students`; the number of cohorts of the old one dropped."""
+        shards = margin.shards(margin.home)
+        announcement = StoredAnnouncement(len(students) + 1, students, margin.summary, shards)
+        dropped: int = ray.get(self.actor.open.remote(announcement, margin.copies))
+        return dropped
+
+    def close(self) -> int:
+        """Close the open round without opening another; the number of cohorts dropped."""
+        dropped: int = ray.get(self.actor.open.remote(None))
+        return dropped
+
+    def end(self) -> None:
+        """Close the open round and send every worker home."""
+        ray.get(self.actor.end.remote())
+
+    def remove(self) -> None:
+        """End the actor, in a session that may live on."""
+        with contextlib.suppress(RayError):
+            ray.kill(self.actor)
+
+    def push(self, cohort: Cohort) -> None:
+        """Queue a cohort for whichever worker is free first.
+
+        Nobody waits for the board: it takes the driver's calls in their order, and the next one
+        that has an answer tells if it is lost.
+        """
+        self.actor.push.remote(cohort)
+
+    def take(self, trial_id: str) -> Cohort | None:
+        """Wait for a cohort; None when the search is over."""
+        cohort: Cohort | None = ray.get(self.actor.take.remote(trial_id))
+        return cohort
+
+    def taken_by(self, trial_id: str) -> Cohort | None:
+        """The cohort that a lost Tune trial took, None if it took none; asked once a trial."""
+        cohort: Cohort | None = ray.get(self.actor.taken_by.remote(trial_id))
+        return cohort
+
+    def forget(self, trial_id: str) -> None:
+        """A Tune trial has ended by itself."""
+        self.actor.taken_by.remote(trial_id)
+
+    def announced(self, round_number: int) -> StoredAnnouncement | None:
+        """The announcement of a round, None if it is closed."""
+        node = ray.get_runtime_context().get_node_id()
+        answer = self.actor.announced.remote(round_number, node)
+        announcement: StoredAnnouncement | None = ray.get(answer)
+        return announcement
+
+    def take_sent(self) -> dict[str, int]:
+        """Bytes announced to the workers of each node since this was last asked."""
+        sent: dict[str, int] = ray.get(self.actor.take_sent.remote())
+        return sent
+
+    def deposit(self, round_number: int, number: int, weights: bytes) -> None:
+        """Leave a trained candidate's weights for the driver."""
+        ray.get(self.actor.deposit.remote(round_number, number, weights))
+
+    def candidate(self, number: int) -> bytes:
+        """Fetch a candidate's weights."""
+        weights: bytes = ray.get(self.actor.candidate.remote(number))
+        return weights
+
+    def closing(self, round_number: int) -> RoundClosing:
+        """A cheap check whether the round has been closed meanwhile."""
+        return RoundClosing(self.actor.closed.remote(round_number))
+
+
+class RoundClosing:
+    """Whether a round has closed; cheap enough to be asked before every batch.
+
+    It asks Ray's local state only, and not more often than every :data:`ASK_SECONDS`.
+    """
+
+    def __init__(self, reference: Any) -> None:
+        self.reference = reference
+        self.is_closed = False
+        self.asked = 0.0
+
+    def __call__(self) -> bool:
+        """True from the moment on that the round is closed."""
+        if not self.is_closed and time.monotonic() - self.asked > ASK_SECONDS:
+            self.asked = time.monotonic()
+            ready, _ = ray.wait([self.reference], timeout=0)
+            self.is_closed = bool(ready)
+        return self.is_closed

@@ -1,0 +1,182 @@
+"""Multivariate series of the UEA archive in its text format .ts: JapaneseVowels, BasicMotions."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.assemble import assemble_published
+from bdistil.data.dataset import Dataset, Split
+from bdistil.data.file_readers import errors_naming
+from bdistil.datasets.catalogue import register_dataset
+from bdistil.datasets.local_files import LocalFiles
+from bdistil.errors import DataError
+
+Series = NDArray[np.float32]
+
+
+class Archive(NamedTuple):
+    """The content of one .ts file.
+
+    Attributes:
+        series: float32 (steps, channels) each; steps may differ.
+        y: int64 (N,).
+        class_names: in the order of the file's header.
+    """
+
+    series: list[Series]
+    y: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+
+def _local(problem: str) -> LocalFiles:
+    """The files under the root, or in the wheel of aeon, which is looked at but not imported."""
+    aeon = find_spec("aeon")
+    folders = list(aeon.submodule_search_locations or ()) if aeon else []
+    return LocalFiles(
+        problem,
+        folder=problem,
+        landmark=f"{problem}_TRAIN.ts",
+        download=f"{problem}.zip from https://timeseriesclassification.com and unpack it",
+        install="pip install 'bdistil[sequence]', since the package aeon carries it",
+        elsewhere=[Path(folder, "datasets", "data", problem) for folder in folders],
+    )
+
+
+def _advice(problem: str) -> str | None:
+    return _local(problem).advice()
+
+
+@register_dataset(
+    "japanese_vowels",
+    domain="sequence",
+    input_shape=(29, 12),
+    classes=9,
+    examples=640,
+    published_test=True,
+    source="UEA archive: 9 speakers of two vowels, 7 to 29 frames of 12 coefficients",
+    advice=partial(_advice, "JapaneseVowels"),
+)
+def japanese_vowels(seed: int, validation: float, test: float, root: Path | None = None) -> Dataset:
+    """Who speaks? Shorter utterances get zeros in front, so that their end comes last.
+
+    Args:
+        seed: of the validation split.
+        validation: share of the published training examples.
+        test: not used, the published split is kept.
+        root: folder of local data.
+    """
+    return _load("japanese_vowels", "JapaneseVowels", 29, seed, validation, root, padding=0.0)
+
+
+@register_dataset(
+    "basic_motions",
+    domain="sequence",
+    input_shape=(100, 6),
+    classes=4,
+    examples=80,
+    published_test=True,
+    source="UEA archive: accelerometer and gyroscope of a smart watch",
+    advice=partial(_advice, "BasicMotions"),
+)
+def basic_motions(seed: int, validation: float, test: float, root: Path | None = None) -> Dataset:
+    """Standing, running, walking or badminton: 10 seconds at 10 Hz.
+
+    Args:
+        seed: of the validation split.
+        validation: share of the published training examples.
+        test: not used, the published split is kept.
+        root: folder of local data.
+    """
+    return _load("basic_motions", "BasicMotions", 100, seed, validation, root)
+
+
+def read_ts(path: Path) -> Archive:
+    """Read a .ts file of labelled series, without time stamps or missing values.
+
+    Raises:
+        DataError: if it is missing, damaged or holds what is not supported.
+    """
+    with errors_naming(path):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise DataError("the file cannot be read; download it again.") from None
+        names = _class_names(lines)
+        rows = [line for line in lines if line.strip() and line.lstrip()[0] not in "#@"]
+        parsed = [_parse(row, names) for row in rows]
+        if not parsed:
+            raise DataError("the file holds no series; download it again.")
+        series, codes = zip(*parsed, strict=True)
+        return Archive(list(series), np.array(codes, np.int64), names)
+
+
+def padded(series: list[Series], steps: int) -> NDArray[np.float32]:
+    """Series (N, steps, channels), float32, with zeros in front of shorter ones.
+
+    Raises:
+        DataError: if a series is longer, or the numbers of channels differ.
+    """
+    channels = {one.shape[1] for one in series}
+    longest = max(map(len, series))
+    if longest > steps or len(channels) > 1:
+        raise DataError(
+            f"the series have up to {longest} steps and {sorted(channels)} channels, but at most "
+            f"{steps} steps and one number of channels are expected; download the file again."
+        )
+    x = np.zeros((len(series), steps, channels.pop()), np.float32)
+    for row, one in zip(x, series, strict=True):
+        row[steps - len(one) :] = one
+    return x
+
+
+def _load(
+    name: str,
+    problem: str,
+    steps: int,
+    seed: int,
+    validation: float,
+    root: Path | None,
+    padding: float | None = None,
+) -> Dataset:
+    folder = _local(problem).required(root)
+    parts = [read_ts(folder / f"{problem}_{part}.ts") for part in ("TRAIN", "TEST")]
+    train, test = (Split(padded(part.series, steps), part.y) for part in parts)
+    return assemble_published(
+        name,
+        "sequence",
+        train,
+        test,
+        class_names=parts[0].class_names,
+        validation=validation,
+        seed=seed,
+        padding=padding,
+    )
+
+
+def _class_names(lines: list[str]) -> tuple[str, ...]:
+    for line in lines:
+        word, *values = line.split() or [""]
+        if word.lower() == "@classlabel" and len(values) > 2 and values[0].lower() == "true":
+            return tuple(values[1:])
+    raise DataError("the line '@classLabel true <classes>' is missing; download the file again.")
+
+
+def _parse(row: str, names: tuple[str, ...]) -> tuple[Series, int]:
+    *channels, label = row.strip().split(":")
+    try:
+        one = np.array([channel.split(",") for channel in channels], np.float32).T
+        code = names.index(label.strip())
+    except ValueError:
+        raise DataError(
+            f"the series {row[:30]!r}... is not of the form 1.0,2.0:3.0,4.0:label; time stamps and "
+            "missing values are not supported."
+        ) from None
+    if not np.isfinite(one).all():
+        raise DataError(f"the series {row[:30]!r}... has missing values; drop or fill them.")
+    return one, code

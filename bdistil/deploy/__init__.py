@@ -1,1 +1,0 @@
-"""What leaves the lab: saved ensembles and their inference, without Ray and Optuna."""

@@ -1,0 +1,1 @@
+"""Designed experiments: ablations, comparisons with rivals, statistics, reproduction."""

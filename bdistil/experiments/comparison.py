@@ -1,0 +1,148 @@
+"""Our ensembles against other ensemble distillation.
+
+Where the budget is known, whoever runs the model takes the best answer for it; where it is not, see
+:mod:`bdistil.experiments.unknown_budget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bdistil.experiments.ablation import SIGNIFICANT, areas, comparisons
+from bdistil.experiments.statistics import ends, interval
+from bdistil.experiments.unknown_budget import (
+    ORACLE,
+    OURS,
+    STREAMING,
+    against_fleet,
+    best_blind,
+    with_choice,
+)
+
+
+def ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Every method's area over the oracle's, pair by pair: a row a method, data set and seed."""
+    scores = areas(table)
+    wide = scores.pivot_table(index=["data", "seed"], columns="cell", values="area", sort=False)
+    found = wide.div(wide[ORACLE], axis=0).melt(ignore_index=False, value_name="ratio")
+    return found.dropna(subset="ratio").reset_index()  # methods that failed on a seed
+
+
+def ratios_of(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """One method's ratios."""
+    found = ratios(table)
+    return found[found["cell"] == method]
+
+
+def known(table: pd.DataFrame) -> pd.DataFrame:
+    """Area over the oracle's, mean over seeds: a row a method, a column a data set."""
+    means = ratios(table).groupby(["data", "cell"], sort=False).ratio.mean()
+    return means.unstack("data", sort=False)
+
+
+def known_by(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """A method's ratio on each data set, with `low` and `high` of its 95% interval over seeds."""
+    own = ratios_of(table, method).groupby("data", sort=False).ratio
+    rows = [
+        {"data": data, "ratio": each.mean(), **ends(each.to_numpy(np.float64)), "seeds": len(each)}
+        for data, each in own
+    ]
+    return pd.DataFrame(rows)
+
+
+def headline(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """By data set and method: mean `area` over seeds and mean `ratio` to the oracle's."""
+    both = areas(table).merge(ratios(table), on=["data", "cell", "seed"])
+    means = both.groupby(["data", "cell"], sort=False)[["area", "ratio"]].mean().round(4)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in means.reset_index().to_dict("records"):
+        figures = {k: row[k] for k in ("area", "ratio")}
+        found.setdefault(row["data"], {})[name_of(row["cell"])] = figures
+    return found
+
+
+def name_of(cell: str) -> str:
+    """The method of a cell."""
+    return cell.removeprefix("method=")
+
+
+def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Every other method's share of the teacher's metric minus the reference's, pair by pair."""
+    return comparisons(areas(table), reference, chosen=False)
+
+
+def storage(table: pd.DataFrame) -> pd.DataFrame:
+    """Parameters and training cost of one ensemble over the fleet's: a row a data set.
+
+    `both` is the training of ours and `streaming`, of which one is kept.
+    """
+    rows = []
+    for data, of_data in table.groupby("data", sort=False):
+        cells = {cell: stages.groupby("seed") for cell, stages in of_data.groupby("cell")}
+        ours, fleet = cells[OURS], cells[ORACLE]
+        trained = {
+            cell: (runs.trained.max() / fleet.trained.sum()).mean() for cell, runs in cells.items()
+        }
+        stored = (ours.parameters.max() / fleet.parameters.sum()).mean()
+        row = {"data": data, "parameters": stored, "training": trained[OURS]}
+        if STREAMING in trained:
+            row["both"] = trained[OURS] + trained[STREAMING]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def conclusion(table: pd.DataFrame) -> str:
+    """Three sentences, no stronger than the numbers."""
+    blind, cost = against_fleet(with_choice(table), best_blind(table)), storage(table)
+    return (
+        f"With the budget known, one ensemble's area is {told(table, OURS)} of the matched "
+        f"oracle's{spanned(known(table).loc[OURS].to_dict())}{rivalled(table)}. "
+        f"With the budget unknown, the area of {name_of(best_blind(table))} is "
+        f"{blind.ratio.mean():.3f} of the fleet's in its best order, and the mean test error "
+        f"{blind.error_ratio.mean():.2f} of the fleet's. One ensemble stores "
+        f"{cost.parameters.mean():.2f} of the fleet's parameters and costs "
+        f"{cost.training.mean():.2f} of its training."
+    )
+
+
+def told(table: pd.DataFrame, method: str) -> str:
+    """A method's mean ratio over data sets, with the interval over all pairs if they suffice."""
+    pairs = ratios_of(table, method).ratio
+    low, high = interval(pairs.to_numpy(np.float64))
+    mean = f"{known(table).loc[method].mean():.3f}"
+    if np.isnan(low):
+        return f"{mean} (too few pairs for an interval)"
+    return f"{mean} (95% interval {low:.3f} to {high:.3f} over {len(pairs)} pairs)"
+
+
+def spanned(ratio: Mapping[Any, float]) -> str:
+    """From the worst data set to the best."""
+    worst, best = (pick(ratio, key=ratio.__getitem__) for pick in (min, max))
+    if worst == best:
+        return f" on {best}"
+    return f", from {ratio[worst]:.3f} on {worst} to {ratio[best]:.3f} on {best}"
+
+
+def rivalled(table: pd.DataFrame) -> str:
+    """The best rival that has an answer on all data sets, and whether it is told from ours."""
+    means = (
+        known(table)
+        .drop([OURS, ORACLE, STREAMING], errors="ignore")
+        .mean(axis=1, skipna=False)
+        .dropna()
+    )
+    if means.empty:
+        return ""
+    best = str(means.idxmax())
+    others = against(table, OURS).set_index("cell")
+    row: Any = others.loc[best]
+    verdict = "not told apart from ours"
+    if row.p < SIGNIFICANT:
+        verdict = "better than ours" if row.difference > 0 else "worse than ours"
+    return (
+        f"; the best rival, {name_of(best)}, has {told(table, best)}, {verdict} (p = {row.p:.3f})"
+    )

@@ -1,0 +1,118 @@
+"""Runs the searches of an experiment on a Ray cluster, each as one task; teachers are shared."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bdistil.cluster.connect import cluster
+from bdistil.cluster.tasks import as_they_end, task_of
+from bdistil.errors import BdistilError, BdistilWarning
+from bdistil.experiments.design import METHOD, Run
+from bdistil.experiments.figures import Figures, figures_of
+from bdistil.experiments.rivals.methods import RIVALS
+from bdistil.experiments.rivals.play import play
+from bdistil.searching.run import run_search, teach
+from bdistil.spec import WorkerSpec
+from bdistil.store.durable import write_atomic
+
+FIGURES_FILE = "figures.json"
+
+Taught = Callable[[Run, int, int], None]
+Done = Callable[[Run, Figures, int, int], None]
+
+
+def execute(
+    runs: Sequence[Run],
+    folder: Path,
+    workers: WorkerSpec,
+    address: str | None = None,
+    verbose: bool = False,
+    done: Done = lambda run, figures, count, total: None,
+    taught: Taught = lambda run, count, total: None,
+) -> list[Figures]:
+    """The figures of each run; those on disk are not searched again.
+
+    Args:
+        runs: the searches.
+        folder: of the experiment; on a cluster of several nodes, one that all of them see.
+        workers: what each task takes of the cluster.
+        address: of a Ray cluster; None starts Ray here.
+        verbose: let Ray speak.
+        done: called with each run that is new, its figures and how many of all are there.
+        taught: called with a run whose teacher is there and how many of all teachers are.
+
+    Raises:
+        BdistilError: for bad input, from the first run that meets it.
+        ClusterError: if tasks lose worker after worker.
+    """
+    kept = {run.folder: stored(folder / run.folder) for run in runs}
+    missing = [run for run in runs if kept[run.folder] is None]
+    if missing:
+        with cluster(workers, address, verbose):
+            share_out(missing, folder, workers, kept, done, taught)
+    return [figures for run in runs if (figures := kept[run.folder]) is not None]
+
+
+def share_out(
+    runs: Sequence[Run],
+    folder: Path,
+    workers: WorkerSpec,
+    kept: dict[str, Figures | None],
+    done: Done,
+    taught: Taught,
+) -> None:
+    """Teachers first, then the searches, as Ray tasks."""
+    teachers = {run.teacher_folder: run for run in runs}.values()
+    teach_one, search_one = task_of(make_teacher, workers), task_of(make_run, workers)
+    being_taught = {teach_one.remote(run, folder): run for run in teachers}
+    for count, (task, notes) in enumerate(as_they_end(list(being_taught)), start=1):
+        run = being_taught[task]
+        taught(run, count, len(being_taught))
+        for note in notes:
+            warnings.warn(f"{run.data}, seed {run.seed}: {note}", BdistilWarning, stacklevel=2)
+    tasks = {search_one.remote(run, folder): run for run in runs}
+    for task, figures in as_they_end(list(tasks)):
+        run = tasks[task]
+        kept[run.folder] = figures
+        done(run, figures, sum(each is not None for each in kept.values()), len(kept))
+
+
+def make_teacher(run: Run, folder: Path) -> list[str]:
+    """Train a teacher, unless it is there; what a person should know of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BdistilWarning)
+        teach(run.spec, folder / run.teacher_folder)
+    return [str(each.message) for each in caught if issubclass(each.category, BdistilWarning)]
+
+
+def make_run(run: Run, folder: Path) -> Figures:
+    """Search with the shared teacher, and write the figures beside the run."""
+    place = folder / run.folder
+    started = time.monotonic()
+    try:
+        figures = outcome(run, place, folder / run.teacher_folder)
+    except BdistilError as error:
+        figures = Figures(run.data, dict(run.cell), run.seed, failed=str(error))
+    figures.seconds = time.monotonic() - started
+    write_atomic(place / FIGURES_FILE, json.dumps(figures.to_json(), indent=1).encode())
+    return figures
+
+
+def outcome(run: Run, place: Path, teacher: Path) -> Figures:
+    """The figures of a search, or of a rival if the cell names one."""
+    method = run.cell.get(METHOD)
+    if method in RIVALS:
+        return play(run, method, teacher)
+    return figures_of(run_search(run.spec, place, teacher=teacher), run)
+
+
+def stored(place: Path) -> Figures | None:
+    """The figures of a run that has ended; None if there are none yet."""
+    try:
+        return Figures.from_json(json.loads((place / FIGURES_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,133 @@
+"""What an experiment is, kept in its folder so that anybody can run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bdistil.errors import SpecError
+from bdistil.experiments.design import METHOD, Run, label_of, runs_of
+from bdistil.spec import load_spec
+from bdistil.store.durable import write_atomic
+
+PLAN_FILE = "experiment.json"
+SET_BY_THE_EXPERIMENT = ("seed", "name", "workers", METHOD)
+
+
+class Plan(BaseModel):
+    """Every cell on every search space.
+
+    Attributes:
+        kind: an ablation varies fields of the space, a comparison methods.
+        question: for the README.
+        spaces: the search spaces with all defaults, by name.
+        cells: what varies.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["ablation", "comparison"]
+    question: str
+    spaces: dict[str, dict[str, Any]]
+    cells: list[dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        kind: Literal["ablation", "comparison"],
+        question: str,
+        sources: Sequence[str | Path],
+        overrides: Sequence[str],
+        cells: Sequence[Mapping[str, Any]],
+    ) -> Plan:
+        """From search spaces and overrides for all of them.
+
+        Raises:
+            SpecError: if a search space, an override or a cell is wrong.
+        """
+        if not sources:
+            raise SpecError("give at least one search space, such as search_spaces/digits.yaml.")
+        check_cells(kind, cells)
+        specs = [load_spec(source, overrides) for source in sources]
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names):
+            raise SpecError(f"two search spaces share a name ({', '.join(names)}); rename one.")
+        spaces = {spec.name: spec.model_dump(mode="json") for spec in specs}
+        plan = cls(kind=kind, question=question, spaces=spaces, cells=[dict(c) for c in cells])
+        plan.runs([0])
+        return plan
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """The plan of an experiment's folder.
+
+        Raises:
+            SpecError: if it is missing or damaged.
+        """
+        file = folder / PLAN_FILE
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            raise SpecError(
+                f"{folder} holds no experiment (it has no {PLAN_FILE}); give the folder that "
+                f"`bdistil ablate` or `bdistil compare` wrote."
+            ) from None
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise SpecError(f"{file} is damaged: {reason}; restore it.") from None
+        except OSError as error:
+            raise SpecError(f"{file} cannot be read: {error.strerror}.") from None
+
+    def keep(self, folder: Path) -> None:
+        """Write it; a folder may be extended by seeds, but not become another experiment.
+
+        Raises:
+            SpecError: if the folder holds another experiment.
+        """
+        file = folder / PLAN_FILE
+        if file.exists() and not self.same_as(Plan.read(folder)):
+            raise SpecError(
+                f"{folder} holds another experiment (see {file}); choose another --out."
+            )
+        write_atomic(file, (self.model_dump_json(indent=1) + "\n").encode())
+
+    def same_as(self, other: Plan) -> bool:
+        """Whether both are the same but for the words of the question."""
+        return self.model_copy(update={"question": ""}) == other.model_copy(update={"question": ""})
+
+    def runs(self, seeds: Sequence[int]) -> list[Run]:
+        """All searches."""
+        return runs_of(list(self.spaces.values()), self.cells, seeds)
+
+    def only(self, names: Sequence[str]) -> Plan:
+        """On some of the search spaces.
+
+        Raises:
+            SpecError: if there is no such space.
+        """
+        for name in names:
+            if name not in self.spaces:
+                raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
+        return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
+
+
+def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse cells that are the same search.
+
+    Raises:
+        SpecError: if two cells are alike, or one holds a field that the experiment itself sets.
+    """
+    seen: list[Mapping[str, Any]] = []
+    for cell in cells:
+        for field in cell if kind == "ablation" else ():
+            if field.partition(".")[0] in SET_BY_THE_EXPERIMENT:
+                raise SpecError(
+                    f"{field} cannot vary, since an experiment sets it: --seeds, --cpus and --gpus "
+                    f"are its options, and `bdistil compare` has methods."
+                )
+        if cell in seen:
+            raise SpecError(f"the cell {label_of(cell)!r} is given twice; name it once.")
+        seen.append(cell)

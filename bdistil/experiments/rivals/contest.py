@@ -1,0 +1,280 @@
+"""What every method of a comparison gets: data, teacher, costs to keep to, and tries."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.cohort import Member, find_weak_learners, vectorises
+from bdistil.core.cost import parameters
+from bdistil.core.examples import Examples, Measure
+from bdistil.core.find_weak_learner import Finding, find_weak_learner
+from bdistil.core.growth import folded_flops, widest
+from bdistil.core.progressive_ensemble import hidden_states
+from bdistil.core.recipes import Recipe
+from bdistil.core.round import Round
+from bdistil.core.seeds import derived_seed
+from bdistil.core.student import Student, StudentConfig
+from bdistil.core.training_split import TrainingSplit
+from bdistil.data.dataset import Dataset
+from bdistil.data.standardise import TargetScale, standardised
+from bdistil.errors import SearchError
+from bdistil.export.checkpoint import build_student
+from bdistil.runs.trial import TrialRequest
+from bdistil.searching.problem import build_problem
+from bdistil.searching.resolve import comparison_measure, game_rules
+from bdistil.searching.sampling import Sampler, build_sampler
+from bdistil.searching.workbench import resolved_recipe
+from bdistil.spec import Spec, values_of
+from bdistil.teachers.teacher_store import Logits
+
+ALL_FAILED = "every candidate of a rival failed; lower space.lr."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a method answers within a budget.
+
+    Attributes:
+        flops: of one example, for everything that this answer needs.
+        validation: logits on the validation split, float (N, L).
+        test: logits on the test split, float (N, L).
+        parameters: values to store for it.
+        trained: cost of training: FLOPs of one example times epochs, over all candidates.
+    """
+
+    flops: int
+    validation: Tensor
+    test: Tensor
+    parameters: int
+    trained: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student that was chosen on validation.
+
+    Attributes:
+        student: in evaluation mode.
+        loss: on validation.
+        flops: of one example.
+        trained: FLOPs of one example times epochs, over all its candidates.
+    """
+
+    student: Student
+    loss: float
+    flops: int
+    trained: float
+
+
+class Contest:
+    """One data set, teacher and seed.
+
+    Args:
+        spec: a resolved search, whose space, rounds and tries hold for every method.
+        dataset: its data.
+        logits: the teacher's, of every split.
+    """
+
+    def __init__(self, spec: Spec, dataset: Dataset, logits: Logits) -> None:
+        self.spec = spec
+        self.task = dataset.task
+        self.shape, self.outputs = dataset.input_shape, dataset.outputs
+        targets = TargetScale.of(dataset)
+
+        def examples(name: str) -> Examples:
+            split = getattr(dataset, name)
+            return Examples.before_round_one(
+                as_tensor(standardised(dataset, split)),
+                as_tensor(logits[name]),
+                as_tensor(targets.standardise(split.y)),
+            )
+
+        self.train, self.validation, self.test = map(examples, ("train", "validation", "test"))
+        problem = build_problem(dataset, logits)
+        self.rules = game_rules(spec, problem)
+        self.measure: Measure = comparison_measure(spec, problem)
+
+    @property
+    def stages(self) -> int:
+        """How many budgets there are."""
+        return self.spec.search.rounds
+
+    @property
+    def candidates(self) -> int:
+        """How many are tried for each student, as in a round of the search."""
+        return min(self.spec.search.tries_per_class, self.spec.search.trials_per_round)
+
+    @cached_property
+    def budgets(self) -> list[float]:
+        """FLOPs of one example up to each stage, as the search's growth rule has them."""
+        first = self.cost(self.spec.space.ladder[0])
+        growth = self.recipe(1, 0).growth
+        if not growth:
+            return [first * float(stage) for stage in range(1, self.stages + 1)]
+        return [first * growth**stage for stage in range(self.stages)]
+
+    def cost(self, width: int) -> int:
+        """FLOPs of one student alone."""
+        with torch.device("meta"):
+            return folded_flops(self.student(width), self.shape, ())
+
+    def width(self, budget: float) -> int:
+        """The widest student within a budget of FLOPs; of width 1 if there is none."""
+        return max(1, widest(self.cost, budget))
+
+    def widths(self) -> list[int]:
+        """Members whose sum keeps to the budgets, stage by stage, as the search's do."""
+        found: list[int] = []
+        for budget in self.budgets:
+            found.append(self.width(budget - sum(map(self.cost, found))))
+        return found
+
+    def student(self, width: int) -> Student:
+        """A new student without connections."""
+        kind = values_of(self.spec.space.student)[0]
+        config = StudentConfig(kind, width, "none", self.recipe(1, 0).skip)
+        return build_student(config, self.shape, self.outputs, ())
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws at random from the search's space."""
+        random = self.spec.search.model_copy(update={"algorithm": "random"})
+        sampler = build_sampler(self.spec.model_copy(update={"search": random}), list)
+        sampler.open_round(1)
+        return sampler
+
+    def recipe(self, member: int, candidate: int) -> Recipe:
+        """A candidate's settings, drawn at random from the search's space."""
+        request = TrialRequest(
+            round=member,
+            number=candidate,
+            rung=0,
+            attempt=0,
+            params=self.params(member, candidate),
+            seed=0,
+        )
+        return resolved_recipe(request, self.spec)
+
+    def params(self, member: int, candidate: int) -> dict[str, Any]:
+        """A candidate's values; those of a cohort differ only where cohorts may."""
+        first = candidate - candidate % self.spec.search.cohort
+        shared = None if first == candidate else self.params(member, first)
+        return self.sampler.ask(member, candidate, shared)
+
+    def members(self, width: int, number: int, seeds: Sequence[int]) -> list[Member]:
+        """Fresh candidates for one student, their weights drawn from their seeds."""
+        found = []
+        for candidate, seed in enumerate(seeds):
+            torch.manual_seed(seed)
+            found.append(Member(self.student(width), self.recipe(number, candidate)))
+        return found
+
+    def seeds(self, number: int) -> list[int]:
+        """Of the candidates for one student, the same as in the search's round of that number.
+
+        So methods differ by what they do, and less by luck: all have the same first student.
+        """
+        return [
+            derived_seed(self.spec.seed, "trial", number, each) for each in range(self.candidates)
+        ]
+
+    def findings(
+        self, members: Sequence[Member], state: Round, seeds: Sequence[int]
+    ) -> list[Finding | SearchError]:
+        """Train candidates in place, cohort by cohort as the search's; their figures."""
+        size = self.spec.search.cohort
+        starts = range(0, len(members), size)
+        groups = [(members[at : at + size], seeds[at : at + size]) for at in starts]
+        return [each for group, own in groups for each in findings_of(group, state, own)]
+
+    def state(self, examples: Examples) -> Round:
+        """Plain distillation on these examples: a first round, in which there are no edges."""
+        train = TrainingSplit.before_round_one([examples], self.rules)
+        return Round.of(train, self.validation, self.measure)
+
+    def fit(self, width: int, member: int, examples: Examples | None = None) -> Trained:
+        """The best on validation of as many candidates as a round of the search has.
+
+        Args:
+            width: of the student.
+            member: number of the student; decides on values and seeds.
+            examples: what it is trained on; the training split if left out.
+
+        Raises:
+            SearchError: if every candidate's loss is no longer finite.
+        """
+        seeds = self.seeds(member)
+        members = self.members(width, member, seeds)
+        findings = self.findings(members, self.state(examples or self.train), seeds)
+        flops = self.cost(width)
+        spent = flops * sum(float(each.recipe.epochs) for each in members)
+        fitted = [
+            Trained(each.student.eval(), finding.loss, flops, spent)
+            for each, finding in zip(members, findings, strict=True)
+            if isinstance(finding, Finding)
+        ]
+        if not fitted:
+            raise SearchError(ALL_FAILED)
+        return min(fitted, key=lambda each: each.loss)
+
+    def loss(self, entry: Entry) -> float:
+        """What selection looks at: the loss on validation."""
+        return self.measure.loss(entry.validation, self.validation)
+
+    def answers(self, student: Student, split: Examples) -> Tensor:
+        """A student's logits on a split, float (N, L)."""
+        return hidden_states(student, split.inputs, [])[0]
+
+    def averaged(self, members: Sequence[Trained]) -> list[Entry]:
+        """The average of the first member, the first two, and so on."""
+        single = [
+            Entry(
+                flops=each.flops,
+                validation=self.answers(each.student, self.validation),
+                test=self.answers(each.student, self.test),
+                parameters=parameters(each.student),
+                trained=each.trained,
+            )
+            for each in members
+        ]
+        totals = itertools.accumulate(single, added)
+        return [
+            dataclasses.replace(t, validation=t.validation / count, test=t.test / count)
+            for count, t in enumerate(totals, start=1)
+        ]
+
+
+def findings_of(
+    members: Sequence[Member], state: Round, seeds: Sequence[int]
+) -> list[Finding | SearchError]:
+    """Figures of candidates that train together where torch can stack them."""
+    several = len(members) > 1 and not members[0].recipe.early_accept
+    if several and vectorises(members[0].student, state):
+        found = find_weak_learners(members, state, seed=seeds[0])
+        assert found is not None  # nobody stops it
+        return found
+    return [alone(member, state, seed) for member, seed in zip(members, seeds, strict=True)]
+
+
+def alone(member: Member, state: Round, seed: int) -> Finding | SearchError:
+    """Figures of a candidate that trains by itself."""
+    try:
+        found = find_weak_learner(member.student, state, member.recipe, seed=seed)
+    except SearchError as error:
+        return error
+    assert found is not None
+    return found
+
+
+def added(total: Entry, entry: Entry) -> Entry:
+    """Costs and logits of both together."""
+    return Entry(**{name: getattr(total, name) + value for name, value in vars(entry).items()})

@@ -1,0 +1,1 @@
+"""Writing ensembles: safetensors, graphs, cards, calibration, evaluation."""

@@ -1,0 +1,131 @@
+"""The model card of a saved ensemble, as model hubs expect it: ``README.md``."""
+
+from __future__ import annotations
+
+import html
+import json
+
+from bdistil.core.examples import METRIC
+from bdistil.export.config import EnsembleConfig
+from bdistil.export.evaluation import Evaluation
+
+MOST_NAMES = 20
+HUB_TASKS = {
+    ("tabular", "classification"): "tabular-classification",
+    ("tabular", "regression"): "tabular-regression",
+    ("image", "classification"): "image-classification",
+}
+
+CARD = """\
+---
+library_name: bdistil
+tags: [progressive-ensemble, knowledge-distillation, anytime-inference]
+{hub_task}---
+# {name}
+
+A progressive ensemble: {count}, distilled from one large teacher, answer one after another. Every
+further stage improves the answer, so inference can stop at any time, or run straight to the stage
+that a budget allows.
+
+- **Task**: {task}
+- **Input**: {inputs}
+- **Students**: {students}
+
+{curve}## Use
+
+```python
+import bdistil  # pip install bdistil
+
+ensemble = bdistil.Ensemble.from_pretrained("path/to/this/folder")
+ensemble.predict({x})            # all stages
+ensemble.predict({x}, stages=1)  # straight to a stage, which costs no more than that stage
+for logits in ensemble.stages(ensemble.as_inputs({x})):
+    ...  # one answer after another; leave the loop at any time
+```
+
+```shell
+bdistil predict path/to/this/folder {file} --stages 1 --out answers.csv
+```
+"""
+
+
+def model_card(config: EnsembleConfig) -> str:
+    """The card as Markdown with the header that hubs read."""
+    hub_task = HUB_TASKS.get((config.domain, config.task))
+    return CARD.format(
+        hub_task=f"pipeline_tag: {hub_task}\n" if hub_task else "",
+        name=_plain(config.name),
+        count=_counted(len(config.students), "small network"),
+        task=_task(config),
+        inputs=_inputs(config),
+        students=", ".join(f"{s.kind}-{s.width} ({s.connection})" for s in config.students),
+        curve="" if config.figures is None else _curve(config.figures),
+        x="x" if config.columns is None else "frame",
+        file="data.npz" if config.columns is None else "data.csv",
+    )
+
+
+def _task(config: EnsembleConfig) -> str:
+    if config.class_names is None:
+        return f"regression, {_counted(config.outputs, 'target')}"
+    if config.task == "multilabel":
+        return (
+            f"{_counted(config.outputs, 'label')}, each holds or not: {_list(config.class_names)}"
+        )
+    return f"classification, {config.outputs} classes: {_list(config.class_names)}"
+
+
+def _inputs(config: EnsembleConfig) -> str:
+    if config.columns is not None:
+        names = [column["name"] for column in config.columns["features"]]
+        return f"rows of a table (a DataFrame, CSV or Parquet) with the columns {_list(names)}"
+    shape = ", ".join(map(str, ("batch", *config.input_shape)))
+    return f"float32 ({shape}), as measured: standardisation is built in"
+
+
+def _curve(figures: Evaluation) -> str:
+    """The anytime curve as a table."""
+    teacher, metric = figures.teacher, METRIC[figures.task]
+    rows = [
+        ("stage", metric, "FLOPs", "of the teacher's", "parameters", "time"),
+        ("---:",) * 6,
+        *(
+            (
+                str(stage.stage),
+                f"{stage.metric:.4f}",
+                f"{stage.flops:,}",
+                "–" if stage.flops_fraction is None else f"{stage.flops_fraction:.1%}",
+                f"{stage.parameters:,}",
+                "–" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}×",
+            )
+            for stage in figures.stages
+        ),
+        (
+            "teacher",
+            f"{teacher.metric:.4f}",
+            "–" if teacher.flops is None else f"{teacher.flops:,}",
+            "",
+            "–" if teacher.parameters is None else f"{teacher.parameters:,}",
+            "",
+        ),
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        f"## Anytime curve\n\n{table}\n\n{metric[0].upper()}{metric[1:]} on {figures.examples:,} "
+        "test examples. FLOPs: of one example, run straight to the stage. Time: measured, one "
+        "example, one thread, relative to the teacher.\n\n"
+    )
+
+
+def _list(names: tuple[str, ...] | list[str]) -> str:
+    shown = ", ".join(_plain(json.dumps(name, ensure_ascii=False)) for name in names[:MOST_NAMES])
+    return shown + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML leave alone."""
+    return "".join("\\" + c if c in "\\`*_[]#|" else c for c in html.escape(text, quote=False))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

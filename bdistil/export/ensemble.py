@@ -1,0 +1,223 @@
+"""The ensemble as users keep it: raw features in, answers out, saved as safetensors and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from bdistil.core.connections import Hidden
+from bdistil.core.folding import FoldedPrefix
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.student import Student
+from bdistil.data.columns import TableColumns
+from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.export.card import model_card
+from bdistil.export.checkpoint import build_student, check_known
+from bdistil.export.config import EnsembleConfig
+from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
+from bdistil.store.durable import disk_errors, write_atomic
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+
+class Ensemble(ProgressiveEnsemble):
+    """A progressive ensemble that takes raw features.
+
+    ``ensemble(x, stages=k)`` runs straight to stage k with folded heads; ``ensemble.stages(x)``
+    yields one answer after another and can be left at any time.
+
+    Args:
+        config: what is built.
+        students: first to last.
+        shift: of the standardisation, broadcastable to one example.
+        scale: of the standardisation, broadcastable to one example.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, config: EnsembleConfig, students: Iterable[Student], shift: Tensor, scale: Tensor
+    ) -> None:
+        super().__init__(config.outputs, students)
+        self.config = config
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+        self._prefixes: dict[int, FoldedPrefix] = {}
+        self.register_load_state_dict_post_hook(_fold_anew)  # type: ignore[no-untyped-call]
+        self.eval()
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> Ensemble:
+        """Load an ensemble saved by :meth:`save_pretrained`; a run directory will do as well.
+
+        Raises:
+            CheckpointError: if files are missing, damaged or of a newer format, or a student is of
+                a class of the user's own whose module was not imported.
+        """
+        path = ensemble_folder(directory)
+        config = _read_config(path / CONFIG_FILE)
+        check_known(config.students, path / CONFIG_FILE)
+        try:
+            weights = safetensors.torch.load_file(path / WEIGHTS_FILE)
+            shift, scale = weights["shift"].float(), weights["scale"].float()
+            _check_fits_an_example(shift, scale, config.input_shape)
+            ensemble = cls(config, _empty_students(config), shift, scale)
+            ensemble.load_state_dict(weights)
+        except (OSError, SafetensorError, KeyError, RuntimeError, SpecError) as error:
+            detail = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{path / WEIGHTS_FILE} is missing or does not fit {CONFIG_FILE}: {detail}."
+            ) from None
+        return ensemble.eval()
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write ``model.safetensors``, a model card and, last, ``config.json``.
+
+        A folder without a configuration does not load: one that a crash left half-written is no
+        ensemble, also where another one was before.
+
+        Raises:
+            CheckpointError: if `directory` is a file or holds another project's files of these
+                names, or the disk is full or not writable.
+        """
+        path = Path(directory)
+        _refuse_others_files(path)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            (path / CONFIG_FILE).unlink(missing_ok=True)
+        write_atomic(path / WEIGHTS_FILE, safetensors.torch.save(tensors))
+        write_atomic(path / CARD_FILE, model_card(self.config).encode())
+        write_atomic(path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())
+
+    def truncated(self, stages: int) -> Ensemble:
+        """The first `stages` students as an ensemble of their own; weights are shared.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        self._check_stage(stages)
+        config = self.config.truncated(stages)
+        return Ensemble(config, list(self)[:stages], self.shift, self.scale)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Raw features (B, ...) as the students expect them.
+
+        Raises:
+            DataError: if the shape of an example is another one.
+        """
+        if tuple(x.shape[1:]) != self.config.input_shape:
+            raise DataError(
+                f"an example has shape {tuple(x.shape[1:])}, but {self.config.name!r} takes "
+                f"{self.config.input_shape}; give a batch of such examples."
+            )
+        scaled: Tensor = (x - self.shift) / self.scale
+        return scaled.to(self.shift.dtype)
+
+    def steps(self, x: Tensor) -> Iterator[tuple[Tensor, Hidden]]:
+        """Cumulative logits and hidden state of each stage, for raw features (B, ...)."""
+        yield from super().steps(self.standardise(x))
+
+    def forward(self, x: Tensor, stages: int | None = None) -> Tensor:
+        """F_k after `stages` = k students (all, if left out), float (B, L), for raw features.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        prefix = self.prefix(len(self) if stages is None else stages)
+        logits: Tensor = prefix(self.standardise(x))
+        return logits
+
+    def prefix(self, stage: int) -> FoldedPrefix:
+        """The module that goes straight to a stage, for standardised features."""
+        self._check_stage(stage)
+        if stage not in self._prefixes:
+            self._prefixes[stage] = FoldedPrefix(self, stage)
+        return self._prefixes[stage]
+
+    def _check_stage(self, stage: int) -> None:
+        if not 1 <= stage <= len(self):
+            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
+
+    @torch.no_grad()
+    def predict(self, x: Any, stages: int | None = None) -> np.ndarray[Any, Any]:
+        """Answers for raw features: an array or tensor (B, ...), or a table if trained on one.
+
+        Returns:
+            Names of the classes (B,), labels 0 and 1, int64 (B, L), or predicted targets (B, L)
+            for regression.
+        """
+        logits: np.ndarray[Any, Any] = self(self.as_inputs(x), stages).float().cpu().numpy()
+        if self.config.class_names is None:
+            return logits
+        if self.config.task == "multilabel":
+            return (logits > 0).astype(np.int64)
+        names: np.ndarray[Any, Any] = np.array(self.config.class_names)
+        answers: np.ndarray[Any, Any] = names[logits.argmax(axis=1)]
+        return answers
+
+    def as_inputs(self, x: Any) -> Tensor:
+        """A float32 tensor on the ensemble's device; tables are encoded as in training.
+
+        Raises:
+            DataError: if a value is NaN or infinite.
+        """
+        if self.config.columns is not None and hasattr(x, "keys"):
+            x = TableColumns(**self.config.columns).encode(x)
+        inputs = torch.as_tensor(x, dtype=torch.float32, device=self.shift.device)
+        if not torch.isfinite(inputs).all():
+            raise DataError("an example holds NaN or infinity; correct it or leave it out.")
+        return inputs
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Ensemble:
+        self._prefixes = {}  # their folded heads are not part of the module tree
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def _refuse_others_files(directory: Path) -> None:
+    """Keep a user's README.md and config.json from being written over."""
+    signs = {CARD_FILE: b"library_name: bdistil", CONFIG_FILE: b'"students"'}
+    for name, sign in signs.items():
+        file = directory / name
+        if file.is_file() and sign not in file.read_bytes():
+            raise CheckpointError(
+                f"{file} is there already and not of a saved ensemble; choose an empty folder."
+            )
+
+
+def _fold_anew(ensemble: Ensemble, _: object) -> None:
+    """After new weights were loaded, also as a part of a larger module."""
+    ensemble._prefixes = {}
+
+
+def _check_fits_an_example(shift: Tensor, scale: Tensor, shape: tuple[int, ...]) -> None:
+    if torch.broadcast_shapes(shift.shape, scale.shape, shape) != shape:
+        raise KeyError(f"shift and scale do not fit the input_shape {shape}")
+
+
+def _empty_students(config: EnsembleConfig) -> list[Student]:
+    students: list[Student] = []
+    for student in config.students:
+        sizes = [earlier.features for earlier in students]
+        students.append(build_student(student, config.input_shape, config.outputs, sizes))
+    return students
+
+
+def _read_config(path: Path) -> EnsembleConfig:
+    content = read_config(path)
+    try:
+        return EnsembleConfig.model_validate(content)
+    except ValidationError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} is damaged: {detail}.") from None

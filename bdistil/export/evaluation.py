@@ -1,0 +1,163 @@
+"""Figures of an ensemble beside its teacher's: accuracy, FLOPs, parameters, measured time."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from bdistil.core.cost import count_flops, flops, latencies, parameters
+from bdistil.core.examples import metric
+from bdistil.core.folding import FoldedPrefix
+from bdistil.core.losses import Task
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.errors import BdistilWarning
+
+
+class TeacherCosts(NamedTuple):
+    """What one example costs the teacher; None where that cannot be counted."""
+
+    flops: int | None
+    parameters: int | None
+
+    @classmethod
+    def of(cls, teacher: nn.Module | None, input_shape: tuple[int, ...]) -> TeacherCosts:
+        """What can be counted on a network; nothing on none."""
+        if teacher is None:
+            return cls(None, None)
+        return cls(flops(teacher, input_shape), parameters(teacher))
+
+
+class TeacherFigures(BaseModel):
+    """The teacher on the test split; costs are None where only its outputs are known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: float
+    flops: int | None
+    parameters: int | None
+
+
+class StageFigures(BaseModel):
+    """One stage on the test split.
+
+    Attributes:
+        stage: counted from 1.
+        metric: accuracy, micro F1 of labels, or R² for regression.
+        flops: of one example when the ensemble is run straight to this stage (folded heads).
+        streamed_flops: of one example when every stage up to this one is answered on the way.
+        flops_fraction: `flops` over the teacher's.
+        parameters: values that the stage needs, folded.
+        latency_ratio: measured seconds over the teacher's, one example, one thread.
+        sup_norm: max|F_t - g| on the training split, g the deployed teacher's logits (targets in
+            units of the training split); None if it was not computed.
+        sup_norm_out_of_fold: the same against the out-of-fold logits that the game was played on;
+            None without cross-fitting.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: int
+    metric: float
+    flops: int
+    streamed_flops: int
+    flops_fraction: float | None
+    parameters: int
+    latency_ratio: float | None
+    sup_norm: float | None = None
+    sup_norm_out_of_fold: float | None = None
+
+
+class Evaluation(BaseModel):
+    """An anytime curve: the teacher and every stage.
+
+    Attributes:
+        of: hash of the teacher and the students that were evaluated; empty if not stored.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    task: Task
+    examples: int
+    teacher: TeacherFigures
+    stages: tuple[StageFigures, ...]
+    of: str = ""
+
+
+@torch.no_grad()
+def evaluate(
+    ensemble: ProgressiveEnsemble,
+    inputs: Tensor,
+    truth: Tensor,
+    teacher_logits: Tensor,
+    teacher: nn.Module | None,
+    task: Task,
+    teacher_costs: TeacherCosts | None = None,
+) -> Evaluation:
+    """Evaluate every stage and the teacher.
+
+    Args:
+        ensemble: takes inputs as they are given (no further standardisation).
+        inputs: standardised, float32 (N, ...).
+        truth: class indices (N,), targets or labels 0 and 1 (N, L).
+        teacher_logits: float32 (N, L).
+        teacher: the network, for its cost; None if unknown.
+        task: decides on the metric.
+        teacher_costs: counted before; None counts them on `teacher`.
+    """
+    shape = tuple(inputs.shape[1:])
+    prefixes = [FoldedPrefix(ensemble, stage).eval() for stage in range(1, len(ensemble) + 1)]
+    if teacher_costs is None:
+        teacher_costs = TeacherCosts.of(teacher, shape)
+    figures = TeacherFigures(
+        metric=metric(teacher_logits, truth, task),
+        flops=teacher_costs.flops,
+        parameters=teacher_costs.parameters,
+    )
+    ratios = latency_ratios(prefixes, teacher, inputs[:1])
+    streamed = streamed_flops(ensemble, shape)
+    costs = [flops(prefix, shape) for prefix in prefixes]
+    stages = [
+        StageFigures(
+            stage=index + 1,
+            metric=metric(prefix(inputs), truth, task),
+            flops=costs[index],
+            streamed_flops=streamed[index],
+            flops_fraction=costs[index] / figures.flops if figures.flops else None,
+            parameters=parameters(prefix),
+            latency_ratio=ratios[index],
+        )
+        for index, prefix in enumerate(prefixes)
+    ]
+    return Evaluation(task=task, examples=len(truth), teacher=figures, stages=tuple(stages))
+
+
+def latency_ratios(
+    prefixes: Sequence[nn.Module], teacher: nn.Module | None, x: Tensor
+) -> list[float | None]:
+    """Median seconds of each prefix over the teacher's, measured in turns; None if it fails."""
+    unknown: list[float | None] = [None] * len(prefixes)
+    if teacher is None:
+        return unknown
+    try:
+        *times, reference = latencies([*prefixes, teacher.eval()], x)
+    except Exception as error:  # the user's own network may raise anything
+        warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
+        return unknown
+    return [time / reference for time in times]
+
+
+def streamed_flops(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
+    """FLOPs up to each stage when every stage is answered on the way."""
+    shadow = copy.deepcopy(ensemble).to("meta")
+    totals, run = [], 0
+    stages = ProgressiveEnsemble.stages(shadow, torch.empty(1, *input_shape, device="meta"))
+    for _ in range(len(ensemble)):
+        run += count_flops(lambda: next(stages))
+        totals.append(run)
+    return totals

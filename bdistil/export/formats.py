@@ -1,0 +1,29 @@
+"""How the formats of one saved ensemble compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bdistil.core.examples import metric
+from bdistil.core.losses import Task
+from bdistil.runtime.predictor import Backend, Predictor
+
+
+def accuracies(
+    source: Path, backends: Sequence[Backend], x: NDArray[np.float32], y: NDArray[Any], task: Task
+) -> list[list[float]]:
+    """Accuracy (micro F1, R²) of each stage on raw examples, for each backend."""
+    truth = torch.as_tensor(y)
+    return [
+        [
+            metric(torch.as_tensor(predictor.runner.straight(x, stage)), truth, task)
+            for stage in range(1, len(predictor) + 1)
+        ]
+        for predictor in (Predictor(source, backend=backend) for backend in backends)
+    ]

@@ -1,0 +1,87 @@
+"""An ensemble run by torch."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bdistil.core.connections import Hidden
+from bdistil.core.progressive_ensemble import step, take
+from bdistil.export.ensemble import Ensemble
+from bdistil.runtime.runner import Progress
+
+
+class TorchState(NamedTuple):
+    """Standardised inputs (B, ...), F (B, L) and the hidden state of each student so far."""
+
+    inputs: Tensor
+    logits: Tensor
+    earlier: list[Hidden]
+
+
+class TorchRunner:
+    """Runs an :class:`Ensemble` on its device.
+
+    Args:
+        ensemble: in evaluation mode.
+        threads: bodies that run at the same time when a stage is gone to straight.
+    """
+
+    def __init__(self, ensemble: Ensemble, threads: int = 1) -> None:
+        self.ensemble = ensemble
+        self.students = list(ensemble)
+        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    @property
+    def stages(self) -> int:
+        """T, the number of stages."""
+        return len(self.students)
+
+    @torch.inference_mode()
+    def begin(self, x: NDArray[np.float32]) -> Progress:
+        """A batch of raw examples (B, ...) before the first stage."""
+        inputs = self._standardised(x)
+        logits = inputs.new_zeros(len(inputs), self.ensemble.outputs)
+        return Progress(0, as_numpy(logits), TorchState(inputs, logits, []))
+
+    def _standardised(self, x: NDArray[np.float32]) -> Tensor:
+        return self.ensemble.standardise(torch.as_tensor(x, device=self.ensemble.shift.device))
+
+    @torch.inference_mode()
+    def advance(self, progress: Progress) -> Progress:
+        """One stage further; no student runs twice."""
+        inputs, previous, earlier = progress.state
+        stage = progress.stage + 1
+        logits, hidden = step(self.students[progress.stage], inputs, earlier, previous, stage)
+        return Progress(stage, as_numpy(logits), TorchState(inputs, logits, [*earlier, hidden]))
+
+    @torch.inference_mode()
+    def take(self, progress: Progress, rows: NDArray[np.intp]) -> Progress:
+        """Some rows of a batch, to go on with these alone."""
+        state: TorchState = progress.state
+        index = torch.as_tensor(rows, device=state.inputs.device)
+        earlier = [take(hidden, index) for hidden in state.earlier]
+        kept = TorchState(state.inputs[index], state.logits[index], earlier)
+        return Progress(progress.stage, progress.logits[rows], kept)
+
+    @torch.inference_mode()
+    def straight(self, x: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
+        """F_stage, float32 (B, L), without answers on the way (folded heads)."""
+        inputs = self._standardised(x)
+        prefix = self.ensemble.prefix(stage)
+        if self.pool is None:
+            return as_numpy(prefix(inputs))
+        guarded = torch.inference_mode()  # of the calling thread alone otherwise
+        bodies = self.pool.map(guarded(lambda body: body(inputs)), prefix.bodies)
+        return as_numpy(prefix.joined(list(bodies)))
+
+
+def as_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    """The same values; the same memory where it is the CPU's."""
+    array: NDArray[np.float32] = tensor.float().cpu().numpy()
+    return array

@@ -1,0 +1,1 @@
+"""A run, or several, for people: report, plots, running costs, Pareto front."""

@@ -1,0 +1,267 @@
+"""What a run's stages cost on this machine: teacher, prefixes and streamed stages, in turns.
+
+All sides of a comparison are timed in one run, in turns and on one thread, from raw features to
+logits, by torch and, where it is installed, by onnxruntime.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bdistil.core.connections import Hidden
+from bdistil.core.cost import timed_in_turns
+from bdistil.errors import MissingDependencyError, SpecError
+from bdistil.export.ensemble import Ensemble
+from bdistil.export.evaluation import Evaluation
+from bdistil.export.onnx_export import export_module, export_onnx
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.runtime.onnx_runner import OnnxRunner
+from bdistil.searching.outcome import evaluation, export_ensemble, run_dataset, teacher_network
+
+Runtime = Literal["torch", "onnxruntime"]
+Way = Literal["teacher", "straight", "streamed"]
+TEACHER_GRAPH = "teacher.onnx"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One thing timed.
+
+    Attributes:
+        runtime: what computed it.
+        way: ``straight`` to the stage with folded heads, or ``streamed``: with the answers of all
+            stages before it on the way.
+        stage: number of students; 0 for the teacher.
+        batch: examples at once.
+        median: seconds a batch; `low` and `high` are the first and the ninth decile.
+        ratio: `median` over the teacher's in the same runtime and batch; None without a teacher.
+        flops_ratio: FLOPs over the teacher's; None without a teacher.
+        metric: accuracy (or R²) on the test split.
+    """
+
+    runtime: Runtime
+    way: Way
+    stage: int
+    batch: int
+    median: float
+    low: float
+    high: float
+    ratio: float | None
+    flops_ratio: float | None
+    metric: float
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What streaming the stages costs beside the students run bare, by torch.
+
+    Attributes:
+        batch: examples at once.
+        ratio: seconds of all stages streamed over the sum of the bare students'.
+        dispatch: seconds that a stage adds to its student.
+    """
+
+    batch: int
+    ratio: float
+    dispatch: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that was timed."""
+
+    timings: tuple[Timing, ...]
+    overheads: tuple[Overhead, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {name: [asdict(each) for each in getattr(self, name)] for name in BENCH_PARTS}
+
+
+BENCH_PARTS = ("timings", "overheads")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to time: called with raw features, float32 (B, ...)."""
+
+    runtime: Runtime
+    way: Way
+    stage: int
+    call: Callable[[NDArray[np.float32]], object]
+
+
+class RawTeacher(nn.Module):
+    """The teacher from raw features, as the ensemble takes them."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, teacher: nn.Module, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.register_buffer("shift", ensemble.shift)
+        self.register_buffer("scale", ensemble.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, float (B, L)."""
+        logits: Tensor = self.teacher((x - self.shift) / self.scale)
+        return logits
+
+
+def bench(run: RunDirectory, batches: Sequence[int] = (1, 64), seconds: float = 5.0) -> Bench:
+    """Time a run's teacher and stages on test examples.
+
+    Args:
+        run: with at least one accepted round.
+        batches: examples at once.
+        seconds: spent on each batch size, at least.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+        SpecError: if a batch is larger than the test split.
+    """
+    dataset = run_dataset(run)
+    examples = dataset.test.x
+    if not 1 <= min(batches) <= max(batches) <= len(examples):
+        raise SpecError(
+            f"--batch must lie between 1 and {len(examples)}, the examples of the test split, not "
+            f"{', '.join(map(str, batches))}."
+        )
+    ensemble, figures = export_ensemble(run), evaluation(run)
+    teacher = teacher_network(run, dataset)
+    raw = None if teacher is None else RawTeacher(teacher, ensemble).eval()
+    with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
+        subjects = torch_subjects(ensemble, raw)
+        subjects += onnx_subjects(ensemble, raw, Path(folder), examples[:64].astype(np.float32))
+        timed = [
+            timings(subjects, examples[:batch].astype(np.float32), figures, seconds)
+            for batch in batches
+        ]
+    overheads = [overhead(ensemble, examples[:batch], seconds / 2) for batch in batches]
+    return Bench(tuple(itertools.chain.from_iterable(timed)), tuple(overheads))
+
+
+def torch_subjects(ensemble: Ensemble, teacher: RawTeacher | None) -> list[Subject]:
+    """Teacher, prefixes and streamed stages by torch."""
+
+    def straight(stage: int) -> Callable[[NDArray[np.float32]], object]:
+        return lambda x: ensemble(torch.as_tensor(x), stage)
+
+    def streamed(stage: int) -> Callable[[NDArray[np.float32]], object]:
+        return lambda x: list(itertools.islice(ensemble.stages(torch.as_tensor(x)), stage))
+
+    stages = range(1, len(ensemble) + 1)
+    found = [Subject("torch", "straight", stage, straight(stage)) for stage in stages]
+    found += [Subject("torch", "streamed", stage, streamed(stage)) for stage in stages]
+    if teacher is not None:
+        found.append(Subject("torch", "teacher", 0, lambda x: teacher(torch.as_tensor(x))))
+    return found
+
+
+def onnx_subjects(
+    ensemble: Ensemble, teacher: RawTeacher | None, folder: Path, examples: NDArray[np.float32]
+) -> list[Subject]:
+    """The same by onnxruntime; nothing where it cannot be exported or run."""
+    try:
+        export_onnx(ensemble, folder, examples)
+    except MissingDependencyError:
+        return []
+    runner = OnnxRunner(folder, ensemble.outputs, len(ensemble))
+
+    def straight(stage: int) -> Callable[[NDArray[np.float32]], object]:
+        return lambda x: runner.straight(x, stage)
+
+    def streamed(stage: int) -> Callable[[NDArray[np.float32]], object]:
+        def call(x: NDArray[np.float32]) -> object:
+            progress = runner.begin(x)
+            for _ in range(stage):
+                progress = runner.advance(progress)
+            return progress
+
+        return call
+
+    stages = range(1, len(ensemble) + 1)
+    found = [Subject("onnxruntime", "straight", stage, straight(stage)) for stage in stages]
+    found += [Subject("onnxruntime", "streamed", stage, streamed(stage)) for stage in stages]
+    if teacher is not None:
+        export_module(teacher, examples, folder / TEACHER_GRAPH)
+        found.append(
+            Subject("onnxruntime", "teacher", 0, lambda x: runner.run_graph(TEACHER_GRAPH, x))
+        )
+    return found
+
+
+@torch.inference_mode()
+def timings(
+    subjects: Sequence[Subject], x: NDArray[np.float32], figures: Evaluation, seconds: float
+) -> list[Timing]:
+    """Every subject on one batch, in turns."""
+
+    def bound(subject: Subject) -> Callable[[], object]:
+        return lambda: subject.call(x)
+
+    rows = timed_in_turns([bound(s) for s in subjects], repeats=20, warmup=5, seconds=seconds)
+    low, median, high = np.quantile(np.array(rows), [0.1, 0.5, 0.9], axis=0)
+    teachers = {s.runtime: median[i] for i, s in enumerate(subjects) if s.way == "teacher"}
+    return [
+        Timing(
+            runtime=subject.runtime,
+            way=subject.way,
+            stage=subject.stage,
+            batch=len(x),
+            median=float(median[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            ratio=float(median[i] / teachers[subject.runtime]) if teachers else None,
+            flops_ratio=flops_ratio(subject, figures),
+            metric=metric(subject, figures),
+        )
+        for i, subject in enumerate(subjects)
+    ]
+
+
+def flops_ratio(subject: Subject, figures: Evaluation) -> float | None:
+    """FLOPs of a subject over the teacher's."""
+    if subject.way == "teacher" or figures.teacher.flops is None:
+        return None if figures.teacher.flops is None else 1.0
+    stage = figures.stages[subject.stage - 1]
+    flops = stage.flops if subject.way == "straight" else stage.streamed_flops
+    return flops / figures.teacher.flops
+
+
+def metric(subject: Subject, figures: Evaluation) -> float:
+    """Accuracy (or R²) of a subject."""
+    if subject.way == "teacher":
+        return figures.teacher.metric
+    return figures.stages[subject.stage - 1].metric
+
+
+@torch.inference_mode()
+def overhead(ensemble: Ensemble, examples: NDArray[Any], seconds: float) -> Overhead:
+    """All stages streamed against the students called one by one on what they need."""
+    x = torch.as_tensor(examples.astype(np.float32))
+    scaled = ensemble.standardise(x)
+    earlier: list[Hidden] = []
+    bare: list[Callable[[], object]] = []
+    for student in ensemble:
+        known = tuple(earlier)
+        bare.append(lambda student=student, known=known: student(scaled, known))  # type: ignore[misc]
+        earlier.append(student(scaled, known)[1])
+    rows = timed_in_turns(
+        [lambda: list(ensemble.stages(x)), *bare], repeats=20, warmup=5, seconds=seconds
+    )
+    streamed, *students = np.median(np.array(rows), axis=0)
+    total = float(np.sum(students))
+    dispatch = (float(streamed) - total) / len(ensemble)
+    return Overhead(len(x), float(streamed) / total, dispatch)

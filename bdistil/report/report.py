@@ -1,0 +1,83 @@
+"""The report of a run: one HTML file without outside references."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from bdistil import __version__
+from bdistil.export.evaluation import Evaluation
+from bdistil.optional import require
+from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.outcome import early_points, evaluation
+from bdistil.store.durable import write_atomic
+
+
+def write_report(run: RunDirectory, out: Path | None = None) -> Path:
+    """Write the report of the accepted rounds and return its path.
+
+    Raises:
+        CheckpointError: if no round is accepted yet.
+    """
+    path = out or run.report_file
+    write_atomic(path, render(run).encode())
+    return path
+
+
+def render(run: RunDirectory) -> str:
+    """The report as HTML."""
+    jinja2 = require("jinja2", "search")
+    figures, records, spec = evaluation(run), run.journal.read(), run.spec()
+    early = early_points(run)
+    source = files("bdistil.report").joinpath("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    html: str = environment.from_string(source).render(
+        name=spec.name,
+        version=__version__,
+        rounds=spec.search.rounds,
+        crossfit=spec.teacher.crossfit,
+        records=records,
+        evaluation=figures,
+        headline=headline(figures),
+        metric=TEST_METRIC[figures.task],
+        anytime=anytime_plot(figures),
+        edges=rounds_plot(records),
+        early=early,
+        early_plot=early_plot(early, figures.task) if early else "",
+        spec=spec.to_yaml(),
+        share=share,
+        number=number,
+    )
+    return html
+
+
+def headline(figures: Evaluation) -> str:
+    """The run in one sentence."""
+    first, last, teacher = figures.stages[0], figures.stages[-1], figures.teacher
+
+    def beside_teacher(metric: float, fraction: float | None) -> str:
+        if teacher.metric <= 0:
+            return f"{metric:.4f} (the teacher: {teacher.metric:.4f})"
+        cost = "" if fraction is None else f" at {fraction:.1%} of its FLOPs"
+        return f"{metric:.4f} ({share(metric / teacher.metric)} of the teacher's){cost}"
+
+    reaches = (
+        f"reaches {TEST_METRIC[figures.task]} {beside_teacher(first.metric, first.flops_fraction)}"
+    )
+    if last.stage == 1:
+        return f"The only student {reaches}."
+    return (
+        f"The first student {reaches}; all {last.stage} together reach "
+        f"{beside_teacher(last.metric, last.flops_fraction)}."
+    )
+
+
+def share(value: float | None) -> str:
+    """A fraction as percent."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def number(value: float | None) -> str:
+    """A short number; the recipe's own value if the search left it."""
+    return "recipe" if value is None else f"{value:.3g}"

@@ -1,0 +1,87 @@
+"""The journal: one line of JSON for each accepted round, the only record of a search's progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bdistil.core.student import StudentConfig
+from bdistil.runs.trial import TrialResult
+from bdistil.errors import CheckpointError
+from bdistil.store.durable import append_line, write_atomic
+
+
+class RoundRecord(BaseModel):
+    """An accepted round.
+
+    Attributes:
+        round: t, counted from 1.
+        student: configuration of the accepted student.
+        file: its weights, relative to the run directory.
+        sha256: of that file.
+        margin_sha256: of the margin after the round: the hash of the hexadecimal hashes of its
+            shards, each float32 in row order.
+        result: figures of the winning trial.
+        trials: every finished trial of the round.
+        seconds: wall time of the round.
+        received_bytes: for each node but the driver's, by the start of its id in Ray, what it was
+            sent in the round: students, margins where it has no copy of its own, and once the
+            training split. Trials and objects below Ray's inline limit (100 kB) are not in it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    student: StudentConfig
+    file: str
+    sha256: str
+    margin_sha256: str
+    result: TrialResult
+    trials: tuple[TrialResult, ...]
+    seconds: float
+    received_bytes: dict[str, int] = {}
+
+
+class Journal:
+    """Append-only file of :class:`RoundRecord`; a half-written last line does not count."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[RoundRecord]:
+        """All whole records, first round first.
+
+        Raises:
+            CheckpointError: if a line but the last is damaged or a round is missing.
+        """
+        lines = self._whole_lines()
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                records.append(RoundRecord.model_validate_json(line))
+            except ValidationError:
+                raise CheckpointError(
+                    f"{self.path} line {number} is damaged; restore the file from a copy, or cut "
+                    f"it before that line to go on from round {number}."
+                ) from None
+            if records[-1].round != number:
+                raise CheckpointError(
+                    f"{self.path} line {number} is of round {records[-1].round}, not {number}; "
+                    f"cut the file before that line to go on from round {number}."
+                )
+        return records
+
+    def append(self, record: RoundRecord) -> None:
+        """Add a record and flush it to disk."""
+        append_line(self.path, record.model_dump_json().encode())
+
+    def repair(self) -> None:
+        """Cut off a half-written last line, so that the next record starts on its own."""
+        if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
+            write_atomic(self.path, b"".join(line + b"\n" for line in self._whole_lines()))
+
+    def _whole_lines(self) -> list[bytes]:
+        if not self.path.exists():
+            return []
+        return self.path.read_bytes().split(b"\n")[:-1]

@@ -1,0 +1,168 @@
+"""The run directory: one place for everything a search leaves, with relative paths only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bdistil.runs.journal import Journal
+from bdistil.teachers.teacher_store import TeacherStore
+from bdistil.errors import CheckpointError
+from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.spec import Spec, load_spec
+from bdistil.store.remote import WorkingCopy
+
+
+class RunDirectory:
+    """Paths of a run and the rules of opening it.
+
+    Layout: ``spec.yaml`` (resolved), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
+    ``trials.parquet``, ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
+
+    Args:
+        place: a folder, or a URI that pyarrow's file systems know; `path` then is a working copy.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.place = str(place)
+        self.copy = WorkingCopy(place)
+        self.path = path = self.copy.folder
+        self.spec_file = path / "spec.yaml"
+        self.teacher = TeacherStore(path / "teacher")
+        self.journal = Journal(path / "rounds.jsonl")
+        self.trials_file = path / "trials.parquet"
+        self.study_file = path / "optuna.journal"
+        self.ensemble = path / "ensemble"
+        self.evaluation_file = path / "evaluation.json"
+        self.report_file = path / "report.html"
+
+    @classmethod
+    def existing(cls, place: str | Path) -> RunDirectory:
+        """A run directory that is there already.
+
+        Raises:
+            CheckpointError: if `place` holds no run.
+        """
+        run = cls(place)
+        if not run.spec_file.exists():
+            raise CheckpointError(
+                f"{place} is no run directory (it has no spec.yaml); give the folder that "
+                f"`bdistil search` named."
+            )
+        return run
+
+    def spec(self) -> Spec:
+        """The resolved spec of the run."""
+        return load_spec(self.spec_file)
+
+    def student_file(self, round_number: int) -> Path:
+        """Where the student of a round is kept."""
+        return self.path / "students" / f"{round_number:03d}.safetensors"
+
+    def check(self, spec: Spec) -> None:
+        """Refuse a folder that belongs to another search or whose journal is damaged.
+
+        A run that has accepted nothing yet may become another search.
+
+        Raises:
+            CheckpointError: naming the first difference, or the damaged line.
+        """
+        if self.spec_file.exists():
+            difference = first_difference(self.spec().identity(), spec.identity())
+            if difference and self.journal.read():
+                raise CheckpointError(
+                    f"{self.place} holds another search ({difference}); choose another --out, or "
+                    f"delete that folder to start over."
+                )
+            self.journal.read()
+        elif self.path.exists() and (not self.path.is_dir() or any(self._visible())):
+            raise CheckpointError(f"{self.place} exists and is no run directory; choose another.")
+
+    def has_teacher_of(self, spec: Spec) -> bool:
+        """Whether a whole teacher is there, of the same data and seed."""
+        return self.teacher.exists and self.spec().teacher_identity() == spec.teacher_identity()
+
+    def create(self, spec: Spec) -> None:
+        """Write the spec; later changes of workers or budgets are taken over.
+
+        A teacher of other data or another seed, left by a failed start of another search, goes.
+        """
+        other = self.spec_file.exists() and (
+            self.spec().teacher_identity() != spec.teacher_identity()
+        )
+        if other:
+            with disk_errors(self.teacher.path), contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.teacher.path)
+        write_atomic(self.spec_file, spec.to_yaml().encode())
+
+    def _visible(self) -> Iterator[Path]:
+        """What is in the folder, but for the lock and half-written files of a killed start."""
+        return (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
+
+    def shown(self, path: Path) -> str:
+        """A path of the run as users know it."""
+        inside = path.is_relative_to(self.path)
+        return f"{self.place}/{path.relative_to(self.path)}" if inside else str(path)
+
+    def keep(self) -> None:
+        """Send what is new to the place where the run lies, if that is not this folder.
+
+        Raises:
+            CheckpointError: if it cannot be written, or another search has taken it over.
+        """
+        self.copy.send()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second search out while this one runs; freed by the system if it dies.
+
+        Raises:
+            CheckpointError: if another process holds the folder or URI.
+        """
+        with self._folder_locked(), self.copy.held():
+            yield
+
+    @contextlib.contextmanager
+    def _folder_locked(self) -> Iterator[None]:
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"another search is running in {self.path}; wait for it or choose another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a search holds the folder right now; at a URI, whether one has left its lease."""
+        if self.copy.is_held:
+            return True
+        try:
+            with (self.path / ".lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def first_difference(there: Any, here: Any, path: str = "") -> str:
+    """The first key whose values differ between two nested mappings, in words; else empty."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(here.keys() | there.keys()):
+            found = first_difference(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
+            if found:
+                return found
+        return ""
+    return "" if there == here else f"{path} is {there!r} there and {here!r} here"

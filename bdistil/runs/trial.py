@@ -1,0 +1,116 @@
+"""A trial of a round: what a worker is asked to do and what it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bdistil.core.recipes import Recipe, recipe
+
+FIGURES = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
+
+
+class TrialRequest(BaseModel):
+    """One candidate to train.
+
+    Attributes:
+        round: t, counted from 1.
+        number: the trial's number within its round, counted from 0.
+        rung: index of the student class in the ladder F_1, F_2, ...
+        attempt: trials of the same class before this one.
+        params: sampled values, by dimension of the space.
+        seed: of the student's weights and of the order of examples.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    number: int
+    rung: int
+    attempt: int
+    params: dict[str, Any]
+    seed: int
+
+    def recipe(self) -> Recipe:
+        """The recipe with this trial's values put in."""
+        base = recipe(self.params["recipe"])
+        names = {field.name for field in dataclasses.fields(base)}
+        values = {k: v for k, v in self.params.items() if k in names and v is not None}
+        return dataclasses.replace(base, **values)
+
+
+class TrialResult(BaseModel):
+    """What became of a trial.
+
+    Attributes:
+        status: ``finished`` has the figures, ``failed`` the reason, ``stopped`` lost the round.
+        width: width that the growth rule and the rung gave the student.
+        edges: E_j of each label.
+        edge: the edge that decides; `relative_edge` is the same in [-1, 1].
+        loss: validation loss of the ensemble with the student.
+        gain: relative gain in it.
+        metric: validation accuracy (or R²) of the ensemble with the student.
+        largest_gap: G = max|f - g| on the training split.
+        cohort: how many candidates trained together, this one included.
+        device: where it trained, and whether the data had to stay in host memory.
+        weak: whether the student is a weak learner that improves the ensemble.
+    """
+
+    request: TrialRequest
+    status: Literal["finished", "failed", "stopped"]
+    reason: str = ""
+    width: int = 0
+    edges: tuple[float, ...] = ()
+    edge: float = 0.0
+    relative_edge: float = 0.0
+    loss: float = 0.0
+    gain: float = 0.0
+    metric: float = 0.0
+    largest_gap: float = 0.0
+    epochs: int = 0
+    seconds: float = 0.0
+    cohort: int = 1
+    device: str = ""
+    weak: bool = False
+
+    def checked(self) -> TrialResult:
+        """Itself; failed instead if one of its figures is NaN or infinite."""
+        figures = {name: getattr(self, name) for name in FIGURES}
+        for name, value in (("edges", sum(self.edges)), *figures.items()):
+            if not math.isfinite(value):
+                reason = f"its {name} is {value}; lower space.lr"
+                return TrialResult(request=self.request, status="failed", reason=reason)
+        return self
+
+
+class Cohort(BaseModel):
+    """Requests that one worker runs together; mostly just one.
+
+    All are of one round and rung, and differ only in γ, learning rate, weight decay, a correction's
+    bound and seed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: tuple[TrialRequest, ...]
+
+    @property
+    def round(self) -> int:
+        """The round of all of them."""
+        return self.requests[0].round
+
+    def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> CohortResult:
+        """The same end for every request."""
+        results = [
+            TrialResult(request=request, status=status, reason=reason) for request in self.requests
+        ]
+        return CohortResult(results=tuple(results))
+
+
+class CohortResult(BaseModel):
+    """What became of a cohort, request by request."""
+
+    results: tuple[TrialResult, ...]

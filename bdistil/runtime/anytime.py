@@ -1,0 +1,87 @@
+"""An answer that gets better while it is waited for, and can be taken at any moment."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+from bdistil.errors import SpecError
+from bdistil.runtime.runner import Progress
+
+_UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+
+
+def seconds(duration: float | str) -> float:
+    """A duration such as 0.005, ``"5ms"`` or ``"2 s"`` in seconds.
+
+    Raises:
+        SpecError: if it cannot be read or is not positive.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(us|µs|ms|s|min)?\s*", str(duration))
+    try:
+        number = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+    except ValueError:
+        number = 0.0
+    if number <= 0:
+        raise SpecError(f"a deadline of {duration!r} is no duration; write 0.005, '5ms' or '2s'.")
+    return number
+
+
+class AnytimeRun:
+    """Stages computed in a thread of their own; the last finished one is always at hand.
+
+    Args:
+        stages: yields the progress after each stage.
+
+    Example:
+        >>> run = predictor.start(x)          # doctest: +SKIP
+        >>> coarse = run.answer(wait=0.001)   # doctest: +SKIP
+        >>> better = run.answer()             # doctest: +SKIP
+    """
+
+    def __init__(self, stages: Iterator[Progress]) -> None:
+        self._stages = stages
+        self._latest: Progress | None = None
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._finished = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def stop(self) -> None:
+        """Compute no further stage; from any thread. Who waits gets the last finished stage."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def wait(self, timeout: float | None = None) -> Progress:
+        """The latest stage once all are done, the run is stopped or `timeout` seconds are over.
+
+        The first stage is waited for in any case: there is always an answer.
+        """
+        deadline = None if timeout is None else time.perf_counter() + timeout
+        with self._changed:
+            self._changed.wait_for(lambda: self._latest is not None or self._error is not None)
+            left = None if deadline is None else max(0.0, deadline - time.perf_counter())
+            self._changed.wait_for(lambda: self._finished or self._stopped, left)
+            if self._error is not None:
+                raise self._error
+            assert self._latest is not None
+            return self._latest
+
+    def _work(self) -> None:
+        try:
+            for progress in self._stages:
+                with self._changed:
+                    self._latest = progress
+                    self._changed.notify_all()
+                    if self._stopped:
+                        return
+        except BaseException as error:  # handed to whoever waits
+            self._error = error
+        finally:
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()

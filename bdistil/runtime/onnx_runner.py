@@ -1,0 +1,105 @@
+"""An ensemble run by onnxruntime, from the graphs that the export wrote; needs no torch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import CheckpointError
+from bdistil.optional import require
+from bdistil.runtime.runner import Progress
+
+INPUT, LOGITS = "x", "logits"
+ONNX_FOLDER, INT8_FOLDER = "onnx", "onnx-int8"  # in the folder of a saved ensemble
+
+
+def stage_file(stage: int) -> str:
+    """Name of the graph that goes from one stage to the next."""
+    return f"stage_{stage}.onnx"
+
+
+def prefix_file(stage: int) -> str:
+    """Name of the graph that goes straight to a stage."""
+    return f"prefix_{stage}.onnx"
+
+
+class OnnxRunner:
+    """Runs the graphs of a folder; each is loaded when it is first needed.
+
+    Args:
+        directory: the folder with ``stage_1.onnx``, ``prefix_1.onnx``, ...
+        outputs: L.
+        stages: T.
+        threads: branches of a graph that run at the same time.
+
+    Raises:
+        MissingDependencyError: if onnxruntime is not installed.
+    """
+
+    def __init__(self, directory: Path, outputs: int, stages: int, threads: int = 1) -> None:
+        self.directory = directory
+        self.outputs = outputs
+        self.stages = stages
+        self.threads = threads
+        self._sessions: dict[str, Any] = {}
+
+    def begin(self, x: NDArray[np.float32]) -> Progress:
+        """A batch of raw examples (B, ...) before the first stage."""
+        logits = np.zeros((len(x), self.outputs), np.float32)
+        return Progress(0, logits, {INPUT: np.ascontiguousarray(x, np.float32), LOGITS: logits})
+
+    def advance(self, progress: Progress) -> Progress:
+        """One stage further; no student runs twice."""
+        session = self._session(stage_file(progress.stage + 1))
+        wanted = {each.name: progress.state[each.name] for each in session.get_inputs()}
+        names = [each.name for each in session.get_outputs()]
+        results = dict(zip(names, session.run(None, wanted), strict=True))
+        state = progress.state | {
+            name.removeprefix("next_"): value for name, value in results.items()
+        }
+        return Progress(progress.stage + 1, state[LOGITS], state)
+
+    def take(self, progress: Progress, rows: NDArray[np.intp]) -> Progress:
+        """Some rows of a batch, to go on with these alone."""
+        state = {name: value[rows] for name, value in progress.state.items()}
+        return Progress(progress.stage, state[LOGITS], state)
+
+    def straight(self, x: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
+        """F_stage, float32 (B, L), without answers on the way (folded heads)."""
+        return self.run_graph(prefix_file(stage), x)
+
+    def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What one graph of the folder, from raw features to logits, gives for a batch."""
+        session = self._session(name)
+        inputs = {INPUT: np.ascontiguousarray(x, np.float32)}
+        logits: NDArray[np.float32] = session.run(None, inputs)[0]
+        return logits
+
+    @cached_property
+    def _runtime(self) -> Any:
+        return require("onnxruntime", "onnx")
+
+    def _session(self, name: str) -> Any:
+        if name not in self._sessions:
+            self._sessions[name] = self._load(self.directory / name)
+        return self._sessions[name]
+
+    def _load(self, path: Path) -> Any:
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing; export the ensemble again.")
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = self.threads
+        if self.threads > 1:
+            options.execution_mode = self._runtime.ExecutionMode.ORT_PARALLEL
+        try:
+            return self._runtime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises its own kinds, one for each fault
+            detail = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{path} is damaged: {detail}.") from None

@@ -1,0 +1,1 @@
+"""The search itself, without Ray: controller, sampler, workbench, ledger and local backend."""

@@ -1,0 +1,95 @@
+"""The game on one shard of rows, and what an accepted student makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.connections import Hidden
+from bdistil.core.game import Rules, Summary
+from bdistil.core.training_split import TrainingSplit, summary_of
+from bdistil.export.checkpoint import student_from_bytes
+from bdistil.searching.problem import Part
+
+HiddenArrays = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """The game on one shard of the training split, as numpy.
+
+    Attributes:
+        margin: M, float32 (n, L).
+        earlier: features and memory of each accepted student on these rows.
+    """
+
+    margin: NDArray[np.float32]
+    earlier: list[HiddenArrays]
+
+    def hidden(self) -> list[Hidden]:
+        """The hidden states as tensors in the same memory."""
+        return [
+            Hidden(as_tensor(features), None if memory is None else as_tensor(memory))
+            for features, memory in self.earlier
+        ]
+
+
+@dataclass(frozen=True)
+class Played:
+    """What the driver learns of a shard's new margin.
+
+    Attributes:
+        sha256: of the margin, float32 in row order.
+        summary: what the other shards need to know of it.
+    """
+
+    sha256: str
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Move:
+    """An accepted student, and the game that it is played in.
+
+    Attributes:
+        student: its safetensors.
+        summary: of the whole margin before it.
+        rules: constants of the game.
+    """
+
+    student: bytes
+    summary: Summary
+    rules: Rules
+
+
+def play_shard(part: Part, state: ShardState | None, move: Move) -> tuple[ShardState, Played]:
+    """A shard's state after a student, the same to the bit wherever it is computed."""
+    split = TrainingSplit.before_round_one([part.examples()], move.rules)
+    if state is not None:
+        split = split.with_margins([as_tensor(state.margin)], move.summary, [state.hidden()])
+    [shard] = split.shards
+    sizes = [hidden.features.shape[1] for hidden in shard.earlier]
+    shape, outputs = part.inputs.shape[1:], part.teacher.shape[1]
+    student = student_from_bytes(move.student, shape, outputs, sizes, "the accepted student")
+    margin, hidden = shard.played(student)
+    earlier = [] if state is None else state.earlier
+    digest = hashlib.sha256(margin.numpy().data).hexdigest()
+    return (
+        ShardState(margin.numpy(), [*earlier, hidden_arrays(hidden)]),
+        Played(digest, summary_of(margin)),
+    )
+
+
+def hidden_arrays(state: Hidden) -> HiddenArrays:
+    """A hidden state as numpy."""
+    return state.features.numpy(), None if state.memory is None else state.memory.numpy()
+
+
+def combined_sha256(shards: Sequence[Played]) -> str:
+    """Hash of a whole margin: of the hashes of its shards, in row order."""
+    return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""From a run directory to what users want of it: the ensemble, its figures, the trials' table."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.threads import one_thread
+from bdistil.data.dataset import Dataset, Split
+from bdistil.data.standardise import TargetScale, standardised
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
+from bdistil.export.calibration import Calibration, calibrate
+from bdistil.export.checkpoint import student_from_bytes
+from bdistil.export.config import EnsembleConfig
+from bdistil.export.early_prediction import EarlyPoint, early_prediction
+from bdistil.export.ensemble import Ensemble
+from bdistil.export.evaluation import Evaluation, TeacherCosts, evaluate, streamed_flops
+from bdistil.optional import require
+from bdistil.runs.journal import RoundRecord
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.ledger import read_student
+from bdistil.searching.sup_norms import sup_norms
+from bdistil.spec.user_modules import import_modules
+from bdistil.store.durable import write_atomic
+from bdistil.teachers.obtain import check_unchanged
+from bdistil.teachers.select import teacher_source
+from bdistil.teachers.teacher_store import OUT_OF_FOLD, Logits
+
+
+def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
+    """The accepted students, in standardised inputs and targets.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+    """
+    records = accepted(run)
+    ensemble = ProgressiveEnsemble(dataset.outputs)
+    for record in records:
+        blob, sizes = read_student(run, record), ensemble.features
+        student = student_from_bytes(blob, dataset.input_shape, dataset.outputs, sizes, record.file)
+        ensemble.append(student)
+    return ensemble.eval()
+
+
+def accepted(run: RunDirectory) -> list[RoundRecord]:
+    """The accepted rounds.
+
+    Raises:
+        CheckpointError: if there is none yet.
+    """
+    records = run.journal.read()
+    if not records:
+        raise CheckpointError(f"{run.path} has no accepted round yet; resume the search first.")
+    return records
+
+
+def run_dataset(run: RunDirectory) -> Dataset:
+    """The run's data, split as the search saw them; the user's own modules are loaded first.
+
+    Raises:
+        CheckpointError: if the user's file has changed since.
+        SpecError: if a module of the user's cannot be imported.
+    """
+    spec = run.spec()
+    import_modules(spec.modules)
+    dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
+    check_unchanged(run.teacher, dataset)
+    return dataset
+
+
+def evaluation(run: RunDirectory) -> Evaluation:
+    """The anytime curve on the test split; computed once for the same teacher and students."""
+    key = contents_hash(run)
+    with contextlib.suppress(OSError, ValueError):  # it can be computed again
+        stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
+        if stored.of == key:
+            return stored
+    dataset = run_dataset(run)
+    result = evaluate_on_test(run, dataset, load_students(run, dataset))
+    result = result.model_copy(update={"of": key})
+    write_atomic(run.evaluation_file, result.model_dump_json(indent=2).encode())
+    return result
+
+
+def contents_hash(run: RunDirectory) -> str:
+    """Hash of the teacher and the accepted students."""
+    students = [record.sha256 for record in accepted(run)]
+    parts = [run.teacher.card().model_dump_json(), *students]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def evaluate_on_test(
+    run: RunDirectory, dataset: Dataset, ensemble: ProgressiveEnsemble
+) -> Evaluation:
+    """Every stage and the teacher on the test split; distances to it on the training split."""
+    card, logits = run.teacher.card(), run.teacher.logits()
+    with one_thread():
+        found = evaluate(
+            ensemble,
+            as_tensor(standardised(dataset, dataset.test)),
+            as_tensor(TargetScale.of(dataset).standardise(dataset.test.y)),
+            as_tensor(logits["test"]),
+            teacher_network(run, dataset),
+            dataset.task,
+            TeacherCosts(card.flops, card.parameters),
+        )
+        return with_sup_norms(found, ensemble, dataset, logits)
+
+
+def with_sup_norms(
+    found: Evaluation, ensemble: ProgressiveEnsemble, dataset: Dataset, logits: Logits
+) -> Evaluation:
+    """An evaluation with each stage's distances to the deployed teacher and to the game's table."""
+    tables = {"sup_norm": logits["train"]}
+    if OUT_OF_FOLD in logits:
+        tables["sup_norm_out_of_fold"] = logits[OUT_OF_FOLD]
+    distances = sup_norms(ensemble, dataset, tables)
+    stages = [
+        stage.model_copy(update={name: values[index] for name, values in distances.items()})
+        for index, stage in enumerate(found.stages)
+    ]
+    return found.model_copy(update={"stages": tuple(stages)})
+
+
+def teacher_network(run: RunDirectory, dataset: Dataset) -> nn.Module | None:
+    """The teacher as a network of standardised features, for its time; None if there is none.
+
+    The user's own is built anew, since the run keeps only its answers; if it is gone, a warning
+    says so.
+    """
+    if run.teacher.card().source not in ("network", "exported"):
+        return run.teacher.network()
+    try:
+        return teacher_source(dataset, run.spec()).obtain().network
+    except BdistilError as error:
+        warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
+        return None
+
+
+def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:
+    """Early prediction on the test split; empty unless the data are sequences with labels.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+    """
+    dataset = run_dataset(run)
+    if dataset.domain != "sequence" or dataset.task == "regression":
+        return ()
+    return early_prediction(
+        load_students(run, dataset),
+        as_tensor(standardised(dataset, dataset.test)),
+        as_tensor(dataset.test.y),
+        padding=standardised_padding(dataset),
+        teacher=run.teacher.network(),
+        task=dataset.task,
+    )
+
+
+def standardised_padding(dataset: Dataset) -> Tensor | None:
+    """The step that stands in front of shorter sequences, (features,), as networks see it."""
+    if dataset.padding is None:
+        return None
+    steps = np.full((1, *dataset.input_shape), dataset.padding, np.float32)
+    padding = Split(steps, np.zeros(1, np.int64))
+    return as_tensor(standardised(dataset, padding))[0, 0]
+
+
+def export_ensemble(run: RunDirectory) -> Ensemble:
+    """The run's ensemble for raw features and raw targets, with its figures.
+
+    Raises:
+        CheckpointError: if no round is accepted yet or a file is damaged.
+    """
+    accepted(run)
+    dataset = run_dataset(run)
+    students, figures = load_students(run, dataset), evaluation(run)
+    return for_raw_data(students, dataset, run.spec().name, figures)
+
+
+def for_raw_data(
+    students: ProgressiveEnsemble, dataset: Dataset, name: str, figures: Evaluation | None = None
+) -> Ensemble:
+    """An ensemble that takes raw features and gives raw targets, calibrated on validation.
+
+    Args:
+        students: for standardised features and targets; changed in place for regression.
+        dataset: whose standardisation they learnt with.
+        name: of the ensemble.
+        figures: of its stages, if they were measured.
+    """
+    costs = streamed_flops(students, dataset.input_shape)
+    to_raw_targets(students, TargetScale.of(dataset))
+    config = EnsembleConfig(
+        name=name,
+        domain=dataset.domain,
+        task=dataset.task,
+        input_shape=dataset.input_shape,
+        outputs=dataset.outputs,
+        students=tuple(student.config for student in students),
+        class_names=dataset.class_names,
+        columns=dataset.columns,
+        figures=figures,
+        calibration=calibrated(students, dataset, costs),
+    )
+    rule = dataset.standardisation
+    shift, scale = torch.tensor(rule.shift), torch.tensor(rule.scale)
+    return Ensemble(config, students, shift, scale)
+
+
+@torch.no_grad()
+def calibrated(
+    students: ProgressiveEnsemble, dataset: Dataset, costs: Sequence[float]
+) -> Calibration:
+    """Temperatures and early exits, from the validation split in raw targets."""
+    inputs = as_tensor(standardised(dataset, dataset.validation))
+    logits = [stage.numpy() for stage in students.stages(inputs)]
+    return calibrate(logits, dataset.validation.y, costs, dataset.task)
+
+
+def to_raw_targets(ensemble: ProgressiveEnsemble, targets: TargetScale) -> None:
+    """Fold the standardisation of regression targets into the heads, in place.
+
+    F_t is an average of the f_s, so each must carry the shift; with the skip, f_t holds F_{t-1}
+    and only the first student needs it.
+    """
+    scale, shift = as_tensor(targets.scale), as_tensor(targets.shift)
+    for index, student in enumerate(ensemble):
+        carries = index == 0 or not student.config.skip
+        student.rescale(scale, shift if carries else torch.zeros_like(shift))
+
+
+def write_trials(run: RunDirectory, records: Sequence[RoundRecord]) -> None:
+    """``trials.parquet``: one row for each finished trial of the accepted rounds."""
+    pyarrow = require("pyarrow", "search")
+    parquet = require("pyarrow.parquet", "search")
+    rows = [trial_row(record, number) for record in records for number in range(len(record.trials))]
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+    write_atomic(run.trials_file, sink.getvalue().to_pybytes())
+
+
+def trial_row(record: RoundRecord, index: int) -> dict[str, Any]:
+    """One trial as a flat row."""
+    trial = record.trials[index]
+    figures = trial.model_dump(exclude={"request", "reason"})
+    request = trial.request.model_dump(exclude={"params"})
+    params = {f"param_{name}": value for name, value in trial.request.params.items()}
+    kept = trial.request.number == record.result.request.number
+    return request | {"kept": kept} | figures | params

@@ -1,0 +1,250 @@
+"""What a worker keeps between trials: data on its device, the ensemble, cached activations."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.cohort import Member, find_weak_learners, vectorises
+from bdistil.core.examples import Measure
+from bdistil.core.find_weak_learner import Finding, find_weak_learner
+from bdistil.core.game import Rules
+from bdistil.core.growth import folded_flops, widest
+from bdistil.core.placement import Device, home
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble, move
+from bdistil.core.recipes import Recipe
+from bdistil.core.round import Round
+from bdistil.core.student import Student, StudentConfig
+from bdistil.core.training_split import ShouldStop, TrainingSplit
+from bdistil.errors import SearchError
+from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
+from bdistil.runs.trial import Cohort, TrialRequest, TrialResult
+from bdistil.searching.announcement import Announcement
+from bdistil.searching.problem import Problem
+from bdistil.searching.trial_runner import Outcome
+from bdistil.spec import Spec
+from bdistil.spec.user_modules import UserModule
+from bdistil.zoo.registry import student_class
+
+Found = Finding | SearchError | None  # figures, why there are none, or stopped
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What every workbench of a search is built from; constant, shared by all workers.
+
+    Attributes:
+        problem: what is known of the data, with the validation split.
+        train: the training split's shards in row order; on their way to a worker, object
+            references to them.
+        spec: the resolved search.
+        rules: constants of the game.
+        measure: the loss by which candidates are compared.
+        modules: users' own code, loaded before anything is built.
+    """
+
+    problem: Problem
+    train: Sequence[Any]
+    spec: Spec
+    rules: Rules
+    measure: Measure
+    modules: Sequence[UserModule] = ()
+
+
+class Workbench:
+    """Trains candidates of one search, round after round.
+
+    Args:
+        material: what is constant.
+        device: where to train; data that do not fit there stay in host memory.
+    """
+
+    def __init__(self, material: Material, device: Device = "cpu") -> None:
+        self.material = material
+        self.problem = problem = material.problem
+        self.spec = material.spec
+        self.measure = material.measure
+        self.device = torch.device(device)
+        self.ensemble = ProgressiveEnsemble(problem.outputs)
+        parts = [part.examples() for part in material.train]
+        validation = problem.validation.examples()
+        size = sum(part.nbytes for part in [*parts, validation])
+        self.home = home(size, device, self.spec.workers.gpus)
+        self.train = TrainingSplit.before_round_one(
+            [part.to(self.home) for part in parts], material.rules
+        )
+        self.validation = validation.to(self.home)
+        self.round: Round | None = None
+
+    def open_round(self, announcement: Announcement) -> None:
+        """Take in the students accepted since the last round and the new margin."""
+        for blob in announcement.students[len(self.ensemble) :]:
+            self.ensemble.append(self.load(blob))
+        self.validation = self.validation.after(self.ensemble)
+        self.train = self.joined(announcement)
+        self.round = Round.of(self.train, self.validation, self.measure)
+
+    def joined(self, announcement: Announcement) -> TrainingSplit:
+        """The training split in the announced round, where the data lie."""
+        if announcement.round == 1:
+            return self.train
+        states = announcement.fetch()
+        return self.train.with_margins(
+            [as_tensor(state.margin).to(self.home) for state in states],
+            announcement.summary.to(self.home),
+            [[move(hidden, self.home) for hidden in state.hidden()] for state in states],
+        )
+
+    def load(self, blob: bytes) -> Student:
+        """The next student of the ensemble, on this device."""
+        shape, outputs = self.problem.input_shape, self.problem.outputs
+        earlier = self.ensemble.features
+        return student_from_bytes(blob, shape, outputs, earlier, "a student").to(self.device)
+
+    def run(self, cohort: Cohort, should_stop: ShouldStop) -> list[Outcome]:
+        """Train and judge candidates, together where torch can stack them: figures and weights."""
+        recipes = [resolved_recipe(request, self.spec) for request in cohort.requests]
+        members = [
+            Member(self.candidate(request, recipe), recipe, request.attempt)
+            for request, recipe in zip(cohort.requests, recipes, strict=True)
+        ]
+        together = self.train_together(members)
+        findings = (self.together if together else self.one_by_one)(cohort, members, should_stop)
+        size = len(members) if together else 1
+        return [
+            self.outcome(request, member.student, finding, size)
+            for request, member, finding in zip(cohort.requests, members, findings, strict=True)
+        ]
+
+    def train_together(self, members: list[Member]) -> bool:
+        """Whether these candidates can train as a cohort."""
+        assert self.round is not None, "open_round comes first"
+        if len(members) == 1 or members[0].recipe.early_accept:
+            return False
+        return vectorises(members[0].student, self.round)
+
+    def together(
+        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+    ) -> list[Found]:
+        """Train and judge stacked candidates, on the batches of the first one."""
+        assert self.round is not None
+        seed = cohort.requests[0].seed
+        findings = find_weak_learners(
+            members,
+            self.round,
+            seed=seed,
+            compiled=self.spec.workers.compile,
+            should_stop=should_stop,
+        )
+        return [None] * len(members) if findings is None else [*findings]
+
+    def one_by_one(
+        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+    ) -> list[Found]:
+        """Train and judge candidates one after another."""
+        return [
+            self.alone(member, request.seed, should_stop)
+            for member, request in zip(members, cohort.requests, strict=True)
+        ]
+
+    def alone(self, member: Member, seed: int, should_stop: ShouldStop) -> Found:
+        """Train and judge one candidate."""
+        assert self.round is not None
+        try:
+            return find_weak_learner(
+                member.student,
+                self.round,
+                member.recipe,
+                attempt=member.attempt,
+                seed=seed,
+                min_edge=self.spec.search.min_edge,
+                compiled=self.spec.workers.compile,
+                should_stop=should_stop,
+            )
+        except SearchError as error:
+            return error
+
+    def outcome(
+        self,
+        request: TrialRequest,
+        student: Student,
+        finding: Found,
+        cohort: int,
+    ) -> Outcome:
+        """The figures and the weights of a trained candidate."""
+        if finding is None:
+            return TrialResult(request=request, status="stopped"), None
+        if isinstance(finding, SearchError):
+            return TrialResult(request=request, status="failed", reason=str(finding)), None
+        search = self.spec.search
+        result = TrialResult(
+            request=request,
+            status="finished",
+            width=student.config.width,
+            cohort=cohort,
+            device=self.place,
+            weak=finding.is_weak_learner(search.min_edge, search.min_gain),
+            **dataclasses.asdict(finding),
+        )
+        return result, student_to_bytes(student)
+
+    @property
+    def place(self) -> str:
+        """Where candidates train, in words for the record."""
+        resident = self.home.type == self.device.type
+        return self.device.type if resident else f"{self.device.type}, data in host memory"
+
+    def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
+        """The fresh student that a request asks for, its weights drawn from the request's seed."""
+        kind = request.params["student"]
+        width = self.width(kind, recipe, request.rung)
+        torch.manual_seed(request.seed)
+        return self.build(StudentConfig(kind, width, recipe.connection, recipe.skip)).to(
+            self.device
+        )
+
+    def build(self, config: StudentConfig) -> Student:
+        """A student of the next stage."""
+        shape, outputs = self.problem.input_shape, self.problem.outputs
+        return build_student(config, shape, outputs, self.ensemble.features)
+
+    def width(self, kind: str, recipe: Recipe, rung: int) -> int:
+        """Width of the next student: the ladder's, or what the growth rule leaves room for."""
+        ladder = self.spec.space.ladder
+        if not self.ensemble.students or not recipe.growth:
+            return ladder[rung]
+
+        def cost(width: int) -> int:
+            with torch.device("meta"):
+                student = self.build(StudentConfig(kind, width, recipe.connection, recipe.skip))
+            return folded_flops(student, self.problem.input_shape, self.ensemble.features)
+
+        costs = stage_costs(self.ensemble, self.problem.input_shape)
+        budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
+        return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+
+
+def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
+    """FLOPs that each student adds to the folded ensemble."""
+    shadow = copy.deepcopy(ensemble).to("meta")
+    return [
+        folded_flops(student, input_shape, ensemble.features[:index])
+        for index, student in enumerate(shadow)
+    ]
+
+
+def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
+    """The request's recipe with the search's precision and what is the student class's own."""
+    recipe, student = request.recipe(), student_class(request.params["student"])
+    growth = spec.space.growth if spec.space.growth is not None else recipe.growth
+    return dataclasses.replace(
+        recipe,
+        lr=student.lr if recipe.lr is None else recipe.lr,
+        growth=student.growth if growth is None else growth,
+        precision=spec.search.precision,
+    )

@@ -1,0 +1,1 @@
+"""Durable writes, places at URIs, leases: how files survive crashes."""

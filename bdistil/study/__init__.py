@@ -1,1 +1,0 @@
-"""Answers drawn from searches: reports and, built on them, comparisons."""

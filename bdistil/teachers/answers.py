@@ -1,0 +1,209 @@
+"""Asking a teacher about every example of a split, and checking what it answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.placement import copied
+from bdistil.core.progressive_ensemble import chunks
+from bdistil.data.dataset import Dataset, Split
+from bdistil.data.standardise import TargetScale, standardised
+from bdistil.errors import BdistilError, TeacherError
+from bdistil.store.durable import disk_errors
+from bdistil.teachers.source import AnswerProgress, one_line
+
+LEAST_PROBABILITY = 1 / 500  # clips log p, as "Knowledge distillation as semiparametric inference"
+
+Outputs = Literal["logits", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Examinee:
+    """How to ask a teacher of any kind.
+
+    Attributes:
+        name: for messages.
+        answer: outputs (B, L) of features, float32 (B, ...).
+        rows: most examples asked at once; exactly so many if `only_full`.
+        inputs: whether it reads raw or standardised features.
+        outputs: what its answers about classes are; raw targets in regression.
+        only_full: whether it takes batches of `rows` examples alone.
+    """
+
+    name: str
+    answer: Callable[[NDArray[np.float32]], NDArray[Any]]
+    rows: int
+    inputs: Literal["raw", "standardised"]
+    outputs: Outputs
+    only_full: bool = False
+
+    def check(self, dataset: Dataset) -> None:
+        """Ask about two examples.
+
+        Raises:
+            TeacherError: if it fails or its answer does not fit the data.
+        """
+        few = dataset.validation
+        self.logits(dataset, Split(few.x[:2], few.y[:2]))
+
+    def logits(
+        self, dataset: Dataset, split: Split, progress: AnswerProgress | None = None
+    ) -> NDArray[np.float32]:
+        """Logits of a split as :class:`Teacher` gives them, in an unnamed file.
+
+        Raises:
+            TeacherError: if it fails or an answer does not fit the data.
+        """
+        logits = on_disk(len(split), dataset.outputs)
+        for rows in chunks(len(split), self.rows):
+            part = Split(split.x[rows], split.y[rows])
+            outputs = self._fitting(self._outputs(self._features(dataset, part)), dataset)
+            logits[rows] = as_taught(outputs, dataset, self.outputs)
+            if progress is not None:
+                progress(rows.stop, len(split))
+        return logits
+
+    def _features(self, dataset: Dataset, split: Split) -> NDArray[np.float32]:
+        if self.inputs == "standardised":
+            return standardised(dataset, split)
+        return np.ascontiguousarray(split.x, np.float32)
+
+    def _outputs(self, features: NDArray[np.float32]) -> Any:
+        count = len(features)
+        if self.only_full:
+            features = features[np.arange(self.rows) % count]
+        try:
+            return self.answer(features)[:count]
+        except BdistilError:
+            raise
+        except Exception as error:  # foreign code may raise anything
+            raise TeacherError(
+                f"{self.name} fails on examples of shape {features.shape[1:]}: {one_line(error)}; "
+                f"make it take float32 (batch, {', '.join(map(str, features.shape[1:]))})."
+            ) from error
+
+    def _fitting(self, outputs: Any, dataset: Dataset) -> NDArray[np.float32]:
+        found = np.asarray(outputs)
+        if found.ndim == 1 and dataset.outputs == 1:
+            found = found[:, None]
+        if found.ndim != 2 or found.dtype.kind not in "fiu":
+            raise TeacherError(
+                f"{self.name} answers with {found.dtype} of shape {found.shape}; make it give "
+                f"numbers of shape (batch, {dataset.outputs})."
+            )
+        if found.shape[1] != dataset.outputs:
+            raise TeacherError(
+                f"{self.name} gives {found.shape[1]} outputs, but {dataset.name} needs "
+                f"{dataset.outputs}{_classes(dataset)}; make it give one each, in this order."
+            )
+        if not np.isfinite(found).all():
+            raise TeacherError(
+                f"{self.name} answers with NaN or infinity; check its weights, and teacher.inputs "
+                f"({self.inputs})."
+            )
+        return found.astype(np.float32)
+
+
+def _classes(dataset: Dataset) -> str:
+    names = dataset.class_names
+    if names is None:
+        return " targets"
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f" classes ({shown})"
+
+
+def torch_answer(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+    """The answers of a network, on the device where it is."""
+    tensors = [*model.parameters(), *model.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+
+    @torch.no_grad()
+    def answer(features: NDArray[np.float32]) -> NDArray[Any]:
+        outputs = model(copied(as_tensor(features), device))
+        if not isinstance(outputs, torch.Tensor):
+            raise TeacherError(
+                f"teacher.model answers with {type(outputs).__name__}; make it give one tensor."
+            )
+        return outputs.float().cpu().numpy()
+
+    return answer
+
+
+def as_taught(outputs: NDArray[np.float32], dataset: Dataset, kind: Outputs) -> NDArray[np.float32]:
+    """Raw outputs (N, L) as the game takes them: centred logits, or standardised targets.
+
+    Logits of labels are not centred: sigmoids see a constant.
+
+    Raises:
+        TeacherError: if probabilities are none.
+    """
+    if dataset.task == "regression":
+        targets: NDArray[np.float32] = TargetScale.of(dataset).standardise(outputs)
+        return targets
+    if dataset.task == "multilabel":
+        return as_label_logits(outputs, kind)
+    return centred(as_logits(outputs, kind))
+
+
+def as_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32]:
+    """Logits from logits or from probabilities.
+
+    Raises:
+        TeacherError: if probabilities are negative or a row sums to nothing.
+    """
+    if kind == "logits":
+        return outputs
+    if (outputs < 0).any() or (outputs.sum(axis=1) <= 0).any():
+        raise TeacherError(
+            "teacher.outputs is probabilities, but some are negative or a row sums to 0; "
+            "set teacher.outputs=logits if they are logits."
+        )
+    shares = outputs / outputs.sum(axis=1, keepdims=True)
+    logarithms: NDArray[np.float32] = np.log(shares.clip(min=LEAST_PROBABILITY))
+    return logarithms
+
+
+def as_label_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32]:
+    """Logits of labels that hold or not, from logits or from a probability each.
+
+    Raises:
+        TeacherError: if probabilities lie outside 0 to 1.
+    """
+    if kind == "logits":
+        return outputs
+    if (outputs < 0).any() or (outputs > 1).any():
+        raise TeacherError(
+            "teacher.outputs is probabilities, but some lie outside 0 to 1; set "
+            "teacher.outputs=logits if they are logits."
+        )
+    shares = outputs.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    logits: NDArray[np.float32] = np.log(shares / (1 - shares))
+    return logits
+
+
+def centred(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits with mean zero for each example, which softmax does not see."""
+    result: NDArray[np.float32] = logits - logits.mean(axis=1, keepdims=True)
+    return result
+
+
+def on_disk(rows: int, outputs: int) -> NDArray[np.float32]:
+    """A float32 array (rows, outputs) in an unnamed file: logits may exceed the free memory.
+
+    Raises:
+        CheckpointError: if the disk has no room for it.
+    """
+    with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        os.posix_fallocate(file.fileno(), 0, rows * outputs * 4)  # or writing could end us
+        return np.memmap(file, np.float32, "r+", shape=(rows, outputs))

@@ -1,0 +1,58 @@
+"""A teacher that is known by its outputs alone: columns of the user's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.dataset import Dataset, Split
+from bdistil.errors import TeacherError
+from bdistil.spec import Spec
+from bdistil.teachers.answers import as_taught
+from bdistil.teachers.source import (
+    AnswerProgress,
+    EpochProgress,
+    Kind,
+    Rows,
+    Teacher,
+    refuse_rows,
+)
+
+
+@dataclass(frozen=True)
+class ColumnsSource:
+    """Outputs that came with the data."""
+
+    kind: ClassVar[Kind] = "columns"
+    can_refit: ClassVar[bool] = False
+
+    dataset: Dataset
+    spec: Spec
+
+    def check(self) -> None:
+        """Look at all outputs.
+
+        Raises:
+            TeacherError: if their number is not that of the classes, or probabilities are none.
+        """
+        for split in (self.dataset.train, self.dataset.validation, self.dataset.test):
+            self._logits(split)
+
+    def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
+        """The columns as a teacher."""
+        refuse_rows("columns", rows)
+        return Teacher(self._logits)
+
+    def _logits(self, split: Split, progress: AnswerProgress | None = None) -> NDArray[np.float32]:
+        outputs, dataset = split.teacher, self.dataset
+        if outputs is None or outputs.shape[1] != dataset.outputs:
+            found = 0 if outputs is None else outputs.shape[1]
+            names = ", ".join(dataset.class_names or ())
+            raise TeacherError(
+                f"teacher.columns gives {found} outputs, but the data have {dataset.outputs} "
+                f"classes or labels ({names}); give one column each, in this order."
+            )
+        return as_taught(outputs, dataset, self.spec.teacher.outputs)

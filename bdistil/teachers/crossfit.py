@@ -1,0 +1,118 @@
+"""Cross-fitting: every training example is answered by a teacher that has not seen its label.
+
+"Knowledge distillation as semiparametric inference" (arXiv 2104.09732, ICLR 2021): an overfitted
+teacher repeats the labels that it was trained on, and what it says of them teaches little. So the
+training split is cut into folds, teacher b is trained without fold b and asked about fold b alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.core.seeds import derived_seed
+from bdistil.data.dataset import Dataset, Split
+from bdistil.errors import TeacherError
+from bdistil.spec import Spec
+from bdistil.teachers.answers import on_disk
+from bdistil.teachers.select import teacher_source
+from bdistil.teachers.source import EpochProgress, Rows, TeacherSource
+from bdistil.teachers.teacher_store import TeacherStore
+
+FoldProgress = Callable[[int, int], None]
+Folds = Mapping[int, Rows]
+
+
+def check_folds(source: TeacherSource, dataset: Dataset, spec: Spec) -> None:
+    """Refuse cross-fitting of a teacher that cannot be trained anew, or with too many folds.
+
+    Raises:
+        TeacherError: naming `teacher.crossfit`.
+    """
+    folds, examples, settings = spec.teacher.crossfit, len(dataset.train), spec.teacher
+    if folds and not source.can_refit:
+        name = "columns" if source.kind == "columns" else settings.model
+        raise TeacherError(
+            f"teacher.crossfit is {folds}, but the teacher ({name}) comes trained and cannot be "
+            f"trained anew without a fold; set teacher.crossfit=0, or choose a teacher of the zoo "
+            f"or a scikit-learn estimator."
+        )
+    if folds > examples:
+        raise TeacherError(
+            f"teacher.crossfit is {folds}, but there are {examples} training examples; lower it."
+        )
+
+
+def out_of_fold(
+    store: TeacherStore,
+    dataset: Dataset,
+    spec: Spec,
+    data_sha256: str | None = None,
+    progress: EpochProgress | None = None,
+    folded: FoldProgress = lambda done, folds: None,
+) -> NDArray[np.float32]:
+    """The out-of-fold logits of the training split, float32 (N, L), in an unnamed file.
+
+    Each fold is kept in the store as soon as it is there, and not fitted again.
+
+    Args:
+        store: where folds are kept.
+        dataset: the data.
+        spec: names the teacher and the number of folds; with workers, Ray must be initialised.
+        data_sha256: of the user's file; folds of other data are fitted anew.
+        progress: of training, where it happens in this process.
+        folded: called with (folds that are there, folds), first for those that were kept.
+
+    Raises:
+        TeacherError: if a training fails.
+        ClusterError: if a fold was lost with several workers.
+    """
+    folds = folds_of(dataset, spec.teacher.crossfit, spec.seed)
+    known = {b: store.fold(b, rows, data_sha256) for b, rows in folds.items()}
+    missing = {b: rows for b, rows in folds.items() if known[b] is None}
+    folded(len(folds) - len(missing), len(folds))
+    table = on_disk(len(dataset.train), dataset.outputs)
+    for b in folds.keys() - missing.keys():
+        table[folds[b]] = known.pop(b)
+    for done, (b, logits) in enumerate(fitted(dataset, spec, missing, progress), start=1):
+        store.save_fold(b, folds[b], logits, data_sha256)
+        table[folds[b]] = logits
+        folded(len(folds) - len(missing) + done, len(folds))
+    return table
+
+
+def folds_of(dataset: Dataset, count: int, seed: int) -> dict[int, Rows]:
+    """Rows of each fold, numbered from 1, in ascending order; classes are spread evenly."""
+    order = np.random.default_rng(derived_seed(seed, "folds")).permutation(len(dataset.train))
+    if dataset.task == "classification":
+        order = order[np.argsort(dataset.train.y[order], kind="stable")]
+    return {b + 1: np.sort(order[b::count]) for b in range(count)}
+
+
+def fitted(
+    dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Each fold's number and logits as they come: from workers, or fitted here one by one."""
+    if spec.workers.count and folds:
+        from bdistil.cluster.fold_actors import fitted_by_workers
+
+        yield from fitted_by_workers(dataset, spec, folds)
+    else:
+        for b, rows in folds.items():
+            yield b, fit_fold(dataset, spec, rows, progress)
+
+
+def fit_fold(
+    dataset: Dataset, spec: Spec, rows: Rows, progress: EpochProgress | None = None
+) -> NDArray[np.float32]:
+    """Logits of some rows of the training split by a teacher trained on all others.
+
+    Raises:
+        TeacherError: if training fails.
+    """
+    train = dataset.train
+    others = np.setdiff1d(np.arange(len(train)), rows)
+    teacher = teacher_source(dataset, spec).obtain(others, progress)
+    return np.array(teacher.logits(Split(train.x[rows], train.y[rows]), None))

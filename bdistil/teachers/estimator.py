@@ -1,0 +1,125 @@
+"""A scikit-learn estimator as teacher, fitted here: an estimator's file would be a pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.core.seeds import derived_seed
+from bdistil.data.dataset import Dataset, Split
+from bdistil.data.standardise import standardised
+from bdistil.errors import TeacherError
+from bdistil.spec import Spec
+from bdistil.teachers.answers import Examinee
+from bdistil.teachers.source import EpochProgress, Kind, Rows, Teacher, one_line
+
+ROWS = 8192  # trees take as long for one example as for a hundred
+
+
+@dataclass(frozen=True)
+class EstimatorSource:
+    """An unfitted estimator; reads each example as one row of features."""
+
+    kind: ClassVar[Kind] = "estimator"
+    can_refit: ClassVar[bool] = True
+
+    dataset: Dataset
+    spec: Spec
+    estimator: Any
+
+    def check(self) -> None:
+        """See whether it can do the task.
+
+        Raises:
+            TeacherError: if it lacks `predict_proba` for classes, or weights are given.
+        """
+        settings = self.spec.teacher
+        if settings.weights is not None:
+            raise TeacherError(
+                f"teacher.weights is {str(settings.weights)!r}, but {settings.model} is fitted "
+                f"here; remove teacher.weights."
+            )
+        wanted = "predict" if self.dataset.task == "regression" else "predict_proba"
+        if not hasattr(self.estimator, wanted):
+            raise TeacherError(
+                f"teacher.model is {settings.model!r}, which has no {wanted}; choose an estimator "
+                f"for {self.dataset.task}, if need be within CalibratedClassifierCV."
+            )
+
+    def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
+        """Fit a fresh estimator; what it costs is not known.
+
+        Raises:
+            TeacherError: if it does not fit the data.
+        """
+        self.check()
+        train = self.dataset.train
+        if rows is not None:
+            train = Split(train.x[rows], train.y[rows])
+        fitted = self._fitted(train)
+        predict = {
+            "classification": self._probabilities,
+            "multilabel": _of_labels,
+            "regression": _targets,
+        }[self.dataset.task]
+
+        def answer(features: NDArray[np.float32]) -> NDArray[Any]:
+            return predict(fitted, _table(features))
+
+        settings = self.spec.teacher
+        examinee = Examinee(settings.model, answer, ROWS, settings.reads, "probabilities")
+        return Teacher(lambda split, answered: examinee.logits(self.dataset, split, answered))
+
+    def _fitted(self, train: Split) -> Any:
+        estimator = _fresh(self.estimator)
+        if estimator.get_params().get("random_state", 0) is None:
+            estimator.set_params(random_state=derived_seed(self.spec.seed, "teacher"))
+        raw = self.spec.teacher.reads == "raw"
+        features = train.x if raw else standardised(self.dataset, train)
+        labels = train.y if train.y.ndim == 1 or train.y.shape[1] > 1 else train.y[:, 0]
+        try:
+            return estimator.fit(_table(features), labels)
+        except Exception as error:  # foreign code may raise anything
+            raise TeacherError(
+                f"teacher.model {self.spec.teacher.model!r} cannot be fitted: {one_line(error)}; "
+                f"correct teacher.options."
+            ) from error
+
+    def _probabilities(self, fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+        """Probabilities in the data's order of classes; 0 for classes that it has not seen."""
+        found = np.asarray(fitted.predict_proba(features))
+        probabilities = np.zeros((len(features), self.dataset.outputs), np.float32)
+        probabilities[:, np.asarray(fitted.classes_)] = found
+        return probabilities
+
+
+def is_estimator(built: Any) -> bool:
+    """Whether it has scikit-learn's interface."""
+    methods = ("fit", "get_params", "set_params")
+    return all(callable(getattr(built, name, None)) for name in methods)
+
+
+def _fresh(estimator: Any) -> Any:
+    from sklearn.base import clone
+
+    return clone(estimator)
+
+
+def _table(features: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(features.reshape(len(features), -1), np.float32)
+
+
+def _targets(fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+    return np.asarray(fitted.predict(features))
+
+
+def _of_labels(fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+    """Probability that each label holds; trees give a table (N, 2) a label, others (N, L)."""
+    found = fitted.predict_proba(features)
+    if not isinstance(found, list):
+        return np.asarray(found)
+    known = zip(found, fitted.classes_, strict=True)
+    return np.stack([table @ (np.asarray(classes) == 1) for table, classes in known], axis=1)

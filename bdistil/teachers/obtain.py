@@ -1,0 +1,221 @@
+"""The teacher of a run: obtained once, of whatever kind, and kept by its answers."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+
+import numpy as np
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.examples import metric
+from bdistil.data.dataset import Dataset
+from bdistil.data.standardise import TargetScale
+from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
+from bdistil.spec import Spec, TeacherSpec
+from bdistil.teachers.crossfit import FoldProgress, check_folds, out_of_fold
+from bdistil.teachers.guess import best_guess
+from bdistil.teachers.select import teacher_source
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Kind, Teacher
+from bdistil.teachers.teacher_files import files_of, files_sha256
+from bdistil.teachers.teacher_store import (
+    OUT_OF_FOLD,
+    SPLITS,
+    Logits,
+    TeacherCard,
+    TeacherStore,
+)
+
+LEAST_LOGIT = 1e-6  # below, centring's rounding errors
+
+
+def obtain_teacher(
+    store: TeacherStore,
+    dataset: Dataset,
+    spec: Spec,
+    progress: EpochProgress | None = None,
+    answered: AnswerProgress | None = None,
+    folded: FoldProgress = lambda done, folds: None,
+) -> Logits:
+    """The teacher's logits for each split, made and stored if they are not there yet.
+
+    They are centred for classification alone: softmax does not see a constant, sigmoids do.
+
+    With `teacher.crossfit` also the out-of-fold ones of the training split.
+
+    Args:
+        store: where they are kept.
+        dataset: what the teacher is asked about.
+        spec: names the teacher.
+        progress: of training, called with (epoch from 1, epochs, validation metric).
+        answered: of asking the user's own teacher, called with (examples answered, examples).
+        folded: of cross-fitting, called with (folds that are there, folds).
+
+    Raises:
+        TeacherError: if the teacher does not fit the data, or training fails.
+        CheckpointError: if a stored teacher is damaged or of other data or weights.
+    """
+    if not store.exists:
+        make_teacher(store, dataset, spec, progress, answered, folded)
+        return store.logits()
+    logits = store.logits()
+    shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
+    if any(logits[name].shape != shape for name, shape in shapes.items()):
+        raise _changed(store, dataset)
+    check_unchanged(store, dataset)
+    return logits
+
+
+def make_teacher(
+    store: TeacherStore,
+    dataset: Dataset,
+    spec: Spec,
+    progress: EpochProgress | None = None,
+    answered: AnswerProgress | None = None,
+    folded: FoldProgress = lambda done, folds: None,
+) -> None:
+    """Obtain the spec's teacher, ask it about every example and keep what it says.
+
+    With `teacher.crossfit` its stand-ins for the folds come first: each is kept as it comes.
+    """
+    files = files_sha256(spec.teacher)
+    data = None if spec.data.path is None else fingerprint(dataset)
+    outside = {}
+    if spec.teacher.crossfit:
+        outside[OUT_OF_FOLD] = out_of_fold(store, dataset, spec, data, progress, folded)
+        check_says_something({"train": outside[OUT_OF_FOLD]})
+    source = teacher_source(dataset, spec)
+    teacher = source.obtain(progress=progress)
+    logits = {name: teacher.logits(getattr(dataset, name), answered) for name in SPLITS}
+    check_says_something(logits)
+    card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
+    card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
+    warn_if_worse_than_guessing(card, dataset)
+    network = None if teacher.network is None else teacher.network.cpu()
+    store.save(card, network, logits | outside)
+
+
+def card_of(
+    kind: Kind, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
+) -> TeacherCard:
+    """What is known of a teacher, without hashes."""
+    has_columns = kind == "columns"
+    return TeacherCard(
+        source=kind,
+        model="columns" if has_columns else settings.model,
+        options={} if has_columns else settings.options,
+        domain=dataset.domain,
+        input_shape=dataset.input_shape,
+        outputs=dataset.outputs,
+        crossfit=settings.crossfit,
+        validation_metric=metric_of(dataset, "validation", logits),
+        flops=teacher.flops,
+        parameters=teacher.parameters,
+    )
+
+
+def game_logits(logits: Logits) -> Logits:
+    """The logits that a search works on: of the training split, the out-of-fold ones if any."""
+    return {name: logits[name] for name in SPLITS} | {
+        "train": logits.get(OUT_OF_FOLD, logits["train"])
+    }
+
+
+def check_teacher(dataset: Dataset, spec: Spec) -> None:
+    """Find what is wrong with the spec's teacher before anything is written.
+
+    Raises:
+        TeacherError: if it cannot be built, its files could run code, it does not fit the data, or
+            it cannot be trained anew for `teacher.crossfit`.
+        SpecError: if the model or its options are unknown or do not fit the data.
+        MissingDependencyError: if a library that it needs is not installed.
+    """
+    source = teacher_source(dataset, spec)
+    source.check()
+    check_folds(source, dataset, spec)
+    if source.kind == "columns":  # the only answers that are there without work
+        teacher = source.obtain()
+        check_says_something({"train": teacher.logits(dataset.train, None)})
+
+
+def check_unchanged(store: TeacherStore, dataset: Dataset) -> None:
+    """Refuse the user's data if it is not what the stored teacher learnt from.
+
+    Raises:
+        CheckpointError: if it has changed.
+    """
+    known = store.card().data_sha256
+    if known is not None and fingerprint(dataset) != known:
+        raise _changed(store, dataset)
+
+
+def check_same_files(store: TeacherStore, settings: TeacherSpec) -> None:
+    """Refuse other files of the user's own teacher than those whose answers are stored.
+
+    Files that are gone do not matter, since the answers are there.
+
+    Raises:
+        CheckpointError: if they have changed.
+    """
+    known, now = store.card().files_sha256, files_sha256(settings)
+    if known is not None and now is not None and now != known:
+        names = " or ".join(str(file) for file in files_of(settings))
+        raise CheckpointError(
+            f"{names} has changed since its answers were stored in {store.path}; restore it, or "
+            f"choose another --out."
+        )
+
+
+def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
+    return CheckpointError(
+        f"{dataset.name} has changed since the teacher in {store.path} learnt from it; restore "
+        f"the data, or choose another --out."
+    )
+
+
+REMEDIES: dict[Kind, str] = {"trained": "teacher.lr", "columns": "the order of teacher.columns"}
+
+
+def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:
+    """Say so if the teacher knows less than who always gives the commonest answer."""
+    guess = best_guess(dataset.validation.y, dataset.task)
+    if card.validation_metric < guess:
+        remedy = REMEDIES.get(card.source, "teacher.inputs, and the order of the model's outputs")
+        warnings.warn(
+            f"the teacher's validation metric is {card.validation_metric:.4f}, below the "
+            f"{guess:.4f} of always giving the commonest answer; check {remedy}.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+
+
+def check_says_something(logits: Logits) -> None:
+    """Refuse a teacher that gives all classes of all examples the same logit.
+
+    Raises:
+        TeacherError: if it does.
+    """
+    train = logits["train"]
+    if not max(train.max(), -train.min()) > LEAST_LOGIT:
+        raise TeacherError(
+            "the teacher's outputs are all equal on the training split, so there is nothing to "
+            "learn from it; correct teacher.columns or the model, or train it longer "
+            "(teacher.epochs)."
+        )
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Hash of every example and label, by which a changed file is noticed."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        for array in (split.x, split.y, split.teacher):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def metric_of(dataset: Dataset, split: str, logits: Logits) -> float:
+    """Accuracy, micro F1 or R² of the teacher on a split."""
+    truth = as_tensor(TargetScale.of(dataset).standardise(getattr(dataset, split).y))
+    return metric(as_tensor(logits[split]), truth, dataset.task)

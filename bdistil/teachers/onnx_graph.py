@@ -1,0 +1,107 @@
+"""An ONNX graph as teacher, run by onnxruntime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.dataset import Dataset
+from bdistil.errors import TeacherError
+from bdistil.optional import require
+from bdistil.spec import Spec
+from bdistil.teachers.answers import Examinee
+from bdistil.teachers.source import (
+    EpochProgress,
+    Kind,
+    Rows,
+    Teacher,
+    one_line,
+    refuse_rows,
+)
+
+TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+
+
+@dataclass
+class OnnxSource:
+    """A ``.onnx`` file of one input; the option ``output`` names one of several outputs."""
+
+    kind: ClassVar[Kind] = "onnx"
+    can_refit: ClassVar[bool] = False
+
+    dataset: Dataset
+    spec: Spec
+
+    def check(self) -> None:
+        """Load it and ask about two examples.
+
+        Raises:
+            TeacherError: if it is damaged or does not fit the data.
+            MissingDependencyError: if onnxruntime is not installed.
+        """
+        self._examinee.check(self.dataset)
+
+    def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
+        """The graph, on the CPU; what it costs is not known.
+
+        Raises:
+            TeacherError: as :meth:`check`.
+        """
+        refuse_rows(self.spec.teacher.model, rows)
+        return Teacher(lambda split, a: self._examinee.logits(self.dataset, split, a))
+
+    @cached_property
+    def _examinee(self) -> Examinee:
+        settings, session = self.spec.teacher, self._session
+        only, output = session.get_inputs()[0], self._output
+        kind, size = TYPES[only.type], only.shape[0] if only.shape else None
+
+        def answer(features: NDArray[np.float32]) -> NDArray[Any]:
+            outputs: NDArray[Any] = session.run([output], {only.name: features.astype(kind)})[0]
+            return outputs
+
+        fixed = size if isinstance(size, int) else None
+        return Examinee(
+            settings.model,
+            answer,
+            fixed or settings.batch_size,
+            settings.reads,
+            settings.outputs,
+            only_full=fixed is not None,
+        )
+
+    @cached_property
+    def _session(self) -> Any:
+        model = self.spec.teacher.model
+        runtime = require("onnxruntime", "onnx")
+        try:
+            session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own kinds, one for each fault
+            raise TeacherError(
+                f"{model} is no ONNX graph that onnxruntime can run ({one_line(error)}); export "
+                f"it again."
+            ) from None
+        kinds = [each.type for each in session.get_inputs()]
+        if len(kinds) != 1 or kinds[0] not in TYPES:
+            raise TeacherError(
+                f"{model} takes {', '.join(kinds) or 'nothing'}; export a network of one tensor of "
+                f"floating-point numbers."
+            )
+        return session
+
+    @property
+    def _output(self) -> str:
+        settings = self.spec.teacher
+        names = [str(each.name) for each in self._session.get_outputs()]
+        wanted = settings.options.get("output", names[0] if len(names) == 1 else None)
+        if wanted not in names or len(settings.options) > ("output" in settings.options):
+            raise TeacherError(
+                f"{settings.model} has outputs {', '.join(names)}, and teacher.options is "
+                f"{settings.options}; name the one with an output a class: "
+                f"teacher.options={{output: {names[-1]}}}."
+            )
+        return str(wanted)

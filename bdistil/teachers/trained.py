@@ -1,0 +1,108 @@
+"""A teacher of the zoo, trained here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bdistil.core.arrays import as_tensor
+from bdistil.core.cost import flops, parameters
+from bdistil.core.placement import home, size_of, training_device
+from bdistil.core.seeds import derived_seed
+from bdistil.data.dataset import Dataset, Split
+from bdistil.data.standardise import TargetScale, standardised
+from bdistil.spec import Spec
+from bdistil.teachers.answers import on_disk
+from bdistil.teachers.source import (
+    AnswerProgress,
+    EpochProgress,
+    Kind,
+    Rows,
+    Teacher,
+)
+from bdistil.zoo.registry import build_teacher
+from bdistil.zoo.training import logits_in_batches, train_teacher
+
+
+@dataclass(frozen=True)
+class TrainedSource:
+    """A network trained on the training split, chosen by the validation split."""
+
+    kind: ClassVar[Kind] = "trained"
+    can_refit: ClassVar[bool] = True
+
+    dataset: Dataset
+    spec: Spec
+
+    def check(self) -> None:
+        """Build it without memory.
+
+        Raises:
+            SpecError: if the model or its options are unknown or do not fit the data.
+        """
+        with torch.device("meta"):
+            self._build()
+
+    def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
+        """Train it.
+
+        Raises:
+            TeacherError: if the loss is no longer finite.
+        """
+        settings, dataset, seed = self.spec.teacher, self.dataset, self.spec.seed
+        torch.manual_seed(derived_seed(seed, "teacher"))
+        model = self._build()
+        train = dataset.train
+        if rows is not None:
+            train = Split(train.x[rows], train.y[rows])
+        fit(
+            model,
+            [*self._tensors(train), *self._tensors(dataset.validation)],
+            self.spec.workers.gpus,
+            task=dataset.task,
+            epochs=settings.epochs,
+            lr=settings.lr,
+            batch_size=settings.batch_size,
+            weight_decay=settings.weight_decay,
+            seed=derived_seed(seed, "teacher order"),
+            progress=progress,
+        )
+
+        def logits(split: Split, _: AnswerProgress | None = None) -> NDArray[np.float32]:
+            outputs = on_disk(len(split), dataset.outputs)
+            logits_in_batches(model, self._tensors(split)[0], out=as_tensor(outputs))
+            if dataset.task == "classification":
+                outputs -= outputs.mean(axis=1, keepdims=True)
+            return outputs
+
+        return Teacher(logits, flops(model, dataset.input_shape), parameters(model), model)
+
+    def _build(self) -> nn.Module:
+        settings, dataset = self.spec.teacher, self.dataset
+        return build_teacher(
+            settings.model, dataset.domain, dataset.input_shape, dataset.outputs, settings.options
+        )
+
+    def _tensors(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Standardised features and labels."""
+        labels = TargetScale.of(self.dataset).standardise(split.y)
+        return as_tensor(standardised(self.dataset, split)), as_tensor(labels)
+
+
+def fit(model: nn.Module, data: list[Tensor], gpus: float, **settings: Any) -> None:
+    """Train a teacher on this machine's GPU if workers use GPUs and there is one; it stays there.
+
+    Args:
+        model: trained in place.
+        data: inputs and labels to train on, then those to validate on.
+        gpus: of a worker.
+        settings: of ``train_teacher``.
+    """
+    device = training_device(gpus if torch.cuda.is_available() else 0)
+    place = home(size_of(data), device, gpus)
+    train_teacher(model.to(device), *(tensor.to(place) for tensor in data), **settings)

@@ -1,0 +1,394 @@
+"""What may break while a search runs, on a real cluster of several nodes.
+
+Whatever it is, the search ends with the students that one worker finds when nothing breaks.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+import ray
+from ray import cloudpickle
+from ray.cluster_utils import Cluster
+from tiny import students, tiny, winners, write_spec
+
+from bdistil.cluster import tune_experiment as experiment_module
+from bdistil.core import find_weak_learner
+from bdistil.errors import ClusterError, SearchError
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.run import run_search
+
+pytestmark = pytest.mark.cluster
+
+ROUNDS = 4
+SPEC = (
+    f"search.rounds={ROUNDS}",
+    "search.select=best",  # with random sampling, the same whoever finishes first
+    "search.algorithm=random",
+    "search.max_failures=0",
+)
+DRIVER = Path(__file__).parents[1] / "helpers" / "faulty_driver.py"
+
+Run = Callable[..., Any]
+Wrap = Callable[[Run], Run]
+Trials = Callable[[Wrap], None]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """A head without CPUs, and two nodes for a worker each."""
+    quick = {"health_check_period_ms": 500}  # a lost node is noticed in seconds
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
+    yield cluster
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").path
+
+
+def same_end(run: Path, uninterrupted: Path) -> bool:
+    """Whether a run chose the same students, to the bit, and so has the same margin."""
+    return winners(run) == winners(uninterrupted) and students(run) == students(uninterrupted)
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    """Puts something around what workers run for each trial."""
+
+    def install(wrap: Wrap) -> None:
+        make = experiment_module.make_workbench
+
+        def wrapped(material: Any) -> Any:
+            bench = make(material)
+            bench.run = wrap(bench.run)
+            return bench
+
+        monkeypatch.setattr(experiment_module, "make_workbench", wrapped)
+
+    return install
+
+
+def once(marker: Path) -> bool:
+    """True for the first who asks, on any node."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool], search: Future[Any] | None = None) -> None:
+    """Wait for what happens elsewhere; a search that has ended meanwhile cannot bring it about."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        assert search is None or not search.done(), search.exception()
+        time.sleep(0.02)
+
+
+# --- workers and nodes ---------------------------------------------------------------------------
+
+
+def test_a_killed_workers_trial_is_run_again(
+    nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
+) -> None:
+    def wrap(run: Run) -> Run:
+        def killed(cohort: Any, should_stop: Any) -> Any:
+            if cohort.round == 2 and once(tmp_path / "killed"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return run(cohort, should_stop)
+
+        return killed
+
+    trials(wrap)
+    run = run_search(tiny(*SPEC, "workers.count=2"), tmp_path / "run").path
+    assert (tmp_path / "killed").exists()
+    assert same_end(run, uninterrupted)
+
+
+def test_a_lost_nodes_trial_is_run_again_where_another_joins(
+    nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
+) -> None:
+    marker = tmp_path / "node"
+
+    def wrap(run: Run) -> Run:
+        def stuck(cohort: Any, should_stop: Any) -> Any:
+            if cohort.round == 2 and once(marker):
+                marker.write_text(ray.get_runtime_context().get_node_id())
+                time.sleep(1000)  # until the node is gone
+            return run(cohort, should_stop)
+
+        return stuck
+
+    trials(wrap)
+    with ThreadPoolExecutor(1) as background:
+        search = background.submit(run_search, tiny(*SPEC, "workers.count=2"), tmp_path / "run")
+        wait_until(lambda: marker.exists() and marker.read_text() != "", search)
+        (lost,) = (node for node in nodes.worker_nodes if node.node_id == marker.read_text())
+        nodes.remove_node(lost, allow_graceful=False)
+        nodes.add_node(num_cpus=1)
+        search.result(timeout=120)
+    assert same_end(tmp_path / "run", uninterrupted)
+
+
+def test_workers_that_cannot_start_end_the_search_with_their_reason(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(material: Any) -> Any:
+        raise OSError("no such GPU")
+
+    monkeypatch.setattr(experiment_module, "make_workbench", broken)
+    with pytest.raises(SearchError, match=r"2 workers in a row .* first trial: OSError: no such"):
+        run_search(tiny(*SPEC), tmp_path / "run")
+
+
+def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
+    nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
+) -> None:
+    marker, gone = tmp_path / "training", tmp_path / "gone"
+
+    def wrap(run: Run) -> Run:
+        def waiting(cohort: Any, should_stop: Any) -> Any:
+            if cohort.round == 2 and once(marker):
+                wait_until(gone.exists)
+            return run(cohort, should_stop)
+
+        return waiting
+
+    trials(wrap)
+    with ThreadPoolExecutor(1) as background:
+        search = background.submit(run_search, tiny(*SPEC), tmp_path / "run")
+        wait_until(marker.exists, search)
+        raylet = psutil.Process(nodes.head_node.all_processes["raylet"][0].process.pid)
+        for process in raylet.children(recursive=True):
+            if "ray::Board" in " ".join(process.cmdline()):
+                process.kill()
+        gone.touch()
+        with pytest.raises(ClusterError, match=r"the same command goes on after the 1 accepted"):
+            search.result(timeout=120)
+    run_search(tiny(*SPEC), tmp_path / "run")
+    assert same_end(tmp_path / "run", uninterrupted)
+
+
+# --- trials --------------------------------------------------------------------------------------
+
+
+def test_of_two_that_finish_at_the_same_moment_exactly_one_is_kept(
+    nodes: Cluster, tmp_path: Path, trials: Trials
+) -> None:
+    def wrap(run: Run) -> Run:
+        def together(cohort: Any, should_stop: Any) -> Any:
+            (outcome,) = run(cohort, lambda: False)
+            (tmp_path / f"{cohort.round}-{outcome[0].request.number}").touch()
+            wait_until(lambda: len(list(tmp_path.glob(f"{cohort.round}-*"))) == 2)
+            return [(outcome[0].model_copy(update={"weak": True}), outcome[1])]
+
+        return together
+
+    trials(wrap)
+    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
+    run = run_search(spec, tmp_path / "run")
+    records = run.journal.read()
+    assert [record.round for record in records] == [1, 2, 3, 4]
+    assert [len(record.trials) for record in records] == [1] * ROUNDS  # the other came too late
+    assert list(students(run.path).values()) == [record.sha256 for record in records]
+
+
+def test_a_loser_whose_epoch_never_ends_makes_way_for_the_next_round(
+    nodes: Cluster, tmp_path: Path, trials: Trials
+) -> None:
+    def wrap(run: Run) -> Run:
+        def endless(cohort: Any, should_stop: Any) -> Any:
+            loser = tmp_path / f"loser of round {cohort.round}"
+            if cohort.requests[0].number == 0:
+                wait_until(loser.exists)
+                ((result, weights),) = run(cohort, should_stop)
+                return [(result.model_copy(update={"weak": True}), weights)]
+            batches = find_weak_learner.shuffled_batches
+            epoch = functools.partial(endless_epoch, batches, loser)
+            find_weak_learner.shuffled_batches = epoch  # in the worker's process
+            try:
+                return run(cohort, should_stop)
+            finally:
+                find_weak_learner.shuffled_batches = batches
+
+        return endless
+
+    trials(wrap)
+    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
+    run = run_search(spec, tmp_path / "run")
+    records = run.journal.read()
+    assert [record.result.request.number for record in records] == [0] * ROUNDS
+    assert len(list(tmp_path.glob("loser of round *"))) == ROUNDS
+
+
+def endless_epoch(batches: Run, started: Path, *arguments: Any) -> Iterator[Any]:
+    started.touch()
+    while True:
+        yield from batches(*arguments)
+
+
+def raises(cohort: Any, should_stop: Any) -> Any:
+    raise ValueError("no such thing")
+
+
+def answers_nan(run: Run) -> Run:
+    def nan(cohort: Any, should_stop: Any) -> Any:
+        return [(r.model_copy(update={"loss": math.nan}), w) for r, w in run(cohort, should_stop)]
+
+    return nan
+
+
+@pytest.mark.parametrize(
+    ("wrap", "reason"),
+    [(lambda run: raises, "ValueError: no such thing"), (answers_nan, "loss is nan")],
+)
+def test_trials_that_always_fail_use_up_the_error_budget(
+    nodes: Cluster, tmp_path: Path, trials: Trials, wrap: Wrap, reason: str
+) -> None:
+    trials(wrap)
+    sentence = rf"3 trials failed, more than search.max_failures=2; the last one: .*{reason}"
+    with pytest.raises(SearchError, match=sentence):
+        run_search(tiny(*SPEC, "search.max_failures=2"), tmp_path / "run")
+    assert RunDirectory(tmp_path / "run").journal.read() == []
+
+
+# --- the driver ----------------------------------------------------------------------------------
+
+KILLS = (
+    ("kill", "before config.json"),  # the teacher's card, after its weights
+    ("kill", "before 001.safetensors"),
+    ("kill", "after 001.safetensors"),
+    ("kill", "after record 1"),
+    ("tear", "before record 2"),
+    ("kill", "before round 3"),
+    ("kill", "after round 4"),
+    ("kill", "before evaluation.json"),  # all rounds are accepted
+    ("kill", "before model.safetensors"),  # of the exported ensemble
+)
+
+
+class Ended(NamedTuple):
+    """What became of a command."""
+
+    status: int
+    printed: str
+
+
+Search = Callable[[Path, str, str], Ended]
+
+
+@pytest.fixture(scope="module")
+def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+    """The command on the cluster, in a process of its own, with a fault at some moment."""
+    driver = subprocess.Popen(
+        [sys.executable, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    requests, answers = driver.stdin, driver.stdout
+    folder = tmp_path_factory.mktemp("driver")
+    spec, log = write_spec(folder, *SPEC), folder / "log"
+
+    def call(run: Path, fault: str, moment: str) -> Ended:
+        arguments = ["search", str(spec), "--out", str(run), "--address", nodes.address]
+        request = {"arguments": arguments, "log": str(log), "fault": fault, "moment": moment}
+        print(json.dumps(request), file=requests, flush=True)
+        return Ended(int(answers.readline()), log.read_text())
+
+    yield call
+    driver.stdin.close()
+    driver.wait()
+
+
+def test_a_driver_killed_at_every_boundary_loses_nothing_accepted(
+    search: Search, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run, accepted = tmp_path / "0" / "run", 0
+    run.parent.mkdir()
+    for number, (fault, moment) in enumerate(KILLS, start=1):
+        done = search(run, fault, moment)
+        assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
+        kept = winners(run)
+        assert kept == winners(uninterrupted)[: len(kept)], moment
+        assert len(kept) >= accepted, moment
+        accepted = len(kept)
+        assert_files_are_whole(run)
+        run = Path(shutil.move(run.parent, tmp_path / str(number))) / "run"
+    assert accepted == ROUNDS
+    done = search(run, "kill", "never")
+    assert done.status == 0, done.printed
+    assert same_end(run, uninterrupted)
+    assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
+
+
+def assert_files_are_whole(run: Path) -> None:
+    """What the journal names is there, as it was accepted."""
+    for record in RunDirectory(run).journal.read():
+        assert hashlib.sha256((run / record.file).read_bytes()).hexdigest() == record.sha256
+
+
+def names(run: Path) -> set[str]:
+    return {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
+
+
+# --- the disk ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system takes root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
+    search: Search, uninterrupted: Path, small_disk: Path
+) -> None:
+    run = small_disk / "run"
+    for moment, file in (
+        ("after spec.yaml", "teacher/model.safetensors"),
+        ("after round 1", "students/001.safetensors"),
+        ("after 001.safetensors", "rounds.jsonl"),
+        ("after trials.parquet", "optuna.journal"),
+        ("before evaluation.json", "ensemble/model.safetensors"),
+    ):
+        done = search(run, "fill", moment)
+        assert done.status == 2, f"{moment}: {done.printed}"
+        assert f"{file} cannot be written: No space left on device" in done.printed
+        assert "Traceback" not in done.printed
+        (small_disk / "filler").unlink()
+    done = search(run, "fill", "never")
+    assert done.status == 0, done.printed
+    assert same_end(run, uninterrupted)

@@ -1,0 +1,193 @@
+"""What becomes of a trial whose worker is lost, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from bdistil.cluster.board import Board
+from bdistil.cluster.lost_worker import why_lost
+from bdistil.cluster.searcher import RERUNS, RoundSearcher
+from bdistil.cluster.trainable import RESULT
+from bdistil.errors import SearchError
+from bdistil.runs.trial import Cohort, CohortResult, TrialRequest, TrialResult
+from bdistil.searching.controller import RoundController, Winner
+from bdistil.spec import load_spec
+
+
+class Sampler:
+    def open_round(self, round_number: int) -> None:
+        pass
+
+    def ask(self, round_number: int, number: int, shared: Any = None) -> dict[str, Any]:
+        return {"lr": 0.1}
+
+    def tell(self, result: TrialResult) -> None:
+        pass
+
+
+class BoardOnPaper:
+    """The board's client without its actor; each queued cohort is taken by the next trial."""
+
+    def __init__(self) -> None:
+        self.queue: list[Cohort] = []
+        self.taken: dict[str, Cohort] = {}
+        self.ended = False
+
+    def push(self, cohort: Cohort) -> None:
+        self.queue.append(cohort)
+
+    def take(self, trial_id: str) -> Cohort:
+        self.taken[trial_id] = self.queue.pop(0)
+        return self.taken[trial_id]
+
+    def taken_by(self, trial_id: str) -> Cohort | None:
+        return self.taken.pop(trial_id, None)
+
+    def forget(self, trial_id: str) -> None:
+        self.taken.pop(trial_id, None)
+
+    def end(self) -> None:
+        self.ended = True
+
+
+class Search:
+    """A searcher with its controller on a board of paper."""
+
+    def __init__(self, **search: Any) -> None:
+        spec = load_spec(
+            {
+                "data": {"name": "cube"},
+                "space": {"ladder": [4]},
+                "search": {"rounds": 2, "tries_per_class": 2, "trials_per_round": 2} | search,
+                "workers": {"count": 1},
+            }
+        )
+        self.winners: list[Winner] = []
+        self.board = BoardOnPaper()
+        controller = RoundController(spec, Sampler(), self.winners.append)
+        self.searcher = RoundSearcher(controller, self.board)  # type: ignore[arg-type]
+
+    def start(self, trial_id: str) -> Cohort:
+        self.searcher.suggest(trial_id)
+        return self.board.take(trial_id)
+
+    def finish(self, trial_id: str, weak: bool = True) -> None:
+        (request,) = self.board.taken[trial_id].requests
+        result = TrialResult(request=request, status="finished", weak=weak)
+        answer = CohortResult(results=(result,)).model_dump_json()
+        self.searcher.on_trial_complete(trial_id, {RESULT: answer})
+
+
+def test_another_worker_gets_the_same_trial() -> None:
+    search = Search(max_failures=0)
+    lost = search.start("a")
+    search.searcher.lost("a", "the node was lost")
+    assert search.start("b") == lost
+    search.finish("b")
+    assert search.winners[0].result.request == lost.requests[0]
+    assert search.searcher.error is None
+
+
+def test_a_trial_that_costs_worker_after_worker_has_failed() -> None:
+    search = Search(max_failures=0)
+    first = search.start("0")
+    for number in range(RERUNS):
+        search.searcher.lost(str(number), "it crashed")
+        assert search.start(str(number + 1)) == first
+    search.searcher.lost(str(RERUNS), "it crashed")
+    assert isinstance(search.searcher.error, SearchError)
+    assert f"the last one: it cost {RERUNS + 1} workers: it crashed" in str(search.searcher.error)
+    assert search.board.ended
+
+
+def test_a_lost_trial_of_a_closed_round_is_not_run_again() -> None:
+    search = Search()
+    search.start("slow")
+    search.start("fast")
+    search.finish("fast")
+    search.searcher.lost("slow", "the node was lost")
+    assert search.start("next").round == 2
+
+
+def test_no_request_is_made_for_a_worker_that_is_lost_while_it_waits() -> None:
+    search = Search(trials_per_round=1, tries_per_class=1)
+    search.start("a")
+    search.searcher.suggest("waiting")
+    search.searcher.lost("waiting", "the node was lost")
+    search.finish("a")
+    assert search.board.queue == []  # nobody is there to take one
+    assert search.start("b").round == 2
+
+
+def test_workers_that_never_get_to_a_trial_end_the_search_unless_others_do() -> None:
+    search = Search(max_failures=0)
+
+    def lose(trial_id: str) -> None:
+        search.searcher.suggest(trial_id)
+        search.searcher.lost(trial_id, "no such GPU")
+
+    lose("a")
+    search.start("b")
+    search.finish("b")
+    lose("c")
+    assert search.searcher.error is None
+    lose("d")
+    assert "2 workers in a row ended before their first trial: no such GPU" in str(
+        search.searcher.error
+    )
+
+
+def request(number: int) -> TrialRequest:
+    return TrialRequest(round=1, number=number, rung=0, attempt=0, params={}, seed=0)
+
+
+def test_a_cohort_never_goes_to_a_worker_that_is_gone() -> None:
+    cohort = Cohort(requests=(request(0),))
+
+    async def play() -> Cohort | None:
+        board = Board(expected=0)
+        dead = asyncio.create_task(board.take("dead"))
+        await asyncio.sleep(0)  # it waits for a cohort
+        assert await board.taken_by("dead") is None
+        alive = asyncio.create_task(board.take("alive"))
+        await asyncio.sleep(0)
+        await board.push(cohort)
+        assert await dead is None
+        return await asyncio.wait_for(alive, timeout=10)
+
+    assert asyncio.run(play()) == cohort
+
+
+TRACEBACK = """Failure # 1 (occurred at 2026-01-01_00-00-00)
+The actor died because of an error raised in its creation task, ray::TrialWorker.__init__()
+  File "experiment.py", line 9, in __init__
+    raise ValueError("no such
+ValueError: no such
+thing
+"""
+PLACE = "\tclass_name: TrialWorker\n\tpid: 7\n\tip: 192.0.2.7\n"
+KILLED = (
+    f"The actor died unexpectedly.\n{PLACE}The actor is dead because its worker process has died. "
+    "Some common causes include: (1) the process was killed by the OOM killer"
+)
+NODE = f"The actor died unexpectedly.\n{PLACE}The actor died because its node has died. Node Id: ab"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TRACEBACK, "ValueError: no such thing"),
+        (KILLED, "the process on 192.0.2.7 crashed or was killed, often for want of memory"),
+        (NODE, "the node 192.0.2.7 was lost"),
+        ("Task was killed due to the node running low on memory.\nMemory", "the node ran out"),
+        ("", "Ray gives no reason"),
+        (str(ActorDiedError()), "The actor died unexpectedly"),
+    ],
+)
+def test_the_reason_is_one_clause(error: str, reason: str) -> None:
+    assert why_lost(error).startswith(reason)
+    assert "\n" not in why_lost(error)

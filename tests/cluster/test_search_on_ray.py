@@ -1,0 +1,360 @@
+"""Whole searches on a real local Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import ray
+import torch
+from tiny import bdistil, command, students, tiny, winners, write_spec
+
+import bdistil as package
+from bdistil.errors import CheckpointError, ClusterError, SearchError
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.outcome import run_dataset
+from bdistil.searching.run import run_search
+from bdistil.store.lease import LEASE
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_search(tiny(), tmp_path_factory.mktemp("whole") / "run").path
+
+
+def test_two_runs_with_one_worker_choose_the_same_and_write_the_same_bits(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    again = run_search(tiny(), tmp_path / "run").path
+    assert winners(again) == winners(uninterrupted)
+    assert students(again) == students(uninterrupted)
+    assert len(students(again)) == 4
+
+
+def test_another_seed_gives_other_students(uninterrupted: Path, tmp_path: Path) -> None:
+    other = run_search(tiny("seed=1", "search.rounds=1"), tmp_path / "run").path
+    assert students(other)["001.safetensors"] != students(uninterrupted)["001.safetensors"]
+
+
+def test_a_finished_run_holds_everything_the_readme_names(uninterrupted: Path) -> None:
+    run = RunDirectory.existing(uninterrupted)
+    for path in (run.spec_file, run.trials_file, run.study_file, run.evaluation_file):
+        assert path.exists()
+    ensemble = package.Ensemble.from_pretrained(run.path)
+    assert len(ensemble) == 4
+    trials = pd.read_parquet(run.trials_file)
+    assert trials.groupby("round")["kept"].sum().tolist() == [1, 1, 1, 1]
+    assert trials["status"].eq("finished").all()
+    assert [file.name for file in (run.path / "students").iterdir() if file.name[0] == "."] == []
+
+
+def test_the_exported_ensemble_computes_what_the_search_accepted(uninterrupted: Path) -> None:
+    run = RunDirectory.existing(uninterrupted)
+    dataset = run_dataset(run)
+    ensemble = package.Ensemble.from_pretrained(run.path)
+    x = torch.as_tensor(dataset.validation.x)
+    truth = torch.as_tensor(dataset.validation.y)
+    with torch.no_grad():
+        for logits, record in zip(ensemble.stages(x), run.journal.read(), strict=True):
+            accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
+            assert accuracy == pytest.approx(record.result.metric, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("search.select=best", "workers.count=2"),
+        ("search.select=first", "search.grace=1", "workers.count=2", "search.algorithm=random"),
+        ("space.recipe=[paper, faithful]", "space.lr=null", "search.algorithm=grid"),
+        ("search.normalisation=per_label", "space.connection=[residual, lstm]"),
+    ],
+)
+def test_every_way_of_searching_accepts_all_rounds(
+    local_ray: None, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    run = run_search(tiny("search.rounds=2", *overrides), tmp_path / "run")
+    assert [record.round for record in run.journal.read()] == [1, 2]
+    assert len(package.Ensemble.from_pretrained(run.path)) == 2
+
+
+def test_cohorts_train_together_and_repeatably(local_ray: None, tmp_path: Path) -> None:
+    spec = tiny("search.rounds=3", "search.cohort=2", "space.connection=[dense, gru]")
+    run = run_search(spec, tmp_path / "run")
+    trials = [trial for record in run.journal.read() for trial in record.trials]
+    first_round = [t for t in trials if t.request.round == 1]
+    assert len(first_round) == 2
+    assert {trial.cohort for trial in trials} == {2}
+    again = run_search(spec, tmp_path / "again")
+    assert students(again.path) == students(run.path)
+
+
+def test_a_multilabel_search_answers_each_label(local_ray: None, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(600, 4)), columns=list("abcd"))
+    names = ["high", "far"]
+    frame["high"] = frame["a"] + frame["b"] > 0
+    frame["far"] = (frame[["c", "d"]].abs().sum(axis=1) > 1.2).astype(int)
+    frame.to_parquet(tmp_path / "mine.parquet")
+    data = {"path": str(tmp_path / "mine.parquet"), "label": names}
+    changes = ["teacher.epochs=40", "space.epochs=30", "search.rounds=3", "space.connection=dense"]
+    spec = package.load_spec(tiny(*changes).model_dump() | {"data": data})
+    run = run_search(spec, tmp_path / "run")
+    ensemble = package.Ensemble.from_pretrained(run.path)
+    answers = ensemble.predict(frame)
+    assert answers.shape == (600, 2)
+    assert (answers == frame[names].to_numpy()).mean() > 0.8
+    assert ensemble.config.figures.stages[-1].metric > 0.8
+    predictor = package.Predictor(run.path)
+    sure = predictor.answer(frame, exit="confidence")
+    assert sure.stages.min() < 3
+    assert (sure.values == answers).mean() > 0.95
+    parts = bdistil("predict", run.path, tmp_path / "mine.parquet")
+    assert parts.stdout.splitlines()[0] == (
+        "prediction_high,prediction_far,probability_high,probability_far"
+    )
+    assert "micro F1 on the labels" in parts.stderr
+
+
+def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 5)).astype(np.float32)
+    arrays = {"x": x, "y": (x[:, 0] * x[:, 1] > 0).astype(int)}
+    (tmp_path / "mine").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "mine" / f"{name}.npy", array)
+    np.savez(tmp_path / "mine.npz", **arrays)
+
+    def searched(source: str, out: str) -> Path:
+        spec = tiny("search.rounds=2").model_dump() | {"data": {"path": str(tmp_path / source)}}
+        return run_search(package.load_spec(spec), tmp_path / out).path
+
+    whole, mapped = searched("mine.npz", "whole"), searched("mine", "mapped")
+    assert students(mapped) == students(whole)
+    assert winners(mapped) == winners(whole)
+    monkeypatch.setattr("bdistil.cluster.shared_files.seen_by_all", lambda *_: False)
+    assert students(searched("mine", "copied")) == students(whole)
+    raw, own = tmp_path / "mine" / "x.npy", package.Ensemble.from_pretrained(mapped)
+    lines = bdistil("predict", mapped, raw).stdout.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == own.predict(x).tolist()
+
+
+def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Path) -> None:
+    spec = tiny(
+        "data.name=diabetes", "data.options={}", "space.connection=dense", "teacher.epochs=30"
+    )
+    run = run_search(spec, tmp_path / "run")
+    dataset = run_dataset(run)
+    predicted = package.Ensemble.from_pretrained(run.path).predict(dataset.test.x)
+    assert predicted.shape == dataset.test.y.shape
+    assert np.corrcoef(predicted[:, 0], dataset.test.y[:, 0])[0, 1] > 0.5
+    assert abs(predicted.mean() - dataset.train.y.mean()) < 30  # disease scores from 25 to 346
+
+
+def test_a_second_call_on_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
+    before = winners(uninterrupted)
+    run_search(tiny(), uninterrupted)
+    assert winners(uninterrupted) == before
+
+
+def test_a_moved_run_goes_on_where_it_was(uninterrupted: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("spec.yaml", "teacher", "students", "rounds.jsonl"):
+        subprocess.run(["cp", "-r", uninterrupted / name, moved], check=True)
+    lines = (moved / "rounds.jsonl").read_bytes().splitlines(keepends=True)
+    (moved / "rounds.jsonl").write_bytes(b"".join(lines[:2]))
+    run_search(RunDirectory(moved).spec(), moved)
+    assert winners(moved) == winners(uninterrupted)
+    assert students(moved) == students(uninterrupted)
+
+
+def test_a_run_at_a_uri_goes_on_elsewhere(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, keep = tmp_path / "bucket" / "run", RunDirectory.keep
+
+    def torn_off(run: RunDirectory) -> None:
+        keep(run)
+        if len(run.journal.read()) == 2:
+            raise CheckpointError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "keep", torn_off)
+        with pytest.raises(CheckpointError, match="the network is gone"):
+            run_search(tiny(), bucket.as_uri())
+    assert winners(bucket) == winners(uninterrupted)[:2]
+    result = package.search(tiny(), bucket.as_uri())
+    assert winners(bucket) == winners(uninterrupted)
+    assert students(bucket) == students(uninterrupted)
+    assert len(result.ensemble) == 4
+    assert not (bucket / LEASE).exists()
+    assert winners(result.directory) == winners(uninterrupted)
+
+
+def test_a_changed_student_is_noticed(uninterrupted: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", uninterrupted, tmp_path / "run"], check=True)
+    file = tmp_path / "run" / "students" / "002.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"002.safetensors is not the student of the journal"):
+        run_search(tiny(), tmp_path / "run")
+
+
+def test_a_search_whose_trials_diverge_says_so(local_ray: None, tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"loss became|not finite"):
+        run_search(tiny("space.lr=1e30", "space.connection=dense"), tmp_path / "run")
+    assert RunDirectory(tmp_path / "run").journal.read() == []
+
+
+def test_a_time_budget_keeps_the_accepted_rounds(local_ray: None, tmp_path: Path) -> None:
+    spec = tiny("search.rounds=500", "search.time_budget=12")
+    started = time.monotonic()
+    run = run_search(spec, tmp_path / "run")
+    accepted = len(run.journal.read())
+    assert accepted < 500
+    assert time.monotonic() - started < 90
+    if accepted:  # a loaded machine may not get that far
+        assert len(package.Ensemble.from_pretrained(run.path)) == accepted
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("workers.gpus=1", r"workers.gpus is 1, but the largest node has 0 GPUs"),
+        ("workers.cpus=64", r"workers.cpus is 64, but the largest node has 2 CPUs"),
+    ],
+)
+def test_missing_resources_are_named(
+    local_ray: None, tmp_path: Path, override: str, sentence: str
+) -> None:
+    with pytest.raises(ClusterError, match=sentence):
+        run_search(tiny(override), tmp_path / "run")
+
+
+def started_search(folder: Path, *overrides: str) -> tuple[subprocess.Popen[str], Path]:
+    run = folder / "run"
+    process = subprocess.Popen(
+        command("search", write_spec(folder, *overrides), "--out", run),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    return process, run
+
+
+def wait_for_rounds(process: subprocess.Popen[str], run: Path, count: int) -> None:
+    journal = run / "rounds.jsonl"
+    deadline = time.monotonic() + 120
+    while not journal.exists() or journal.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_kill_and_the_same_command_again_end_like_an_uninterrupted_run(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    process, run = started_search(tmp_path)
+    wait_for_rounds(process, run, 3)
+    os.killpg(process.pid, signal.SIGKILL)  # the driver and, as a crash would, its Ray
+    process.wait()
+    done = bdistil("search", tmp_path / "tiny.yaml", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert winners(run) == winners(uninterrupted)
+    assert students(run) == students(uninterrupted)
+    assert package.Ensemble.from_pretrained(run).config.students
+
+
+def wait_for_training(process: subprocess.Popen[str]) -> None:
+    """Until some Ray worker is in the middle of a trial, as its process title tells."""
+    deadline = time.monotonic() + 120
+    while not any("Trainable.train" in title for title in titles_of_children(process.pid)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+
+
+def titles_of_children(pid: int) -> Iterator[str]:
+    """Of all processes that a process has started, and these in turn: others may run Ray, too."""
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(child.cmdline())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_within_seconds_and_says_how_to_resume(
+    uninterrupted: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    # Long trials: the interrupt comes in the middle of one.
+    process, run = started_search(tmp_path, "space.epochs=100000", "search.rounds=2")
+    wait_for_training(process)
+    process.send_signal(number)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - started < 15
+    assert process.returncode == 130
+    assert f"bdistil resume {run}" in errors.replace("\n", "")
+    assert "Traceback" not in errors
+
+
+def test_an_interrupted_search_resumes_to_the_same_end(uninterrupted: Path, tmp_path: Path) -> None:
+    process, run = started_search(tmp_path)
+    wait_for_rounds(process, run, 2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    done = bdistil("resume", run)
+    assert done.returncode == 0, done.stderr
+    assert students(run) == students(uninterrupted)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_users_own_parquet_file(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(400, 3)), columns=["a", "b", "c"])
+    frame["place"] = random.choice(["north", "south"], size=400)
+    score = frame["a"] + 2 * (frame["place"] == "north") + frame["b"] ** 2
+    frame["y"] = np.where(score > 1.5, "yes", "no")
+    data = tmp_path / "mine.parquet"
+    frame.to_parquet(data)
+    fast = ("search.rounds=2", "space.epochs=10", "space.ladder=[4, 8]", "teacher.epochs=20")
+    run = tmp_path / "run"
+    done = bdistil("search", "--data", data, "--label", "y", *fast, "--out", run)
+    assert done.returncode == 0, done.stderr
+    answers = tmp_path / "answers.csv"
+    done = bdistil("predict", run, data, "--stages", "1", "--out", answers)
+    assert done.returncode == 0, done.stderr
+    predictions = pd.read_csv(answers)
+    assert set(predictions["prediction"]) <= {"yes", "no"}
+    assert (predictions["prediction"].to_numpy() == frame["y"].to_numpy()).mean() > 0.75
+    assert "accuracy on the labels" in done.stderr
+
+
+def test_search_as_a_python_function(local_ray: None, tmp_path: Path) -> None:
+    spec: dict[str, Any] = tiny("search.rounds=2").model_dump(mode="json")
+    result = package.search(spec, tmp_path / "run")
+    assert len(result.ensemble) == len(result.rounds) == 2
+    assert result.evaluation.stages[1].flops > result.evaluation.stages[0].flops

@@ -1,0 +1,339 @@
+"""Designed experiments: their plan, their runs on Ray, and answers no stronger than the figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import bdistil, tiny
+
+from bdistil.errors import SearchError, SpecError
+from bdistil.experiments.ablation import areas, best_cell, comparisons, conclusion, curves
+from bdistil.experiments.design import cell_of, cells_of, factors, label_of, runs_of
+from bdistil.experiments.execute import make_teacher
+from bdistil.experiments.figures import Figures
+from bdistil.experiments.plan import Plan
+from bdistil.experiments.reproduction import reproduction, seeds_of, verdict
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.outcome import load_students, run_dataset
+
+
+def spec_file(folder: Path, name: str, *overrides: str) -> str:
+    path = folder / f"{name}.yaml"
+    path.write_text(tiny(f"name={name}", "search.rounds=2", *overrides).to_yaml())
+    return str(path)
+
+
+def stage(metric: float, flops: float, **more: float) -> dict[str, object]:
+    names = ("validation", "parameters", "latency_ratio", "sup_norm", "edge", "largest_gap")
+    counts = {"weak": True, "trials": 2, "weak_trials": 1, "rungs": 1, "seconds": 1.0}
+    return {"metric": metric, "flops": flops, **dict.fromkeys(names, 1.0), **counts, **more}
+
+
+SETS = ("one", "two")
+
+
+def made_up(better: float, seeds: int = 12) -> list[Figures]:
+    """Two cells on two data sets; the second cell is better by so much, give or take."""
+    random, found = np.random.default_rng(3), []
+    for data in SETS:
+        for seed in range(seeds):
+            for cell, gain in (("a", 0.0), ("b", better)):
+                metric = 0.8 + gain + random.normal(0, 0.005)
+                stages = [stage(metric - 0.1, 100), stage(metric, 400)]
+                found.append(Figures(data, {"space.recipe": cell}, seed, 1.0, 1000, stages))
+    return found
+
+
+def answer_of(found: list[Figures]) -> str:
+    scores = areas(curves(found))
+    best = best_cell(scores)
+    return conclusion(scores, comparisons(scores, best), best)
+
+
+def test_a_clear_difference_is_told() -> None:
+    answer = answer_of(made_up(0.05))
+    assert answer.startswith("recipe=b has the largest area")
+    assert "Worse: recipe=a (-0.0" in answer
+    assert "do not tell" not in answer
+
+
+def test_no_difference_is_not_made_one() -> None:
+    answer = answer_of(made_up(0.0))
+    assert "do not tell it from" in answer
+    assert "Worse" not in answer
+
+
+def test_few_pairs_are_no_proof() -> None:
+    answer = answer_of(made_up(0.05, seeds=1))
+    assert "Worse" not in answer
+    assert "95% interval –" in answer
+    assert "(mean over 2 data sets, 2 searches)" in answer
+
+
+def test_a_reference_that_was_set_beforehand_needs_less_correction() -> None:
+    third = [
+        Figures(each.data, {"space.recipe": "c"}, each.seed, 1.0, 1000, each.stages)
+        for each in made_up(0.004)[::2]
+    ]
+    scores = areas(curves(made_up(0.004) + third))
+    chosen = comparisons(scores, "recipe=a").set_index("cell").p
+    fixed = comparisons(scores, "recipe=a", chosen=False).set_index("cell").p
+    assert (fixed <= chosen).all()
+    assert (fixed < chosen).any()
+
+
+def test_failed_searches_leave_their_pairs_out() -> None:
+    found = [each for each in made_up(0.05) if (each.data, each.seed) != ("one", 0)]
+    found.append(Figures("one", {"space.recipe": "a"}, 0, failed="no weak learner"))
+    against = comparisons(areas(curves(found)), "recipe=b")
+    assert against.pairs.tolist() == [23]
+    with pytest.raises(SearchError, match="no weak learner"):
+        curves(found[-1:])
+
+
+@pytest.mark.parametrize(
+    ("texts", "match"),
+    [
+        (["space.skip"], "a field and a list"),
+        (["space.skip=true"], "a field and a list"),
+        (["space.skip=[true]"], "at least two values"),
+        (["=[1, 2]"], "a field and a list"),
+        (["seed=[1, 2]", "seed=[3, 4]"], "names seed twice"),
+        (["space.skip=[true"], "a field and a list"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(texts: list[str], match: str) -> None:
+    with pytest.raises(SpecError, match=match):
+        factors(texts)
+
+
+def test_cells_may_be_given_one_by_one() -> None:
+    assert cell_of("space.label_share=0 'space.lr={low: 0.1, high: 1}'") == {
+        "space.label_share": 0,
+        "space.lr": {"low": 0.1, "high": 1},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "space.skip", "=1", "space.skip='", "space.skip=["])
+def test_a_cell_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match=r"--cell .* must be one or more FIELD=VALUE"):
+        cell_of(text)
+
+
+def test_one_cell_is_no_comparison(tmp_path: Path) -> None:
+    answer = bdistil("ablate", spec_file(tmp_path, "one"), "--cell", "space.skip=true")
+    assert answer.returncode == 2
+    assert "or two --cell" in answer.stderr
+
+
+def test_every_combination_is_searched_with_every_seed(tmp_path: Path) -> None:
+    specs = [spec_file(tmp_path, "one"), spec_file(tmp_path, "two")]
+    cells = cells_of(factors(["space.skip=[true, false]", "space.connection=[none, gru, dense]"]))
+    runs = runs_of(specs, cells, range(3))
+    assert len({run.folder for run in runs}) == len(runs) == 6 * 2 * 3
+    assert len({run.teacher_folder for run in runs}) == 2 * 3
+    assert {run.spec.seed for run in runs} == {0, 1, 2}
+    assert {(run.spec.space.skip, run.spec.space.connection) for run in runs} == {
+        (skip, name) for skip in (True, False) for name in ("none", "gru", "dense")
+    }
+    assert runs[0].label == "skip=true connection=none"
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    plan = Plan.of("ablation", "Which?", [spec_file(tmp_path, "one")], [], [{"space.skip": True}])
+    plan.keep(tmp_path / "out")
+    assert Plan.read(tmp_path / "out") == plan
+    plan.model_copy(update={"question": "Why?"}).keep(tmp_path / "out")
+    other = plan.model_copy(update={"cells": [{"space.skip": False}]})
+    with pytest.raises(SpecError, match="holds another experiment"):
+        other.keep(tmp_path / "out")
+    (tmp_path / "out" / "experiment.json").write_text("{")
+    with pytest.raises(SpecError, match=r"experiment\.json is damaged"):
+        Plan.read(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("cells", "match"),
+    [
+        ([{"space.skip": True}, {"space.skip": True}], "'skip=True' is given twice"),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], "given twice"),
+        ([{"seed": 1}, {"seed": 2}], "seed cannot vary"),
+        ([{"workers.count": 1}, {"workers.count": 2}], r"workers\.count cannot vary"),
+        ([{"method": "ours"}, {"method": "mine"}], "method cannot vary"),
+    ],
+)
+def test_cells_that_are_one_search_are_refused(tmp_path: Path, cells: list, match: str) -> None:
+    with pytest.raises(SpecError, match=match):
+        Plan.of("ablation", "", [spec_file(tmp_path, "one")], [], cells)
+
+
+def test_an_experiment_needs_a_search_space() -> None:
+    with pytest.raises(SpecError, match="at least one search space"):
+        Plan.of("ablation", "", [], [], [{"space.skip": True}])
+
+
+def test_fields_of_one_name_in_two_sections_are_two_cells() -> None:
+    assert label_of({"space.epochs": "3"}) != label_of({"teacher.epochs": "3"})
+
+
+def test_only_seeds_that_are_there_are_run_again(tmp_path: Path) -> None:
+    committed = curves(made_up(0.05, seeds=3))
+    assert seeds_of(committed, tmp_path, 2) == [0, 1]
+    assert seeds_of(committed, tmp_path, None) == [0, 1, 2]
+    with pytest.raises(SpecError, match="has 3; ask for at most so many"):
+        seeds_of(committed, tmp_path, 4)
+    with pytest.raises(SpecError, match="has figures of fewer than two seeds"):
+        seeds_of(committed[committed.seed == 0], tmp_path, None)
+
+
+def test_search_spaces_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="share a name"):
+        Plan.of("ablation", "", [spec_file(tmp_path, "one")] * 2, [], [{"space.skip": True}])
+
+
+def test_a_varied_teacher_is_not_shared(tmp_path: Path) -> None:
+    cells = cells_of(factors(["teacher.epochs=[1, 2]"]))
+    runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
+    assert len({run.teacher_folder for run in runs}) == 2
+
+
+def test_a_shared_teacher_is_trained_once_whichever_cell_asks_first(tmp_path: Path) -> None:
+    cells = cells_of(factors(["space.skip=[true, false]"]))
+    runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
+    weights = []
+    for run in (*runs, *runs[::-1]):
+        make_teacher(run, tmp_path)
+        weights.append((tmp_path / run.teacher_folder / "teacher" / "model.safetensors").stat())
+    assert len({(each.st_ino, each.st_mtime_ns) for each in weights}) == 1
+
+
+def test_a_wrong_field_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"unknown key 'space\.skp'"):
+        runs_of([spec_file(tmp_path, "one")], [{"space.skp": 1}], [0])
+
+
+def test_the_same_figures_reproduce_and_others_do_not() -> None:
+    committed, ours = curves(made_up(0.05)), curves(made_up(0.05, seeds=5))
+    table = reproduction(ours, committed, SETS, range(5))
+    assert len(table) == 4
+    assert verdict(table).startswith("Reproduces: all 4 means")
+    ours.loc[(ours.data == "two") & (ours["space.recipe"] == "a"), "metric"] += 0.03
+    table = reproduction(ours, committed, SETS, range(5))
+    assert table[~table.holds][["data", "cell"]].to_numpy().tolist() == [["two", "recipe=a"]]
+    assert "recipe=a on two" in verdict(table)
+
+
+def test_one_seed_is_held_against_itself() -> None:
+    """However far from the mean of all it was."""
+    committed = curves(made_up(0.05))
+    committed.loc[committed.seed == 0, "metric"] -= 0.1
+    table = reproduction(committed[committed.seed == 0], committed, SETS, [0])
+    assert table.holds.all()
+    np.testing.assert_allclose(table.ours, table.committed)
+
+
+def test_a_cell_without_an_answer_does_not_reproduce() -> None:
+    committed = curves(made_up(0.05))
+    lost = (committed.data == "two") & (committed["space.recipe"] == "a")
+    ours = committed[~lost | (committed.seed > 2)]
+    table = reproduction(ours, committed, SETS, range(12))
+    assert table.missing.tolist() == [0, 0, 3, 0]
+    assert "recipe=a on two has no answer in 3 runs" in verdict(table)
+    table = reproduction(committed[~lost], committed, ["two"], range(12))
+    assert table.holds.tolist() == [False, True]
+
+
+def test_new_draws_of_the_same_cells_rarely_differ() -> None:
+    """Holds in at least 95% of repetitions, as promised."""
+    held = []
+    for draw in range(60):
+        random = np.random.default_rng(draw)
+        rows = [
+            {"data": "one", "cell": cell, "seed": seed, "stage": 1, "flops": 1.0, "teacher": 1.0,
+             "metric": random.normal(0.9, 0.01), "half": half}
+            for half in (0, 1) for cell in "abcd" for seed in range(4)
+        ]  # fmt: skip
+        table = pd.DataFrame(rows)
+        halves = [of_half for _, of_half in table.groupby("half")]
+        held.append(reproduction(*halves, ["one"], range(4)).holds.all())
+    assert np.mean(held) >= 0.9  # 95% promised; 60 draws
+
+
+def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
+    answer = bdistil("reproduce", tmp_path)
+    assert answer.returncode == 2
+    assert f"{tmp_path} holds no experiment" in answer.stderr
+
+
+def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
+    answer = bdistil("ablate", spec_file(tmp_path, "one"), *cells, "--out", tmp_path / "out")
+    assert answer.returncode == 2
+    assert "a file stands where a folder belongs; choose another --out" in answer.stderr
+
+
+@pytest.mark.cluster
+def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path) -> None:
+    documents = "data={name: documents, options: {examples: 300}}"
+    spec = spec_file(tmp_path, "one", documents, "search.rounds=1", "teacher.epochs=1")
+    cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
+    answer = bdistil("ablate", spec, *cells, "--seeds", "1", "--out", tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("Note: one, seed 0: the teacher's validation metric") == 1
+
+
+@pytest.mark.cluster
+def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = (
+        "ablate", spec_file(tmp_path, "one"), "space.epochs=3", "--vary",
+        "space.connection=[none, dense]", "--seeds", "2", "--out", out,
+    )  # fmt: skip
+    first = bdistil(*command)
+    assert first.returncode == 0, first.stderr
+    assert "[teacher 2/2] one seed 1" in first.stderr or "[teacher 1/2] one seed 1" in first.stderr
+    assert "[4/4]" in first.stderr
+    table = pd.read_parquet(out / "curves.parquet")
+    assert len(table) == 2 * 2 * 2
+    assert "connection=" in first.stdout
+    assert (out / "README.md").read_text().count("![anytime curves]") == 1
+
+    kept = next((out / "runs").glob("*/figures.json"))
+    content = json.loads(kept.read_text())
+    run = RunDirectory(kept.parent)
+    dataset = run_dataset(run)
+    gaps = [
+        np.abs(logits.detach().numpy() - run.teacher.logits()["train"]).max()
+        for logits in load_students(run, dataset).stages(
+            torch.tensor(
+                (dataset.train.x - dataset.standardisation.shift) / dataset.standardisation.scale
+            )
+        )
+    ]
+    np.testing.assert_allclose([s["sup_norm"] for s in content["stages"]], gaps, rtol=1e-5)
+
+    kept.unlink()  # as if the command had been killed before this one
+    again = bdistil(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("last stage") == 1
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out / "curves.parquet").drop(columns=["latency_ratio", "seconds"]),
+        table.drop(columns=["latency_ratio", "seconds"]),
+    )
+    itself = bdistil("reproduce", out, "--out", out)
+    assert itself.returncode == 2
+    assert "is the experiment itself" in itself.stderr
+    repeated = bdistil("reproduce", out, "--seeds", "1", "--out", tmp_path / "again")
+    assert repeated.returncode == 0, repeated.stderr
+    assert "Reproduces: all 2 means" in repeated.stdout
+    assert pd.read_parquet(tmp_path / "again" / "curves.parquet").seed.unique().tolist() == [0]
+
+    other = bdistil(*command[:-3], "1", "--vary", "space.skip=[true, false]", "--out", out)
+    assert other.returncode == 2
+    assert "holds another experiment" in other.stderr

@@ -1,0 +1,105 @@
+"""The command line with a fault built in; forked from here for each search, as imports take long.
+
+Each line of the standard input is a JSON object: "arguments" of the command, "log" (a file for what
+it prints), and "fault", which happens at the "moment". A moment is such as "before 001.safetensors"
+(that file's name appears), "after record 2" (of the journal) or "before round 3" (it is announced
+to the workers). "kill" ends the process as a power cut would, "tear" first leaves half a record in
+the journal, "fill" fills the disk on which the run lies. The answer is the exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bdistil.cli.app import main
+from bdistil.cluster.tune_experiment import Experiment
+from bdistil.report import report  # noqa: F401
+from bdistil.runs.journal import Journal
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tear() -> None:
+    with (run_folder() / "rounds.jsonl").open("ab") as file:
+        file.write(b'{"round":2,"student":{"kind":"ml')
+    kill()
+
+
+def fill() -> None:
+    filler = (run_folder().parent / "filler").open("ab", buffering=0)
+    with filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def run_folder() -> Path:
+    return Path(sys.argv[sys.argv.index("--out") + 1])
+
+
+def search(request: dict[str, Any]) -> None:
+    """The command, in a process of its own."""
+    sys.argv = ["bdistil", *request["arguments"]]
+    fault = {"kill": kill, "tear": tear, "fill": fill}[request["fault"]]
+
+    def reached(moment: str) -> None:
+        if moment == request["moment"]:
+            fault()
+
+    def watch(owner: Any, name: str, event: Callable[..., str]) -> None:
+        call = getattr(owner, name)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            reached(f"before {event(*arguments)}")
+            result = call(*arguments, **options)
+            reached(f"after {event(*arguments)}")
+            return result
+
+        setattr(owner, name, watched)
+
+    watch(os, "replace", lambda source, target: Path(target).name)
+    watch(Journal, "append", lambda journal, record: f"record {record.round}")
+    watch(
+        Experiment, "open_round", lambda experiment: f"round {len(experiment.ledger.records) + 1}"
+    )
+    main()
+
+
+def forked(request: dict[str, Any]) -> int:
+    """Exit status of the command; negative if a signal ended it."""
+    child = os.fork()
+    if child == 0:
+        with open(request["log"], "wb", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        try:
+            search(request)
+        except SystemExit as end:
+            leave(end.code if isinstance(end.code, int) else 1)
+        except BaseException:
+            traceback.print_exc()
+            leave(1)
+        leave(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def leave(status: int) -> None:
+    """Exit without what the parent registered for its own end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(forked(json.loads(line)), flush=True)

@@ -1,0 +1,111 @@
+"""The bench: everything is timed, against the right figures. How fast it is, is not tested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import bdistil, tiny
+from torch import nn
+
+from bdistil.errors import SpecError
+from bdistil.report.bench import Bench, bench, onnx_subjects, torch_subjects
+from bdistil.report.plots import bench_plot
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.outcome import evaluation, run_dataset
+from bdistil.searching.run import run_search
+
+STAGES = 3
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    spec = tiny("workers.count=0", f"search.rounds={STAGES}", "space.connection=[dense, lstm]")
+    return run_search(spec, tmp_path_factory.mktemp("bench") / "run")
+
+
+@pytest.fixture(scope="module")
+def found(run: RunDirectory) -> Bench:
+    return bench(run, batches=(1, 7), seconds=0)
+
+
+def test_every_stage_is_timed_in_every_way(found: Bench) -> None:
+    keys = {(t.runtime, t.way, t.stage, t.batch) for t in found.timings}
+    stages = range(1, STAGES + 1)
+    assert keys == {
+        (runtime, way, stage, batch)
+        for runtime in ("torch", "onnxruntime")
+        for batch in (1, 7)
+        for way, stage in [
+            ("teacher", 0),
+            *((w, s) for w in ("straight", "streamed") for s in stages),
+        ]
+    }
+
+
+def test_figures_stand_beside_the_teachers(found: Bench, run: RunDirectory) -> None:
+    figures = evaluation(run)
+    for timing in found.timings:
+        teacher = next(
+            t for t in found.timings
+            if t.way == "teacher" and (t.runtime, t.batch) == (timing.runtime, timing.batch)
+        )  # fmt: skip
+        assert timing.low <= timing.median <= timing.high
+        assert timing.ratio == pytest.approx(timing.median / teacher.median)
+        if timing.way == "straight":
+            stage = figures.stages[timing.stage - 1]
+            assert (timing.metric, timing.flops_ratio) == (stage.metric, stage.flops_fraction)
+    assert [overhead.batch for overhead in found.overheads] == [1, 7]
+
+
+def test_all_subjects_compute_the_same_function(run: RunDirectory, tmp_path: Path) -> None:
+    from bdistil.searching.outcome import export_ensemble
+
+    ensemble, x = export_ensemble(run), run_dataset(run).test.x[:5]
+    subjects = [*torch_subjects(ensemble, None), *onnx_subjects(ensemble, None, tmp_path, x)]
+    expected = [logits.detach().numpy() for logits in ensemble.stages(ensemble.as_inputs(x))]
+    assert len(subjects) == 4 * STAGES
+    for subject in subjects:
+        answer = subject.call(x)
+        last = answer[-1] if isinstance(answer, list) else getattr(answer, "logits", answer)
+        array = last.detach().numpy() if hasattr(last, "detach") else last
+        np.testing.assert_allclose(array, expected[subject.stage - 1], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_an_exported_program_is_timed_as_teacher(tmp_path: Path, dynamic: bool) -> None:
+    """torch refuses to set a program's mode, and one of batch 1 takes no other."""
+    program, teacher = tmp_path / "program.pt2", nn.Linear(16, 4)
+    batch = ({0: torch.export.Dim("batch")},) if dynamic else None
+    example = (torch.zeros(3 if dynamic else 1, 16),)
+    torch.export.save(torch.export.export(teacher, example, dynamic_shapes=batch), program)
+    spec = tiny("workers.count=0", "search.rounds=1", f"teacher={{model: {program}}}")
+    run = run_search(spec, tmp_path / "run")
+    [stage] = evaluation(run).stages
+    assert stage.latency_ratio > 0
+    kept = {t.way for t in bench(run, batches=(1,), seconds=0).timings if t.runtime == "torch"}
+    assert kept == {"teacher", "straight", "streamed"}
+
+
+def test_a_batch_beyond_the_data_is_refused(run: RunDirectory) -> None:
+    with pytest.raises(SpecError, match="--batch must lie between 1 and"):
+        bench(run, batches=(10**6,))
+
+
+def test_from_the_command_line(run: RunDirectory) -> None:
+    answer = bdistil("bench", run.path, "--batch", "2", "--seconds", "0", "--json")
+    assert answer.returncode == 0, answer.stderr
+    figures = json.loads(answer.stdout)
+    assert len(figures["timings"]) == 2 * (2 * STAGES + 1)
+    assert json.loads((run.path / "bench.json").read_text()) == figures
+    assert (run.path / "bench.svg").read_text().startswith("<svg")
+
+
+def test_the_plot_holds_a_curve_for_each_cost(found: Bench) -> None:
+    svg = bench_plot(found.timings, "classification")
+    for label in ("FLOPs", "torch", "onnxruntime", "teacher"):
+        assert f"<!-- {label} -->" in svg or label in svg

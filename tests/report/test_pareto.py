@@ -1,0 +1,105 @@
+"""The Pareto front: exact, on validation, within limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdistil import Ensemble, Predictor
+from bdistil.errors import SpecError
+from bdistil.report.pareto import COSTS, Point, front, within
+
+
+def point(stage: int, **figures: Any) -> Point:
+    known = {"validation": 0.5, "test": 0.4, "flops": 100, "flops_fraction": 0.1}
+    known |= {"parameters": 10, "memory": 40, "latency": 0.001}
+    return Point(run=Path("a"), stage=stage, **(known | figures))
+
+
+points = st.lists(
+    st.builds(
+        point,
+        stage=st.integers(1, 99),
+        validation=st.integers(0, 5).map(lambda v: v / 5),
+        flops=st.integers(1, 6),
+        parameters=st.integers(1, 6),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(points, st.sampled_from([("flops",), ("parameters",), ("flops", "parameters")]))
+def test_a_point_is_on_the_front_unless_another_beats_it(all_points: Any, costs: Any) -> None:
+    def beats(a: Point, b: Point) -> bool:
+        pairs = [(getattr(a, c), getattr(b, c)) for c in costs]
+        pairs.append((-a.validation, -b.validation))
+        return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+    def figures(p: Point) -> tuple[float, ...]:
+        return (*(getattr(p, c) for c in costs), p.validation)
+
+    found = front(all_points, costs)
+    expected = {figures(p) for p in all_points if not any(beats(q, p) for q in all_points)}
+    assert {figures(p) for p in found} == expected
+    assert len(found) == len(expected)  # of equal points one
+    assert [getattr(p, costs[0]) for p in found] == sorted(getattr(p, costs[0]) for p in found)
+
+
+def test_limits() -> None:
+    cheap = point(1, flops=10, flops_fraction=0.01, latency=1e-4, validation=0.3)
+    dear = point(2, flops=90, flops_fraction=0.09, latency=1e-2, validation=0.6)
+    both = [cheap, dear]
+    assert within(both) == both
+    assert within(both, max_flops=50) == within(both, max_flops="5%") == [cheap]
+    assert within(both, max_latency=1e-3) == [cheap]
+    assert within(both, min_metric=0.5) == [dear]
+    with pytest.raises(SpecError, match=r"within the limits; the best has 0\.6000 .* 90 FLOPs"):
+        within(both, max_flops=5)
+    with pytest.raises(SpecError, match=r"neither a number of FLOPs nor a share such as 10%"):
+        within(both, max_flops="few")
+    with pytest.raises(SpecError, match="teacher of a is known by its outputs alone"):
+        within([point(1, flops_fraction=None)], max_flops="5%")
+    with pytest.raises(SpecError, match="cost 'beauty' is unknown; choose flops, latency"):
+        front(both, ("beauty",))
+
+
+@pytest.mark.cluster
+def test_the_command_shows_and_exports_the_front(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    plot, out = tmp_path / "front.svg", tmp_path / "front"
+    costs = [part for cost in COSTS for part in ("--cost", cost)]
+    answer = bdistil("pareto", run, *costs, "--json", "--plot", plot, "--export", out)
+    found = json.loads(answer.printed)
+    status = json.loads(bdistil("status", run, "--json").printed)
+    for shown in found:
+        stage = status["stages"][shown["stage"] - 1]
+        assert (shown["test"], shown["flops"]) == (stage["metric"], stage["flops"])
+    assert plot.read_text().startswith("<svg")
+    x = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
+    whole = Predictor(run)
+    for shown in found:
+        prefix = Ensemble.from_pretrained(out / f"run-{shown['stage']}")
+        assert len(prefix) == shown["stage"]
+        np.testing.assert_array_equal(prefix.predict(x), whole.predict(x, stages=shown["stage"]))
+
+
+@pytest.mark.cluster
+def test_runs_on_other_splits_are_not_compared(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    text = (run / "spec.yaml").read_text()
+    (other / "spec.yaml").write_text(text.replace("seed: 0", "seed: 1"))
+    answer = bdistil("pareto", run, other)
+    assert answer.status == 2
+    assert "has other data or another seed" in answer.errors

@@ -1,0 +1,334 @@
+"""The round controller against a simulated backend: virtual workers, virtual time, no Ray."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bdistil.errors import SearchError
+from bdistil.runs.trial import CohortResult, TrialRequest, TrialResult
+from bdistil.searching.controller import RoundController, Winner, best_of
+from bdistil.spec import Spec, load_spec
+
+
+class CountingSampler:
+    """Proposes the trial's own number and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[TrialResult] = []
+        self.rounds: list[int] = []
+
+    def open_round(self, number: int) -> None:
+        self.rounds.append(number)
+
+    def ask(
+        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return {"number": number, "cohort": cohort}
+
+    def tell(self, result: TrialResult) -> None:
+        self.told.append(result)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a simulated trial ends."""
+
+    seconds: float
+    weak: bool
+    loss: float = 1.0
+    edge: float = 0.1
+    gain: float = 0.1
+    failed: bool = False
+
+    def result(self, request: TrialRequest) -> TrialResult:
+        if self.failed:
+            return TrialResult(request=request, status="failed", reason="it broke")
+        figures = {"edge": self.edge, "relative_edge": self.edge, "gain": self.gain}
+        return TrialResult(
+            request=request, status="finished", weak=self.weak, loss=self.loss, **figures
+        )
+
+
+class SimulatedBackend:
+    """Workers that take `seconds` of virtual time for a trial and stop losers at once."""
+
+    def __init__(self, spec: Spec, plan: Callable[[TrialRequest], Outcome]) -> None:
+        self.now = 0.0
+        self.plan = plan
+        self.winners: list[Winner] = []
+        self.requests: list[TrialRequest] = []
+        self.closed_at: list[float] = []
+        self.sampler = CountingSampler()
+        self.controller = RoundController(spec, self.sampler, self.accept, clock=lambda: self.now)
+
+    def accept(self, winner: Winner) -> None:
+        self.winners.append(winner)
+        self.closed_at.append(self.now)
+
+    def run(self, workers: int) -> None:
+        running: list[tuple[float, int, CohortResult]] = []
+        while not self.controller.finished:
+            while len(running) < workers and (cohort := self.controller.next_cohort()):
+                self.requests.extend(cohort.requests)
+                outcomes = [self.plan(request) for request in cohort.requests]
+                results = [o.result(r) for o, r in zip(outcomes, cohort.requests, strict=True)]
+                end = self.now + max(outcome.seconds for outcome in outcomes)
+                answer = CohortResult(results=tuple(results))
+                heapq.heappush(running, (end, len(self.requests), answer))
+            deadline = self.controller.open.deadline
+            if deadline is not None and (not running or deadline <= running[0][0]):
+                self.now = deadline
+                self.controller.poll()
+                continue
+            assert running, "the controller waits although nothing is running"
+            self.now, _, answer = heapq.heappop(running)
+            self.controller.answer(answer)
+
+
+def next_request(controller: RoundController) -> TrialRequest | None:
+    cohort = controller.next_cohort()
+    return None if cohort is None else cohort.requests[0]
+
+
+def answer(controller: RoundController, result: TrialResult) -> None:
+    controller.answer(CohortResult(results=(result,)))
+
+
+def spec_of(**search: Any) -> Spec:
+    ladder = search.pop("ladder", [4, 8])
+    return load_spec({"data": {"name": "cube"}, "space": {"ladder": ladder}, "search": search})
+
+
+def test_first_keeps_the_first_weak_learner_to_finish_not_the_best() -> None:
+    losses = {0: 0.1, 1: 0.9}
+    backend = SimulatedBackend(
+        spec_of(rounds=1, select="first"),
+        lambda request: Outcome(10 - request.number, weak=True, loss=losses.get(request.number, 1)),
+    )
+    backend.run(workers=2)
+    [winner] = backend.winners
+    assert winner.result.request.number == 1  # finished after 9 s, number 0 after 10 s
+    assert backend.closed_at == [9]
+
+
+def test_best_waits_for_the_class_and_takes_the_least_validation_loss() -> None:
+    losses = [0.5, 0.4, 0.3, 0.6]
+    backend = SimulatedBackend(
+        spec_of(rounds=1, select="best", tries_per_class=4),
+        lambda request: Outcome(1, weak=request.number != 2, loss=losses[request.number]),
+    )
+    backend.run(workers=2)
+    [winner] = backend.winners
+    assert winner.result.request.number == 1  # number 2 has less loss but is no weak learner
+    assert len(winner.trials) == 4
+    assert {request.rung for request in backend.requests} == {0}
+
+
+def test_grace_lets_others_finish_and_takes_the_best_of_them() -> None:
+    seconds, losses = [5.0, 7.0, 20.0], [0.9, 0.2, 0.1]
+    backend = SimulatedBackend(
+        spec_of(rounds=1, select="first", grace=3),
+        lambda request: Outcome(seconds[request.number], weak=True, loss=losses[request.number]),
+    )
+    backend.run(workers=3)
+    [winner] = backend.winners
+    assert winner.result.request.number == 1
+    assert backend.closed_at == [8]  # 3 s after the first at 5 s; number 2 came too late
+
+
+def test_grace_ends_early_when_nothing_runs_any_more() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=1, select="first", grace=100), lambda request: Outcome(5, weak=True)
+    )
+    backend.run(workers=2)
+    assert backend.closed_at == [5]
+
+
+def test_a_class_without_weak_learner_escalates_to_the_next_larger_one() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=1, tries_per_class=2, trials_per_round=6, ladder=[4, 8, 16]),
+        lambda request: Outcome(1, weak=request.rung == 2),
+    )
+    backend.run(workers=4)
+    numbers = [(request.rung, request.attempt) for request in backend.requests]
+    assert numbers[:6] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert backend.winners[0].result.request.rung == 2
+
+
+def test_the_next_class_opens_only_when_the_one_before_is_exhausted() -> None:
+    spec = spec_of(rounds=1, tries_per_class=2, trials_per_round=4)
+    controller = RoundController(spec, CountingSampler(), lambda winner: None)
+    first, second = next_request(controller), next_request(controller)
+    assert first is not None
+    assert second is not None
+    assert next_request(controller) is None
+    answer(controller, Outcome(1, weak=False).result(first))
+    assert next_request(controller) is None
+    answer(controller, Outcome(1, weak=False).result(second))
+    third = next_request(controller)
+    assert third is not None
+    assert third.rung == 1
+
+
+def test_without_any_weak_learner_the_best_is_kept_and_marked() -> None:
+    edges = [-0.5, -0.1, -0.3, -0.2]
+    backend = SimulatedBackend(
+        spec_of(rounds=1, tries_per_class=2, trials_per_round=4),
+        lambda request: Outcome(1, weak=False, edge=edges[request.number]),
+    )
+    backend.run(workers=2)
+    [winner] = backend.winners
+    assert winner.result.request.number == 1
+    assert not winner.result.weak
+
+
+def test_among_candidates_whose_edges_hold_the_largest_gain_is_kept() -> None:
+    def result(number: int, edge: float, gain: float) -> TrialResult:
+        request = TrialRequest(round=1, number=number, rung=0, attempt=0, params={}, seed=0)
+        return Outcome(1, weak=False, edge=edge, gain=gain).result(request)
+
+    kept = best_of([result(0, 0.9, -0.5), result(1, 0.1, -0.1), result(2, -0.1, 0.5)])
+    assert kept.request.number == 1
+
+
+def test_a_late_loser_of_a_closed_round_changes_nothing() -> None:
+    winners: list[Winner] = []
+    controller = RoundController(spec_of(rounds=2), CountingSampler(), winners.append)
+    first, second = next_request(controller), next_request(controller)
+    assert first is not None
+    assert second is not None
+    answer(controller, Outcome(1, weak=True).result(second))
+    answer(controller, Outcome(1, weak=True).result(first))  # at the same moment, but second
+    assert [winner.result.request.number for winner in winners] == [1]
+    assert controller.open.number == 2
+    assert not controller.open.answered
+
+
+def test_failed_trials_count_as_tries_and_do_not_win() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=2), lambda request: Outcome(1, weak=True, failed=request.number == 0)
+    )
+    backend.run(workers=1)
+    assert [winner.result.request.number for winner in backend.winners] == [1, 1]
+
+
+def test_a_round_whose_trials_all_fail_stops_with_their_reason() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=1, max_failures=100), lambda request: Outcome(1, weak=True, failed=True)
+    )
+    with pytest.raises(SearchError, match=r"every trial of round 1 failed: it broke"):
+        backend.run(workers=2)
+
+
+def test_too_many_failures_stop_the_search() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=9, max_failures=2),
+        lambda request: Outcome(1, weak=request.number == 1, failed=request.number == 0),
+    )
+    with pytest.raises(SearchError, match=r"3 trials failed, more than search.max_failures=2"):
+        backend.run(workers=1)
+
+
+def test_a_stopped_search_hands_out_nothing() -> None:
+    controller = RoundController(spec_of(), CountingSampler(), lambda winner: None)
+    running = next_request(controller)
+    assert running is not None
+    controller.stop()
+    assert controller.finished
+    assert next_request(controller) is None
+    answer(controller, Outcome(1, weak=True).result(running))
+    assert controller.open.number == 1
+
+
+def test_a_resumed_search_opens_the_next_round() -> None:
+    sampler = CountingSampler()
+    controller = RoundController(spec_of(rounds=3), sampler, lambda winner: None, rounds_done=2)
+    request = next_request(controller)
+    assert request is not None
+    assert (request.round, request.number) == (3, 0)
+    assert sampler.rounds == [3]
+
+
+def test_a_cohort_shares_a_class_and_its_members_are_judged_together() -> None:
+    losses = [0.5, 0.2, 0.9]
+    backend = SimulatedBackend(
+        spec_of(rounds=1, cohort=3, tries_per_class=3, ladder=[4, 8]),
+        lambda request: Outcome(1, weak=True, loss=losses[request.number]),
+    )
+    backend.run(workers=1)
+    [winner] = backend.winners
+    assert winner.result.request.number == 1  # all finished at once, so the best of them
+    assert [request.number for request in backend.requests] == [0, 1, 2]
+    shared = [request.params["cohort"] for request in backend.requests]
+    assert shared == [None, *[backend.requests[0].params] * 2]
+
+
+def test_a_cohort_does_not_reach_into_the_next_class() -> None:
+    backend = SimulatedBackend(
+        spec_of(rounds=1, cohort=4, tries_per_class=3, trials_per_round=5),
+        lambda request: Outcome(1, weak=False),
+    )
+    backend.run(workers=1)
+    rungs = [request.rung for request in backend.requests]
+    assert rungs == [0, 0, 0, 1, 1]
+
+
+outcomes = st.builds(
+    Outcome,
+    seconds=st.floats(0.1, 10),
+    weak=st.booleans(),
+    loss=st.floats(0, 1),
+    edge=st.floats(-1, 1),
+    gain=st.floats(-1, 1),
+)
+
+
+@settings(deadline=None)
+@given(
+    data=st.data(),
+    rounds=st.integers(1, 4),
+    workers=st.integers(1, 6),
+    tries=st.integers(1, 4),
+    trials=st.integers(1, 9),
+    select=st.sampled_from(["first", "best"]),
+    grace=st.sampled_from([0.0, 2.5]),
+    cohort=st.integers(1, 5),
+)
+def test_any_search_ends_with_one_student_a_round(
+    data: st.DataObject,
+    rounds: int,
+    workers: int,
+    tries: int,
+    trials: int,
+    select: str,
+    grace: float,
+    cohort: int,
+) -> None:
+    spec = spec_of(
+        rounds=rounds,
+        tries_per_class=tries,
+        trials_per_round=trials,
+        select=select,
+        grace=grace if select == "first" else 0,
+        cohort=cohort,
+    )
+    backend = SimulatedBackend(spec, lambda request: data.draw(outcomes))
+    backend.run(workers)
+    assert [winner.result.request.round for winner in backend.winners] == list(range(1, rounds + 1))
+    handed_out = Counter(request.round for request in backend.requests)
+    assert max(handed_out.values()) <= min(trials, tries * 2)
+    keys = [(request.round, request.number) for request in backend.requests]
+    assert len(set(keys)) == len(keys)
+    seeds = [request.seed for request in backend.requests]
+    assert len(set(seeds)) == len(seeds)
+    for winner in backend.winners:
+        assert winner.result in winner.trials
+        assert winner.result.weak == any(trial.weak for trial in winner.trials)

@@ -1,0 +1,165 @@
+"""Sampling is repeatable from (seed, round, trial number) and the journal alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bdistil.core.seeds import derived_seed
+from bdistil.errors import SpecError
+from bdistil.runs.trial import TrialRequest, TrialResult
+from bdistil.searching.sampling import Sampler, build_sampler
+from bdistil.spec import Spec, load_spec
+
+SPACE = {
+    "recipe": ["accurate", "faithful"],
+    "student": ["mlp", "cnn"],
+    "connection": ["none", "dense", "gru"],
+    "skip": [True, False],
+    "gamma": {"low": 1, "high": 100, "log": True},
+    "lr": {"low": 0.01, "high": 0.1},
+    "epochs": [10, 20],
+}
+
+
+def spec_of(algorithm: str, space: dict[str, Any] = SPACE, seed: int = 0) -> Spec:
+    return load_spec(
+        {"seed": seed, "data": {"name": "cube"}, "space": space, "search": {"algorithm": algorithm}}
+    )
+
+
+def play(sampler: Sampler, history: list[TrialResult], rounds: range, trials: int = 5) -> None:
+    """Rounds whose trials all finish; a trial's gain depends on what was sampled."""
+    for round_number in rounds:
+        sampler.open_round(round_number)
+        results = []
+        for number in range(trials):
+            params = sampler.ask(round_number, number)
+            request = TrialRequest(
+                round=round_number, number=number, rung=0, attempt=number, params=params, seed=0
+            )
+            gain = -abs(params["lr"] - 0.03) - (params["connection"] != "dense")
+            results.append(
+                TrialResult(request=request, status="finished", gain=gain, edge=0.1, weak=True)
+            )
+            sampler.tell(results[-1])
+        history.extend(results)
+
+
+def params_of(history: list[TrialResult]) -> list[dict[str, Any]]:
+    return [result.request.params for result in history]
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_a_resumed_search_samples_what_an_uninterrupted_one_does(algorithm: str) -> None:
+    whole: list[TrialResult] = []
+    play(build_sampler(spec_of(algorithm), lambda: whole), whole, range(1, 6))
+
+    resumed = whole[:15]  # the journal after three rounds of five trials
+    play(build_sampler(spec_of(algorithm), lambda: resumed), resumed, range(4, 6))
+    assert params_of(resumed) == params_of(whole)
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_losers_of_an_interrupted_round_leave_no_trace(algorithm: str) -> None:
+    whole: list[TrialResult] = []
+    play(build_sampler(spec_of(algorithm), lambda: whole), whole, range(1, 4))
+
+    history = whole[:10]
+    sampler = build_sampler(spec_of(algorithm), lambda: history)
+    sampler.open_round(3)
+    for number in range(3):
+        sampler.ask(3, number)  # handed out, never answered: the process dies here
+    again = list(history)
+    play(build_sampler(spec_of(algorithm), lambda: again), again, range(3, 4))
+    assert params_of(again) == params_of(whole)
+
+
+def test_tpe_learns_from_earlier_rounds() -> None:
+    def good(algorithm: str, seed: int) -> int:
+        history: list[TrialResult] = []
+        sampler = build_sampler(spec_of(algorithm, seed=seed), lambda: history)
+        play(sampler, history, range(1, 13))
+        return sum(params["connection"] == "dense" for params in params_of(history)[30:])
+
+    tpe, random = (sum(good(a, seed) for seed in range(3)) for a in ("tpe", "random"))
+    assert tpe > 1.3 * random
+
+
+def test_other_seeds_sample_other_values() -> None:
+    sampled = []
+    for seed in (0, 1):
+        sampler = build_sampler(spec_of("random", seed=seed), list)
+        sampler.open_round(1)
+        sampled.append(sampler.ask(1, 0))
+    assert sampled[0] != sampled[1]
+
+
+def test_values_lie_in_their_dimensions() -> None:
+    history: list[TrialResult] = []
+    play(build_sampler(spec_of("tpe"), lambda: history), history, range(1, 9))
+    for params in params_of(history):
+        assert params["recipe"] in SPACE["recipe"]
+        assert params["connection"] in SPACE["connection"]
+        assert 1 <= params["gamma"] <= 100
+        assert 0.01 <= params["lr"] <= 0.1
+        assert params["temperature"] is None  # left to the recipe
+
+
+def test_grid_visits_every_combination_once() -> None:
+    space = {"connection": ["none", "dense"], "skip": [True, False], "gamma": [1, 10, 100]}
+    sampler = build_sampler(spec_of("grid", space), list)
+    sampler.open_round(1)
+    points = [tuple(sampler.ask(1, n)[k] for k in space) for n in range(12)]
+    assert len(set(points)) == 12
+    assert tuple(sampler.ask(1, 12)[k] for k in space) == points[0]
+
+
+def test_grid_refuses_a_range() -> None:
+    with pytest.raises(SpecError, match=r"space.gamma is a range; algorithm: grid needs a list"):
+        spec_of("grid", {"gamma": {"low": 1, "high": 10}})
+
+
+def test_failed_trials_teach_nothing_but_do_not_break_the_study() -> None:
+    sampler = build_sampler(spec_of("tpe"), list)
+    sampler.open_round(1)
+    for number in range(3):
+        request = TrialRequest(
+            round=1, number=number, rung=0, attempt=0, params=sampler.ask(1, number), seed=0
+        )
+        sampler.tell(TrialResult(request=request, status="failed", reason="broke"))
+    assert sampler.ask(1, 3)["lr"] > 0
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(), st.text(max_size=5)), min_size=2, unique=True))
+def test_derived_seeds_are_in_range_and_differ(parts: list[tuple[int, str]]) -> None:
+    seeds = [derived_seed(*part) for part in parts]
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_members_of_a_cohort_differ_only_where_they_may(algorithm: str) -> None:
+    history: list[TrialResult] = []
+    play(build_sampler(spec_of(algorithm), lambda: history), history, range(1, 5))
+    sampler = build_sampler(spec_of(algorithm), lambda: history)
+    sampler.open_round(5)
+    first = sampler.ask(5, 0)
+    members = [sampler.ask(5, number, first) for number in range(1, 6)]
+    for member in members:
+        for name in ("recipe", "student", "connection", "skip", "epochs"):
+            assert member[name] == first[name]
+    assert len({member["lr"] for member in members}) == 5
+    assert len({member["gamma"] for member in members}) == 5
+
+
+def test_a_request_puts_its_values_into_its_recipe() -> None:
+    params = {"recipe": "faithful", "connection": "gru", "gamma": 7.0, "lr": None, "epochs": 3}
+    request = TrialRequest(round=1, number=0, rung=0, attempt=0, params=params, seed=0)
+    recipe = request.recipe()
+    assert (recipe.connection, recipe.gamma, recipe.epochs) == ("gru", 7.0, 3)
+    assert recipe.temperature == 2.0  # faithful's own

@@ -1,0 +1,364 @@
+"""Cross-fitting: out of fold means out of fold, folds survive a kill, and the game is theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from own_teachers import OWN, export, loaded, spec_of, users_folder
+from tiny import eventually, tiny
+
+from bdistil.cluster import fold_actors as crossfit_workers
+from bdistil.cluster.fold_actors import fitted_by_workers
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.student import StudentConfig
+from bdistil.data.dataset import Dataset, Split
+from bdistil.data.standardise import standardised
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import ClusterError, SpecError, TeacherError
+from bdistil.export.checkpoint import build_student
+from bdistil.report.report import render
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching import problem
+from bdistil.searching import sup_norms as module
+from bdistil.searching.outcome import evaluation, load_students, run_dataset
+from bdistil.searching.run import run_search, teach
+from bdistil.searching.sup_norms import sup_norms
+from bdistil.spec import Spec, load_spec
+from bdistil.teachers import crossfit
+from bdistil.teachers.crossfit import fit_fold, folds_of, out_of_fold
+from bdistil.teachers.obtain import check_teacher, game_logits, obtain_teacher
+from bdistil.teachers.onnx_graph import OnnxSource
+from bdistil.teachers.select import teacher_source
+from bdistil.teachers.teacher_store import OUT_OF_FOLD, TeacherStore
+
+pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
+
+HERE = ("workers.count=0", "search.rounds=2", "search.trials_per_round=1", "space.connection=dense")
+CROSS = (*HERE, "teacher.crossfit=3", "teacher.epochs=2")
+
+
+Command = Callable[..., Any]
+
+
+def trees(*overrides: str) -> Spec:
+    """A teacher that repeats its labels: a fully grown tree."""
+    return load_spec(
+        {
+            "data": {"name": "wine"},
+            "teacher": {"model": "sklearn.tree:DecisionTreeClassifier", "crossfit": 4},
+            "workers": {"count": 0},
+        },
+        overrides,
+    )
+
+
+def flipped(dataset: Dataset, row: int) -> Dataset:
+    """The data with another label on one training example."""
+    y = dataset.train.y.copy()
+    y[row] = (y[row] + 1) % dataset.outputs
+    return replace(dataset, train=Split(dataset.train.x, y))
+
+
+@pytest.mark.parametrize("model", ["sklearn.tree:DecisionTreeClassifier", "mlp"])
+def test_a_label_does_not_reach_the_teacher_of_its_own_example(model: str) -> None:
+    options = "{widths: [8]}" if model == "mlp" else "{}"
+    spec = trees(f"teacher.model={model}", f"teacher.options={options}", "teacher.epochs=2")
+    dataset = load_dataset(spec.data, 0)
+    folds = folds_of(dataset, 4, 0)
+
+    def table(data: Dataset) -> np.ndarray:
+        logits = np.empty((len(data.train), data.outputs), np.float32)
+        for rows in folds.values():
+            logits[rows] = fit_fold(data, spec, rows)
+        return logits
+
+    before = table(dataset)
+    for row in (0, 17):
+        after = table(flipped(dataset, row))
+        own = next(rows for rows in folds.values() if row in rows)
+        others = np.setdiff1d(np.arange(len(before)), own)
+        np.testing.assert_array_equal(after[own], before[own])
+        assert (after[others] != before[others]).any()  # while others do hear of it
+
+
+def test_every_example_is_in_one_fold_and_classes_are_spread() -> None:
+    dataset = load_dataset(trees().data, 0)
+    folds = folds_of(dataset, 4, 0)
+    assert list(folds) == [1, 2, 3, 4]
+    assert sorted(np.concatenate(list(folds.values()))) == list(range(len(dataset.train)))
+    counts = np.array([np.bincount(dataset.train.y[rows], minlength=3) for rows in folds.values()])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    again, other = folds_of(dataset, 4, 0), folds_of(dataset, 4, 1)
+    assert all((folds[b] == again[b]).all() for b in folds)
+    assert any(not np.array_equal(folds[b], other[b]) for b in folds)
+
+
+def test_the_table_is_what_each_folds_own_teacher_says(tmp_path: Path) -> None:
+    spec = trees()
+    dataset, store = load_dataset(spec.data, 0), TeacherStore(tmp_path / "teacher")
+    logits = obtain_teacher(store, dataset, spec)
+    for rows in folds_of(dataset, 4, 0).values():
+        rest = np.setdiff1d(np.arange(len(dataset.train)), rows)
+        teacher = teacher_source(dataset, spec).obtain(rest)
+        part = Split(dataset.train.x[rows], dataset.train.y[rows])
+        np.testing.assert_array_equal(logits[OUT_OF_FOLD][rows], teacher.logits(part, None))
+    deployed = teacher_source(dataset, spec).obtain()
+    for name in ("train", "validation", "test"):
+        split = getattr(dataset, name)
+        np.testing.assert_array_equal(logits[name], deployed.logits(split, None))
+    sure = (logits["train"].argmax(axis=1) == dataset.train.y).mean()
+    assert sure == 1  # the deployed tree repeats its labels, those out of fold cannot
+    assert (logits[OUT_OF_FOLD].argmax(axis=1) == dataset.train.y).mean() < 1
+    assert store.card().crossfit == 4
+    assert sorted(os.listdir(store.path)) == ["config.json", "logits.safetensors"]
+
+
+def test_the_game_is_played_on_the_out_of_fold_table(tmp_path: Path) -> None:
+    run = run_search(tiny(*CROSS), tmp_path / "run")
+    logits = run.teacher.logits()
+    game = game_logits(logits)
+    assert game["train"] is logits[OUT_OF_FOLD]
+    assert game["validation"] is logits["validation"]
+    dataset = run_dataset(run)
+    inputs = torch.from_numpy(standardised(dataset, dataset.train))
+    first = load_students(run, dataset).students[0](inputs, [])[0].detach().numpy()
+    gap = run.journal.read()[0].result.largest_gap
+    assert gap == pytest.approx(np.abs(first - logits[OUT_OF_FOLD]).max(), rel=1e-5)
+    assert gap != pytest.approx(np.abs(first - logits["train"]).max(), rel=1e-3)
+
+
+def test_both_sup_norms_are_reported(tmp_path: Path, bdistil: Command) -> None:
+    run = run_search(tiny(*CROSS), tmp_path / "run")
+    logits, dataset = run.teacher.logits(), run_dataset(run)
+    inputs = torch.from_numpy(standardised(dataset, dataset.train))
+    with torch.no_grad():
+        stages = [f.numpy() for f in load_students(run, dataset).stages(inputs)]
+    for figures, f in zip(evaluation(run).stages, stages, strict=True):
+        assert figures.sup_norm == pytest.approx(np.abs(f - logits["train"]).max(), rel=1e-5)
+        expected = np.abs(f - logits[OUT_OF_FOLD]).max()
+        assert figures.sup_norm_out_of_fold == pytest.approx(expected, rel=1e-5)
+    shown = json.loads(bdistil("status", run.path, "--json").printed)
+    assert {"sup_norm", "sup_norm_out_of_fold"} <= shown["stages"][0].keys()
+    assert "max|F − G̃|" in render(run)
+
+
+def test_without_crossfit_there_is_one_sup_norm(tmp_path: Path) -> None:
+    run = run_search(tiny(*HERE), tmp_path / "run")
+    stage = evaluation(run).stages[0]
+    assert stage.sup_norm > 0
+    assert stage.sup_norm_out_of_fold is None
+    assert OUT_OF_FOLD not in run.teacher.logits()
+
+
+def test_sup_norms_need_no_whole_split_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(tiny().data, 0)
+    ensemble = ProgressiveEnsemble(dataset.outputs)
+    ensemble.append(_student(dataset))
+    ensemble.eval()
+    table = np.random.default_rng(0).normal(size=(len(dataset.train), dataset.outputs))
+    tables = {"a": table.astype(np.float32), "b": -table.astype(np.float32)}
+    whole = sup_norms(ensemble, dataset, tables)
+    chunks = module.chunks
+    monkeypatch.setattr(module, "chunks", lambda rows: chunks(rows, 7))
+    monkeypatch.setattr(problem, "shard_rows", lambda rows, *_: chunks(rows, 50))
+    pieces = sup_norms(ensemble, dataset, tables)
+    assert pieces["a"] == pytest.approx(whole["a"])
+    assert pieces["b"] == pytest.approx(whole["b"])
+
+
+def _student(dataset: Dataset):
+    config = StudentConfig("mlp", 3, "none", False)
+    return build_student(config, dataset.input_shape, dataset.outputs, [])
+
+
+class KilledError(Exception):
+    """Stands in for a kill."""
+
+
+def test_a_killed_cross_fit_goes_on_with_the_missing_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny(*CROSS)
+    whole = run_search(spec, tmp_path / "whole")
+    original, fits = crossfit.fit_fold, []
+
+    def dies_at_the_third(*arguments: object) -> object:
+        fits.append(arguments)
+        if len(fits) == 3:
+            raise KilledError
+        return original(*arguments)
+
+    monkeypatch.setattr(crossfit, "fit_fold", dies_at_the_third)
+    with pytest.raises(KilledError):
+        run_search(spec, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    assert not run.teacher.exists
+    assert [run.teacher.fold_file(b).exists() for b in (1, 2, 3)] == [True, True, False]
+    told: list[str] = []
+    run = run_search(spec, tmp_path / "run", reporter=_Told(told))
+    assert len(fits) == 4  # the one that was missing, and no other
+    np.testing.assert_array_equal(
+        run.teacher.logits()[OUT_OF_FOLD], whole.teacher.logits()[OUT_OF_FOLD]
+    )
+    assert [line for line in told if "Cross-fitting" in line] == [
+        "Cross-fitting: 2 of 3 teachers are fitted.",
+        "Cross-fitting: 3 of 3 teachers are fitted.",
+    ]
+
+
+class _Told:
+    def __init__(self, lines: list[str]) -> None:
+        self.message = lines.append
+
+    def __getattr__(self, name: str):
+        return lambda *_: None
+
+
+@pytest.mark.parametrize("harm", ["other data", "other rows", "damage"])
+def test_a_fold_of_something_else_is_fitted_anew(tmp_path: Path, harm: str) -> None:
+    spec, store = trees(), TeacherStore(tmp_path / "teacher")
+    dataset = load_dataset(spec.data, 0)
+    table = np.array(out_of_fold(store, dataset, spec, "hash"))
+    rows = folds_of(dataset, 4, 0)[2]
+    wrong = np.zeros((len(rows), dataset.outputs), np.float32)
+    if harm == "other data":
+        store.save_fold(2, rows, wrong, "another hash")
+    elif harm == "other rows":
+        store.save_fold(2, rows[::-1], wrong, "hash")
+    else:
+        store.fold_file(2).write_bytes(store.fold_file(2).read_bytes()[:100])
+    told: list[tuple[int, int]] = []
+    again = out_of_fold(store, dataset, spec, "hash", folded=lambda *t: told.append(t))
+    np.testing.assert_array_equal(again, table)
+    assert told == [(3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [("code.py:network", OWN), ("model.pt2", {}), ("columns", {"columns": ["a", "b", "c"]})],
+)
+def test_a_teacher_that_comes_trained_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, more: dict[str, object]
+) -> None:
+    users_folder(tmp_path, monkeypatch)
+    if model == "columns":
+        x = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+        np.savez("data.npz", x=x, y=np.arange(90) % 3, teacher=x[:, :3])
+        spec = load_spec({"data": {"path": "data.npz"}, "teacher": {"crossfit": 5}})
+    else:
+        if model == "model.pt2":
+            export(model)
+        spec = spec_of(model, crossfit=5, **more)
+    with pytest.raises(TeacherError, match=r"teacher\.crossfit is 5.*anew.*teacher\.crossfit=0"):
+        check_teacher(loaded(spec), spec)
+
+
+def test_an_onnx_teacher_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users_folder(tmp_path, monkeypatch)
+    spec = spec_of("model.onnx", crossfit=5)
+    source = OnnxSource(loaded(spec), spec)
+    with pytest.raises(TeacherError, match=r"teacher\.crossfit is 5.*model\.onnx"):
+        crossfit.check_folds(source, loaded(spec), spec)
+
+
+def test_folds_need_examples() -> None:
+    spec = trees("teacher.crossfit=1000")
+    with pytest.raises(TeacherError, match=r"teacher\.crossfit is 1000.*lower"):
+        check_teacher(load_dataset(spec.data, 0), spec)
+    for bad in (1, -2):
+        with pytest.raises(SpecError, match=r"teacher\.crossfit"):
+            trees(f"teacher.crossfit={bad}")
+
+
+def test_a_shared_teacher_brings_its_folds(tmp_path: Path) -> None:
+    spec = tiny(*CROSS)
+    shared = teach(spec, tmp_path / "teacher")
+    run = run_search(spec, tmp_path / "run", teacher=shared.path)
+    np.testing.assert_array_equal(
+        run.teacher.logits()[OUT_OF_FOLD], shared.teacher.logits()[OUT_OF_FOLD]
+    )
+
+
+def test_regression_is_cross_fitted_too(tmp_path: Path) -> None:
+    spec = tiny(*HERE, "data={name: diabetes}", "teacher.crossfit=2")
+    run = run_search(spec, tmp_path / "run")
+    logits = run.teacher.logits()
+    assert logits[OUT_OF_FOLD].shape == logits["train"].shape
+    assert evaluation(run).stages[0].sup_norm_out_of_fold > 0
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_workers_fit_folds_to_the_same_bits(tmp_path: Path) -> None:
+    here = teach(tiny(*CROSS), tmp_path / "here").teacher.logits()
+    there = teach(tiny(*CROSS, "workers.count=2"), tmp_path / "there").teacher.logits()
+    np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_what_fails_in_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
+    spec = trees("workers.count=1", "teacher.options={max_depth: -3}")
+    with pytest.raises(TeacherError, match=r"cannot be fitted.*teacher\.options"):
+        teach(spec, tmp_path / "run")
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_more_workers_than_the_cluster_holds_take_turns(tmp_path: Path) -> None:
+    here = teach(trees(), tmp_path / "here").teacher.logits()
+    there = teach(trees("workers.count=4"), tmp_path / "there").teacher.logits()
+    np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_workers_stop_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = trees(
+        "workers.count=2",
+        "teacher.model=sklearn.neural_network:MLPClassifier",
+        f"teacher.options={{max_iter: {10**9}, n_iter_no_change: {10**9}}}",  # endless
+    )
+    data = load_dataset(spec.data, spec.seed)
+
+    def interrupt_once_all_work() -> None:
+        if ray.available_resources().get("CPU", 0) == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(crossfit_workers, "check", interrupt_once_all_work)
+    folds = fitted_by_workers(data, spec, folds_of(data, 4, spec.seed))
+    with pytest.raises(KeyboardInterrupt):
+        next(folds)
+    assert eventually(lambda: ray.available_resources().get("CPU", 0) == 2)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_a_fold_that_is_lost_with_every_worker_ends_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Dying:  # defined in here, it travels by value
+        def fit(self, *_: object) -> None:
+            os._exit(1)
+
+    monkeypatch.setattr(crossfit_workers, "Fitter", Dying)
+    spec = trees("workers.count=1")
+    data = load_dataset(spec.data, spec.seed)
+    with pytest.raises(ClusterError, match=r"a fold of teacher\.crossfit was lost with 3 workers"):
+        next(fitted_by_workers(data, spec, folds_of(data, 4, spec.seed)))
