@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from bdistil.cluster.tune_experiment import make_workbench
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from bdistil.cluster import tune_experiment as experiment
 from bdistil.cluster.connect import cluster
-from bdistil.cluster.tune_experiment import make_workbench
-from bdistil.searching.run import run_search
+from bdistil.cluster.launch import launch_search
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 WORKERS, ROUNDS = 4, 3
@@ -88,7 +88,7 @@ def ours(batch: float) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         experiment.make_workbench = lambda material: Contest(material, folder, batch)
-        run_search(spec(), folder / "run")
+        launch_search(spec(), folder / "run")
         return list(latencies(folder))
 
 

@@ -26,7 +26,7 @@ FLOORS = [
     *("teachers", "runs", "searching", "cluster", "report", "experiments", "cli"),
 ]
 # To be mended: each of these waits for its part of the new layout.
-WAITING = {"runtime/predictor.py", "searching/run.py", "teachers/crossfit.py"}
+WAITING = {"runtime/predictor.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [
     "README.md",

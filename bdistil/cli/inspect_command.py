@@ -32,7 +32,7 @@ def status(
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
     require_search()
-    from bdistil.searching.outcome import evaluation
+    from bdistil.searching.result import SearchResult
 
     run = RunDirectory.existing(directory)
     records, rounds = run.journal.read(), run.spec().search.rounds
@@ -40,7 +40,7 @@ def status(
     if as_json:
         figures: dict[str, Any] = {"teacher": None, "stages": []}
         if records:
-            figures = evaluation(run).model_dump(mode="json")
+            figures = SearchResult(run).evaluation.model_dump(mode="json")
         received = [record.received_bytes for record in records]
         summary = {
             "state": state,
@@ -52,7 +52,9 @@ def status(
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
     if records:
-        output.print(rounds_table(records), "", stages_table(evaluation(run)), sep="\n")
+        output.print(
+            rounds_table(records), "", stages_table(SearchResult(run).evaluation), sep="\n"
+        )
 
 
 def report(
@@ -62,11 +64,12 @@ def report(
     """Write a report that one file holds: figures, plots, rounds and trials."""
     require_search()
     from bdistil.report.report import write_report
+    from bdistil.searching.result import SearchResult
 
-    run = RunDirectory.existing(directory)
-    path = write_report(run, out)
-    run.keep()
-    output.print(run.shown(path))
+    result = SearchResult.of(directory)
+    path = write_report(result, out)
+    result.run.keep()
+    output.print(result.run.shown(path))
 
 
 def datasets() -> None:

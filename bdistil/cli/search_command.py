@@ -94,21 +94,20 @@ def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str
 def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
     """Search and show the anytime curve."""
     require_search()
+    from bdistil.cluster.launch import launch_search
     from bdistil.report.report import write_report
-    from bdistil.searching.outcome import evaluation
-    from bdistil.searching.run import run_search
 
     try:
         with remembered(), reporter() as shown:
-            done = run_search(spec, out, address=address, verbose=verbose, reporter=shown)
+            done = launch_search(spec, out, address=address, verbose=verbose, reporter=shown)
     except KeyboardInterrupt:
         console.print(f"Stopped; accepted rounds are kept. Go on with: bdistil resume {out}")
         sys.exit(130)
-    if not done.journal.read():
+    if not done.rounds:
         console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
         sys.exit(1)
-    output.print(stages_table(evaluation(done)))
-    write_report(done)
-    done.keep()
-    console.print(f"Ensemble: {done.shown(done.ensemble)}")
-    console.print(f"Report: {done.shown(done.report_file)}")
+    output.print(stages_table(done.evaluation))
+    report, kept = write_report(done), done.run
+    kept.keep()
+    console.print(f"Ensemble: {kept.shown(kept.ensemble)}")
+    console.print(f"Report: {kept.shown(report)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -81,3 +83,13 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example, without the batch dimension."""
         return self.train.x.shape[1:]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of every example and label, by which a changed file is noticed."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            for array in (split.x, split.y, split.teacher):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdistil.cluster.connect import cluster
+from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.cluster.tasks import as_they_end, task_of
 from bdistil.errors import BdistilError, BdistilWarning
 from bdistil.experiments.design import METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play
-from bdistil.searching.run import run_search, teach
 from bdistil.spec import WorkerSpec
 from bdistil.store.durable import write_atomic
 
@@ -85,7 +85,7 @@ def make_teacher(run: Run, folder: Path) -> list[str]:
     """Train a teacher, unless it is there; what a person should know of it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BdistilWarning)
-        teach(run.spec, folder / run.teacher_folder)
+        launch_teacher(run.spec, folder / run.teacher_folder)
     return [str(each.message) for each in caught if issubclass(each.category, BdistilWarning)]
 
 
@@ -107,7 +107,7 @@ def outcome(run: Run, place: Path, teacher: Path) -> Figures:
     method = run.cell.get(METHOD)
     if method in RIVALS:
         return play(run, method, teacher)
-    return figures_of(run_search(run.spec, place, teacher=teacher), run)
+    return figures_of(launch_search(run.spec, place, teacher=teacher), run)
 
 
 def stored(place: Path) -> Figures | None:

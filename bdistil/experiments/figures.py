@@ -10,8 +10,7 @@ from typing import Any
 from bdistil.experiments.design import Run
 from bdistil.export.evaluation import Evaluation
 from bdistil.runs.journal import RoundRecord
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.outcome import evaluation
+from bdistil.searching.result import SearchResult
 
 
 @dataclass
@@ -54,9 +53,9 @@ class Figures:
         return cls(**content)
 
 
-def figures_of(run: RunDirectory, of: Run) -> Figures:
+def figures_of(result: SearchResult, of: Run) -> Figures:
     """The figures of a search that has ended."""
-    found, records = evaluation(run), run.journal.read()
+    found, records = result.evaluation, result.rounds
     trained = training_cost(found, records)
     stages = [
         {

@@ -47,13 +47,22 @@ class RunDirectory:
         Raises:
             CheckpointError: if `place` holds no run.
         """
-        run = cls(place)
+        run = cls(place).fetched()
         if not run.spec_file.exists():
             raise CheckpointError(
                 f"{place} is no run directory (it has no spec.yaml); give the folder that "
                 f"`bdistil search` named."
             )
         return run
+
+    def fetched(self) -> RunDirectory:
+        """Itself, brought up to the place where the run lies.
+
+        Raises:
+            CheckpointError: if that cannot be read.
+        """
+        self.copy.fetch()
+        return self
 
     def spec(self) -> Spec:
         """The resolved spec of the run."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from bdistil.core.recipes import Recipe, recipe
+
+Place = tuple[int, int]
+"""Round and first number of a cohort."""
 
 FIGURES = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
 
@@ -42,8 +46,8 @@ class TrialRequest(BaseModel):
         return dataclasses.replace(base, **values)
 
 
-class TrialResult(BaseModel):
-    """What became of a trial.
+class TrialAnswer(BaseModel):
+    """What a worker answers of a trial; the request stays with who made it.
 
     Attributes:
         status: ``finished`` has the figures, ``failed`` the reason, ``stopped`` lost the round.
@@ -59,7 +63,6 @@ class TrialResult(BaseModel):
         weak: whether the student is a weak learner that improves the ensemble.
     """
 
-    request: TrialRequest
     status: Literal["finished", "failed", "stopped"]
     reason: str = ""
     width: int = 0
@@ -76,14 +79,19 @@ class TrialResult(BaseModel):
     device: str = ""
     weak: bool = False
 
-    def checked(self) -> TrialResult:
+    def checked(self) -> TrialAnswer:
         """Itself; failed instead if one of its figures is NaN or infinite."""
         figures = {name: getattr(self, name) for name in FIGURES}
         for name, value in (("edges", sum(self.edges)), *figures.items()):
             if not math.isfinite(value):
-                reason = f"its {name} is {value}; lower space.lr"
-                return TrialResult(request=self.request, status="failed", reason=reason)
+                return TrialAnswer(status="failed", reason=f"its {name} is {value}; lower space.lr")
         return self
+
+
+class TrialResult(TrialAnswer):
+    """What became of a trial: its answer beside its request."""
+
+    request: TrialRequest
 
 
 class Cohort(BaseModel):
@@ -102,15 +110,18 @@ class Cohort(BaseModel):
         """The round of all of them."""
         return self.requests[0].round
 
-    def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> CohortResult:
+    @property
+    def place(self) -> Place:
+        """What tells it from all others of a search."""
+        return self.round, self.requests[0].number
+
+    def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> list[TrialAnswer]:
         """The same end for every request."""
-        results = [
-            TrialResult(request=request, status=status, reason=reason) for request in self.requests
+        return [TrialAnswer(status=status, reason=reason) for _ in self.requests]
+
+    def answered(self, answers: Iterable[TrialAnswer]) -> list[TrialResult]:
+        """The answers, request by request, as results."""
+        return [
+            TrialResult(request=request, **answer.model_dump())
+            for request, answer in zip(self.requests, answers, strict=True)
         ]
-        return CohortResult(results=tuple(results))
-
-
-class CohortResult(BaseModel):
-    """What became of a cohort, request by request."""
-
-    results: tuple[TrialResult, ...]

@@ -1,17 +1,17 @@
 """The round controller: which trial runs next, which one wins, when a class is exhausted.
 
-A plain object without Ray: the Tune searcher feeds it, tests drive it with a simulated backend.
+A plain object that runs nothing: :class:`~bdistil.searching.loop.SearchLoop` drives it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdistil.core.seeds import derived_seed
 from bdistil.errors import SearchError
-from bdistil.runs.trial import Cohort, CohortResult, TrialRequest, TrialResult
+from bdistil.runs.trial import Cohort, TrialRequest, TrialResult
 from bdistil.searching.sampling import Sampler
 from bdistil.spec import Spec
 
@@ -100,14 +100,16 @@ class RoundController:
             requests.append(member)
         return Cohort(requests=tuple(requests))
 
-    def answer(self, answer: CohortResult) -> None:
+    def answer(self, results: Iterable[TrialResult]) -> None:
         """Take the results of a cohort; may close the round.
 
         Raises:
             SearchError: if more trials failed than `search.max_failures` allows.
         """
-        for result in answer.results:
-            if self.finished or result.request.round != self.open.number:
+        if self.finished:
+            return
+        for result in results:
+            if result.request.round != self.open.number:
                 return  # losers of a closed round
             self.open.answered[result.request.number] = result
             self.sampler.tell(result)

@@ -23,7 +23,7 @@ from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
-from bdistil.runs.trial import Cohort, TrialRequest, TrialResult
+from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.problem import Problem
 from bdistil.searching.trial_runner import Outcome
@@ -83,8 +83,8 @@ class Workbench:
 
     def open_round(self, announcement: Announcement) -> None:
         """Take in the students accepted since the last round and the new margin."""
-        for blob in announcement.students[len(self.ensemble) :]:
-            self.ensemble.append(self.load(blob))
+        for student in announcement.students:
+            self.ensemble.append(self.load(student))
         self.validation = self.validation.after(self.ensemble)
         self.train = self.joined(announcement)
         self.round = Round.of(self.train, self.validation, self.measure)
@@ -100,11 +100,13 @@ class Workbench:
             [[move(hidden, self.home) for hidden in state.hidden()] for state in states],
         )
 
-    def load(self, blob: bytes) -> Student:
-        """The next student of the ensemble, on this device."""
+    def load(self, student: Student | bytes) -> Student:
+        """The next student of the ensemble, on this device; one of this process stays its own."""
+        if isinstance(student, Student):
+            return copy.deepcopy(student).to(self.device)
         shape, outputs = self.problem.input_shape, self.problem.outputs
         earlier = self.ensemble.features
-        return student_from_bytes(blob, shape, outputs, earlier, "a student").to(self.device)
+        return student_from_bytes(student, shape, outputs, earlier, "a student").to(self.device)
 
     def run(self, cohort: Cohort, should_stop: ShouldStop) -> list[Outcome]:
         """Train and judge candidates, together where torch can stack them: figures and weights."""
@@ -117,8 +119,8 @@ class Workbench:
         findings = (self.together if together else self.one_by_one)(cohort, members, should_stop)
         size = len(members) if together else 1
         return [
-            self.outcome(request, member.student, finding, size)
-            for request, member, finding in zip(cohort.requests, members, findings, strict=True)
+            self.outcome(member.student, finding, size)
+            for member, finding in zip(members, findings, strict=True)
         ]
 
     def train_together(self, members: list[Member]) -> bool:
@@ -169,21 +171,14 @@ class Workbench:
         except SearchError as error:
             return error
 
-    def outcome(
-        self,
-        request: TrialRequest,
-        student: Student,
-        finding: Found,
-        cohort: int,
-    ) -> Outcome:
+    def outcome(self, student: Student, finding: Found, cohort: int) -> Outcome:
         """The figures and the weights of a trained candidate."""
         if finding is None:
-            return TrialResult(request=request, status="stopped"), None
+            return TrialAnswer(status="stopped"), None
         if isinstance(finding, SearchError):
-            return TrialResult(request=request, status="failed", reason=str(finding)), None
+            return TrialAnswer(status="failed", reason=str(finding)), None
         search = self.spec.search
-        result = TrialResult(
-            request=request,
+        answer = TrialAnswer(
             status="finished",
             width=student.config.width,
             cohort=cohort,
@@ -191,7 +186,7 @@ class Workbench:
             weak=finding.is_weak_learner(search.min_edge, search.min_gain),
             **dataclasses.asdict(finding),
         )
-        return result, student_to_bytes(student)
+        return answer, student_to_bytes(student)
 
     @property
     def place(self) -> str:

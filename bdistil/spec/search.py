@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,6 @@ class SearchSpec(Section):
     tries_per_class: int = Field(4, ge=1, description="trials before the next larger class")
     select: Literal["first", "best"] = "first"
     grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
-    beam: int = Field(1, ge=1, description="partial ensembles that grow side by side")
     cohort: int = Field(1, ge=1, description="candidates of one class that train together")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of students' products while they train; bf16 by autocast"
@@ -35,13 +34,18 @@ class SearchSpec(Section):
             raise ValueError("grace goes with select: first; best waits for all trials anyway")
         return self
 
-    @model_validator(mode="after")
-    def _beam_needs_best(self) -> SearchSpec:
-        if self.beam > 1 and self.select != "best":
-            raise ValueError("beam needs select: best, as branches are compared by their best")
-        if self.beam > 1 and self.time_budget is not None:
-            raise ValueError("beam knows no time_budget; set rounds, or interrupt and resume")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _without_beam(cls, content: Any) -> Any:
+        """Runs of earlier versions name a beam, whose default was 1."""
+        if isinstance(content, dict) and "beam" in content:
+            if content["beam"] != 1:
+                raise ValueError(
+                    "beam is gone, since it found nothing that select: best with as many trials "
+                    "does not; remove it and raise trials_per_round"
+                )
+            content = {name: value for name, value in content.items() if name != "beam"}
+        return content
 
 
 class WorkerSpec(Section):

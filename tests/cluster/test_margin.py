@@ -20,6 +20,7 @@ from ray.experimental import get_object_locations
 from tiny import eventually, tiny
 
 from bdistil.cluster import stored_margin as module
+from bdistil.cluster.launch import launch_search
 from bdistil.cluster.stored_margin import StoredMargin
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import StudentConfig
@@ -32,7 +33,6 @@ from bdistil.searching.margin_shard import Played
 from bdistil.searching.outcome import run_dataset
 from bdistil.searching.problem import Part, build_problem, training_shards
 from bdistil.searching.resolve import game_rules
-from bdistil.searching.run import run_search
 from bdistil.spec import WorkerSpec
 
 pytestmark = pytest.mark.cluster
@@ -227,7 +227,7 @@ def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
 ) -> None:
     monkeypatch.setattr(problem, "SHARD_BYTES", 1)  # shards of 1024 rows
     spec = tiny("search.rounds=2", "data.options.examples=3000", "space.epochs=1")
-    run = run_search(spec, tmp_path / "run")
+    run = launch_search(spec, tmp_path / "run").run
     first, second = run.journal.read()
     [(node, start)] = first.received_bytes.items()
     assert start > 1800 * 16 * 4
@@ -261,7 +261,7 @@ def test_nothing_of_a_search_stays_in_a_session_that_lives_on(
         return {actor for actor, entry in table.items() if entry["State"] != "DEAD"}
 
     before = actors()
-    run_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
+    launch_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
     deadline = time.monotonic() + 30
     while actors() - before:
         assert time.monotonic() < deadline, [actor_table()[left] for left in actors() - before]

@@ -15,12 +15,12 @@ from ray import tune
 from tiny import tiny
 
 from bdistil.cluster import trackers as tracking
+from bdistil.cluster.launch import launch_search
 from bdistil.cluster.trainable import RESULT, metrics
 from bdistil.errors import BdistilWarning, MissingDependencyError, SpecError
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import CohortResult, TrialRequest, TrialResult
-from bdistil.searching.run import run_search
 from bdistil.spec import TrackingSpec
 
 FIGURES = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
@@ -207,7 +207,7 @@ def local_ray() -> Iterator[None]:
 
 def searched(folder: Path, *overrides: str) -> tuple[RunDirectory, list[RoundRecord]]:
     small = ("search.rounds=2", "search.trials_per_round=2", "space.epochs=2")
-    run = run_search(tiny(*small, *overrides), folder / "run")
+    run = launch_search(tiny(*small, *overrides), folder / "run").run
     return run, run.journal.read()
 
 
