@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bdistil.data.dataset import Dataset, Domain, Split
 from bdistil.data.labels import task_of
-from bdistil.data.split import SplitIndices, stratified_order, validation_indices
+from bdistil.data.split import SplitIndices, split_indices, stratified_order
 from bdistil.data.standardise import fit_standardisation
 
 Limit = Annotated[int, Field(ge=2)]
@@ -92,7 +92,9 @@ def assemble_published(
     if examples is not None:
         rows = np.sort(stratified_order(train.y, len(class_names), seed)[:examples])
         train = Split(train.x[rows], train.y[rows])
-    kept, held_out = validation_indices(train.y, class_names, validation, seed)
+    kept, held_out, _ = split_indices(
+        train.y, class_names, validation=validation, test=0, seed=seed
+    )
     cut = Split(train.x[held_out], train.y[held_out])
     train = Split(train.x[kept], train.y[kept])
     return from_splits(name, domain, train, cut, test, class_names, padding)

@@ -1,0 +1,138 @@
+"""Which row goes into which split: as the user says, and what is missing is cut from training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.cuts import Cut, Shares, cut_by_chance, cut_by_group, cut_by_order, some
+from bdistil.data.labels import Labels
+from bdistil.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts
+from bdistil.data.split import SplitIndices
+from bdistil.data.values import as_text
+from bdistil.errors import DataError
+from bdistil.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class Known:
+    """What decides on the splits beside labels and chance.
+
+    Attributes:
+        parts: the split that the user gave each row, (N,); training may be left to be cut.
+        groups: any values (N,); rows of one value stay in one split.
+        order: numbers or times (N,), the larger the later.
+        same: numbers (N,), equal for rows with equal features.
+    """
+
+    parts: Parts | None = None
+    groups: NDArray[Any] | None = None
+    order: NDArray[Any] | None = None
+    same: NDArray[np.uint64] | None = None
+
+
+class Division(NamedTuple):
+    """The rows of each split, how they came about, and what else is to be said of them."""
+
+    rows: SplitIndices
+    how: str
+    notes: tuple[str, ...]
+
+
+def divide(labels: Labels, known: Known, spec: DataSpec, seed: int) -> Division:
+    """Keep the splits that the user gave and cut those that are missing from training.
+
+    Args:
+        labels: of all rows.
+        known: of all rows.
+        spec: with the shares of validation and test among the rows that are cut.
+        seed: of what is left to chance.
+
+    Raises:
+        DataError: if rows, groups or times are too few, or training lacks a class.
+    """
+    parts = np.zeros(len(labels.y), np.int8) if known.parts is None else known.parts.copy()
+    given = [part for part in (VALIDATION, TEST) if (parts == part).any()]
+    shares = {VALIDATION: spec.validation, TEST: spec.test}
+    shares = {part: share for part, share in shares.items() if part not in given}
+    how = [f"{_listed(given)} as given"] if given else []
+    notes: list[str] = []
+    if shares:
+        free = np.flatnonzero(parts == TRAIN)
+        parts[free], means, more = _cut(labels, known, free, shares, seed)
+        how.append(f"{_listed(shares)} from training, {means}" if given else means)
+        notes += more
+    rows = SplitIndices(*(np.flatnonzero(parts == part) for part in range(len(SPLITS))))
+    _check_trained(labels, rows.train)
+    notes += [*_classes_without_rows(labels, rows), *_torn_groups(known, parts)]
+    notes += _repeats(known, rows)
+    return Division(rows, "; ".join(how), tuple(notes))
+
+
+def _cut(labels: Labels, known: Known, free: NDArray[np.int64], shares: Shares, seed: int) -> Cut:
+    if not len(free):
+        raise DataError("no row is for training; give some whose split is train.")
+    if known.order is not None:
+        return cut_by_order(known.order[free], shares)
+    y, names = labels.y[free], labels.class_names if labels.y.ndim == 1 else None
+    if known.groups is not None:
+        codes = np.zeros(len(y), np.int64) if names is None else y
+        return cut_by_group(codes, known.groups[free], shares, seed)
+    same = None if known.same is None else known.same[free]
+    return cut_by_chance(y, names, shares, seed, same)
+
+
+def _check_trained(labels: Labels, train: NDArray[np.int64]) -> None:
+    names = _absent(labels, train)
+    if names:
+        several = len(names) > 1
+        raise DataError(
+            f"class{'es' if several else ''} {some(names)} {'have' if several else 'has'} no "
+            "training example; add some, or drop the rows of other splits."
+        )
+
+
+def _classes_without_rows(labels: Labels, rows: SplitIndices) -> list[str]:
+    absent = ((name, _absent(labels, own)) for name, own in zip(SPLITS, rows, strict=True))
+    return [f"{name} has no example of {some(missing)}" for name, missing in absent if missing]
+
+
+def _absent(labels: Labels, rows: NDArray[np.int64]) -> list[str]:
+    """The classes that no row has."""
+    if labels.class_names is None or labels.y.ndim > 1:
+        return []
+    counts = np.bincount(labels.y[rows], minlength=len(labels.class_names))
+    return [name for name, count in zip(labels.class_names, counts, strict=True) if not count]
+
+
+def _torn_groups(known: Known, parts: Parts) -> list[str]:
+    """Groups that the user's own splits tear apart."""
+    if known.groups is None or known.parts is None:
+        return []
+    homes: dict[str, set[int]] = {}
+    for value, part in zip(known.groups, parts.tolist(), strict=True):
+        homes.setdefault(as_text(value), set()).add(part)
+    torn = [name for name, own in homes.items() if len(own) > 1]
+    return [f"groups in more than one split, as given: {some(torn)}"] if torn else []
+
+
+def _repeats(known: Known, rows: SplitIndices) -> list[str]:
+    if known.same is None:
+        return []
+    repeated = len(known.same) - len(np.unique(known.same))
+    if not repeated:
+        return []
+    trained = known.same[rows.train]
+    twins = [int(np.isin(known.same[own], trained).sum()) for own in rows[1:]]
+    across = ", ".join(f"{n:,} in {name}" for n, name in zip(twins, SPLITS[1:], strict=True) if n)
+    return [
+        f"{repeated:,} row{'s repeat' if repeated > 1 else ' repeats'} the features of an earlier "
+        f"one; with a twin in training: {across or 'none'}"
+    ]
+
+
+def _listed(parts: Any) -> str:
+    return " and ".join(SPLITS[part] for part in sorted(parts))
