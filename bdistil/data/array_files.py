@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,14 +19,22 @@ from bdistil.errors import DataError
 
 FOLDER = ".bdistil"
 VARIABLE = "BDISTIL_CACHE"
+LARGE_BYTES = 2**30
+"""Float32 features from which on they are kept on disk."""
 BLOCK_BYTES = 2**25
 """Features held in memory at once while they go from one file to another."""
 
 
-def cache_folder(beside: Path) -> Path:
+def cache_folder(data: Path) -> Path:
     """The folder for such files: BDISTIL_CACHE, or `.bdistil` in the folder of the data."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else beside / FOLDER
+    beside = data if data.is_dir() else data.parent
+    return Path(given).expanduser() if given else beside.resolve() / FOLDER
+
+
+def is_large(values: int) -> bool:
+    """Whether so many float32 values are too many for the memory."""
+    return 4 * values >= LARGE_BYTES
 
 
 def block_rows(shape: tuple[int, ...]) -> int:
@@ -65,17 +75,29 @@ def mapped(path: Path) -> NDArray[Any]:
 
 
 def mapped_file(array: NDArray[Any]) -> Path | None:
-    """The file of which a float32 array is the whole content; None for any other array."""
-    if not isinstance(array, np.memmap) or array.dtype != np.float32 or array.filename is None:
+    """The file of which an array is the whole content; None for any other array."""
+    if not isinstance(array, np.memmap) or array.filename is None:
         return None
     file = Path(array.filename)
     whole = array.offset + array.nbytes == file.stat().st_size
     return file if whole else None
 
 
+def split_folder(cache: Path, rows: SplitIndices, state: Any) -> Path:
+    """A folder for the files of splits, another one for other rows or another state of the data."""
+    digest = hashlib.sha256(json.dumps(state).encode())
+    for own in rows:
+        digest.update(own.tobytes() + b";")
+    return cache / f"splits-{digest.hexdigest()[:16]}"
+
+
 def split_to_files(
-    folder: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]], rows: SplitIndices
-) -> list[NDArray[np.float32]]:
+    folder: Path,
+    shape: tuple[int, ...],
+    blocks: Iterable[NDArray[Any]],
+    rows: SplitIndices,
+    dtype: DTypeLike = np.float32,
+) -> list[NDArray[Any]]:
     """The features of each split, mapped from a file of its own; written if they are not there.
 
     Args:
@@ -83,6 +105,7 @@ def split_to_files(
         shape: of one example.
         blocks: features of all rows, in order, (n, *shape) each; not read if the files are there.
         rows: of each split, ascending.
+        dtype: of the files.
 
     Raises:
         DataError: if the disk is full or not writable.
@@ -91,7 +114,7 @@ def split_to_files(
     if not all(file.exists() for file in files):
         with ExitStack() as stack:
             arrays = [
-                stack.enter_context(new_array(file, np.float32, (len(own), *shape)))
+                stack.enter_context(new_array(file, dtype, (len(own), *shape)))
                 for file, own in zip(files, rows, strict=True)
             ]
             first = 0

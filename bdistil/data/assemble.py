@@ -21,13 +21,14 @@ Limit = Annotated[int, Field(ge=2)]
 def assemble(
     name: str,
     domain: Domain,
-    x: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+    x: NDArray[np.float32] | Sequence[NDArray[Any]],
     y: NDArray[Any],
     indices: SplitIndices,
     *,
     class_names: tuple[str, ...] | None,
     teacher: NDArray[np.float32] | None = None,
     columns: dict[str, Any] | None = None,
+    padding: float | None = None,
 ) -> Dataset:
     """Cut arrays into splits and fit the standardisation on the training rows.
 
@@ -40,6 +41,7 @@ def assemble(
         class_names: the classes or labels in index order; None makes the task regression.
         teacher: a teacher's outputs, float32 (N, L).
         columns: dump of the TableColumns that made `x`.
+        padding: see Dataset.
     """
     features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x
     train, validation, test = (
@@ -57,6 +59,7 @@ def assemble(
         standardisation=fit_standardisation(train.x, domain),
         class_names=class_names,
         columns=columns,
+        padding=padding,
     )
 
 

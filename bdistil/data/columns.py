@@ -17,8 +17,8 @@ from bdistil.data.file_readers import (
     check_file,
     errors_naming,
     read_arrays,
-    read_table,
 )
+from bdistil.data.table_files import read_table
 from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.optional import require
@@ -26,7 +26,7 @@ from bdistil.optional import require
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bdistil.data.large import ColumnFile
+    from bdistil.data.column_file import ColumnFile
 
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart

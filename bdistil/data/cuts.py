@@ -112,8 +112,8 @@ def cut_by_group(codes: NDArray[np.int64], groups: NDArray[Any], shares: Shares,
     """
     texts = [as_text(value) for value in groups]
     names = sorted_texts(texts)
-    place = {name: number for number, name in enumerate(names)}
-    group = np.array([place[text] for text in texts], np.int64)
+    number = {name: place for place, name in enumerate(names)}
+    group = np.array([number[text] for text in texts], np.int64)
     if len(names) <= len(shares):
         raise DataError(
             f"data.group has {len(names)} different value{'s' if len(names) > 1 else ''}, fewer "
@@ -126,7 +126,7 @@ def cut_by_group(codes: NDArray[np.int64], groups: NDArray[Any], shares: Shares,
     drawn = (_draw(counts.sum(axis=1), shares, random) for _ in range(draws))
     best = min(drawn, key=lambda parts: _disproportion(counts, parts, shares))
     homes = [
-        f"{SPLITS[part]} {some([name for name, own in zip(names, best, strict=True) if own == part])}"
+        f"{SPLITS[part]} {some([names[place] for place in np.flatnonzero(best == part)])}"
         for part in (TRAIN, *sorted(shares))
     ]
     return Cut(best[group], "by data.group, none in two", [f"groups: {'; '.join(homes)}"])
@@ -161,7 +161,7 @@ def _nearest(values: NDArray[np.float64], aim: float) -> int:
     return int(np.abs(values - aim).argmin())
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], most: int = SHOWN) -> str:
     """At most so many names as a reader takes in."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bdistil.data.cuts import Cut, Shares, cut_by_chance, cut_by_group, cut_by_order, some
 from bdistil.data.labels import Labels
-from bdistil.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts
+from bdistil.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts, parts_in
 from bdistil.data.split import SplitIndices
-from bdistil.data.values import as_text
+from bdistil.data.values import as_text, check_present
 from bdistil.errors import DataError
 from bdistil.spec import DataSpec
 
@@ -32,6 +32,49 @@ class Known:
     groups: NDArray[Any] | None = None
     order: NDArray[Any] | None = None
     same: NDArray[np.uint64] | None = None
+
+
+def known_of(values: Any, spec: DataSpec, parts: Parts | None) -> Known:
+    """What columns say of the splits.
+
+    Args:
+        values: columns by name.
+        spec: that names them.
+        parts: what files say of each row's split.
+
+    Raises:
+        DataError: if files and a column say it, or values are missing or make no sense.
+    """
+    if spec.split is not None:
+        if parts is not None:
+            raise DataError(
+                "files say which split they are, so data.split is one word too many; leave it out."
+            )
+        parts = parts_in(values[spec.split], f"data.split, column {spec.split!r},")
+    groups = order = None
+    if spec.group is not None:
+        groups = np.asarray(values[spec.group], object)
+        check_present(groups, f"data.group, column {spec.group!r},", "correct or drop these rows")
+    if spec.order is not None:
+        order = _sortable(values[spec.order], f"data.order, column {spec.order!r},")
+    return Known(parts, groups, order)
+
+
+def _sortable(values: Any, what: str) -> NDArray[Any]:
+    """Numbers, or times in UTC; text is read as ISO 8601 writes them."""
+    check_present(values, what, "correct or drop these rows")
+    if getattr(values.dtype, "tz", None) is not None:
+        values = values.dt.tz_convert(None)
+    array = np.asarray(values)
+    if array.dtype.kind in "biufM":
+        return array
+    try:
+        return array.astype("datetime64[us]")
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{what} holds {as_text(array[0])!r} and the like, whose order is not plain; write "
+            "numbers, or times like 2026-01-31."
+        ) from None
 
 
 class Division(NamedTuple):

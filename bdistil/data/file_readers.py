@@ -1,26 +1,35 @@
-"""Reading of the user's Parquet, CSV, NPZ and NPY files, with one-sentence errors."""
+"""The types of the user's files, reading of NPZ and NPY files, one-sentence errors."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.array_files import mapped
-from bdistil.errors import DataError, TeacherError
-from bdistil.optional import require
+from bdistil.errors import BdistilError, DataError, TeacherError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-TABLE_SUFFIXES = (".parquet", ".csv")
+PARQUET_SUFFIXES = (".parquet", ".pq", ".parquet.gzip")
+TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES)
 ARRAY_SUFFIXES = (".npz", ".npy")
-SEPARATORS = ",;\t"
+
+
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file is of one of the types."""
+    return path.name.lower().endswith(suffixes)
+
+
+def name_of(path: Path) -> str:
+    """A file's name without its type, or a folder's."""
+    name = path.resolve().name
+    known = sorted((*TABLE_SUFFIXES, *ARRAY_SUFFIXES), key=len, reverse=True)
+    suffix = next((suffix for suffix in known if name.lower().endswith(suffix)), "")
+    return name.removesuffix(name[len(name) - len(suffix) :]) if suffix else name
 
 
 @contextmanager
@@ -30,6 +39,21 @@ def errors_naming(path: Path) -> Iterator[None]:
         yield
     except (DataError, TeacherError) as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+@contextmanager
+def reading(path: Path, alone: bool = True) -> Iterator[None]:
+    """Turn whatever damaged bytes raise inside into a data error; named, unless the file is alone.
+
+    Damaged bytes raise errors of any kind: KeyError, zlib.error, TokenError, ...
+    """
+    with nullcontext() if alone else errors_naming(path):
+        try:
+            yield
+        except BdistilError:
+            raise
+        except Exception as error:
+            raise unreadable(error) from None
 
 
 def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
@@ -42,35 +66,10 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
         raise DataError("the file does not exist; check the path.")
     if not path.is_file():
         raise DataError("this is a folder without x.npy; name a file in it, or save x.npy there.")
-    if path.suffix.lower() not in suffixes:
+    if not has_suffix(path, suffixes):
         raise DataError(f"the file type must be one of {', '.join(suffixes)}; convert the file.")
     if path.stat().st_size == 0:
         raise DataError("the file is empty; write it again.")
-
-
-def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
-    """Read a Parquet or CSV file; CSV may be separated by comma, semicolon or tab.
-
-    Args:
-        path: the file.
-        texts: columns that CSV must not take for numbers or booleans: "007" stays what it is.
-
-    Raises:
-        DataError: if the file is missing, empty or damaged.
-        MissingDependencyError: if pandas or pyarrow is not installed.
-    """
-    check_file(path, TABLE_SUFFIXES)
-    pandas = require("pandas", "table")
-    is_parquet = path.suffix.lower() == ".parquet"
-    if is_parquet:
-        require("pyarrow", "table")
-    try:
-        frame = pandas.read_parquet(path) if is_parquet else _read_csv(path, texts)
-    except DataError:
-        raise
-    except Exception as error:  # damaged bytes raise any kind: KeyError, TypeError, ...
-        raise _unreadable(error) from None
-    return _plain(frame)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -92,13 +91,13 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {"x": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # damaged bytes raise any kind: zlib.error, TokenError, ...
+    except Exception as error:  # of any kind, as in `reading`
         if "allow_pickle" in str(error):
             raise DataError(
                 "it is no NPZ or NPY file, or holds Python objects, which are never loaded; save "
                 "plain arrays of numbers or text with numpy.savez."
             ) from None
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
 
 
 def _array_in(file: Path) -> NDArray[Any]:
@@ -109,55 +108,12 @@ def _array_in(file: Path) -> NDArray[Any]:
 
 def _mapped(path: Path) -> NDArray[Any]:
     check_file(path, ARRAY_SUFFIXES)
-    try:
+    with reading(path):
         return mapped(path)
-    except Exception as error:  # as above
-        raise _unreadable(error) from None
 
 
-def _read_csv(path: Path, texts: Collection[str]) -> pd.DataFrame:
-    import pandas
-
-    form: dict[str, Any] = {"sep": _separator(path), "skipinitialspace": True}
-    header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **form)
-    names = header.iloc[0].dropna()
-    _refuse_twins(names[names.duplicated()])
-    types = {str(name): str for name in names if name in texts}
-    options: dict[str, Any] = {"dtype": types, "low_memory": False, "index_col": False}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pandas.errors.ParserWarning)  # fields that it would drop
-        try:
-            frame: pd.DataFrame = pandas.read_csv(path, **options, **form)
-        except pandas.errors.ParserWarning:
-            raise DataError(
-                f"rows have more fields than the {len(names)} names in the header; name every "
-                "column, or end the rows where the header ends."
-            ) from None
-    return frame
-
-
-def _separator(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        header = file.readline()
-    return max(SEPARATORS, key=header.count)
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text as column names and no index, which is never a feature."""
-    frame = frame.reset_index(drop=True)
-    frame.columns = frame.columns.map(str)
-    _refuse_twins(frame.columns[frame.columns.duplicated()])
-    if frame.empty:
-        raise DataError("the table has no rows; give one with examples.")
-    return frame
-
-
-def _refuse_twins(twice: Iterable[Any]) -> None:
-    for name in twice:
-        raise DataError(f"column {name!r} stands there twice; rename one.")
-
-
-def _unreadable(error: Exception) -> DataError:
+def unreadable(error: Exception) -> DataError:
+    """What to say of an error that a file raised."""
     if isinstance(error, UnicodeDecodeError):
         return DataError("the file is not UTF-8 text; save it as UTF-8.")
     detail = str(error).strip().splitlines() or [type(error).__name__]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ Parts = NDArray[np.int8]
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
+SOURCES = {"validation_path": VALIDATION, "test_path": TEST}
+"""The split of the spec's paths that are for one."""
 WORDS = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
@@ -63,3 +65,33 @@ def looks_like_parts(values: Iterable[Any]) -> bool:
     """Whether values name splits, training among them, and nothing else."""
     found = {part_named(value) if isinstance(value, str) else None for value in values}
     return TRAIN in found and len(found) > 1 and None not in found
+
+
+def join_parts(found: Mapping[str, tuple[Parts | None, int]]) -> Parts | None:
+    """The split of all rows, those of the spec's paths one below the other.
+
+    Args:
+        found: of each path, by the spec's key, the splits that its files name and its rows.
+
+    Returns:
+        int8 (N,), or None if nothing names a split.
+
+    Raises:
+        DataError: if a split is given twice.
+    """
+    own, _ = found["path"]
+    for key, part in SOURCES.items():
+        if key in found and own is not None and (own == part).any():
+            raise DataError(
+                f"data.{key} gives the {SPLITS[part]} split, but data.path has one too; give one."
+            )
+    if own is None and len(found) == 1:
+        return None
+    return np.concatenate(
+        [
+            np.full(rows, SOURCES.get(key, TRAIN), np.int8)
+            if key in SOURCES or parts is None
+            else parts
+            for key, (parts, rows) in found.items()
+        ]
+    )

@@ -153,13 +153,9 @@ def load_dataset(
         return _load_named(spec, seed, teacher_columns)
     if spec.options:
         raise SpecError("data.options are for a data set by data.name; remove them for data.path.")
-    if spec.path.suffix.lower() == ".npz" or (spec.path / "x.npy").exists():
-        from bdistil.data.arrays import load_arrays
+    from bdistil.data.sources import load_own
 
-        return load_arrays(spec, seed, teacher_columns)
-    from bdistil.data.table import load_table
-
-    return load_table(spec, seed, teacher_columns)
+    return load_own(spec, seed, teacher_columns)
 
 
 def _load_named(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None) -> Dataset:

@@ -1,0 +1,162 @@
+"""What was read and how: said before a search, kept in its run and shown in its report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bdistil.data.cuts import some
+from bdistil.data.dataset import Dataset, Domain, LearningTask
+from bdistil.data.parts import SPLITS
+from bdistil.errors import CheckpointError
+
+SHAPES: dict[Domain, str] = {
+    "tabular": "{} features",
+    "image": "{} channels of {} x {} pixels",
+    "sequence": "{} steps of {} features",
+}
+SHOWN_CLASSES = 20
+
+
+class ColumnNote(BaseModel):
+    """A column, what it holds and what was made of it.
+
+    Attributes:
+        name: the column's name.
+        use: such as "number", "categories, one-hot" or "left out: row numbers".
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    use: str
+
+
+class DataCard(BaseModel):
+    """What a data set is and how it came about.
+
+    Attributes:
+        source: where it was read.
+        domain: tabular, image or sequence.
+        task: classification, regression or multilabel.
+        input_shape: shape of one example.
+        splits: rows of train, validation and test.
+        how: how the splits came about.
+        classes: of each class or label its rows in train, validation and test.
+        guess: what answers without features score on test.
+        columns: of a table.
+        notes: what else a reader should know.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    domain: Domain
+    task: LearningTask
+    input_shape: tuple[int, ...]
+    splits: dict[str, int]
+    how: str
+    classes: dict[str, tuple[int, int, int]] | None
+    guess: str
+    columns: tuple[ColumnNote, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Examples in all splits."""
+        return sum(self.splits.values())
+
+    def lines(self) -> list[str]:
+        """For people: one line for each thing to know."""
+        shape = SHAPES[self.domain].format(*self.input_shape)
+        splits = ", ".join(f"{count:,} {name}" for name, count in self.splits.items())
+        lines = [f"{self.source}: {self.rows:,} rows, {self.domain} with {shape}, {self.task}"]
+        if self.classes is not None:
+            counts = [f"{name} {sum(rows):,}" for name, rows in self.classes.items()]
+            lines.append(f"classes: {some(counts, SHOWN_CLASSES)}")
+        lines.append(f"splits: {splits}; {self.how}")
+        lines.append(f"to beat: {self.guess}")
+        for use, names in self._names_by_use().items():
+            lines.append(f"{use}: {some(names)}")
+        return [*lines, *self.notes]
+
+    def _names_by_use(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = defaultdict(list)
+        for column in self.columns:
+            names[column.use].append(column.name)
+        return names
+
+    def __str__(self) -> str:
+        return "\n  ".join(self.lines())
+
+
+def describe(
+    dataset: Dataset,
+    source: str,
+    how: str,
+    columns: Sequence[ColumnNote] = (),
+    notes: Sequence[str] = (),
+) -> DataCard:
+    """The card of a data set; for the arguments see :class:`DataCard`."""
+    return DataCard(
+        source=source,
+        domain=dataset.domain,
+        task=dataset.task,
+        input_shape=dataset.input_shape,
+        splits={name: len(getattr(dataset, name)) for name in SPLITS},
+        how=how,
+        classes=_rows_of_classes(dataset),
+        guess=_guess(dataset),
+        columns=tuple(columns),
+        notes=tuple(notes),
+    )
+
+
+def stored_card(file: Path) -> DataCard | None:
+    """The card that a run keeps; None if it is older than cards.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    try:
+        return DataCard.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise CheckpointError(f"{file} is damaged; delete it.") from None
+
+
+def _rows_of_classes(dataset: Dataset) -> dict[str, tuple[int, int, int]] | None:
+    names = dataset.class_names
+    if names is None:
+        return None
+
+    def counts(name: str) -> list[int]:
+        y = getattr(dataset, name).y
+        counted = np.bincount(y, minlength=len(names)) if y.ndim == 1 else y.sum(axis=0)
+        return [int(count) for count in counted]
+
+    train, validation, test = map(counts, SPLITS)
+    return dict(zip(names, zip(train, validation, test, strict=True), strict=True))
+
+
+def _guess(dataset: Dataset) -> str:
+    train, test = dataset.train.y, dataset.test.y
+    if dataset.task == "regression":
+        error = np.sqrt(np.square(test - train.mean(axis=0)).mean(axis=0))
+        return f"the mean of training, R² 0, root mean square error {_figures(error)}"
+    if dataset.task == "multilabel":
+        common = train.mean(axis=0) > 0.5
+        hits, total = (test * common).sum(), test.sum() + common.sum() * len(test)
+        return f"the labels that most rows have, micro F1 {2 * hits / max(total, 1):.4f}"
+    assert dataset.class_names is not None
+    most = int(np.bincount(train).argmax())
+    return f"always {dataset.class_names[most]}, accuracy {(test == most).mean():.4f}"
+
+
+def _figures(values: np.ndarray) -> str:
+    return some([f"{value:.4g}" for value in values])

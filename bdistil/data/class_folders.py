@@ -1,0 +1,140 @@
+"""A folder whose files are examples: one folder a class, maybe in folders for the splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bdistil.data.cuts import some
+from bdistil.data.encoded import HANDFUL
+from bdistil.data.parts import SPLITS, TEST, TRAIN, Parts, part_named
+from bdistil.errors import DataError
+
+
+class Listing(NamedTuple):
+    """Files in order, the class of each, the split of each if there are folders for splits."""
+
+    files: list[Path]
+    classes: list[str]
+    parts: Parts | None
+    notes: list[str]
+
+
+class Place(NamedTuple):
+    """Where an example lies: its split, if folders say so, and its class."""
+
+    part: int | None
+    name: str
+
+
+def visible(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Each file below a folder, and each folder (True), in order and relative to it.
+
+    Left out is what is hidden, and marks such as ``_SUCCESS``.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        here = Path(place).relative_to(folder)
+        yield from ((here / name, True) for name in folders)
+        yield from ((here / name, False) for name in sorted(files) if name[0] not in "._")
+
+
+def list_class_folders(folder: Path, suffixes: Sequence[str], noun: str) -> Listing:
+    """The files of ``CLASS/*``, or of ``train/CLASS/*``, ``val/CLASS/*`` and ``test/CLASS/*``.
+
+    Args:
+        folder: of the data.
+        suffixes: of the files.
+        noun: what they are.
+
+    Raises:
+        DataError: listing what is wrong with the folders.
+    """
+    entries = list(visible(folder))
+    files = [path for path, is_folder in entries if not is_folder]
+    folders = [path for path, is_folder in entries if is_folder]
+    fitting = [path for path in files if path.name.lower().endswith(tuple(suffixes))]
+    depth = int(_has_splits(folders))
+    places = {path: place for path in fitting if (place := _place(path, depth)) is not None}
+    loose = [path for path in fitting if path not in places]
+    unlabelled, problems = _without_class(loose, set(places.values()), noun)
+    filled = {path.parents[-2 - depth] for path in places}
+    problems += [
+        f"class folder {str(path)!r} has no {noun}"
+        for path in folders
+        if len(path.parts) == depth + 1 and path not in filled and not (depth and path.parts[0] in unlabelled)
+    ]
+    problems += _unknown_classes(set(places.values()))
+    _refuse(problems, suffixes[0])
+    notes = [f"{name} is left out: its {noun}s are in no class" for name in unlabelled]
+    if others := len(files) - len(fitting):
+        types = sorted({path.suffix.lower() or path.name for path in set(files) - set(fitting)})
+        notes.append(f"{others:,} other file{'s are' if others > 1 else ' is'} left out ({some(types)})")
+    parts = np.array([place.part for place in places.values()], np.int8) if depth else None
+    names = [place.name for place in places.values()]
+    return Listing([folder / path for path in places], names, parts, notes)
+
+
+def _has_splits(folders: Sequence[Path]) -> bool:
+    """Whether the outermost folders are splits: train among them, and nothing else.
+
+    Raises:
+        DataError: if they are splits and something else, or a split twice.
+    """
+    outer = [path.name for path in folders if len(path.parts) == 1]
+    parts = [part_named(name) for name in outer]
+    if TRAIN not in parts:
+        return False
+    others = [name for name, part in zip(outer, parts, strict=True) if part is None]
+    if others:
+        raise DataError(
+            f"beside the folder train there is {some(others)}: either train is a split, then move "
+            "the others elsewhere, or train is a class, then rename it."
+        )
+    if len(set(parts)) < len(parts):
+        raise DataError(f"two of the folders {some(outer)} are the same split; keep one of them.")
+    return True
+
+
+def _place(path: Path, depth: int) -> Place | None:
+    """Where an example lies; None if it is in no folder of a class."""
+    if len(path.parts) < depth + 2:
+        return None
+    return Place(part_named(path.parts[0]) if depth else None, path.parts[depth])
+
+
+def _without_class(
+    loose: Sequence[Path], places: set[Place], noun: str
+) -> tuple[list[str], list[str]]:
+    """Folders of a test split without any class, and what is wrong with other loose examples."""
+    labelled = {place.part for place in places}
+    homes: dict[str, list[Path]] = {}
+    for path in loose:
+        homes.setdefault(str(path.parent), []).append(path)
+    unlabelled = [home for home in homes if part_named(home) == TEST and TEST not in labelled]
+    problems = [
+        f"{len(paths):,} {noun}{'s are' if len(paths) > 1 else ' is'} in no class, such as {paths[0]}"
+        for home, paths in homes.items()
+        if home not in unlabelled
+    ]
+    return unlabelled, problems
+
+
+def _unknown_classes(places: set[Place]) -> list[str]:
+    trained = {place.name for place in places if place.part in (None, TRAIN)}
+    return [
+        f"class {place.name!r} of {SPLITS[place.part]} is not in train"
+        for place in sorted(places, key=str)
+        if place.part is not None and place.name not in trained
+    ]
+
+
+def _refuse(problems: Sequence[str], suffix: str) -> None:
+    if problems:
+        more = len(problems) - HANDFUL
+        shown = "; ".join(problems[:HANDFUL]) + (f"; and {more} more" if more > 0 else "")
+        raise DataError(f"{shown}; there should be a folder for each class, as in CLASS/a{suffix}.")

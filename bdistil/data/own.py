@@ -1,0 +1,89 @@
+"""The last steps that all of the user's own sources share: split, cut, and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.assemble import assemble
+from bdistil.data.card import ColumnNote, describe
+from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.divide import Known, divide
+from bdistil.data.file_readers import name_of
+from bdistil.data.labels import Labels
+from bdistil.data.split import SplitIndices
+from bdistil.data.teacher_outputs import check_width
+from bdistil.spec import DataSpec
+
+
+class Features(Protocol):
+    """Features of all rows, before it is known which row is in which split."""
+
+    @property
+    def domain(self) -> Domain:
+        """The kind of input."""
+
+    @property
+    def padding(self) -> float | None:
+        """What stands in front of shorter sequences."""
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """Numbers (N,), equal for rows with equal features; None if that is not known."""
+
+    def splits(self, rows: SplitIndices) -> Sequence[NDArray[Any]]:
+        """The features of each split; what is learnt from them, from training alone."""
+
+    def columns(self) -> dict[str, Any] | None:
+        """How columns became features (see Dataset), once there are splits."""
+
+    def said(self) -> list[ColumnNote]:
+        """What became of each column, once there are splits."""
+
+
+def assemble_own(
+    spec: DataSpec,
+    seed: int,
+    source: str,
+    features: Features,
+    labels: Labels,
+    known: Known,
+    *,
+    teacher: NDArray[np.float32] | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """Split the user's rows and make a data set of them that says how it came about.
+
+    Args:
+        spec: of the data.
+        seed: of the split.
+        source: what was read, in words.
+        features: of all rows.
+        labels: of all rows.
+        known: what decides on the splits, beside equal features.
+        teacher: a teacher's outputs, float32 (N, L).
+        notes: what else a reader should know.
+
+    Raises:
+        DataError: if the rows cannot be split or the features are unfit.
+        TeacherError: if the teacher has another number of outputs than the labels need.
+    """
+    assert spec.path is not None
+    check_width(teacher, labels)
+    division = divide(labels, replace(known, same=features.hashes()), spec, seed)
+    dataset = assemble(
+        name_of(spec.path),
+        features.domain,
+        features.splits(division.rows),
+        labels.y,
+        division.rows,
+        class_names=labels.class_names,
+        teacher=teacher,
+        columns=features.columns(),
+        padding=features.padding,
+    )
+    card = describe(dataset, source, division.how, features.said(), [*notes, *division.notes])
+    return replace(dataset, card=card)

@@ -1,0 +1,184 @@
+"""A table in one file or in parts, Parquet or text, as pandas, polars, DuckDB and Spark write it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bdistil.data.class_folders import visible
+from bdistil.data.column_file import ColumnFile
+from bdistil.data.cuts import some
+from bdistil.data.encoded import Medium
+from bdistil.data.file_readers import (
+    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
+    check_file,
+    errors_naming,
+    has_suffix,
+)
+from bdistil.data.media import media_columns
+from bdistil.data.parts import Parts, join_parts, part_in
+from bdistil.data.text_tables import read_texts
+from bdistil.errors import DataError
+from bdistil.optional import require
+from bdistil.spec import DataSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNNAMED = ("Unnamed: 0", "__index_level_0__")
+"""Columns that pandas makes of an index without a name."""
+
+
+class TableFile(NamedTuple):
+    """A file of a table.
+
+    Attributes:
+        path: of the file.
+        part: the split that its rows are for; None if nothing says it.
+        folders: names of the folders from the table's own to the file.
+    """
+
+    path: Path
+    part: int | None = None
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of all the files that a spec names.
+
+    Attributes:
+        frame: the columns: in memory, or read on demand if they are large or hold whole files.
+        said: the files, in words.
+        parts: the split of each row, if files say it.
+        index: columns that were the index of a pandas frame.
+        class_names: what the codes of a column mean.
+        media: columns that hold photographs or recordings, and which of them.
+    """
+
+    frame: pd.DataFrame | ColumnFile
+    said: str
+    parts: Parts | None
+    index: Sequence[str]
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
+
+
+def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
+    """Read a table whole; text may be separated by comma, semicolon or tab.
+
+    Args:
+        path: the file, or a folder of parts.
+        texts: columns of a text file that must not be taken for numbers or booleans: "007" stays
+            what it is.
+
+    Raises:
+        DataError: if a file is missing, empty or damaged.
+        MissingDependencyError: if pandas or pyarrow is not installed.
+    """
+    files = table_files(path)
+    if is_parquet(files):
+        table = _column_file(files)
+        return table.read(table.columns)
+    return require("pandas", "table").concat(_text_frames(files, texts), ignore_index=True)
+
+
+def open_table(spec: DataSpec) -> Table:
+    """The table of all the files that a spec names.
+
+    Raises:
+        DataError: if a file is missing, empty or damaged, or the parts do not belong together.
+        MissingDependencyError: if pandas or pyarrow is not installed.
+    """
+    found = {key: _named_files(path) for key, path in spec.sources.items()}
+    files = [file for own in found.values() for file in own]
+    with errors_naming(files[0].path) if len(files) == 1 else nullcontext():
+        if is_parquet(files):
+            table = _column_file(files)
+            media = media_columns(table)
+            frame = table if media or table.is_large else table.read(table.columns)
+            rows, index, class_names = table.rows, table.index, table.class_names
+        else:
+            frames = _text_frames(files)
+            rows, index, class_names = [len(part) for part in frames], (), {}
+            frame, media = require("pandas", "table").concat(frames, ignore_index=True), {}
+    counts = iter(rows)
+    parts = {key: _parts(own, [next(counts) for _ in own]) for key, own in found.items()}
+    index = [*index, *(name for name in frame.columns if name in UNNAMED and name not in index)]
+    return Table(frame, _said(files), join_parts(parts), index, class_names, media)
+
+
+def table_files(path: Path) -> list[TableFile]:
+    """The files of a table: one, or the parts in a folder.
+
+    Raises:
+        DataError: if there are none, or not all say which split they are.
+    """
+    if not path.is_dir():
+        check_file(path, TABLE_SUFFIXES)
+        return [TableFile(path)]
+    inner = [file for file, is_folder in visible(path) if not is_folder]
+    inner = [file for file in inner if has_suffix(file, TABLE_SUFFIXES)]
+    parts = [part_in(str(file)) for file in inner]
+    silent = [str(file) for file, part in zip(inner, parts, strict=True) if part is None]
+    if silent and len(silent) < len(parts):
+        raise DataError(
+            f"some files say which split they are and others do not ({some(silent)}); rename "
+            "them, or give files by data.path, data.validation_path and data.test_path."
+        )
+    return [
+        TableFile(path / file, part, file.parts[:-1])
+        for file, part in zip(inner, parts, strict=True)
+    ]
+
+
+def is_parquet(files: Sequence[TableFile]) -> bool:
+    """Whether files are Parquet; else they are text.
+
+    Raises:
+        DataError: if there are none, or some of both.
+    """
+    kinds = {has_suffix(file.path, PARQUET_SUFFIXES) for file in files}
+    if len(kinds) != 1:
+        found = "both Parquet and text files" if kinds else "no table"
+        raise DataError(f"there is {found}; give a file or folder of one kind.")
+    return kinds.pop()
+
+
+def _named_files(path: Path) -> list[TableFile]:
+    with errors_naming(path):
+        return table_files(path)
+
+
+def _column_file(files: Sequence[TableFile]) -> ColumnFile:
+    table = ColumnFile([file.path for file in files], [file.folders for file in files])
+    _check_rows(len(table))
+    return table
+
+
+def _text_frames(files: Sequence[TableFile], texts: Collection[str] = ()) -> list[pd.DataFrame]:
+    frames = read_texts([file.path for file in files], texts)
+    _check_rows(sum(map(len, frames)))
+    return frames
+
+
+def _check_rows(rows: int) -> None:
+    if not rows:
+        raise DataError("the table has no rows; give one with examples.")
+
+
+def _parts(files: Sequence[TableFile], rows: Sequence[int]) -> tuple[Parts | None, int]:
+    """The split of each row of some files, and the number of rows."""
+    parts = [file.part for file in files if file.part is not None]
+    return np.repeat(np.array(parts, np.int8), rows) if parts else None, sum(rows)
+
+
+def _said(files: Sequence[TableFile]) -> str:
+    names = [file.path.name for file in files]
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)} files)"
