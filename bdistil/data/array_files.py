@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ def cache_folder(data: Path) -> Path:
 def is_large(values: int) -> bool:
     """Whether so many float32 values are too many for the memory."""
     return 4 * values >= LARGE_BYTES
+
+
+def file_state(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """What changes with the files: names, sizes and times of change; JSON-able."""
+    stats = ((str(file), file.stat()) for file in files)
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def block_rows(shape: tuple[int, ...]) -> int:
@@ -68,9 +74,9 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[
             temporary.unlink()
 
 
-def mapped(path: Path) -> NDArray[Any]:
+def mapped(path: Path) -> np.memmap[Any, Any]:
     """The array of an NPY file; its rows stay on disk until they are read."""
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    array: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 

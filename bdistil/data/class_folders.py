@@ -11,6 +11,7 @@ import numpy as np
 
 from bdistil.data.cuts import some
 from bdistil.data.encoded import HANDFUL
+from bdistil.data.file_readers import has_suffix
 from bdistil.data.parts import SPLITS, TEST, TRAIN, Parts, part_named
 from bdistil.errors import DataError
 
@@ -43,7 +44,7 @@ def visible(folder: Path) -> Iterator[tuple[Path, bool]]:
         yield from ((here / name, False) for name in sorted(files) if name[0] not in "._")
 
 
-def list_class_folders(folder: Path, suffixes: Sequence[str], noun: str) -> Listing:
+def list_class_folders(folder: Path, suffixes: tuple[str, ...], noun: str) -> Listing:
     """The files of ``CLASS/*``, or of ``train/CLASS/*``, ``val/CLASS/*`` and ``test/CLASS/*``.
 
     Args:
@@ -55,28 +56,38 @@ def list_class_folders(folder: Path, suffixes: Sequence[str], noun: str) -> List
         DataError: listing what is wrong with the folders.
     """
     entries = list(visible(folder))
-    files = [path for path, is_folder in entries if not is_folder]
     folders = [path for path, is_folder in entries if is_folder]
-    fitting = [path for path in files if path.name.lower().endswith(tuple(suffixes))]
+    files = [path for path, is_folder in entries if not is_folder]
     depth = int(_has_splits(folders))
-    places = {path: place for path in fitting if (place := _place(path, depth)) is not None}
-    loose = [path for path in fitting if path not in places]
-    unlabelled, problems = _without_class(loose, set(places.values()), noun)
-    filled = {path.parents[-2 - depth] for path in places}
+    placed = {path: _place(path, depth) for path in files if has_suffix(path, suffixes)}
+    places = {path: place for path, place in placed.items() if place is not None}
+    loose = [path for path, place in placed.items() if place is None]
+    unlabelled, problems = _without_class(loose, set(places.values()))
+    classes = [path for path in folders if len(path.parts) == depth + 1]
+    filled = {Path(*path.parts[: depth + 1]) for path in places}
     problems += [
         f"class folder {str(path)!r} has no {noun}"
-        for path in folders
-        if len(path.parts) == depth + 1 and path not in filled and not (depth and path.parts[0] in unlabelled)
+        for path in classes
+        if path not in filled and path.parts[0] not in unlabelled
     ]
     problems += _unknown_classes(set(places.values()))
     _refuse(problems, suffixes[0])
     notes = [f"{name} is left out: its {noun}s are in no class" for name in unlabelled]
-    if others := len(files) - len(fitting):
-        types = sorted({path.suffix.lower() or path.name for path in set(files) - set(fitting)})
-        notes.append(f"{others:,} other file{'s are' if others > 1 else ' is'} left out ({some(types)})")
-    parts = np.array([place.part for place in places.values()], np.int8) if depth else None
-    names = [place.name for place in places.values()]
-    return Listing([folder / path for path in places], names, parts, notes)
+    parts = [place.part for place in places.values()]
+    return Listing(
+        [folder / path for path in places],
+        [place.name for place in places.values()],
+        np.array(parts, np.int8) if depth else None,
+        [*notes, *_left_out([path for path in files if path not in placed])],
+    )
+
+
+def _left_out(others: Sequence[Path]) -> list[str]:
+    if not others:
+        return []
+    types = some(sorted({path.suffix.lower() or path.name for path in others}))
+    are = "files are" if len(others) > 1 else "file is"
+    return [f"{len(others):,} other {are} left out ({types})"]
 
 
 def _has_splits(folders: Sequence[Path]) -> bool:
@@ -107,9 +118,7 @@ def _place(path: Path, depth: int) -> Place | None:
     return Place(part_named(path.parts[0]) if depth else None, path.parts[depth])
 
 
-def _without_class(
-    loose: Sequence[Path], places: set[Place], noun: str
-) -> tuple[list[str], list[str]]:
+def _without_class(loose: Sequence[Path], places: set[Place]) -> tuple[list[str], list[str]]:
     """Folders of a test split without any class, and what is wrong with other loose examples."""
     labelled = {place.part for place in places}
     homes: dict[str, list[Path]] = {}
@@ -117,7 +126,7 @@ def _without_class(
         homes.setdefault(str(path.parent), []).append(path)
     unlabelled = [home for home in homes if part_named(home) == TEST and TEST not in labelled]
     problems = [
-        f"{len(paths):,} {noun}{'s are' if len(paths) > 1 else ' is'} in no class, such as {paths[0]}"
+        f"{paths[0]} is in no class" + (f", nor {len(paths) - 1:,} others there" * (len(paths) > 1))
         for home, paths in homes.items()
         if home not in unlabelled
     ]

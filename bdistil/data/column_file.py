@@ -64,8 +64,9 @@ class ColumnFile:
         self.columns: list[str] = names[0]
         self.of_bytes = _of_bytes(_unified(schemas))
         metadata = schemas[0].metadata or {}
-        self.index = _index_of(metadata)
-        self.class_names = _class_names(metadata)
+        with reading(paths[0], alone=len(paths) == 1):
+            self.index = _index_of(metadata)
+            self.class_names = _class_names(metadata)
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[Any]:
@@ -97,11 +98,6 @@ class ColumnFile:
     def is_large(self) -> bool:
         """Whether all columns are too many for the memory."""
         return is_large(len(self) * len(self.columns))
-
-    def state(self) -> list[Any]:
-        """What changes with the files, JSON-able."""
-        stats = [(str(path), path.stat()) for path in self.paths]
-        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
     def read(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of all rows."""

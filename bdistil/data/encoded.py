@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.array_files import is_large, mapped, new_array, split_folder, split_to_files
+from bdistil.data.array_files import (
+    file_state,
+    is_large,
+    mapped,
+    new_array,
+    split_folder,
+    split_to_files,
+)
 from bdistil.data.card import ColumnNote
 from bdistil.data.dataset import Domain
 from bdistil.data.repeats import row_hashes
@@ -112,15 +119,13 @@ class Files:
         return len(self.files)
 
     def __iter__(self) -> Iterator[tuple[str, Encoded]]:
-        return ((self._name(file), file) for file in self.files)
-
-    def _name(self, file: Path) -> str:
-        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+        for file in self.files:
+            inside = file.is_relative_to(self.root)
+            yield str(file.relative_to(self.root) if inside else file), file
 
     def state(self) -> Any:
         """Names, sizes and times of change."""
-        stats = ((self._name(file), file.stat()) for file in self.files)
-        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return file_state(self.files)
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ class Cells:
 
     def state(self) -> Any:
         """The table's and the column."""
-        return [*self.table.state(), self.column]
+        return [*file_state(self.table.paths), self.column]
 
 
 def content_of(cell: Any) -> bytes:
@@ -252,9 +257,7 @@ def _key(examples: Examples, medium: Medium[Any, Any], form: Any) -> str:
     return f"{medium.noun}s-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
-def _each(
-    examples: Examples, work: Callable[[Encoded], Result], noun: str
-) -> Iterator[Result]:
+def _each(examples: Examples, work: Callable[[Encoded], Result], noun: str) -> Iterator[Result]:
     """The work's results in order; unreadable examples are collected, a handful ends it."""
     problems: list[str] = []
 
@@ -272,12 +275,8 @@ def _each(
                 if result is not None:
                     yield result
     if problems:
+        count, shown = len(problems), sorted(problems)[:HANDFUL]
         raise DataError(
-            f"{_counted(len(problems), noun)} cannot be read: {', '.join(sorted(problems))}; "
-            "replace or remove what is damaged."
+            f"{'at least ' * (count >= HANDFUL)}{count} {noun}{'s' * (count > 1)} cannot be read: "
+            f"{', '.join(shown)}{', ...' * (count > HANDFUL)}; replace or remove what is damaged."
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    atleast = "at least " if count >= HANDFUL else ""
-    return f"{atleast}{count} {noun}{'s' if count > 1 else ''}"

@@ -14,12 +14,10 @@ from bdistil.data.divide import Known
 from bdistil.data.encoded import Files, Medium, decoded_to_suit
 from bdistil.data.file_readers import errors_naming
 from bdistil.data.labels import encode_labels
-from bdistil.data.own import assemble_own
+from bdistil.data.own import assemble_own, check_unset
 from bdistil.data.parts import join_parts
 from bdistil.errors import SpecError, TeacherError
 from bdistil.spec import DataSpec
-
-OF_COLUMNS = ("features", "ignore", "split", "group", "order")
 
 
 def load_folder(
@@ -52,9 +50,7 @@ def load_folder(
         classes = [name for listing in listings.values() for name in listing.classes]
         labels = encode_labels(np.array(classes, object), "classification", "the folder")
         files = [file for listing in listings.values() for file in listing.files]
-        features = decoded_to_suit(
-            Files(files, spec.path), medium, spec, cache_folder(spec.path)
-        )
+        features = decoded_to_suit(Files(files, spec.path), medium, spec, cache_folder(spec.path))
         parts = join_parts({key: (own.parts, len(own.files)) for key, own in listings.items()})
         notes = [note for listing in listings.values() for note in listing.notes]
         source = f"folder {spec.path.resolve().name}"
@@ -62,12 +58,8 @@ def load_folder(
 
 
 def _refuse_columns(spec: DataSpec, teacher_columns: Sequence[str] | None) -> None:
-    named = [name for name in OF_COLUMNS if getattr(spec, name)]
-    if named:
-        raise SpecError(
-            f"data.{named[0]} is for columns, but {spec.path} is a folder with a folder for each "
-            "class; remove it, or keep files and columns together in Parquet."
-        )
+    keys = ("features", "ignore", "split", "group", "order", "layout")
+    check_unset(spec, keys, "is a folder with a folder for each class")
     if spec.label != "label" or spec.task not in ("auto", "classification"):
         raise SpecError(
             f"the classes of {spec.path} are its folders; leave data.label and data.task out."

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.array_files import block_rows, split_folder, split_to_files
+from bdistil.data.array_files import block_rows, file_state, split_folder, split_to_files
 from bdistil.data.column_file import ColumnFile
 from bdistil.data.columns import TableColumns
 from bdistil.data.split import SplitIndices
@@ -24,11 +24,13 @@ def table_splits(
     file: ColumnFile, columns: TableColumns, rows: SplitIndices, cache: Path
 ) -> list[NDArray[np.float32]]:
     """The encoded features of each split, mapped from files in the cache."""
-    folder = split_folder(cache, rows, [file.state(), columns.model_dump_json()])
+    folder = split_folder(cache, rows, [file_state(file.paths), columns.model_dump_json()])
     return split_to_files(folder, (columns.width,), file.features(columns), rows)
 
 
-def array_splits(x: NDArray[Any], rows: SplitIndices, state: Any, cache: Path) -> list[NDArray[Any]]:
+def array_splits(
+    x: NDArray[Any], rows: SplitIndices, state: Any, cache: Path
+) -> list[NDArray[Any]]:
     """The rows of each split of a mapped array of examples, mapped from files in the cache."""
     folder = split_folder(cache, rows, state)
     return split_to_files(folder, x.shape[1:], _checked_blocks(x), rows)

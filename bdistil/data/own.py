@@ -17,6 +17,7 @@ from bdistil.data.file_readers import name_of
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.teacher_outputs import check_width
+from bdistil.errors import SpecError
 from bdistil.spec import DataSpec
 
 
@@ -87,3 +88,28 @@ def assemble_own(
     )
     card = describe(dataset, source, division.how, features.said(), [*notes, *division.notes])
     return replace(dataset, card=card)
+
+
+USES = {
+    "size": "photographs",
+    "seconds": "recordings",
+    "layout": "arrays",
+    **dict.fromkeys(("features", "ignore", "split", "group", "order"), "columns"),
+}
+"""What the spec's keys that are not for every source are for."""
+
+
+def check_unset(spec: DataSpec, keys: Sequence[str], what: str) -> None:
+    """Refuse keys of the spec that mean nothing for a source.
+
+    Args:
+        spec: of the data.
+        keys: that must be at their defaults.
+        what: the source is or holds, in words that go on from its path.
+
+    Raises:
+        SpecError: naming the first that is set.
+    """
+    for key in keys:
+        if getattr(spec, key):
+            raise SpecError(f"data.{key} is for {USES[key]}, but {spec.path} {what}; remove it.")

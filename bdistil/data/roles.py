@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from bdistil.data.card import ColumnNote
 from bdistil.data.cuts import some
 from bdistil.data.parts import looks_like_parts
 from bdistil.data.table_files import Table
-from bdistil.errors import BdistilError, DataError, TeacherError
+from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
 from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:
@@ -57,25 +58,38 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
     """
     known = list(table.frame.columns)
     _check_named(spec, known, teacher)
-    others = {name: "label" for name in spec.labels} | dict.fromkeys(teacher, "teacher")
+    others = dict.fromkeys(spec.labels, "label") | dict.fromkeys(teacher, "teacher")
     others |= dict.fromkeys(spec.ignore, f"{LEFT_OUT} (data.ignore)")
-    given = spec.features is not None
     for key in ("split", "group", "order"):
         name = getattr(spec, key)
         if name is not None and name not in (spec.features or ()):
             others.setdefault(name, f"data.{key}")
-    index = f"{LEFT_OUT}, the table's index (back in by data.features)"
-    others |= {name: index for name in table.index if name not in others} if not given else {}
-    names = list(dict.fromkeys(spec.features or (name for name in known if name not in others)))
+    if spec.features is None:
+        others |= dict.fromkeys(_index(table, others), f"{LEFT_OUT}, the table's index")
+    free = [name for name in known if name not in others]
+    names = list(dict.fromkeys(free if spec.features is None else spec.features))
     _check_no_clash(names, others)
     _check_no_split(table, names)
-    names, beside = _media_alone(table, names, given)
+    names, beside = _media_alone(table, names, spec.features is not None)
     if not names:
         raise DataError("no feature column is left; check data.features and data.ignore.")
     others |= dict.fromkeys(beside, f"{LEFT_OUT} beside {names[0]}")
     rest = [name for name in known if name not in others and name not in names]
     others |= dict.fromkeys(rest, f"{LEFT_OUT}, not in data.features")
     return Roles(names, others)
+
+
+def _index(table: Table, others: Mapping[str, str]) -> list[str]:
+    """What was an index beside the data: often row numbers, which leak the order of the file."""
+    found = [name for name in table.index if name not in others]
+    for name in found:
+        warnings.warn(
+            f"column {name!r} was the table's index and is left out; name it in data.features if "
+            "it is a feature.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+    return found
 
 
 def _media_alone(table: Table, names: list[str], given: bool) -> tuple[list[str], list[str]]:

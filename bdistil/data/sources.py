@@ -11,7 +11,7 @@ from bdistil.data.folders import load_folder
 from bdistil.data.media import MEDIA, medium_of_folder
 from bdistil.data.table import load_table
 from bdistil.data.table_files import table_files
-from bdistil.errors import DataError, SpecError
+from bdistil.errors import DataError
 from bdistil.spec import DataSpec
 
 
@@ -21,8 +21,6 @@ def load_own(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None = 
     assert path is not None
     if has_suffix(path, ARRAY_SUFFIXES) or (path / "x.npy").exists():
         return load_arrays(spec, seed, teacher_columns)
-    if spec.layout is not None:
-        raise SpecError(f"data.layout is for arrays, but {path} holds none; remove it.")
     if path.is_dir():
         medium = medium_of_folder(path, TABLE_SUFFIXES)
         if medium is not None:

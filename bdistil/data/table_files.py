@@ -1,10 +1,10 @@
-"""A table in one file or in parts, Parquet or text, as pandas, polars, DuckDB and Spark write it."""
+"""A table in one file or in parts, as pandas, polars, DuckDB and Spark write it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,8 +64,8 @@ class Table:
 
     frame: pd.DataFrame | ColumnFile
     said: str
-    parts: Parts | None
-    index: Sequence[str]
+    parts: Parts | None = None
+    index: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
     if is_parquet(files):
         table = _column_file(files)
         return table.read(table.columns)
-    return require("pandas", "table").concat(_text_frames(files, texts), ignore_index=True)
+    return _below_one_another(_text_frames(files, texts))
 
 
 def open_table(spec: DataSpec) -> Table:
@@ -100,18 +100,25 @@ def open_table(spec: DataSpec) -> Table:
     files = [file for own in found.values() for file in own]
     with errors_naming(files[0].path) if len(files) == 1 else nullcontext():
         if is_parquet(files):
-            table = _column_file(files)
-            media = media_columns(table)
-            frame = table if media or table.is_large else table.read(table.columns)
-            rows, index, class_names = table.rows, table.index, table.class_names
+            columns = _column_file(files)
+            media = media_columns(columns)
+            lazy = bool(media) or columns.is_large
+            table = Table(
+                columns if lazy else columns.read(columns.columns),
+                _said(files),
+                index=columns.index,
+                class_names=columns.class_names,
+                media=media,
+            )
+            rows = columns.rows
         else:
             frames = _text_frames(files)
-            rows, index, class_names = [len(part) for part in frames], (), {}
-            frame, media = require("pandas", "table").concat(frames, ignore_index=True), {}
+            table = Table(_below_one_another(frames), _said(files))
+            rows = [len(frame) for frame in frames]
     counts = iter(rows)
     parts = {key: _parts(own, [next(counts) for _ in own]) for key, own in found.items()}
-    index = [*index, *(name for name in frame.columns if name in UNNAMED and name not in index)]
-    return Table(frame, _said(files), join_parts(parts), index, class_names, media)
+    index = [name for name in table.frame.columns if name in (*table.index, *UNNAMED)]
+    return replace(table, index=index, parts=join_parts(parts))
 
 
 def table_files(path: Path) -> list[TableFile]:
@@ -168,6 +175,11 @@ def _text_frames(files: Sequence[TableFile], texts: Collection[str] = ()) -> lis
     return frames
 
 
+def _below_one_another(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    frame: pd.DataFrame = require("pandas", "table").concat(frames, ignore_index=True)
+    return frame
+
+
 def _check_rows(rows: int) -> None:
     if not rows:
         raise DataError("the table has no rows; give one with examples.")
@@ -181,4 +193,6 @@ def _parts(files: Sequence[TableFile], rows: Sequence[int]) -> tuple[Parts | Non
 
 def _said(files: Sequence[TableFile]) -> str:
     names = [file.path.name for file in files]
-    return " and ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)} files)"
+    return (
+        " and ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)} files)"
+    )

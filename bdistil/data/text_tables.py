@@ -36,7 +36,7 @@ def read_texts(paths: Sequence[Path], texts: Collection[str] = ()) -> list[pd.Da
             frames.append(_read_text(path, texts))
     check_same_columns(paths, [list(frame.columns) for frame in frames])
     numeric = require("pandas", "table").api.types.is_numeric_dtype
-    kinds = {name: {bool(numeric(frame[name])) for frame in frames} for name in frames[0]}
+    kinds = {str(name): {bool(numeric(frame[name])) for frame in frames} for name in frames[0]}
     mixed = {name for name, own in kinds.items() if len(own) > 1 and name not in texts}
     return read_texts(paths, {*texts, *mixed}) if mixed else frames
 

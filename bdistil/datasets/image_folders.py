@@ -58,7 +58,7 @@ def tiny_imagenet(seed: int, validation: float, test: float, root: Path | None =
         root: folder of local data; `tiny-imagenet-200` is looked for there.
     """
     folder = TINY.required(root)
-    train = list_class_folders(folder / "train", PHOTOGRAPHS.suffixes, PHOTOGRAPHS.noun)
+    train = _listed(folder / "train")
     published = _annotated(folder / "val", set(train.classes))
     return _load("tiny_imagenet", folder, 64, train, published, validation)
 
@@ -86,11 +86,13 @@ def imagenet(
         side: height and width; 64 needs 16 GB of disk, 224 needs 200 GB.
     """
     folder = IMAGENET.required(root)
-    train, published = (
-        list_class_folders(folder / part, PHOTOGRAPHS.suffixes, PHOTOGRAPHS.noun)
-        for part in ("train", "val")
-    )
+    train, published = (_listed(folder / part) for part in ("train", "val"))
     return _load("imagenet", folder, side, train, published, validation)
+
+
+def _listed(folder: Path) -> Listing:
+    with errors_naming(folder):
+        return list_class_folders(folder, PHOTOGRAPHS.suffixes, PHOTOGRAPHS.noun)
 
 
 def _load(
@@ -106,7 +108,12 @@ def _load(
     y = y[order]
     cut = min(max(round(validation * len(y)), len(names)), len(y) - len(names))
     x, published = (
-        decoded(Files(files, folder), PHOTOGRAPHS, PhotographForm.of(side, side, 3), cache_folder(folder))
+        decoded(
+            Files(files, folder),
+            PHOTOGRAPHS,
+            PhotographForm.of(side, side, 3),
+            cache_folder(folder),
+        )
         for files in ([train.files[row] for row in order], test.files)
     )
     return from_splits(

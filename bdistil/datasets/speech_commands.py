@@ -1,8 +1,8 @@
 """Google-13: twelve words of Speech Commands against all others, as log-Mel bands.
 
 The preprocessing is that of Microsoft's EdgeML, from which the papers on Google-13 take it:
-16-bit samples, shorter recordings padded with silence in front, log-Mel bands. `_background_noise_` holds recordings of minutes without a
-word and is left out there as here.
+16-bit samples, silence in front of shorter recordings, log-Mel bands. `_background_noise_` holds
+recordings of minutes without a word and is left out there as here.
 """
 
 from __future__ import annotations
