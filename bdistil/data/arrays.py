@@ -77,7 +77,8 @@ class ArrayFeatures:
     padding = None
 
     def __init__(self, reading: Reading, spec: DataSpec) -> None:
-        self.domain, self.spec, self.x = reading.domain, spec, reading.x
+        self.x, self.domain, self.note = reading
+        self.spec = spec
         self.mapped = isinstance(reading.x, np.memmap)
         if not self.mapped:
             self.x = finite_numbers(reading.x, "array 'x'", "correct or drop these examples")
@@ -97,9 +98,9 @@ class ArrayFeatures:
     def columns(self) -> None:
         """They are not made of columns."""
 
-    def said(self) -> list[ColumnNote]:
-        """There are no columns."""
-        return []
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """How the axes were taken, if they could be taken in several ways."""
+        return [], [self.note] if self.note else []
 
 
 def _read(spec: DataSpec, key: str, teacher_columns: Sequence[str] | None) -> Arrays:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bdistil.core.examples import METRIC
 from bdistil.data.cuts import some
 from bdistil.data.dataset import Dataset, Domain, LearningTask
 from bdistil.data.parts import SPLITS
@@ -47,7 +48,8 @@ class DataCard(BaseModel):
         splits: rows of train, validation and test.
         how: how the splits came about.
         classes: of each class or label its rows in train, validation and test.
-        guess: what answers without features score on test.
+        guess: the best answers without features, in words.
+        guess_metric: what they score on test, in the task's metric.
         columns: of a table.
         notes: what else a reader should know.
     """
@@ -62,6 +64,7 @@ class DataCard(BaseModel):
     how: str
     classes: dict[str, tuple[int, int, int]] | None
     guess: str
+    guess_metric: float
     columns: tuple[ColumnNote, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -79,7 +82,7 @@ class DataCard(BaseModel):
             counts = [f"{name} {sum(rows):,}" for name, rows in self.classes.items()]
             lines.append(f"classes: {some(counts, SHOWN_CLASSES)}")
         lines.append(f"splits: {splits}; {self.how}")
-        lines.append(f"to beat: {self.guess}")
+        lines.append(f"to beat: {self.guess}, {METRIC[self.task]} {self.guess_metric:.4f}")
         for use, names in self._names_by_use().items():
             lines.append(f"{use}: {some(names)}")
         return [*lines, *self.notes]
@@ -102,6 +105,7 @@ def describe(
     notes: Sequence[str] = (),
 ) -> DataCard:
     """The card of a data set; for the arguments see :class:`DataCard`."""
+    guess, score = _guess(dataset)
     return DataCard(
         source=source,
         domain=dataset.domain,
@@ -110,7 +114,8 @@ def describe(
         splits={name: len(getattr(dataset, name)) for name in SPLITS},
         how=how,
         classes=_rows_of_classes(dataset),
-        guess=_guess(dataset),
+        guess=guess,
+        guess_metric=float(score),
         columns=tuple(columns),
         notes=tuple(notes),
     )
@@ -144,19 +149,18 @@ def _rows_of_classes(dataset: Dataset) -> dict[str, tuple[int, int, int]] | None
     return dict(zip(names, zip(train, validation, test, strict=True), strict=True))
 
 
-def _guess(dataset: Dataset) -> str:
+def _guess(dataset: Dataset) -> tuple[str, float]:
+    """The best answers without features, in words, and their metric on test."""
     train, test = dataset.train.y, dataset.test.y
     if dataset.task == "regression":
-        error = np.sqrt(np.square(test - train.mean(axis=0)).mean(axis=0))
-        return f"the mean of training, R² 0, root mean square error {_figures(error)}"
+        squares = np.square(test - train.mean(axis=0)).mean(axis=0)
+        score = (1 - squares / test.var(axis=0).clip(1e-12)).mean()
+        error = some([f"{value:.4g}" for value in np.sqrt(squares)])
+        return f"the mean, root mean square error {error}", score
     if dataset.task == "multilabel":
         common = train.mean(axis=0) > 0.5
         hits, total = (test * common).sum(), test.sum() + common.sum() * len(test)
-        return f"the labels that most rows have, micro F1 {2 * hits / max(total, 1):.4f}"
+        return "the labels that most rows have", 2 * hits / max(total, 1)
     assert dataset.class_names is not None
     most = int(np.bincount(train).argmax())
-    return f"always {dataset.class_names[most]}, accuracy {(test == most).mean():.4f}"
-
-
-def _figures(values: np.ndarray) -> str:
-    return some([f"{value:.4g}" for value in values])
+    return f"always {dataset.class_names[most]}", (test == most).mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -196,9 +197,9 @@ class Decoded:
     def columns(self) -> None:
         """They are not made of columns."""
 
-    def said(self) -> list[ColumnNote]:
-        """What became of the columns of their table."""
-        return [*self.column_notes]
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """What became of the columns of their table, and what form they have."""
+        return [*self.column_notes], [self.form.said]
 
 
 def decoded_to_suit(
@@ -247,7 +248,9 @@ def decoded(
             for row, example in enumerate(results):
                 array[row] = example
                 if (row + 1) % EVERY == 0:
-                    print(f"{row + 1:,} of {len(examples):,} {medium.noun}s decoded", flush=True)
+                    print(
+                        f"{row + 1:,} of {len(examples):,} {medium.noun}s decoded", file=sys.stderr
+                    )
     return mapped(path)
 
 

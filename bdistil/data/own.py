@@ -41,8 +41,8 @@ class Features(Protocol):
     def columns(self) -> dict[str, Any] | None:
         """How columns became features (see Dataset), once there are splits."""
 
-    def said(self) -> list[ColumnNote]:
-        """What became of each column, once there are splits."""
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """What became of each column, and what else is to be said, once there are splits."""
 
 
 def assemble_own(
@@ -86,7 +86,8 @@ def assemble_own(
         columns=features.columns(),
         padding=features.padding,
     )
-    card = describe(dataset, source, division.how, features.said(), [*notes, *division.notes])
+    columns, said = features.said()
+    card = describe(dataset, source, division.how, columns, [*said, *notes, *division.notes])
     return replace(dataset, card=card)
 
 

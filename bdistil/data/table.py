@@ -100,9 +100,9 @@ class ColumnFeatures:
         """The encoding."""
         return None if self.encoding is None else self.encoding.model_dump(mode="json")
 
-    def said(self) -> list[ColumnNote]:
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
         """What became of each column."""
-        return self.roles.notes(self.encoding)
+        return self.roles.notes(self.encoding), []
 
 
 def _labels(table: Table, spec: DataSpec) -> Labels:

@@ -157,7 +157,7 @@ class TestPhotographs:
         again = load("imagenet", tmp_path)
         np.testing.assert_array_equal(first.train.x, again.train.x)
         next((tmp_path / "train").rglob("*.JPEG")).unlink()  # another list of files: a new cache
-        with pytest.raises(DataError, match="photographs cannot be read: .*no image that Pillow reads"):
+        with pytest.raises(DataError, match=r"photographs cannot be read: .*no image"):
             load("imagenet", tmp_path)
         assert not list(tmp_path.rglob("*.part"))
 
