@@ -18,7 +18,7 @@ from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import array_splits
 from bdistil.data.layout import Reading, arranged
-from bdistil.data.own import assemble_own, check_unset
+from bdistil.data.own import assemble_own, check_unset, check_unused
 from bdistil.data.parts import join_parts
 from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices
@@ -49,7 +49,8 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         TeacherError: if the teacher's array is missing or unfit.
     """
     assert spec.path is not None
-    check_unset(spec, ("features", "ignore", "size", "seconds"), "holds arrays")
+    check_unset(spec, ("features", "ignore"), "holds arrays")
+    check_unused(spec, "layout", "holds arrays")
     if spec.label not in ("label", "y"):
         raise SpecError(
             f"data.label is {spec.label!r}, but an NPZ file holds its labels as array 'y'; "

@@ -134,7 +134,7 @@ class ColumnFile:
         for batch, keys in self.blocks(names, block_rows((columns.width,))):
             with warnings.catch_warnings():  # of unknown categories, in each block anew
                 warnings.simplefilter("ignore", BdistilWarning)
-                yield columns.encode(batch.to_pandas().assign(**keys))
+                yield columns.encode(batch.to_pandas(ignore_metadata=True).assign(**keys))
 
 
 def check_same_columns(files: Sequence[Path], names: Sequence[Sequence[str]]) -> None:

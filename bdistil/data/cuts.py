@@ -21,11 +21,10 @@ SHOWN = 8
 
 
 class Cut(NamedTuple):
-    """The part of each row, how it came about, and what else is to be said of it."""
+    """The part of each row, and how it came about."""
 
     parts: Parts
     how: str
-    notes: Sequence[str] = ()
 
 
 def cut_by_chance(
@@ -58,8 +57,8 @@ def cut_by_chance(
     if class_names is not None:
         rarest = int(np.bincount(y[first], minlength=len(class_names)).min())
     if 2 * len(first) < len(y) or rarest <= len(shares):
-        note = "too few rows are different to keep repeated ones in one split"
-        return Cut(_random_parts(y, class_names, shares, seed), how, [note])
+        how += "; too few rows are different to keep repeated ones in one split"
+        return Cut(_random_parts(y, class_names, shares, seed), how)
     parts = np.zeros(len(y), np.int8)
     rows = np.sort(first)
     parts[rows] = _random_parts(y[rows], class_names, shares, seed)
@@ -83,18 +82,18 @@ def cut_by_order(order: NDArray[Any], shares: Shares) -> Cut:
         DataError: if there are too few times.
     """
     times, place = np.unique(order, return_inverse=True)
+    if len(times) <= len(shares):
+        raise DataError(
+            f"data.order has {len(times)} different value{'s' * (len(times) > 1)} in the rows to "
+            f"be split, fewer than the {len(shares) + 1} splits; choose another column."
+        )
     share_from = np.cumsum(np.bincount(place)[::-1])[::-1] / len(order)
     of_time = np.zeros(len(times), np.int8)
-    aim = sum(shares.values())
-    for part in sorted(shares):  # validation, then test, which is later
-        of_time[_nearest(share_from, aim) :] = part
+    aim, start = sum(shares.values()), 0
+    for left, part in zip(range(len(shares), 0, -1), sorted(shares), strict=True):
+        start = min(max(_nearest(share_from, aim), start + 1), len(times) - left)
+        of_time[start:] = part
         aim -= shares[part]
-    if set(of_time) != {TRAIN, *shares}:
-        raise DataError(
-            f"data.order has {len(times)} different values in the rows to be split, too few for "
-            f"{' and '.join(SPLITS[part] for part in (TRAIN, *sorted(shares)))} at their shares; "
-            "choose another column or other shares."
-        )
     return Cut(of_time[place], "the last rows by data.order")
 
 
@@ -126,10 +125,10 @@ def cut_by_group(codes: NDArray[np.int64], groups: NDArray[Any], shares: Shares,
     drawn = (_draw(counts.sum(axis=1), shares, random) for _ in range(draws))
     best = min(drawn, key=lambda parts: _disproportion(counts, parts, shares))
     homes = [
-        f"{SPLITS[part]} {some([names[place] for place in np.flatnonzero(best == part)])}"
+        f"{some([names[place] for place in np.flatnonzero(best == part)])} in {SPLITS[part]}"
         for part in (TRAIN, *sorted(shares))
     ]
-    return Cut(best[group], "by data.group, none in two", [f"groups: {'; '.join(homes)}"])
+    return Cut(best[group], f"by data.group: {', '.join(homes)}")
 
 
 def _draw(sizes: NDArray[np.float64], shares: Shares, random: np.random.Generator) -> Parts:

@@ -102,17 +102,14 @@ def divide(labels: Labels, known: Known, spec: DataSpec, seed: int) -> Division:
     shares = {VALIDATION: spec.validation, TEST: spec.test}
     shares = {part: share for part, share in shares.items() if part not in given}
     how = [f"{_listed(given)} as given"] if given else []
-    notes: list[str] = []
     if shares:
         free = np.flatnonzero(parts == TRAIN)
-        parts[free], means, more = _cut(labels, known, free, shares, seed)
+        parts[free], means = _cut(labels, known, free, shares, seed)
         how.append(f"{_listed(shares)} from training, {means}" if given else means)
-        notes += more
     rows = SplitIndices(*(np.flatnonzero(parts == part) for part in range(len(SPLITS))))
     _check_trained(labels, rows.train)
-    notes += [*_classes_without_rows(labels, rows), *_torn_groups(known, parts)]
-    notes += _repeats(known, rows)
-    return Division(rows, "; ".join(how), tuple(notes))
+    notes = [*_classes_without_rows(labels, rows), *_torn_groups(known, parts)]
+    return Division(rows, "; ".join(how), (*notes, *_repeats(known, rows)))
 
 
 def _cut(labels: Labels, known: Known, free: NDArray[np.int64], shares: Shares, seed: int) -> Cut:

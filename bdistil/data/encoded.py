@@ -77,6 +77,7 @@ class Medium(Generic[Header, FormType]):
         domain: of the decoded examples.
         suffixes: of files.
         magic: what their content begins with, a regular expression.
+        key: of the spec, that wishes for a form.
         dtype: of the decoded examples.
         form: the class of the form.
         header: what decides on the form, of one example; raises DataError with the reason if it is
@@ -89,6 +90,7 @@ class Medium(Generic[Header, FormType]):
     domain: Domain
     suffixes: tuple[str, ...]
     magic: bytes
+    key: str
     dtype: DTypeLike
     form: type[FormType]
     header: Callable[[Encoded], Header]

@@ -14,7 +14,7 @@ from bdistil.data.divide import Known
 from bdistil.data.encoded import Files, Medium, decoded_to_suit
 from bdistil.data.file_readers import errors_naming
 from bdistil.data.labels import encode_labels
-from bdistil.data.own import assemble_own, check_unset
+from bdistil.data.own import assemble_own, check_unset, check_unused
 from bdistil.data.parts import join_parts
 from bdistil.errors import SpecError, TeacherError
 from bdistil.spec import DataSpec
@@ -42,6 +42,7 @@ def load_folder(
     """
     assert spec.path is not None
     _refuse_columns(spec, teacher_columns)
+    check_unused(spec, medium.key, f"holds {medium.noun}s")
     listings = {}
     for key, path in spec.sources.items():
         with errors_naming(path):
@@ -58,7 +59,7 @@ def load_folder(
 
 
 def _refuse_columns(spec: DataSpec, teacher_columns: Sequence[str] | None) -> None:
-    keys = ("features", "ignore", "split", "group", "order", "layout")
+    keys = ("features", "ignore", "split", "group", "order")
     check_unset(spec, keys, "is a folder with a folder for each class")
     if spec.label != "label" or spec.task not in ("auto", "classification"):
         raise SpecError(

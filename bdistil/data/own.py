@@ -91,13 +91,17 @@ def assemble_own(
     return replace(dataset, card=card)
 
 
+FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays"}
 USES = {
-    "size": "photographs",
-    "seconds": "recordings",
-    "layout": "arrays",
+    **FORMS,
     **dict.fromkeys(("features", "ignore", "split", "group", "order"), "columns"),
 }
 """What the spec's keys that are not for every source are for."""
+
+
+def check_unused(spec: DataSpec, key: str | None, what: str) -> None:
+    """Refuse keys that say how to read what a source is not; `key` is its own, if it has one."""
+    check_unset(spec, [other for other in FORMS if other != key], what)
 
 
 def check_unset(spec: DataSpec, keys: Sequence[str], what: str) -> None:

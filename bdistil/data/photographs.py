@@ -71,7 +71,7 @@ def read_size(file: Encoded) -> Size:
 def choose_form(sizes: Sequence[Size], spec: DataSpec) -> PhotographForm:
     """The form of all photographs: `data.size`, or the size that all have if that is small."""
     channels = 1 if all(size.grey for size in sizes) else 3
-    extents = sorted({size[:2] for size in sizes}, key=np.prod)
+    extents = sorted({size[:2] for size in sizes}, key=lambda e: (e[0] * e[1], e))
     ends = dict.fromkeys((extents[0], extents[-1]))
     said = f"photographs: {' to '.join(f'{h} x {w}' for h, w in ends)} pixels, "
     said += "grey" if channels == 1 else "colour"
@@ -118,6 +118,7 @@ PHOTOGRAPHS = Medium(
     domain="image",
     suffixes=(".jpg", ".jpeg", ".png", ".webp"),
     magic=rb"\xff\xd8|\x89PNG|RIFF....WEBP",
+    key="size",
     dtype=np.uint8,
     form=PhotographForm,
     header=read_size,

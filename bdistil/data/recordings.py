@@ -128,6 +128,7 @@ RECORDINGS = Medium(
     domain="sequence",
     suffixes=(".wav", ".flac"),
     magic=rb"RIFF....WAVE|fLaC",
+    key="seconds",
     dtype=np.float32,
     form=RecordingForm,
     header=read_extent,

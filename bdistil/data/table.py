@@ -21,7 +21,7 @@ from bdistil.data.file_readers import errors_naming
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import table_splits
-from bdistil.data.own import Features, assemble_own, check_unset
+from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles
 from bdistil.data.split import SplitIndices
@@ -63,10 +63,11 @@ def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
     assert spec.path is not None
     cache, first = cache_folder(spec.path), roles.features[0]
     if first not in table.media:
-        check_unset(spec, ("size", "seconds", "layout"), "holds columns")
+        check_unused(spec, None, "is a table")
         return ColumnFeatures(table, roles, spec, cache)
     assert isinstance(table.frame, ColumnFile)
     examples, medium = Cells(table.frame, first), table.media[first]
+    check_unused(spec, medium.key, f"holds {medium.noun}s")
     return decoded_to_suit(examples, medium, spec, cache, roles.notes())
 
 
