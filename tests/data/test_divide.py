@@ -97,9 +97,7 @@ def test_too_few_groups_are_refused():
         divide(LABELS, Known(groups=np.arange(ROWS) % 2), SPEC, 0)
 
 
-@given(
-    times=st.lists(st.integers(0, 30), min_size=30, max_size=30), later=st.integers(2, 20)
-)
+@given(times=st.lists(st.integers(0, 30), min_size=30, max_size=30), later=st.integers(2, 20))
 def test_the_last_rows_are_test_and_equal_times_stay_together(times, later):
     order = np.array([*times, *range(31, 31 + later)])
     y = np.zeros((len(order), 1), np.float32)

@@ -142,7 +142,7 @@ class TestPhotographs:
         files.write_photographs(tmp_path, 9)
         for path in tmp_path.rglob("*.png"):
             path.write_bytes(b"gone")
-        with pytest.raises(DataError, match="at least .* photographs cannot be read") as caught:
+        with pytest.raises(DataError, match=r"at least .* photographs cannot be read") as caught:
             load(tmp_path)
         assert str(caught.value).count("(no image") == 5
 
@@ -224,10 +224,10 @@ class TestRecordings:
 
     @pytest.mark.parametrize("suffix", [".wav", ".flac"])
     @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (16_000, 2)])
-    def test_tones_are_strongest_in_the_band_of_their_class(
-        self, tmp_path, suffix, rate, channels
-    ):
-        dataset = load(files.write_recordings(tmp_path, suffix=suffix, rate=rate, channels=channels))
+    def test_tones_are_strongest_in_the_band_of_their_class(self, tmp_path, suffix, rate, channels):
+        dataset = load(
+            files.write_recordings(tmp_path, suffix=suffix, rate=rate, channels=channels)
+        )
         assert (dataset.domain, dataset.class_names) == ("sequence", ("high", "low"))
         highest = 2595 * np.log10(1 + rate / 2 / 700)
         for name in SPLITS:
@@ -260,7 +260,9 @@ class TestRecordings:
         files.write_recordings(tmp_path, 9, rate=8_000)
         files.write_recordings(tmp_path, 3, rate=22_050)
         dataset = load(tmp_path)
-        assert "at 8,000, 22,050 Hz, as 32 log-Mel bands of 8,000 Hz" in " ".join(dataset.card.notes)
+        assert "at 8,000, 22,050 Hz, as 32 log-Mel bands of 8,000 Hz" in " ".join(
+            dataset.card.notes
+        )
         strongest = {
             name: np.concatenate([s.x[s.y == code, -5].argmax(axis=1) for s in splits_of(dataset)])
             for code, name in enumerate(dataset.class_names)
@@ -280,8 +282,9 @@ class TestRecordings:
         pytest.importorskip("soundfile").write(folder / "high" / "00.wav", [], 8_000)
         with pytest.raises(DataError) as caught:
             load(folder)
-        assert "2 recordings cannot be read: high/00.wav (it has no sound), low/03.wav (no s" in str(
-            caught.value
+        assert (
+            "2 recordings cannot be read: high/00.wav (it has no sound), low/03.wav (no s"
+            in str(caught.value)
         )
 
 

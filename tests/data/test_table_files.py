@@ -95,9 +95,7 @@ WRITERS = {
     "polars.csv": lambda path: polars_frame().write_csv(path),
     "duckdb.parquet": lambda path: duckdb_copy(f"'{path}' (format parquet)"),
     "duckdb.csv": lambda path: duckdb_copy(f"'{path}'"),
-    "hive_of_duckdb": lambda path: duckdb_copy(
-        f"'{path}' (format parquet, partition_by (colour))"
-    ),
+    "hive_of_duckdb": lambda path: duckdb_copy(f"'{path}' (format parquet, partition_by (colour))"),
     "spark": spark_like,
 }
 
@@ -157,11 +155,15 @@ def test_folders_are_columns_with_their_types(tmp_path):
     assert set(dataset.train.x[:, 0]) == {2020, 2021}
     assert dataset.class_names == ("a", "b", "c")
     whole = sorted(zip(table["n"], table["label"], strict=True))
-    assert [(row[1], row[2]) for row in sorted(rows_of(dataset), key=lambda r: (r[1], r[2]))] == whole
+    assert [
+        (row[1], row[2]) for row in sorted(rows_of(dataset), key=lambda r: (r[1], r[2]))
+    ] == whole
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize("names", [("train-00000-of-00001", "test-00000-of-00001"), ("train", "test")])
+@pytest.mark.parametrize(
+    "names", [("train-00000-of-00001", "test-00000-of-00001"), ("train", "test")]
+)
 def test_parts_that_name_their_split_keep_it(tmp_path, suffix, names):
     for name, part in zip(names, (frame()[:40], frame()[40:]), strict=True):
         path = tmp_path / "data" / f"{name}{suffix}"
@@ -269,7 +271,7 @@ class TestHub:
         images[3], images[5] = b"", images[5][:60]
         table = pa.table({"image": files.cells(images), "label": list("xyz") * 3})
         pq.write_table(table, tmp_path / "mine.parquet")
-        with pytest.raises(DataError, match=r"2 photographs cannot .*: 3\.png \(no image.*, 5\.png"):
+        with pytest.raises(DataError, match=r"2 photographs cannot .*: 3\.png \(.*, 5\.png"):
             load(tmp_path / "mine.parquet")
 
     @pytest.mark.parametrize(
