@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.core.examples import METRIC
 from bdistil.data.cuts import some
 from bdistil.data.dataset import Dataset, Domain, LearningTask
 from bdistil.data.parts import SPLITS
@@ -75,6 +74,8 @@ class DataCard(BaseModel):
 
     def lines(self) -> list[str]:
         """For people: one line for each thing to know."""
+        from bdistil.core.examples import METRIC  # brings torch, which reading data does without
+
         shape = SHAPES[self.domain].format(*self.input_shape)
         splits = ", ".join(f"{count:,} {name}" for name, count in self.splits.items())
         lines = [f"{self.source}: {self.rows:,} rows, {self.domain} with {shape}, {self.task}"]
