@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from bdistil import __version__
-from bdistil.data.card import stored_card
 from bdistil.export.evaluation import Evaluation
 from bdistil.optional import require
 from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
@@ -45,7 +44,7 @@ def render(result: SearchResult) -> str:
         edges=rounds_plot(records),
         early=early,
         early_plot=early_plot(early, figures.task) if early else "",
-        data=stored_card(run.data_file),
+        data=result.data_card,
         spec=spec.to_yaml(),
         share=share,
         number=number,

@@ -25,7 +25,7 @@ def test_a_folder_can_be_searched(bdistil: Callable[..., Any], tmp_path: Path, k
     folder, run = write(tmp_path / "mine", 10), tmp_path / "run"
     answer = bdistil("search", "--data", folder, "--out", run, *QUICK)
     assert answer.status == 0, answer.errors
-    card = SearchResult(run).data
+    card = SearchResult.of(run).data_card
     assert card is not None
     assert card.source == "folder mine"
     said = "\n  ".join(card.lines())
