@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from bdistil.cli.display import console, output, reporter, stages_table
-from bdistil.data.file_readers import name_of
 from bdistil.errors import SpecError
+from bdistil.files.file_readers import name_of
 from bdistil.interrupt import remembered
 from bdistil.optional import require_search
 from bdistil.spec import Spec, load_spec

@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.array_files import cache_folder, file_state, is_large
 from bdistil.data.card import ColumnNote
-from bdistil.data.cuts import some
 from bdistil.data.dataset import Dataset
 from bdistil.data.divide import known_of
-from bdistil.data.file_readers import errors_naming, read_arrays
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import array_splits
 from bdistil.data.layout import Reading, arranged
 from bdistil.data.own import assemble_own, check_unset, check_unused
-from bdistil.data.parts import join_parts
 from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices
 from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
+from bdistil.files.array_files import cache_folder, file_state, is_large
+from bdistil.files.file_readers import errors_naming, read_arrays
+from bdistil.files.parts import join_parts
+from bdistil.files.wording import some
 from bdistil.spec import DataSpec, Task
 
 TEACHER = "teacher"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.cuts import some
 from bdistil.data.dataset import Dataset, Domain, LearningTask
-from bdistil.data.parts import SPLITS
 from bdistil.errors import CheckpointError
+from bdistil.files.parts import SPLITS
+from bdistil.files.wording import some
 
 SHAPES: dict[Domain, str] = {
     "tabular": "{} features",

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts
 from bdistil.data.split import split_indices
 from bdistil.data.values import as_text, sorted_texts
 from bdistil.errors import DataError
+from bdistil.files.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts
+from bdistil.files.wording import some
 
 Shares = Mapping[int, float]
 """The share of each part that is to be cut, all below 1 in sum."""
 
 DRAWS, GROUPS_DRAWN = 200, 200_000
-SHOWN = 8
 
 
 class Cut(NamedTuple):
@@ -158,9 +158,3 @@ def _disproportion(counts: NDArray[np.float64], parts: Parts, shares: Shares) ->
 
 def _nearest(values: NDArray[np.float64], aim: float) -> int:
     return int(np.abs(values - aim).argmin())
-
-
-def some(names: Sequence[str], most: int = SHOWN) -> str:
-    """At most so many names as a reader takes in."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.cuts import Cut, Shares, cut_by_chance, cut_by_group, cut_by_order, some
+from bdistil.data.cuts import Cut, Shares, cut_by_chance, cut_by_group, cut_by_order
 from bdistil.data.labels import Labels
-from bdistil.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts, parts_in
 from bdistil.data.split import SplitIndices
 from bdistil.data.values import as_text, check_present
 from bdistil.errors import DataError
+from bdistil.files.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts, parts_in
+from bdistil.files.wording import some
 from bdistil.spec import DataSpec
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from bdistil.data.array_files import cache_folder
-from bdistil.data.class_folders import list_class_folders
 from bdistil.data.dataset import Dataset
+from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import Known
-from bdistil.data.encoded import Files, Medium, decoded_to_suit
-from bdistil.data.file_readers import errors_naming
 from bdistil.data.labels import encode_labels
-from bdistil.data.own import assemble_own, check_unset, check_unused
-from bdistil.data.parts import join_parts
+from bdistil.data.own import assemble_own, check_unset
 from bdistil.errors import SpecError, TeacherError
+from bdistil.files.class_folders import list_class_folders
+from bdistil.files.encoded import Files, Medium
+from bdistil.files.file_readers import errors_naming
+from bdistil.files.parts import join_parts
 from bdistil.spec import DataSpec
 
 
@@ -42,7 +42,6 @@ def load_folder(
     """
     assert spec.path is not None
     _refuse_columns(spec, teacher_columns)
-    check_unused(spec, medium.key, f"holds {medium.noun}s")
     listings = {}
     for key, path in spec.sources.items():
         with errors_naming(path):
@@ -51,7 +50,7 @@ def load_folder(
         classes = [name for listing in listings.values() for name in listing.classes]
         labels = encode_labels(np.array(classes, object), "classification", "the folder")
         files = [file for listing in listings.values() for file in listing.files]
-        features = decoded_to_suit(Files(files, spec.path), medium, spec, cache_folder(spec.path))
+        features = DecodedFeatures(Files(files, spec.path), medium, spec)
         parts = join_parts({key: (own.parts, len(own.files)) for key, own in listings.items()})
         notes = [note for listing in listings.values() for note in listing.notes]
         source = f"folder {spec.path.resolve().name}"

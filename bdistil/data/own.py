@@ -13,11 +13,11 @@ from bdistil.data.assemble import assemble
 from bdistil.data.card import ColumnNote, describe
 from bdistil.data.dataset import Dataset, Domain
 from bdistil.data.divide import Known, divide
-from bdistil.data.file_readers import name_of
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.errors import SpecError
+from bdistil.files.file_readers import name_of
 from bdistil.spec import DataSpec
 
 

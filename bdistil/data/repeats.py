@@ -14,7 +14,7 @@ from bdistil.optional import require
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bdistil.data.column_file import ColumnFile
+    from bdistil.files.column_file import ColumnFile
 
 MIX = np.uint64(0x9E3779B97F4A7C15)
 

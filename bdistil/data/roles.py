@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bdistil.data.card import ColumnNote
-from bdistil.data.cuts import some
-from bdistil.data.parts import looks_like_parts
-from bdistil.data.table_files import Table
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
+from bdistil.files.parts import looks_like_parts
+from bdistil.files.table_files import Table
+from bdistil.files.wording import some
 from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from bdistil.data.arrays import load_arrays
 from bdistil.data.dataset import Dataset
-from bdistil.data.file_readers import ARRAY_SUFFIXES, TABLE_SUFFIXES, errors_naming, has_suffix
 from bdistil.data.folders import load_folder
-from bdistil.data.media import MEDIA, medium_of_folder
 from bdistil.data.table import load_table
-from bdistil.data.table_files import table_files
 from bdistil.errors import DataError
+from bdistil.files.file_readers import ARRAY_SUFFIXES, TABLE_SUFFIXES, errors_naming, has_suffix
+from bdistil.files.media import MEDIA, medium_of_folder
+from bdistil.files.table_files import table_files
 from bdistil.spec import DataSpec
 
 

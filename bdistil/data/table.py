@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.array_files import cache_folder
 from bdistil.data.card import ColumnNote
-from bdistil.data.column_file import ColumnFile
 from bdistil.data.columns import TableColumns
 from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import known_of
-from bdistil.data.encoded import Cells, decoded_to_suit
-from bdistil.data.file_readers import errors_naming
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import table_splits
@@ -25,9 +21,13 @@ from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles
 from bdistil.data.split import SplitIndices
-from bdistil.data.table_files import Table, open_table
 from bdistil.data.values import finite_numbers
 from bdistil.errors import TeacherError
+from bdistil.files.array_files import cache_folder
+from bdistil.files.column_file import ColumnFile
+from bdistil.files.encoded import Cells
+from bdistil.files.file_readers import errors_naming
+from bdistil.files.table_files import Table, open_table
 from bdistil.optional import require
 from bdistil.spec import DataSpec
 
@@ -60,15 +60,13 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
 
 
 def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
-    assert spec.path is not None
-    cache, first = cache_folder(spec.path), roles.features[0]
-    if first not in table.media:
-        check_unused(spec, None, "is a table")
-        return ColumnFeatures(table, roles, spec, cache)
-    assert isinstance(table.frame, ColumnFile)
-    examples, medium = Cells(table.frame, first), table.media[first]
-    check_unused(spec, medium.key, f"holds {medium.noun}s")
-    return decoded_to_suit(examples, medium, spec, cache, roles.notes())
+    first = roles.features[0]
+    if first in table.media:
+        assert isinstance(table.frame, ColumnFile)
+        examples = Cells(table.frame, first)
+        return DecodedFeatures(examples, table.media[first], spec, roles.notes())
+    check_unused(spec, None, "is a table")
+    return ColumnFeatures(table, roles, spec)
 
 
 @dataclass
@@ -78,7 +76,6 @@ class ColumnFeatures:
     table: Table
     roles: Roles
     spec: DataSpec
-    cache: Path
     domain: Domain = "tabular"
     padding: None = None
     encoding: TableColumns | None = field(default=None, init=False)
@@ -93,7 +90,8 @@ class ColumnFeatures:
         columns = TableColumns.learn(frame, self.roles.features, self.spec.label, rows.train)
         self.encoding = columns
         if isinstance(frame, ColumnFile):
-            return table_splits(frame, columns, rows, self.cache)
+            assert self.spec.path is not None
+            return table_splits(frame, columns, rows, cache_folder(self.spec.path))
         x = columns.encode(frame)
         return [x[own] for own in rows]
 

@@ -8,18 +8,18 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from bdistil.data.array_files import cache_folder
 from bdistil.data.assemble import from_splits
-from bdistil.data.class_folders import Listing, list_class_folders
 from bdistil.data.dataset import Dataset, Split
-from bdistil.data.encoded import Files, decoded
-from bdistil.data.file_readers import errors_naming
 from bdistil.data.labels import class_indices, encode_labels
-from bdistil.data.photographs import PHOTOGRAPHS, PhotographForm
 from bdistil.data.split import stratified_order
 from bdistil.datasets.catalogue import register_dataset
 from bdistil.datasets.local_files import LocalFiles
 from bdistil.errors import DataError
+from bdistil.files.array_files import cache_folder
+from bdistil.files.class_folders import Listing, list_class_folders
+from bdistil.files.encoded import Files, decoded
+from bdistil.files.file_readers import errors_naming
+from bdistil.files.photographs import PHOTOGRAPHS, PhotographForm
 
 Side = Annotated[int, Field(ge=8)]
 

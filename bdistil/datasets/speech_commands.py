@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from bdistil.data.assemble import from_splits
 from bdistil.data.dataset import Dataset, Split
-from bdistil.data.log_mel import BANDS, log_mel
 from bdistil.datasets.catalogue import register_dataset
 from bdistil.datasets.local_files import LocalFiles
 from bdistil.errors import DataError
+from bdistil.files.log_mel import BANDS, log_mel
 from bdistil.optional import advice_if_missing
 
 RATE = 16_000

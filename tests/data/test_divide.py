@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from bdistil.data.divide import Known, divide, known_of
 from bdistil.data.labels import Labels
-from bdistil.data.parts import part_in
 from bdistil.data.split import split_indices
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError
+from bdistil.files.parts import part_in
 from bdistil.spec import DataSpec
 
 SPEC = DataSpec(path="mine.csv")

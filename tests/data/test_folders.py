@@ -7,12 +7,12 @@ import own_files as files
 import pytest
 from PIL import Image
 
-from bdistil.data import array_files
-from bdistil.data.array_files import mapped_file
-from bdistil.data.recordings import LEAST_ENERGY
 from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError, SpecError, TeacherError
+from bdistil.files import array_files
+from bdistil.files.array_files import mapped_file
+from bdistil.files.recordings import LEAST_ENERGY
 from bdistil.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")

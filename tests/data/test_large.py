@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import bdistil.data.array_files as large
-from bdistil.data import array_files
-from bdistil.data.array_files import mapped_file, new_array
+import bdistil.files.array_files as large
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError, TeacherError
+from bdistil.files import array_files
+from bdistil.files.array_files import mapped_file, new_array
 from bdistil.spec import DataSpec
 
 ROWS = 300

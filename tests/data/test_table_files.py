@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bdistil.data import array_files
-from bdistil.data.array_files import mapped_file
-from bdistil.data.table_files import read_table
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, DataError, SpecError
+from bdistil.files import array_files
+from bdistil.files.array_files import mapped_file
+from bdistil.files.table_files import read_table
 from bdistil.spec import DataSpec
 
 ROWS = 60

@@ -6,12 +6,12 @@ import numpy as np
 import published_files as files
 import pytest
 
-from bdistil.data.log_mel import log_mel
 from bdistil.datasets.catalogue import list_datasets, load_dataset
 from bdistil.datasets.daily_sports import dsa19
 from bdistil.datasets.speech_commands import FRAMES, LEAST_ENERGY, RATE, read_wave
 from bdistil.datasets.time_series import padded, read_ts
 from bdistil.errors import DataError
+from bdistil.files.log_mel import log_mel
 from bdistil.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.values import as_text
 from bdistil.errors import DataError
 
 Parts = NDArray[np.int8]
@@ -50,7 +49,7 @@ def parts_in(values: Iterable[Any], what: str) -> Parts:
     Raises:
         DataError: if a value names none.
     """
-    texts = [as_text(value) for value in values]
+    texts = [str(value) for value in values]
     parts = [part_named(text) for text in texts]
     if None in parts:
         row = parts.index(None)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdistil.data.cuts import some
-from bdistil.data.encoded import HANDFUL
-from bdistil.data.file_readers import has_suffix
-from bdistil.data.parts import SPLITS, TEST, TRAIN, Parts, part_named
 from bdistil.errors import DataError
+from bdistil.files.encoded import HANDFUL
+from bdistil.files.file_readers import has_suffix
+from bdistil.files.parts import SPLITS, TEST, TRAIN, Parts, part_named
+from bdistil.files.wording import some
 
 
 class Listing(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.encoded import Encoded, Form, Medium
-from bdistil.data.log_mel import BANDS, frames_of, log_mel, window_samples
 from bdistil.errors import DataError
+from bdistil.files.encoded import Encoded, Form, Medium
+from bdistil.files.log_mel import BANDS, frames_of, log_mel, window_samples
 from bdistil.optional import require
 from bdistil.spec import DataSpec
 

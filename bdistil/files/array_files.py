@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
-from bdistil.data.split import SplitIndices
 from bdistil.errors import DataError
 
+Rows = Mapping[str, NDArray[np.int64]]
 FOLDER = ".bdistil"
 VARIABLE = "BDISTIL_CACHE"
 LARGE_BYTES = 2**30
@@ -89,10 +89,10 @@ def mapped_file(array: NDArray[Any]) -> Path | None:
     return file if whole else None
 
 
-def split_folder(cache: Path, rows: SplitIndices, state: Any) -> Path:
+def split_folder(cache: Path, rows: Rows, state: Any) -> Path:
     """A folder for the files of splits, another one for other rows or another state of the data."""
     digest = hashlib.sha256(json.dumps(state).encode())
-    for own in rows:
+    for own in rows.values():
         digest.update(own.tobytes() + b";")
     return cache / f"splits-{digest.hexdigest()[:16]}"
 
@@ -101,7 +101,7 @@ def split_to_files(
     folder: Path,
     shape: tuple[int, ...],
     blocks: Iterable[NDArray[Any]],
-    rows: SplitIndices,
+    rows: Rows,
     dtype: DTypeLike = np.float32,
 ) -> list[NDArray[Any]]:
     """The features of each split, mapped from a file of its own; written if they are not there.
@@ -110,22 +110,22 @@ def split_to_files(
         folder: where the files are; it names the data and the split.
         shape: of one example.
         blocks: features of all rows, in order, (n, *shape) each; not read if the files are there.
-        rows: of each split, ascending.
+        rows: of each split by its name, ascending.
         dtype: of the files.
 
     Raises:
         DataError: if the disk is full or not writable.
     """
-    files = [folder / f"{name}.npy" for name in rows._fields]
+    files = [folder / f"{name}.npy" for name in rows]
     if not all(file.exists() for file in files):
         with ExitStack() as stack:
             arrays = [
                 stack.enter_context(new_array(file, dtype, (len(own), *shape)))
-                for file, own in zip(files, rows, strict=True)
+                for file, own in zip(files, rows.values(), strict=True)
             ]
             first = 0
             for block in blocks:
-                for array, own in zip(arrays, rows, strict=True):
+                for array, own in zip(arrays, rows.values(), strict=True):
                     start, stop = np.searchsorted(own, (first, first + len(block)))
                     array[start:stop] = block[own[start:stop] - first]
                 first += len(block)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.array_files import mapped
 from bdistil.errors import BdistilError, DataError, TeacherError
+from bdistil.files.array_files import mapped
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parquet.gzip")
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")

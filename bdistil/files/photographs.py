@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.encoded import Encoded, Form, Medium
 from bdistil.errors import DataError
+from bdistil.files.encoded import Encoded, Form, Medium
 from bdistil.optional import require
 from bdistil.spec import DataSpec
 

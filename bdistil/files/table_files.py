@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bdistil.data.class_folders import visible
-from bdistil.data.column_file import ColumnFile
-from bdistil.data.cuts import some
-from bdistil.data.encoded import Medium
-from bdistil.data.file_readers import (
+from bdistil.errors import DataError
+from bdistil.files.class_folders import visible
+from bdistil.files.column_file import ColumnFile
+from bdistil.files.encoded import Medium
+from bdistil.files.file_readers import (
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
     check_file,
     errors_naming,
     has_suffix,
 )
-from bdistil.data.media import media_columns
-from bdistil.data.parts import Parts, join_parts, part_in
-from bdistil.data.text_tables import read_texts
-from bdistil.errors import DataError
+from bdistil.files.media import media_columns
+from bdistil.files.parts import Parts, join_parts, part_in
+from bdistil.files.text_tables import read_texts
+from bdistil.files.wording import some
 from bdistil.optional import require
 from bdistil.spec import DataSpec
 

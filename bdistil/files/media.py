@@ -7,14 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bdistil.data.class_folders import visible
-from bdistil.data.encoded import Medium, content_of
-from bdistil.data.file_readers import has_suffix
-from bdistil.data.photographs import PHOTOGRAPHS
-from bdistil.data.recordings import RECORDINGS
+from bdistil.files.class_folders import visible
+from bdistil.files.encoded import Medium, content_of
+from bdistil.files.file_readers import has_suffix
+from bdistil.files.photographs import PHOTOGRAPHS
+from bdistil.files.recordings import RECORDINGS
 
 if TYPE_CHECKING:
-    from bdistil.data.column_file import ColumnFile
+    from bdistil.files.column_file import ColumnFile
 
 MEDIA: tuple[Medium[Any, Any], ...] = (PHOTOGRAPHS, RECORDINGS)
 LOOKED_AT = 16

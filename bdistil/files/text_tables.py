@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bdistil.data.column_file import check_same_columns, refuse_twins
-from bdistil.data.file_readers import reading
 from bdistil.errors import DataError
+from bdistil.files.column_file import check_same_columns, refuse_twins
+from bdistil.files.file_readers import reading
 from bdistil.optional import require
 
 if TYPE_CHECKING:

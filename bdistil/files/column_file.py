@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,19 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bdistil.data.array_files import block_rows, is_large
-from bdistil.data.cuts import some
-from bdistil.data.file_readers import reading
-from bdistil.errors import BdistilWarning, DataError
+from bdistil.errors import DataError
+from bdistil.files.array_files import is_large
+from bdistil.files.file_readers import reading
+from bdistil.files.wording import some
 from bdistil.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bdistil.data.columns import TableColumns
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -127,14 +122,6 @@ class ColumnFile:
             with self._opened(path) as file:
                 for batch in file.iter_batches(rows, columns=own, use_threads=False):
                     yield batch, constant
-
-    def features(self, columns: TableColumns) -> Iterator[NDArray[np.float32]]:
-        """The encoded features, (n, width) float32, block by block."""
-        names = [column.name for column in columns.features]
-        for batch, keys in self.blocks(names, block_rows((columns.width,))):
-            with warnings.catch_warnings():  # of unknown categories, in each block anew
-                warnings.simplefilter("ignore", BdistilWarning)
-                yield columns.encode(batch.to_pandas(ignore_metadata=True).assign(**keys))
 
 
 def check_same_columns(files: Sequence[Path], names: Sequence[Sequence[str]]) -> None:

@@ -12,30 +12,23 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.array_files import (
+from bdistil.errors import DataError
+from bdistil.files.array_files import (
     file_state,
-    is_large,
     mapped,
     new_array,
-    split_folder,
-    split_to_files,
 )
-from bdistil.data.card import ColumnNote
-from bdistil.data.dataset import Domain
-from bdistil.data.repeats import row_hashes
-from bdistil.data.split import SplitIndices
-from bdistil.errors import DataError
 from bdistil.spec import DataSpec
 from bdistil.store.durable import write_atomic
 
 if TYPE_CHECKING:
-    from bdistil.data.column_file import ColumnFile
+    from bdistil.files.column_file import ColumnFile
 
 VERSION = 1
 """Of the decoding: what another version has cached is not used."""
@@ -87,7 +80,7 @@ class Medium(Generic[Header, FormType]):
     """
 
     noun: str
-    domain: Domain
+    domain: Literal["image", "sequence"]
     suffixes: tuple[str, ...]
     magic: bytes
     key: str
@@ -161,56 +154,12 @@ def content_of(cell: Any) -> bytes:
     return content
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """Decoded examples as :class:`bdistil.data.own.Features`.
-
-    Attributes:
-        x: (N, *shape), mapped from a file.
-        form: of all examples.
-        domain: of the medium.
-        cache: folder for files.
-        column_notes: on the columns of their table, if they are from one.
-    """
-
-    x: np.memmap[Any, Any]
-    form: Form
-    domain: Domain
-    cache: Path
-    column_notes: Sequence[ColumnNote] = ()
-
-    @property
-    def padding(self) -> float | None:
-        """What stands in front of shorter sequences."""
-        return self.form.padding
-
-    def hashes(self) -> NDArray[np.uint64] | None:
-        """Of the decoded examples."""
-        return None if is_large(self.x.size) else row_hashes(self.x)
-
-    def splits(self, rows: SplitIndices) -> list[NDArray[Any]]:
-        """Features of each split: float32 in memory, or mapped if they are too many for it."""
-        if not is_large(self.x.size):
-            return [self.x[own].astype(np.float32) for own in rows]
-        blocks = (self.x[start : start + BATCH] for start in range(0, len(self.x), BATCH))
-        folder = split_folder(self.cache, rows, Path(str(self.x.filename)).name)
-        return split_to_files(folder, self.x.shape[1:], blocks, rows, self.x.dtype)
-
-    def columns(self) -> None:
-        """They are not made of columns."""
-
-    def said(self) -> tuple[list[ColumnNote], list[str]]:
-        """What became of the columns of their table, and what form they have."""
-        return [*self.column_notes], [self.form.said]
-
-
 def decoded_to_suit(
     examples: Examples,
     medium: Medium[Any, Any],
     spec: DataSpec,
     folder: Path,
-    column_notes: Sequence[ColumnNote] = (),
-) -> Decoded:
+) -> tuple[np.memmap[Any, Any], Form]:
     """Every example in one form that suits them all and the spec; cached like :func:`decoded`.
 
     Args:
@@ -218,7 +167,9 @@ def decoded_to_suit(
         medium: what they are.
         spec: with the wishes for the form.
         folder: for the cache.
-        column_notes: see :class:`Decoded`.
+
+    Returns:
+        The examples, (N, *shape), mapped, and their form.
 
     Raises:
         DataError: if examples are damaged, the first few by name.
@@ -232,7 +183,7 @@ def decoded_to_suit(
     x = decoded(examples, medium, form, folder)
     if not facts.exists():
         write_atomic(facts, form.model_dump_json().encode())
-    return Decoded(x, form, medium.domain, folder, column_notes)
+    return x, form
 
 
 def decoded(
