@@ -75,7 +75,7 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
 class ArrayFeatures:
     """Features that are one array, in memory or mapped (see :class:`bdistil.data.own.Features`)."""
 
-    padding = None
+    padding = form = None
 
     def __init__(self, reading: Reading, spec: DataSpec) -> None:
         self.x, self.domain, self.note = reading

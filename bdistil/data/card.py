@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -50,6 +51,7 @@ class DataCard(BaseModel):
         guess: the best answers without features, in words.
         guess_metric: what they score on test, in the task's metric.
         columns: of a table.
+        form: what photographs or recordings became: `medium`, and the fields of its form.
         notes: what else a reader should know.
     """
 
@@ -65,6 +67,7 @@ class DataCard(BaseModel):
     guess: str
     guess_metric: float
     columns: tuple[ColumnNote, ...] = ()
+    form: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -104,6 +107,7 @@ def describe(
     how: str,
     columns: Sequence[ColumnNote] = (),
     notes: Sequence[str] = (),
+    form: dict[str, Any] | None = None,
 ) -> DataCard:
     """The card of a data set; for the arguments see :class:`DataCard`."""
     guess, score = _guess(dataset)
@@ -118,6 +122,7 @@ def describe(
         guess=guess,
         guess_metric=float(score),
         columns=tuple(columns),
+        form=form,
         notes=tuple(notes),
     )
 

@@ -51,13 +51,11 @@ class DecodedFeatures:
         assert spec.path is not None
         self.domain: Domain = medium.domain
         self.cache = cache_folder(spec.path)
-        self.x, self.form = decoded_to_suit(examples, medium, spec, self.cache)
+        self.x, form = decoded_to_suit(examples, medium, spec, self.cache)
+        self.padding, self.note = form.padding, form.said
+        facts = form.model_dump(mode="json", exclude={"said"})
+        self.form: dict[str, Any] | None = {"medium": medium.noun, **facts}
         self.column_notes = column_notes
-
-    @property
-    def padding(self) -> float | None:
-        """What stands in front of shorter sequences."""
-        return self.form.padding
 
     def hashes(self) -> NDArray[np.uint64] | None:
         """Of the decoded examples, unless they are too many for the memory."""
@@ -77,4 +75,4 @@ class DecodedFeatures:
 
     def said(self) -> tuple[list[ColumnNote], list[str]]:
         """What became of the columns of their table, and what form they have."""
-        return [*self.column_notes], [self.form.said]
+        return [*self.column_notes], [self.note]

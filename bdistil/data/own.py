@@ -32,6 +32,10 @@ class Features(Protocol):
     def padding(self) -> float | None:
         """What stands in front of shorter sequences."""
 
+    @property
+    def form(self) -> dict[str, Any] | None:
+        """What photographs or recordings became (see DataCard)."""
+
     def hashes(self) -> NDArray[np.uint64] | None:
         """Numbers (N,), equal for rows with equal features; None if that is not known."""
 
@@ -87,7 +91,8 @@ def assemble_own(
         padding=features.padding,
     )
     columns, said = features.said()
-    card = describe(dataset, source, division.how, columns, [*said, *notes, *division.notes])
+    notes = [*said, *notes, *division.notes]
+    card = describe(dataset, source, division.how, columns, notes, features.form)
     return replace(dataset, card=card)
 
 

@@ -78,6 +78,7 @@ class ColumnFeatures:
     spec: DataSpec
     domain: Domain = "tabular"
     padding: None = None
+    form: None = None
     encoding: TableColumns | None = field(default=None, init=False)
 
     def hashes(self) -> NDArray[np.uint64] | None:

@@ -20,8 +20,11 @@ from bdistil.spec import DataSpec
 HIGHEST_RATE = 16_000
 USUAL = 0.95
 """Share of the recordings that are not cut by default."""
-LEAST_ENERGY = 1.0  # of 16-bit samples: what rounding alone makes
-SCALE = 2.0**15
+LOUDNESS = 0.1 * 2**15
+"""Root mean square of every recording, on the scale of 16 bits."""
+QUIETEST = 1e-4  # of full scale; what is quieter is silence and stays so
+LEAST_ENERGY = 100.0
+"""A floor well below what is heard at that loudness; with 1 a network attends to hiss."""
 
 
 class Extent(NamedTuple):
@@ -80,8 +83,8 @@ def choose_form(extents: Sequence[Extent], spec: DataSpec) -> RecordingForm:
     said = (
         f"recordings: {lengths.min():.3g} to {lengths.max():.3g} s at "
         f"{', '.join(f'{rate:,}' for rate in sorted(rates))} Hz, as {BANDS} log-Mel bands of "
-        f"{rate:,} Hz every 10 ms; silence in front of what is shorter than {seconds:g} s "
-        f"(data.seconds), {longer:,} cut at the end"
+        f"{rate:,} Hz every 10 ms, equally loud; silence in front of what is shorter than "
+        f"{seconds:g} s (data.seconds), {longer:,} cut at the end"
     )
     shape = (frames_of(samples, rate), BANDS)
     silence = float(np.float32(math.log(LEAST_ENERGY)))
@@ -104,7 +107,8 @@ def decode_recording(file: Encoded, form: RecordingForm) -> NDArray[np.float32]:
     if not np.isfinite(wave).all():
         raise DataError("it holds samples that are no numbers")
     own = frames_of(len(wave), form.rate)
-    bands = log_mel(SCALE * wave[None], form.rate, own, LEAST_ENERGY)[0]
+    gain = LOUDNESS / max(float(np.sqrt(np.square(wave).mean())), QUIETEST)
+    bands = log_mel(gain * wave[None], form.rate, own, LEAST_ENERGY)[0]
     silence = np.full((form.shape[0] - own, BANDS), form.padding, np.float32)
     return np.concatenate([silence, bands])
 

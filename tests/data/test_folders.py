@@ -273,8 +273,26 @@ class TestRecordings:
     def test_a_recording_shorter_than_a_window_is_one_frame(self, tmp_path):
         folder = files.write_recordings(tmp_path)
         pytest.importorskip("soundfile").write(folder / "low" / "click.wav", [0.5] * 50, 8_000)
-        x = np.concatenate([split.x for split in splits_of(load(folder))])
-        assert 1 in (x != 0).any(axis=2).sum(axis=1)
+        dataset = load(folder)
+        x = np.concatenate([split.x for split in splits_of(dataset)])
+        assert 1 in (x != dataset.padding).any(axis=2).sum(axis=1)
+
+    def test_loudness_makes_no_difference_and_silence_is_none(self, tmp_path):
+        soundfile = pytest.importorskip("soundfile")
+        for name, gain in (("loud", 1.0), ("quiet", 0.02)):
+            (tmp_path / name).mkdir()
+            for number in range(3):
+                wave = gain * files.tone(500 + 100 * number, 0.3, 8_000)
+                soundfile.write(tmp_path / name / f"{number}.wav", wave, 8_000, "FLOAT")
+        soundfile.write(tmp_path / "quiet" / "none.wav", np.zeros(2_400), 8_000)
+        dataset = load(tmp_path)
+        found = {0: [], 1: []}
+        for split in splits_of(dataset):
+            for x, y in zip(split.x, split.y, strict=True):
+                found[y].append(x)
+        loud, quiet = (sorted(rows, key=lambda x: x.sum()) for rows in found.values())
+        np.testing.assert_allclose(loud, quiet[1:], atol=1e-3)
+        assert (quiet[0] == dataset.padding).all()
 
     def test_damaged_and_empty_ones_are_named(self, tmp_path):
         folder = files.write_recordings(tmp_path)
