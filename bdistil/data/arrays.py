@@ -20,7 +20,7 @@ from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices
 from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
-from bdistil.files.array_files import cache_folder, file_state, is_large
+from bdistil.files.array_files import cache_folder, file_state
 from bdistil.files.file_readers import errors_naming, read_arrays
 from bdistil.files.parts import join_parts
 from bdistil.files.wording import some
@@ -85,8 +85,8 @@ class ArrayFeatures:
             self.x = finite_numbers(reading.x, "array 'x'", "correct or drop these examples")
 
     def hashes(self) -> NDArray[np.uint64] | None:
-        """Of each example, unless they are too many for the memory."""
-        return None if is_large(self.x.size) else row_hashes(self.x)
+        """Of each example."""
+        return row_hashes(self.x)
 
     def splits(self, rows: SplitIndices) -> list[NDArray[Any]]:
         """The rows of each split, mapped if they were."""

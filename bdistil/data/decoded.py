@@ -58,8 +58,8 @@ class DecodedFeatures:
         self.column_notes = column_notes
 
     def hashes(self) -> NDArray[np.uint64] | None:
-        """Of the decoded examples, unless they are too many for the memory."""
-        return None if is_large(self.x.size) else row_hashes(self.x)
+        """Of the decoded examples."""
+        return row_hashes(self.x)
 
     def splits(self, rows: SplitIndices) -> list[NDArray[Any]]:
         """Features of each split: float32 in memory, or mapped if they are too many for it."""

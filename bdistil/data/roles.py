@@ -146,7 +146,7 @@ def _check_no_clash(names: Sequence[str], taken: Iterable[str]) -> None:
 def _check_no_split(table: Table, names: Sequence[str]) -> None:
     """Refuse a column of train and test among the features."""
     for name in names:
-        if name in table.media:
+        if name in table.media or name in getattr(table.frame, "of_numbers", ()):
             continue
         values = table.frame[name]
         if values.dtype.kind == "O" and looks_like_parts(values.unique()):

@@ -56,7 +56,9 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         teacher = None if teacher_columns is None else _teacher(table, teacher_columns)
         known = known_of(table.frame, spec, table.parts)
         features = _features(table, roles, spec)
-        return assemble_own(spec, seed, table.said, features, labels, known, teacher=teacher)
+        return assemble_own(
+            spec, seed, table.said, features, labels, known, teacher=teacher, notes=table.notes
+        )
 
 
 def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:

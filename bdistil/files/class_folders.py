@@ -37,7 +37,7 @@ def visible(folder: Path) -> Iterator[tuple[Path, bool]]:
 
     Left out is what is hidden, and marks such as ``_SUCCESS``.
     """
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         here = Path(place).relative_to(folder)
         yield from ((here / name, True) for name in folders)

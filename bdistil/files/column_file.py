@@ -36,9 +36,11 @@ class ColumnFile:
     Attributes:
         columns: names of all columns.
         index: those of them that were the index of a pandas frame.
+        notes: on an index that is no column.
         class_names: what the codes of some columns mean, as data sets of the Hugging Face hub
             keep it.
         of_bytes: columns of bytes, or of structs with a field `bytes`.
+        of_numbers: columns of numbers and booleans.
 
     Raises:
         DataError: if a part is damaged.
@@ -57,10 +59,12 @@ class ColumnFile:
         check_same_columns(paths, names)
         refuse_twins(names[0])
         self.columns: list[str] = names[0]
-        self.of_bytes = _of_bytes(_unified(schemas))
+        schema = _unified(schemas)
+        self.of_bytes = _of_bytes(schema)
+        self.of_numbers = {field.name for field in schema if _is_number(field.type)}
         metadata = schemas[0].metadata or {}
         with reading(paths[0], alone=len(paths) == 1):
-            self.index = _index_of(metadata)
+            self.index, self.notes = _index_of(metadata)
             self.class_names = _class_names(metadata)
 
     @contextmanager
@@ -150,6 +154,11 @@ def _unified(schemas: Sequence[Any]) -> Any:
         ) from None
 
 
+def _is_number(kind: Any) -> bool:
+    types = require("pyarrow", "table").types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
 def _of_bytes(schema: Any) -> list[str]:
     types = require("pyarrow", "table").types
     fields = {field.name: field.type for field in schema}
@@ -162,10 +171,12 @@ def _of_bytes(schema: Any) -> list[str]:
     return [name for name, kind in inner.items() if "binary" in str(kind)]
 
 
-def _index_of(metadata: dict[bytes, bytes]) -> list[str]:
-    """Columns that were the index of a pandas frame."""
-    content = json.loads(metadata.get(b"pandas", b"{}"))
-    return [entry for entry in content.get("index_columns", []) if isinstance(entry, str)]
+def _index_of(metadata: dict[bytes, bytes]) -> tuple[list[str], list[str]]:
+    """Columns that were the index of a pandas frame; what to say of one that is no column."""
+    entries = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+    columns = [entry for entry in entries if isinstance(entry, str)]
+    ranges = [entry["name"] for entry in entries if isinstance(entry, dict) and entry.get("name")]
+    return columns, [f"the index {name!r}, row numbers, is left out" for name in ranges]
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:

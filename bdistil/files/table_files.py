@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,8 +33,9 @@ from bdistil.spec import DataSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-UNNAMED = ("Unnamed: 0", "__index_level_0__")
-"""Columns that pandas makes of an index without a name."""
+UNNAMED = r"__index_level_\d+__"
+UNNAMED_IN_TEXT = r"Unnamed: \d+(\.\d+)?"
+"""What pandas calls an index without a name, in Parquet and, of the first columns, in text."""
 
 
 class TableFile(NamedTuple):
@@ -60,6 +63,7 @@ class Table:
         index: columns that were the index of a pandas frame.
         class_names: what the codes of a column mean.
         media: columns that hold photographs or recordings, and which of them.
+        notes: what else a reader should know.
     """
 
     frame: pd.DataFrame | ColumnFile
@@ -68,6 +72,7 @@ class Table:
     index: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
@@ -106,19 +111,20 @@ def open_table(spec: DataSpec) -> Table:
             table = Table(
                 columns if lazy else columns.read(columns.columns),
                 _said(files),
-                index=columns.index,
+                index=[*columns.index, *filter(re.compile(UNNAMED).fullmatch, columns.columns)],
                 class_names=columns.class_names,
                 media=media,
+                notes=columns.notes,
             )
             rows = columns.rows
         else:
             frames = _text_frames(files)
-            table = Table(_below_one_another(frames), _said(files))
+            first = takewhile(re.compile(UNNAMED_IN_TEXT).fullmatch, frames[0].columns)
+            table = Table(_below_one_another(frames), _said(files), index=list(first))
             rows = [len(frame) for frame in frames]
     counts = iter(rows)
     parts = {key: _parts(own, [next(counts) for _ in own]) for key, own in found.items()}
-    index = [name for name in table.frame.columns if name in (*table.index, *UNNAMED)]
-    return replace(table, index=index, parts=join_parts(parts))
+    return replace(table, parts=join_parts(parts))
 
 
 def table_files(path: Path) -> list[TableFile]:
@@ -132,7 +138,7 @@ def table_files(path: Path) -> list[TableFile]:
         return [TableFile(path)]
     inner = [file for file, is_folder in visible(path) if not is_folder]
     inner = [file for file in inner if has_suffix(file, TABLE_SUFFIXES)]
-    parts = [part_in(str(file)) for file in inner]
+    parts = [part_in("/".join(name for name in file.parts if "=" not in name)) for file in inner]
     silent = [str(file) for file, part in zip(inner, parts, strict=True) if part is None]
     if silent and len(silent) < len(parts):
         raise DataError(

@@ -151,7 +151,6 @@ def test_times_without_a_plain_order_are_refused(values, message):
         ("training/part-0.parquet", 0),
         ("part-00000-0b9f7e1c.snappy.parquet", None),
         ("trains.parquet", None),
-        ("split=test/0.parquet", 2),
     ],
 )
 def test_files_name_their_split(path, part):

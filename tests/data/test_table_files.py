@@ -143,9 +143,28 @@ def test_an_index_is_left_out_aloud_and_comes_in_by_name(
 
 
 def test_an_index_in_text_is_left_out_too(tmp_path):
-    frame().to_csv(tmp_path / "mine.csv")
+    path = tmp_path / "mine.csv"
+    frame().to_csv(path)
     with pytest.warns(BdistilWarning, match="column 'Unnamed: 0' was the table's index"):
-        assert rows_of(load(tmp_path / "mine.csv")) == expected()
+        assert rows_of(load(path)) == expected()
+    pd.read_csv(path).to_csv(path)  # saved twice, as happens
+    with pytest.warns(BdistilWarning, match="column 'Unnamed: 0.1' was the table's index"):
+        assert rows_of(load(path)) == expected()
+
+
+def test_a_named_index_that_is_no_column_is_said(tmp_path):
+    frame().rename_axis("row").to_parquet(tmp_path / "mine.parquet")
+    dataset = load(tmp_path / "mine.parquet")
+    assert rows_of(dataset) == expected()
+    assert "the index 'row', row numbers, is left out" in dataset.card.notes
+
+
+def test_a_folder_for_each_split_is_a_column_to_split_by(tmp_path):
+    table = frame().assign(split=np.repeat(["train", "test"], [40, 20]))
+    table.to_parquet(tmp_path / "mine", partition_cols=["split"])
+    with pytest.raises(DataError, match=r"set data\.split=split to split by it"):
+        load(tmp_path / "mine")
+    assert len(load(tmp_path / "mine", split="split").test) == 20
 
 
 def test_folders_are_columns_with_their_types(tmp_path):
