@@ -22,7 +22,7 @@ from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
 from bdistil.files.array_files import cache_folder, file_state
 from bdistil.files.file_readers import errors_naming, read_arrays
-from bdistil.files.parts import join_parts
+from bdistil.files.parts import Parts, join_parts, part_named
 from bdistil.files.wording import some
 from bdistil.spec import DataSpec, Task
 
@@ -36,7 +36,8 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
     It holds `x`, numbers of shape (N, features), (N, time, features) or (N, channels, height,
     width), or as `data.layout` says; `y`, classes (N,), or targets or labels 0 and 1 (N, L); and
     maybe `teacher`, numbers (N, L), which is read whenever it is there. `data.split`, `data.group`
-    and `data.order` name further arrays (N,).
+    and `data.order` name further arrays (N,). Arrays `x_train`, `y_train`, `x_test` and so on are the
+    user's own splits.
 
     Args:
         spec: with `path`.
@@ -56,9 +57,10 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
             f"data.label is {spec.label!r}, but an NPZ file holds its labels as array 'y'; "
             "leave data.label out."
         )
-    found = {key: _read(spec, key, teacher_columns) for key in spec.sources}
+    read = {key: _read(spec, key, teacher_columns) for key in spec.sources}
+    found = {key: arrays for key, (arrays, _) in read.items()}
     with errors_naming(spec.path):
-        parts = join_parts({key: (None, len(arrays["x"])) for key, arrays in found.items()})
+        parts = join_parts({key: (own, len(arrays["x"])) for key, (arrays, own) in read.items()})
         arrays = _joined(found)
         features = ArrayFeatures(arranged(arrays["x"], spec.layout), spec)
         return assemble_own(
@@ -104,11 +106,13 @@ class ArrayFeatures:
         return [], [self.note] if self.note else []
 
 
-def _read(spec: DataSpec, key: str, teacher_columns: Sequence[str] | None) -> Arrays:
-    """The arrays of one source that have a use, equally long."""
+def _read(
+    spec: DataSpec, key: str, teacher_columns: Sequence[str] | None
+) -> tuple[Arrays, Parts | None]:
+    """The arrays of one source that have a use, equally long, and the splits that they name."""
     path = spec.sources[key]
     with errors_naming(path):
-        arrays = read_arrays(path)
+        arrays, parts = _splits_joined(read_arrays(path))
         used = {name: _required(arrays, name) for name in ("x", "y")}
         teacher = _teacher(arrays, teacher_columns)
         used |= {} if teacher is None else {TEACHER: teacher}
@@ -116,7 +120,22 @@ def _read(spec: DataSpec, key: str, teacher_columns: Sequence[str] | None) -> Ar
             if (name := getattr(spec, field)) is not None:
                 used[name] = _side_array(arrays, name, f"data.{field}")
         _check_lengths(used)
-        return used
+        return used, parts
+
+
+def _splits_joined(arrays: Arrays) -> tuple[Arrays, Parts | None]:
+    """Arrays `x` and `y` of `x_train`, `y_train`, `x_test` and so on, as Keras keeps them."""
+    found = {name[2:]: part_named(name[2:]) for name in arrays if name.startswith("x_")}
+    parts = {word: part for word, part in found.items() if part is not None}
+    if "x" in arrays or not parts:
+        return arrays, None
+    pairs = [(_required(arrays, f"x_{word}"), _required(arrays, f"y_{word}")) for word in parts]
+    for x, y in pairs:
+        _check_lengths({"x": x, "y": y})
+    joined = {"x": np.concatenate([x for x, _ in pairs])}
+    joined["y"] = np.concatenate([y for _, y in pairs])
+    rows = [len(x) for x, _ in pairs]
+    return joined, np.repeat(np.array(list(parts.values()), np.int8), rows)
 
 
 def _joined(found: dict[str, Arrays]) -> Arrays:

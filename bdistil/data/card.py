@@ -17,7 +17,7 @@ from bdistil.files.wording import some
 
 SHAPES: dict[Domain, str] = {
     "tabular": "{} features",
-    "image": "{} channels of {} x {} pixels",
+    "image": "{} x {} x {} (channels x height x width)",
     "sequence": "{} steps of {} features",
 }
 SHOWN_CLASSES = 20

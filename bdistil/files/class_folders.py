@@ -71,6 +71,9 @@ def list_class_folders(folder: Path, suffixes: tuple[str, ...], noun: str) -> Li
         if path not in filled and path.parts[0] not in unlabelled
     ]
     problems += _unknown_classes(set(places.values()))
+    names = {place.name for place in places.values()}
+    if len(names) == 1 and not problems:
+        problems.append(f"there is only one class, {names.pop()!r}")
     _refuse(problems, suffixes[0])
     notes = [f"{name} is left out: its {noun}s are in no class" for name in unlabelled]
     parts = [place.part for place in places.values()]

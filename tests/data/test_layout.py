@@ -105,3 +105,19 @@ def test_arrays_of_two_files_must_be_alike(tmp_path):
     assert len(dataset.train) == ROWS
     with pytest.raises(DataError, match=r"array 'x' has shapes \(30, 2\) and \(30, 3\)"):
         load_dataset(DataSpec(path=a, test_path=c), 0)
+
+
+def test_arrays_that_name_their_split_keep_it(tmp_path):
+    x, y = noise(2), np.arange(ROWS) % 3
+    path = tmp_path / "mine.npz"
+    np.savez(path, x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
+    dataset = load_dataset(DataSpec(path=path), 0)
+    np.testing.assert_array_equal(dataset.test.x, x[20:])
+    np.testing.assert_array_equal(dataset.test.y, y[20:])
+    assert dataset.card.how.startswith("test as given; validation from training")
+    np.savez(path, x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[21:])
+    with pytest.raises(DataError, match=r"differ in length \(x: 10, y: 9\)"):
+        load_dataset(DataSpec(path=path), 0)
+    np.savez(path, x_train=x[:20], y_train=y[:20], x_test=x[20:])
+    with pytest.raises(DataError, match="array 'y_test' is missing"):
+        load_dataset(DataSpec(path=path), 0)
