@@ -36,8 +36,8 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
     It holds `x`, numbers of shape (N, features), (N, time, features) or (N, channels, height,
     width), or as `data.layout` says; `y`, classes (N,), or targets or labels 0 and 1 (N, L); and
     maybe `teacher`, numbers (N, L), which is read whenever it is there. `data.split`, `data.group`
-    and `data.order` name further arrays (N,). Arrays `x_train`, `y_train`, `x_test` and so on are the
-    user's own splits.
+    and `data.order` name further arrays (N,). Arrays `x_train`, `y_train`, `x_test` and so on are
+    splits as given.
 
     Args:
         spec: with `path`.
