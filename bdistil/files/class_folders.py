@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bdistil.errors import DataError
-from bdistil.files.encoded import HANDFUL
 from bdistil.files.file_readers import has_suffix
 from bdistil.files.parts import SPLITS, TEST, TRAIN, Parts, part_named
-from bdistil.files.wording import some
+from bdistil.files.wording import HANDFUL, some
 
 
 class Listing(NamedTuple):

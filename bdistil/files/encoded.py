@@ -24,6 +24,7 @@ from bdistil.files.array_files import (
     mapped,
     new_array,
 )
+from bdistil.files.wording import HANDFUL
 from bdistil.spec import DataSpec
 from bdistil.store.durable import write_atomic
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of the decoding: what another version has cached is not used."""
-HANDFUL = 5
 EVERY = 10_000
 """Examples between two messages."""
 BATCH = 256

@@ -15,7 +15,6 @@ import numpy as np
 from bdistil.errors import DataError
 from bdistil.files.class_folders import visible
 from bdistil.files.column_file import ColumnFile
-from bdistil.files.encoded import Medium
 from bdistil.files.file_readers import (
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
@@ -23,15 +22,16 @@ from bdistil.files.file_readers import (
     errors_naming,
     has_suffix,
 )
-from bdistil.files.media import media_columns
 from bdistil.files.parts import Parts, join_parts, part_in
 from bdistil.files.text_tables import read_texts
 from bdistil.files.wording import some
 from bdistil.optional import require
-from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bdistil.files.encoded import Medium
+    from bdistil.spec import DataSpec
 
 UNNAMED = r"__index_level_\d+__"
 UNNAMED_IN_TEXT = r"Unnamed: \d+(\.\d+)?"
@@ -87,6 +87,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
         DataError: if a file is missing, empty or damaged.
         MissingDependencyError: if pandas or pyarrow is not installed.
     """
+    require("pandas", "table")
     files = table_files(path)
     if is_parquet(files):
         table = _column_file(files)
@@ -101,6 +102,9 @@ def open_table(spec: DataSpec) -> Table:
         DataError: if a file is missing, empty or damaged, or the parts do not belong together.
         MissingDependencyError: if pandas or pyarrow is not installed.
     """
+    from bdistil.files.media import media_columns  # which reading a plain table does without
+
+    require("pandas", "table")
     found = {key: _named_files(path) for key, path in spec.sources.items()}
     files = [file for own in found.values() for file in own]
     with errors_naming(files[0].path) if len(files) == 1 else nullcontext():

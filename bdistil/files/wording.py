@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 SHOWN = 8
+HANDFUL = 5
+"""Problems that are listed at once."""
 
 
 def some(names: Sequence[str], most: int = SHOWN) -> str:
