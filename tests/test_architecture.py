@@ -22,7 +22,7 @@ from bdistil.spec import (
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bdistil"
 FLOORS = [
-    *("errors", "store", "spec", "core", "runtime", "data", "datasets", "zoo", "export"),
+    *("errors", "store", "spec", "core", "runtime", "files", "data", "datasets", "zoo", "export"),
     *("teachers", "runs", "searching", "cluster", "report", "experiments", "cli"),
 ]
 # To be mended: each of these waits for its part of the new layout.

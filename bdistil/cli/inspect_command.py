@@ -32,9 +32,11 @@ def status(
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
     require_search()
+    from bdistil.data.card import stored_card
     from bdistil.searching.result import SearchResult
 
     run = RunDirectory.existing(directory)
+    card = stored_card(run.data_file)
     records, rounds = run.journal.read(), run.spec().search.rounds
     state = "running" if run.is_running else "complete" if len(records) >= rounds else "stopped"
     if as_json:
@@ -47,10 +49,13 @@ def status(
             "rounds": rounds,
             "accepted": len(records),
             "received_bytes": received,
+            "data": None if card is None else card.model_dump(mode="json"),
         }
         output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
+    if card is not None:
+        output.print(str(card))
     if records:
         output.print(
             rounds_table(records), "", stages_table(SearchResult(run).evaluation), sep="\n"

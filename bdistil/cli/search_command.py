@@ -12,6 +12,7 @@ import typer
 
 from bdistil.cli.display import console, output, reporter, stages_table
 from bdistil.errors import SpecError
+from bdistil.files.file_readers import name_of
 from bdistil.interrupt import remembered
 from bdistil.optional import require_search
 from bdistil.spec import Spec, load_spec
@@ -36,7 +37,11 @@ def search(
         typer.Argument(metavar="SPEC KEY=VALUE", help="A YAML file, then overrides."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file, or folder of NPY files.")
+        Path | None,
+        typer.Option(
+            help="Your own Parquet, CSV or NPZ file, or a folder: of photographs or recordings "
+            "(CLASS/*.jpg, CLASS/*.wav), of Parquet parts, or of NPY files."
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -79,7 +84,7 @@ def table_spec(data: Path | None) -> dict[str, Any]:
     """The spec for a user's table when no SPEC is given: everything at its default."""
     if data is None:
         raise SpecError("give a SPEC file, or --data FILE and --label COLUMN for your own table.")
-    return {"name": data.stem}
+    return {"name": name_of(data)}
 
 
 def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str]:

@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.file_readers import (
+from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
+from bdistil.errors import BdistilWarning, DataError
+from bdistil.files.file_readers import (
     ARRAY_SUFFIXES,
     TABLE_SUFFIXES,
     check_file,
     errors_naming,
     read_arrays,
-    read_table,
 )
-from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
-from bdistil.errors import BdistilWarning, DataError
+from bdistil.files.table_files import read_table
 from bdistil.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bdistil.data.large import ColumnFile
+    from bdistil.files.column_file import ColumnFile
 
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bdistil.data.card import DataCard
 
 Domain = Literal["tabular", "image", "sequence"]
 LearningTask = Literal["classification", "regression", "multilabel"]
@@ -65,6 +68,7 @@ class Dataset:
         columns: how a user's table becomes `x` (JSON-able), None for other sources.
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
+        card: what was read and how, None for arrays in memory.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     columns: dict[str, Any] | None = None
     padding: float | None = None
+    card: DataCard | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ def render(result: SearchResult) -> str:
         edges=rounds_plot(records),
         early=early,
         early_plot=early_plot(early, figures.task) if early else "",
+        data=result.data_card,
         spec=spec.to_yaml(),
         share=share,
         number=number,

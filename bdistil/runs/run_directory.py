@@ -20,7 +20,7 @@ from bdistil.store.remote import WorkingCopy
 class RunDirectory:
     """Paths of a run and the rules of opening it.
 
-    Layout: ``spec.yaml`` (resolved), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
+    Layout: ``spec.yaml`` (resolved), ``data.json`` (what was read), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
     ``trials.parquet``, ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
 
     Args:
@@ -32,6 +32,7 @@ class RunDirectory:
         self.copy = WorkingCopy(place)
         self.path = path = self.copy.folder
         self.spec_file = path / "spec.yaml"
+        self.data_file = path / "data.json"
         self.teacher = TeacherStore(path / "teacher")
         self.journal = Journal(path / "rounds.jsonl")
         self.trials_file = path / "trials.parquet"

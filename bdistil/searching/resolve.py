@@ -34,11 +34,10 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
             student_class(name).build(dataset.input_shape, spec.space.ladder[0])
     changes: dict[str, Any] = {
         "space": spec.space.model_copy(update={"student": student}),
+        "data": spec.data.absolute(),
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
-    if spec.data.path is not None:
-        changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})
     return spec.model_copy(update=changes)
 
 

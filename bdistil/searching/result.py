@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bdistil.core.arrays import as_tensor
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.data.card import DataCard, stored_card
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import standardised
 from bdistil.export.early_prediction import EarlyPoint, early_prediction
@@ -60,6 +61,11 @@ class SearchResult:
     def rounds(self) -> list[RoundRecord]:
         """The accepted rounds."""
         return self.run.journal.read()
+
+    @property
+    def data_card(self) -> DataCard | None:
+        """What was read and how; None for a run older than this."""
+        return stored_card(self.run.data_file)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -66,6 +66,7 @@ def run_search(
     with run.locked(), opened_if(missing, backend, spec):
         sweep(run.path)
         run.create(spec)
+        say_what_was_read(run, dataset, reporter)
         if teacher is not None and not run.teacher.exists:
             take_over(RunDirectory.existing(teacher), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)
@@ -114,7 +115,9 @@ def run_teacher(
     with run.locked(), opened_if(folds, backend, spec):
         sweep(run.path)
         run.create(spec)
-        obtain_logits(run, spec, dataset, backend, reporter or Silent())
+        reporter = reporter or Silent()
+        say_what_was_read(run, dataset, reporter)
+        obtain_logits(run, spec, dataset, backend, reporter)
     return run
 
 
@@ -164,6 +167,13 @@ def search_dataset(
         if not ledger.records:
             raise SearchError("search.time_budget ended before a round was accepted; raise it.")
     return for_raw_data(ledger.ensemble.eval(), dataset, spec.name)
+
+
+def say_what_was_read(run: RunDirectory, dataset: Dataset, reporter: Reporter) -> None:
+    """Show the data's card and keep it in the run."""
+    if dataset.card is not None:
+        reporter.message(str(dataset.card))
+        write_atomic(run.data_file, dataset.card.model_dump_json(indent=2).encode())
 
 
 def obtain_logits(

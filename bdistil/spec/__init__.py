@@ -5,7 +5,7 @@ A *dimension* of the space is a constant (``lr: 0.02``), a list of choices
 A dimension left out takes the value of the recipe.
 """
 
-from bdistil.spec.data import DataSpec, Task
+from bdistil.spec.data import DataSpec, Layout, Task
 from bdistil.spec.load import load_spec
 from bdistil.spec.search import SearchSpec, WorkerSpec
 from bdistil.spec.section import Range, values_of
@@ -17,6 +17,7 @@ from bdistil.spec.whole import Spec
 __all__ = [
     "CallbackSpec",
     "DataSpec",
+    "Layout",
     "Range",
     "RecipeName",
     "SearchSpec",

@@ -68,8 +68,7 @@ class Spec(Section):
         are told by the names that they register.
         """
         spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name", "modules"})
-        if spec["data"]["path"] is not None:
-            spec["data"]["path"] = "a file"
+        spec["data"] |= dict.fromkeys(self.data.sources, "a file")
         if self.teacher.is_foreign:
             spec["teacher"]["model"] = Path(self.teacher.model).name
         if self.teacher.weights is not None:

@@ -88,7 +88,7 @@ def test_wrong_option_value_is_shown(value):
 
 
 def test_settings_of_a_file_are_refused_for_a_name():
-    with pytest.raises(SpecError, match=r"remove them for data.name: cube"):
+    with pytest.raises(SpecError, match=r"remove it for data.name: cube"):
         load("cube", ignore=["id"])
     with pytest.raises(SpecError, match=r"data.task is regression, but cube is for classification"):
         load("cube", task="regression")

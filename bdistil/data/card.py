@@ -1,0 +1,172 @@
+"""What was read and how: said before a search, kept in its run and shown in its report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bdistil.data.dataset import Dataset, Domain, LearningTask
+from bdistil.errors import CheckpointError
+from bdistil.files.parts import SPLITS
+from bdistil.files.wording import some
+
+SHAPES: dict[Domain, str] = {
+    "tabular": "{} features",
+    "image": "{} x {} x {} (channels x height x width)",
+    "sequence": "{} steps of {} features",
+}
+SHOWN_CLASSES = 20
+
+
+class ColumnNote(BaseModel):
+    """A column, what it holds and what was made of it.
+
+    Attributes:
+        name: the column's name.
+        use: such as "number", "categories, one-hot" or "left out: row numbers".
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    use: str
+
+
+class DataCard(BaseModel):
+    """What a data set is and how it came about.
+
+    Attributes:
+        source: where it was read.
+        domain: tabular, image or sequence.
+        task: classification, regression or multilabel.
+        input_shape: shape of one example.
+        splits: rows of train, validation and test.
+        how: how the splits came about.
+        classes: of each class or label its rows in train, validation and test.
+        guess: the best answers without features, in words.
+        guess_metric: what they score on test, in the task's metric.
+        columns: of a table.
+        form: what photographs or recordings became: `medium`, and the fields of its form.
+        notes: what else a reader should know.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    domain: Domain
+    task: LearningTask
+    input_shape: tuple[int, ...]
+    splits: dict[str, int]
+    how: str
+    classes: dict[str, tuple[int, int, int]] | None
+    guess: str
+    guess_metric: float
+    columns: tuple[ColumnNote, ...] = ()
+    form: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Examples in all splits."""
+        return sum(self.splits.values())
+
+    def lines(self) -> list[str]:
+        """For people: one line for each thing to know."""
+        from bdistil.core.examples import METRIC  # brings torch, which reading data does without
+
+        shape = SHAPES[self.domain].format(*self.input_shape)
+        splits = ", ".join(f"{count:,} {name}" for name, count in self.splits.items())
+        lines = [f"{self.source}: {self.rows:,} rows, {self.domain} with {shape}, {self.task}"]
+        if self.classes is not None:
+            counts = [f"{name} {sum(rows):,}" for name, rows in self.classes.items()]
+            lines.append(f"classes: {some(counts, SHOWN_CLASSES)}")
+        lines.append(f"splits: {splits}; {self.how}")
+        lines.append(f"to beat: {self.guess}, {METRIC[self.task]} {self.guess_metric:.4f}")
+        for use, names in self._names_by_use().items():
+            lines.append(f"{use}: {some(names)}")
+        return [*lines, *self.notes]
+
+    def _names_by_use(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = defaultdict(list)
+        for column in self.columns:
+            names[column.use].append(column.name)
+        return names
+
+    def __str__(self) -> str:
+        return "\n  ".join(self.lines())
+
+
+def describe(
+    dataset: Dataset,
+    source: str,
+    how: str,
+    columns: Sequence[ColumnNote] = (),
+    notes: Sequence[str] = (),
+    form: dict[str, Any] | None = None,
+) -> DataCard:
+    """The card of a data set; for the arguments see :class:`DataCard`."""
+    guess, score = _guess(dataset)
+    return DataCard(
+        source=source,
+        domain=dataset.domain,
+        task=dataset.task,
+        input_shape=dataset.input_shape,
+        splits={name: len(getattr(dataset, name)) for name in SPLITS},
+        how=how,
+        classes=_rows_of_classes(dataset),
+        guess=guess,
+        guess_metric=float(score),
+        columns=tuple(columns),
+        form=form,
+        notes=tuple(notes),
+    )
+
+
+def stored_card(file: Path) -> DataCard | None:
+    """The card that a run keeps; None if it is older than cards.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    try:
+        return DataCard.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise CheckpointError(f"{file} is damaged; delete it.") from None
+
+
+def _rows_of_classes(dataset: Dataset) -> dict[str, tuple[int, int, int]] | None:
+    names = dataset.class_names
+    if names is None:
+        return None
+
+    def counts(name: str) -> list[int]:
+        y = getattr(dataset, name).y
+        counted = np.bincount(y, minlength=len(names)) if y.ndim == 1 else y.sum(axis=0)
+        return [int(count) for count in counted]
+
+    train, validation, test = map(counts, SPLITS)
+    return dict(zip(names, zip(train, validation, test, strict=True), strict=True))
+
+
+def _guess(dataset: Dataset) -> tuple[str, float]:
+    """The best answers without features, in words, and their metric on test."""
+    train, test = dataset.train.y, dataset.test.y
+    if dataset.task == "regression":
+        squares = np.square(test - train.mean(axis=0)).mean(axis=0)
+        score = (1 - squares / test.var(axis=0).clip(1e-12)).mean()
+        error = some([f"{value:.4g}" for value in np.sqrt(squares)])
+        return f"the mean, root mean square error {error}", score
+    if dataset.task == "multilabel":
+        common = train.mean(axis=0) > 0.5
+        hits, total = (test * common).sum(), test.sum() + common.sum() * len(test)
+        return "the labels that most rows have", 2 * hits / max(total, 1)
+    assert dataset.class_names is not None
+    most = int(np.bincount(train).argmax())
+    return f"always {dataset.class_names[most]}", (test == most).mean()
