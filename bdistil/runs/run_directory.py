@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bdistil.runs.journal import Journal
-from bdistil.teachers.teacher_store import TeacherStore
 from bdistil.errors import CheckpointError
-from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.runs.journal import Journal
 from bdistil.spec import Spec, load_spec
+from bdistil.store.durable import disk_errors, write_atomic
 from bdistil.store.remote import WorkingCopy
+from bdistil.teachers.teacher_store import TeacherStore
 
 
 class RunDirectory:
