@@ -74,7 +74,9 @@ def test_planted_violations_are_found(
 
 def test_an_exception_that_is_no_longer_needed_has_to_go(copy: Path, lint: Lint) -> None:
     contracts = copy / "pyproject.toml"
-    unneeded = 'allowed_importers = ["bdistil.cluster"]\nignore_imports = ["bdistil.zoo.mlp -> ray"]'
+    unneeded = (
+        'allowed_importers = ["bdistil.cluster"]\nignore_imports = ["bdistil.zoo.mlp -> ray"]'
+    )
     contracts.write_text(
         contracts.read_text().replace('allowed_importers = ["bdistil.cluster"]', unneeded)
     )
