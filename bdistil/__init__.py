@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdistil.errors import BdistilError
+from bdistil.version import __version__
 
 if TYPE_CHECKING:
     from bdistil.export.ensemble import Ensemble
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from bdistil.sklearn import BDistilClassifier, BDistilRegressor
     from bdistil.spec import Spec, load_spec
 
-__version__ = "0.1.0.dev0"
 __all__ = [
     "BDistilClassifier",
     "BDistilRegressor",
@@ -32,6 +32,7 @@ __all__ = [
     "ExitPolicy",
     "Predictor",
     "Spec",
+    "__version__",
     "load_spec",
     "search",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,17 @@ from bdistil.optional import require
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bdistil.files.column_file import ColumnFile
-
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
 REMEDY = "correct these values or drop their rows"
 LEARN_REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
+
+
+class ByColumn(Protocol):
+    """A table that gives one column at a time, as a DataFrame does."""
+
+    def __getitem__(self, name: str, /) -> pd.Series[Any]:
+        """The column of that name."""
 
 
 class FeatureColumn(BaseModel):
@@ -86,7 +91,7 @@ class TableColumns(BaseModel):
     @classmethod
     def learn(
         cls,
-        frame: pd.DataFrame | ColumnFile,
+        frame: ByColumn,
         names: Sequence[str],
         label: str | Sequence[str],
         rows: NDArray[np.int64],

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from bdistil.data.card import DataCard
+from bdistil.data.card import DataCard
 
 Domain = Literal["tabular", "image", "sequence"]
 LearningTask = Literal["classification", "regression", "multilabel"]

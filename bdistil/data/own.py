@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
-from bdistil.data.card import ColumnNote, describe
+from bdistil.data.card import ColumnNote
 from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.describe import describe
 from bdistil.data.divide import Known, divide
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices

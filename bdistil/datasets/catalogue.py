@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError, validate_call
 
-from bdistil.data.card import describe
 from bdistil.data.dataset import Dataset, Domain, LearningTask
+from bdistil.data.describe import describe
 from bdistil.errors import SpecError, TeacherError
 from bdistil.spec import DataSpec
 

@@ -18,6 +18,7 @@ from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play
 from bdistil.spec import WorkerSpec
 from bdistil.store.durable import write_atomic
+from bdistil.version import version_and_commit
 
 FIGURES_FILE = "figures.json"
 
@@ -98,6 +99,7 @@ def make_run(run: Run, folder: Path) -> Figures:
     except BdistilError as error:
         figures = Figures(run.data, dict(run.cell), run.seed, failed=str(error))
     figures.seconds = time.monotonic() - started
+    figures.version = version_and_commit()
     write_atomic(place / FIGURES_FILE, json.dumps(figures.to_json(), indent=1).encode())
     return figures
 

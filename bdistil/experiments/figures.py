@@ -32,6 +32,7 @@ class Figures:
             answers and costs.
         seconds: of the search and its evaluation.
         failed: why there is no ensemble; empty if there is one.
+        version: of bdistil, with its commit; empty if not recorded.
     """
 
     data: str
@@ -42,6 +43,7 @@ class Figures:
     stages: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     failed: str = ""
+    version: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

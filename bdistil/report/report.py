@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from bdistil import __version__
 from bdistil.export.evaluation import Evaluation
 from bdistil.optional import require
 from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
 from bdistil.searching.result import SearchResult
 from bdistil.store.durable import write_atomic
+from bdistil.version import version_and_commit
 
 
 def write_report(result: SearchResult, out: Path | None = None) -> Path:
@@ -33,7 +33,7 @@ def render(result: SearchResult) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html: str = environment.from_string(source).render(
         name=spec.name,
-        version=__version__,
+        version=version_and_commit(),
         rounds=spec.search.rounds,
         crossfit=spec.teacher.crossfit,
         records=records,

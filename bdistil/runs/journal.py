@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bdistil.core.student import StudentConfig
-from bdistil.runs.trial import TrialResult
 from bdistil.errors import CheckpointError
+from bdistil.runs.trial import TrialResult
 from bdistil.store.durable import append_line, write_atomic
 
 

@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bdistil.runs.journal import Journal
-from bdistil.teachers.teacher_store import TeacherStore
 from bdistil.errors import CheckpointError
-from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.runs.journal import Journal
 from bdistil.spec import Spec, load_spec
+from bdistil.store.durable import disk_errors, write_atomic
 from bdistil.store.remote import WorkingCopy
+from bdistil.teachers.teacher_store import TeacherStore
 
 
 class RunDirectory:
     """Paths of a run and the rules of opening it.
 
-    Layout: ``spec.yaml`` (resolved), ``data.json`` (what was read), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
-    ``trials.parquet``, ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
+    Layout: ``spec.yaml`` (resolved), ``data.json`` (what was read), ``teacher/``, ``rounds.jsonl``
+    (the journal), ``students/``, ``trials.parquet``, ``optuna.journal``, ``ensemble/``,
+    ``evaluation.json``, ``report.html``.
 
     Args:
         place: a folder, or a URI that pyarrow's file systems know; `path` then is a working copy.

@@ -25,7 +25,7 @@ import pytest
 import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
-from tiny import students, tiny, winners, write_spec
+from tiny import PATIENCE, students, tiny, winners, write_spec
 
 from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
@@ -103,7 +103,7 @@ def once(marker: Path) -> bool:
 
 def wait_until(condition: Callable[[], bool], search: Future[Any] | None = None) -> None:
     """Wait for what happens elsewhere; a search that has ended meanwhile cannot bring it about."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         assert search is None or not search.done(), search.exception()
@@ -151,7 +151,7 @@ def test_a_lost_nodes_trial_is_run_again_where_another_joins(
         (lost,) = (node for node in nodes.worker_nodes if node.node_id == marker.read_text())
         nodes.remove_node(lost, allow_graceful=False)
         nodes.add_node(num_cpus=1)
-        search.result(timeout=120)
+        search.result(timeout=PATIENCE)
     assert same_end(tmp_path / "run", uninterrupted)
 
 
@@ -189,7 +189,7 @@ def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
                 process.kill()
         gone.touch()
         with pytest.raises(ClusterError, match=r"the same command goes on after the 1 accepted"):
-            search.result(timeout=120)
+            search.result(timeout=PATIENCE)
     launch_search(tiny(*SPEC), tmp_path / "run")
     assert same_end(tmp_path / "run", uninterrupted)
 

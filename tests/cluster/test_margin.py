@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -262,7 +261,5 @@ def test_nothing_of_a_search_stays_in_a_session_that_lives_on(
 
     before = actors()
     launch_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
-    deadline = time.monotonic() + 30
-    while actors() - before:
-        assert time.monotonic() < deadline, [actor_table()[left] for left in actors() - before]
-        time.sleep(0.2)
+    ended = eventually(lambda: not actors() - before)
+    assert ended, [actor_table()[left] for left in actors() - before]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import bdistil, tiny
+from tiny import tiny
 from torch import nn
 
 from bdistil.cluster.launch import launch_search
@@ -17,7 +19,7 @@ from bdistil.report.bench import Bench, bench, onnx_subjects, torch_subjects
 from bdistil.report.plots import bench_plot
 from bdistil.searching.result import SearchResult
 
-STAGES = 3
+STAGES = 2
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +95,10 @@ def test_a_batch_beyond_the_data_is_refused(run: SearchResult) -> None:
         bench(run, batches=(10**6,))
 
 
-def test_from_the_command_line(run: SearchResult) -> None:
+def test_from_the_command_line(bdistil: Callable[..., Any], run: SearchResult) -> None:
     answer = bdistil("bench", run.directory, "--batch", "2", "--seconds", "0", "--json")
-    assert answer.returncode == 0, answer.stderr
-    figures = json.loads(answer.stdout)
+    assert answer.status == 0, answer.errors
+    figures = json.loads(answer.printed)
     assert len(figures["timings"]) == 2 * (2 * STAGES + 1)
     assert json.loads((run.directory / "bench.json").read_text()) == figures
     assert (run.directory / "bench.svg").read_text().startswith("<svg")

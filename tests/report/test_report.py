@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import tiny
+from tiny import PATIENCE, tiny
 
 import bdistil
 from bdistil.export.early_prediction import EarlyPoint
@@ -185,12 +185,12 @@ def test_a_browser_shows_tables_and_plots(run: Path, tmp_path: Path) -> None:
     picture = tmp_path / "report.png"
     subprocess.run(
         [*command, f"--screenshot={picture}", report.as_uri()],
-        capture_output=True, timeout=120, check=True,
+        capture_output=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert picture.read_bytes().startswith(b"\x89PNG")
     done = subprocess.run(
         [*command, "--dump-dom", report.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert done.stdout.count("<svg") == 2
     assert done.stdout.count("<table") == 2
