@@ -188,7 +188,9 @@ def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
             if "ray::Board" in " ".join(process.cmdline()):
                 process.kill()
         gone.touch()
-        with pytest.raises(ClusterError, match=r"the same command goes on after the 1 accepted"):
+        with pytest.raises(
+            ClusterError, match=r"the same command goes on after the last accepted round"
+        ):
             search.result(timeout=PATIENCE)
     launch_search(tiny(*SPEC), tmp_path / "run")
     assert same_end(tmp_path / "run", uninterrupted)
@@ -378,7 +380,8 @@ def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
 ) -> None:
     run = small_disk / "run"
     for moment, file in (
-        ("after spec.yaml", "teacher/model.safetensors"),
+        ("after spec.yaml", "data.json"),
+        ("after data.json", "teacher/model.safetensors"),
         ("after round 1", "students/001.safetensors"),
         ("after 001.safetensors", "rounds.jsonl"),
         ("after trials.parquet", "optuna.journal"),
