@@ -37,7 +37,7 @@ def status(
 
     run = RunDirectory.existing(directory)
     card = stored_card(run.data_file)
-    records, rounds = run.journal.read(), run.spec().search.rounds
+    records, rounds = run.journal.read(), run.spec().search.most_rounds
     state = "running" if run.is_running else "complete" if len(records) >= rounds else "stopped"
     if as_json:
         figures: dict[str, Any] = {"teacher": None, "stages": []}

@@ -16,9 +16,10 @@ from bdistil.data.dataset import Dataset
 from bdistil.errors import SearchError
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching.backend import Played, ShouldStop, Work
-from bdistil.searching.controller import RoundController, Winner
+from bdistil.searching.controller import RoundController
 from bdistil.searching.loop import drive
 from bdistil.searching.sampling import Sampler
+from bdistil.searching.verdict import Winner
 from bdistil.spec import Spec
 
 

@@ -26,6 +26,7 @@ from bdistil.export.checkpoint import build_student, student_from_bytes, student
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.problem import Problem
+from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_runner import Outcome
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import UserModule
@@ -45,6 +46,7 @@ class Material:
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
+        most_flops: see :class:`~bdistil.searching.backend.Work`.
         modules: users' own code, loaded before anything is built.
     """
 
@@ -53,6 +55,7 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
+    most_flops: float | None = None
     modules: Sequence[UserModule] = ()
 
 
@@ -209,9 +212,10 @@ class Workbench:
         return build_student(config, shape, outputs, self.ensemble.features)
 
     def width(self, kind: str, recipe: Recipe, rung: int) -> int:
-        """Width of the next student: the ladder's, or what the growth rule leaves room for."""
-        ladder = self.spec.space.ladder
-        if not self.ensemble.students or not recipe.growth:
+        """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
+        ladder, limit = self.spec.space.ladder, self.material.most_flops
+        grows = bool(self.ensemble.students and recipe.growth)
+        if not grows and limit is None:
             return ladder[rung]
 
         def cost(width: int) -> int:
@@ -219,9 +223,11 @@ class Workbench:
                 student = self.build(StudentConfig(kind, width, recipe.connection, recipe.skip))
             return folded_flops(student, self.problem.input_shape, self.ensemble.features)
 
-        costs = stage_costs(self.ensemble, self.problem.input_shape)
-        budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
-        return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+        costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]
+        if grows:
+            room = costs[0] * (recipe.growth or 1) ** len(costs) - sum(costs)
+            width = max(1, round(widest(cost, room) * ladder[rung] / ladder[0]))
+        return width if limit is None else min(width, widest(cost, limit - sum(costs)))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
@@ -234,12 +240,16 @@ def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> 
 
 
 def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
-    """The request's recipe with the search's precision and what is the student class's own."""
+    """The request's recipe with the search's precision and what is the student class's own.
+
+    Where γ is sampled it does not decay from try to try too: it acts as the sampler says.
+    """
     recipe, student = request.recipe(), student_class(request.params["student"])
     growth = spec.space.growth if spec.space.growth is not None else recipe.growth
     return dataclasses.replace(
         recipe,
         lr=student.lr if recipe.lr is None else recipe.lr,
         growth=student.growth if growth is None else growth,
+        gamma_decay=1.0 if "gamma" in distributions(spec.space) else recipe.gamma_decay,
         precision=spec.search.precision,
     )
