@@ -37,6 +37,7 @@ def render(result: SearchResult) -> str:
         rounds=spec.search.most_rounds,
         crossfit=spec.teacher.crossfit,
         records=records,
+        ended=result.ended,
         evaluation=figures,
         headline=headline(figures),
         metric=TEST_METRIC[figures.task],

@@ -30,6 +30,8 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     """
     check_losses(spec.space, dataset.task)
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec)})
+    if spec.goal is None:
+        search = search.model_copy(update={"rounds": search.most_rounds})
     check_classes(search, len(spec.space.ladder))
     student = spec.space.student
     if student == "auto":

@@ -172,7 +172,7 @@ def search_dataset(
         with one_thread(), opened(backend, spec):
             logits = obtain_logits(run, spec, dataset, backend, reporter)
             ledger = Ledger(run, build_problem(dataset, logits))
-            goal = goal_of(spec, run, dataset, logits)
+            goal = goal_of(spec, run, dataset, logits, reporter)
             train = training_shards(dataset, logits)
             search_rounds(spec, ledger, train, backend, reporter, goal=goal)
         if not ledger.records:
@@ -242,7 +242,8 @@ def play(
         reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
     ended = run.journal.end()
     if ended is None and len(ledger.records) < spec.search.most_rounds:
-        train, goal = training_shards(dataset, logits), goal_of(spec, run, dataset, logits)
+        goal = goal_of(spec, run, dataset, logits, reporter)
+        train = training_shards(dataset, logits)
         search_rounds(spec, ledger, train, backend, reporter, bookkeeping, goal)
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
@@ -282,24 +283,28 @@ def work_of(
     return Work(spec, problem, train, rules, measure, folder, most_flops)
 
 
-def goal_of(spec: Spec, run: RunDirectory, dataset: Dataset, logits: Logits) -> Goal | None:
-    """The goal in figures, by what is known of the teacher; None if the spec has none.
-
-    Raises:
-        SpecError: if its cost cannot be counted, but `goal.within` is a share of it.
-    """
+def goal_of(
+    spec: Spec, run: RunDirectory, dataset: Dataset, logits: Logits, reporter: Reporter
+) -> Goal | None:
+    """The goal in figures, by what is known of the teacher; None if the spec has none."""
     if spec.goal is None:
         return None
     flops, within = run.teacher.card().flops, spec.goal.within
+    most_flops = None if within is None or flops is None else within * flops
     if within is not None and flops is None:
-        raise SpecError(
-            f"goal.within={within:g} is a share of the teacher's FLOPs, which are not known of "
-            f"{spec.teacher.model}; remove it."
+        reporter.message(
+            f"The teacher's FLOPs are not known, so goal.within={within:g} sets no limit; the "
+            f"search ends after {spec.search.most_rounds} stages at the latest."
+        )
+    elif within is not None:
+        reporter.message(
+            f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
+            f"the cost of the one before, up to {most_flops:,.0f} FLOPs."
         )
     return Goal(
         keep=spec.goal.keep,
         teacher_metric=metric_of(dataset, "validation", logits),
         examples=len(dataset.validation),
         counts=dataset.task == "classification",
-        most_flops=None if within is None or flops is None else within * flops,
+        most_flops=most_flops,
     )
