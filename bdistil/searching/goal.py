@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from bdistil.core.connections import ConnectionName
 from bdistil.core.growth import folded_flops
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.recipes import recipe
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
@@ -17,7 +20,6 @@ from bdistil.spec import Spec, values_of
 
 GROWTH = 1.7  # cumulative cost of a stage over the one before, about
 MOST_STAGES = 12
-NO_ROOM = 0.95  # of the limit, from which on another stage is not worth its round
 
 
 def plan_stages(
@@ -74,6 +76,21 @@ def first_cost(spec: Spec, dataset: Dataset) -> int:
     return min(map(cost, values_of(spec.space.student)))
 
 
+def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[int, ...]) -> int:
+    """FLOPs that a next student of width 1 adds, of the dearest class and connection."""
+    connections = values_of(spec.space.connection) or tuple(
+        recipe(name).connection for name in spec.recipes
+    )
+
+    def cost(kind: str, connection: ConnectionName) -> int:
+        config, earlier = StudentConfig(kind, 1, connection, skip=False), ensemble.features
+        with torch.device("meta"):
+            student = build_student(config, shape, ensemble.outputs, earlier)
+        return folded_flops(student, shape, earlier)
+
+    return max(cost(kind, each) for kind in values_of(spec.space.student) for each in connections)
+
+
 @dataclass(frozen=True)
 class Goal:
     """The goal as figures of one run.
@@ -101,16 +118,21 @@ class Goal:
         error = math.sqrt(max(0.0, kept * (1 - kept)) / self.examples) if self.counts else 0.0
         return kept + error
 
-    def end(self, record: RoundRecord, flops: int) -> EndRecord | None:
-        """Why no stage is wanted after one of `flops`; None if the search goes on."""
+    def end(self, record: RoundRecord, flops: int, least: int) -> EndRecord | None:
+        """Why no stage is wanted after a round; None if the search goes on.
+
+        Args:
+            record: of the round.
+            flops: of its stage.
+            least: that another student would cost.
+        """
         metric, wanted = record.result.metric, self.wanted
         share = metric / self.teacher_metric if self.teacher_metric else math.nan
         here = f"stage {record.round} has {share:.1%} of the teacher's metric on validation"
         if wanted is not None and metric >= wanted:
-            return EndRecord(
-                end="goal", reason=f"{here}, {self.keep:.4g} and a standard error wanted"
-            )
-        if self.most_flops is not None and flops >= NO_ROOM * self.most_flops:
-            used = f"{here} and {flops:,} of the {self.most_flops:,.0f} FLOPs allowed"
+            enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
+            return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {enough}")
+        if self.most_flops is not None and flops + least > self.most_flops:
+            used = f"{here} and uses {flops:,} of the {self.most_flops:,.0f} FLOPs allowed"
             return EndRecord(end="cost", reason=used)
         return None

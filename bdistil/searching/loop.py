@@ -9,7 +9,7 @@ from bdistil.interrupt import check
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Backend, ShouldStop
 from bdistil.searching.controller import RoundController
-from bdistil.searching.goal import Goal
+from bdistil.searching.goal import Goal, cost_of_narrowest
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.progress import Reporter, Snapshot
 from bdistil.searching.sampling import Sampler
@@ -90,8 +90,12 @@ class SearchLoop:
         """End the search if nothing more is wanted after a round."""
         if self.goal is None:
             return
-        flops = sum(stage_costs(self.ledger.ensemble, self.ledger.problem.input_shape))
-        self.controller.ended = self.goal.end(record, flops)
+        ensemble, shape = self.ledger.ensemble, self.ledger.problem.input_shape
+        flops, least = (
+            sum(stage_costs(ensemble, shape)),
+            cost_of_narrowest(self.spec, ensemble, shape),
+        )
+        self.controller.ended = self.goal.end(record, flops, least)
 
     def end(self, ended: EndRecord) -> None:
         """Write down why no further round is played.

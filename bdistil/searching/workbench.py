@@ -11,6 +11,7 @@ import torch
 
 from bdistil.core.arrays import as_tensor
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
+from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
@@ -202,12 +203,12 @@ class Workbench:
         kind = request.params["student"]
         width = self.width(kind, recipe, request.rung)
         torch.manual_seed(request.seed)
-        return self.build(StudentConfig(kind, width, recipe.connection, recipe.skip)).to(
-            self.device
-        )
+        return self.build(kind, width, recipe).to(self.device)
 
-    def build(self, config: StudentConfig) -> Student:
+    def build(self, kind: str, width: int, recipe: Recipe) -> Student:
         """A student of the next stage."""
+        connection = connection_of_stage(recipe.connection, len(self.ensemble) + 1)
+        config = StudentConfig(kind, width, connection, recipe.skip)
         shape, outputs = self.problem.input_shape, self.problem.outputs
         return build_student(config, shape, outputs, self.ensemble.features)
 
@@ -220,7 +221,7 @@ class Workbench:
 
         def cost(width: int) -> int:
             with torch.device("meta"):
-                student = self.build(StudentConfig(kind, width, recipe.connection, recipe.skip))
+                student = self.build(kind, width, recipe)
             return folded_flops(student, self.problem.input_shape, self.ensemble.features)
 
         costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]
