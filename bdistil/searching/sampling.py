@@ -190,7 +190,7 @@ class OptunaSampler:
                 return RandomSampler(seed=seed)
             if self.algorithm == "gp":
                 return GPSampler(seed=seed)
-            return TPESampler(seed=seed, multivariate=True)
+            return TPESampler(seed=seed, multivariate=True, n_startup_trials=5, n_ei_candidates=128)
 
 
 def dimensions_of_round(

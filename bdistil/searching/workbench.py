@@ -203,12 +203,15 @@ class Workbench:
         kind = request.params["student"]
         width = self.width(kind, recipe, request.rung)
         torch.manual_seed(request.seed)
-        return self.build(kind, width, recipe).to(self.device)
+        return self.build(self.config(kind, width, recipe)).to(self.device)
 
-    def build(self, kind: str, width: int, recipe: Recipe) -> Student:
-        """A student of the next stage."""
+    def config(self, kind: str, width: int, recipe: Recipe) -> StudentConfig:
+        """A candidate of the next stage as its recipe wants it."""
         connection = connection_of_stage(recipe.connection, len(self.ensemble) + 1)
-        config = StudentConfig(kind, width, connection, recipe.skip)
+        return StudentConfig(kind, width, connection, recipe.skip)
+
+    def build(self, config: StudentConfig) -> Student:
+        """A student of the next stage."""
         shape, outputs = self.problem.input_shape, self.problem.outputs
         return build_student(config, shape, outputs, self.ensemble.features)
 
@@ -221,7 +224,7 @@ class Workbench:
 
         def cost(width: int) -> int:
             with torch.device("meta"):
-                student = self.build(kind, width, recipe)
+                student = self.build(self.config(kind, width, recipe))
             return folded_flops(student, self.problem.input_shape, self.ensemble.features)
 
         costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]

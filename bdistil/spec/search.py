@@ -17,9 +17,6 @@ class SearchSpec(Section):
     """How rounds are searched and what counts as a winner."""
 
     algorithm: Literal["tpe", "gp", "random", "grid"] = "tpe"
-    warm_start: list[str] = Field(
-        [], description="run directories whose trials the sampler learns from before its own"
-    )
     rounds: int | None = Field(
         None, ge=1, description="T, the most students; null: 6, or as many as the goal needs"
     )
@@ -48,6 +45,9 @@ class SearchSpec(Section):
     min_gain: float = Field(0, description="least relative gain in validation loss")
     time_budget: float | None = Field(None, gt=0, description="seconds of one run of the command")
     max_failures: int = Field(8, ge=0, description="failed trials that stop the search")
+    warm_start: list[str] = Field(
+        [], description="run directories whose trials the sampler learns from before its own"
+    )
 
     @property
     def most_rounds(self) -> int:
