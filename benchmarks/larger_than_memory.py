@@ -49,7 +49,6 @@ def search_space(path: Path) -> Spec:
             "space": {"student": "mlp", "ladder": [4], "epochs": 1, "batch_size": 1024},
             "search": {
                 "rounds": 1,
-                "trials_per_round": 2,
                 "tries_per_class": 2,
                 "select": "best",
             },

@@ -120,7 +120,6 @@ def search_space(rows: int, outputs: int) -> Spec:
             "space": {"student": "mlp", "ladder": [4], "epochs": 1, "batch_size": 8192},
             "search": {
                 "rounds": ROUNDS,
-                "trials_per_round": 2,
                 "tries_per_class": 2,
                 "select": "best",
             },

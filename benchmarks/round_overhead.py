@@ -53,7 +53,6 @@ def spec_of(workers: int) -> Spec:
             "search": {
                 "rounds": ROUNDS,
                 "tries_per_class": TRIALS,
-                "trials_per_round": TRIALS,
                 "select": "best",
                 "algorithm": "random",
             },

@@ -68,7 +68,6 @@ def play(workers: int, trials: int, seconds: float) -> tuple[float, int]:
             "search": {
                 "rounds": 1,
                 "tries_per_class": trials,
-                "trials_per_round": trials,
                 "select": "best",
                 "algorithm": "random",
             },

@@ -41,7 +41,6 @@ def spec() -> Spec:
             "search": {
                 "rounds": ROUNDS,
                 "tries_per_class": WORKERS,
-                "trials_per_round": WORKERS,
                 "algorithm": "random",
             },
             "workers": {"count": WORKERS},

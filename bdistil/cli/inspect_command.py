@@ -36,30 +36,32 @@ def status(
     from bdistil.searching.result import SearchResult
 
     run = RunDirectory.existing(directory)
-    card = stored_card(run.data_file)
-    records, rounds = run.journal.read(), run.spec().search.rounds
-    state = "running" if run.is_running else "complete" if len(records) >= rounds else "stopped"
+    result, card = SearchResult(run), stored_card(run.data_file)
+    records, rounds, ended = run.journal.read(), run.spec().search.most_rounds, result.ended
+    state = "running" if run.is_running else "complete" if result.complete else "stopped"
     if as_json:
         figures: dict[str, Any] = {"teacher": None, "stages": []}
         if records:
-            figures = SearchResult(run).evaluation.model_dump(mode="json")
+            figures = result.evaluation.model_dump(mode="json")
         received = [record.received_bytes for record in records]
         summary = {
             "state": state,
             "rounds": rounds,
             "accepted": len(records),
+            "ended": None if ended is None else {"end": ended.end, "reason": ended.reason},
+            "stopped_trials": [len(record.stopped) for record in records],
             "received_bytes": received,
             "data": None if card is None else card.model_dump(mode="json"),
         }
         output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
+    if ended is not None:
+        output.print(f"ended: {ended.reason}")
     if card is not None:
         output.print(str(card))
     if records:
-        output.print(
-            rounds_table(records), "", stages_table(SearchResult(run).evaluation), sep="\n"
-        )
+        output.print(rounds_table(records), "", stages_table(result.evaluation), sep="\n")
 
 
 def report(

@@ -47,6 +47,13 @@ def search(
         list[str] | None,
         typer.Option(help="The label's column in --data; again for each of several."),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Share of the teacher's accuracy that is enough, such as .99 or 99%."),
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help="Share of the teacher's FLOPs that may be used, such as 50%.")
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
     ] = None,
@@ -57,7 +64,12 @@ def search(
     arguments = list(spec_and_overrides or [])
     source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
     table = table_overrides(data, label)
-    spec = load_spec(source or table_spec(data), [*table, *arguments])
+    goal = [
+        f"goal.{name}={json.dumps(share)}"
+        for name, share in (("keep", keep), ("within", within))
+        if share is not None
+    ]
+    spec = load_spec(source or table_spec(data), [*table, *goal, *arguments])
     run(spec, out or f"runs/{spec.name}", address, verbose)
 
 
@@ -81,10 +93,14 @@ def resume(
 
 
 def table_spec(data: Path | None) -> dict[str, Any]:
-    """The spec for a user's table when no SPEC is given: everything at its default."""
+    """The spec for a user's own data when no SPEC is given: a goal, and defaults otherwise."""
     if data is None:
         raise SpecError("give a SPEC file, or --data FILE and --label COLUMN for your own table.")
-    return {"name": name_of(data)}
+    return {
+        "name": name_of(data),
+        "goal": {"keep": 0.99, "within": 0.5},
+        "space": {"gamma": {"low": 3, "high": 30, "log": True}},
+    }
 
 
 def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str]:

@@ -143,7 +143,9 @@ class RayBackend:
         with self.losses_named():
             self.margin = StoredMargin(train, work.rules, spec.workers, modules)
             self.opened.callback(self.margin.close)
-            material = Material(problem, self.margin.parts, spec, work.rules, work.measure, modules)
+            material = Material(
+                problem, self.margin.parts, spec, work.rules, work.measure, work.most_flops, modules
+            )
             self.board = BoardClient(expected=trial_slots(spec.workers))
             self.opened.callback(self.board.remove)
         folder = self.opened.enter_context(tempfile.TemporaryDirectory(prefix="bdistil-tune-"))

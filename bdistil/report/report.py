@@ -34,9 +34,10 @@ def render(result: SearchResult) -> str:
     html: str = environment.from_string(source).render(
         name=spec.name,
         version=version_and_commit(),
-        rounds=spec.search.rounds,
+        rounds=spec.search.most_rounds,
         crossfit=spec.teacher.crossfit,
         records=records,
+        ended=result.ended,
         evaluation=figures,
         headline=headline(figures),
         metric=TEST_METRIC[figures.task],

@@ -57,6 +57,7 @@ class TrialAnswer(BaseModel):
         loss: validation loss of the ensemble with the student.
         gain: relative gain in it.
         metric: validation accuracy (or R²) of the ensemble with the student.
+        metric_gain: by how much that is above the metric without it.
         largest_gap: G = max|f - g| on the training split.
         cohort: how many candidates trained together, this one included.
         device: where it trained, and whether the data had to stay in host memory.
@@ -72,12 +73,18 @@ class TrialAnswer(BaseModel):
     loss: float = 0.0
     gain: float = 0.0
     metric: float = 0.0
+    metric_gain: float = 0.0
     largest_gap: float = 0.0
     epochs: int = 0
     seconds: float = 0.0
     cohort: int = 1
     device: str = ""
     weak: bool = False
+
+    @property
+    def helps(self) -> bool:
+        """Whether the ensemble is better on validation with the student, in loss and metric."""
+        return self.status == "finished" and self.gain > 0 and self.metric_gain >= 0
 
     def checked(self) -> TrialAnswer:
         """Itself; failed instead if one of its figures is NaN or infinite."""

@@ -45,6 +45,7 @@ class Work:
         rules: constants of the game.
         measure: the loss by which candidates are compared.
         folder: the run directory.
+        most_flops: that all students together may cost, one example; None without a limit.
     """
 
     spec: Spec
@@ -53,6 +54,7 @@ class Work:
     rules: Rules
     measure: Measure
     folder: Path
+    most_flops: float | None = None
 
 
 @dataclass(frozen=True)

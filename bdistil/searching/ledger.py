@@ -11,11 +11,11 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
 from bdistil.errors import BdistilWarning, CheckpointError
 from bdistil.export.checkpoint import student_from_bytes
-from bdistil.runs.journal import RoundRecord
+from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.backend import Played
-from bdistil.searching.controller import Winner
 from bdistil.searching.problem import Problem
+from bdistil.searching.verdict import Winner
 from bdistil.store.durable import write_atomic
 
 
@@ -81,12 +81,17 @@ class Ledger:
             sha256=hashlib.sha256(weights).hexdigest(),
             result=winner.result,
             trials=winner.trials,
+            stopped=winner.stopped,
             seconds=seconds,
             **dataclasses.asdict(played),
         )
         self.directory.journal.append(record)
         self._add(record, student, weights)
         return record
+
+    def close(self, ended: EndRecord) -> None:
+        """Write down why no further round is played."""
+        self.directory.journal.append(ended)
 
     def student(self, blob: bytes, origin: str) -> Student:
         """A candidate for the next stage from its safetensors; `origin` names it in errors."""

@@ -94,7 +94,14 @@ class LocalBackend:
         self.margin = LocalMargin(list(work.train), work.rules)
         self.accepted: list[Student] = []
         self.runner = self.make_runner(
-            Material(work.problem, self.margin.parts, work.spec, work.rules, work.measure)
+            Material(
+                work.problem,
+                self.margin.parts,
+                work.spec,
+                work.rules,
+                work.measure,
+                work.most_flops,
+            )
         )
 
     def open_round(self, number: int) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bdistil.errors import SearchError
 from bdistil.interrupt import check
-from bdistil.runs.journal import RoundRecord
+from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Backend, ShouldStop
-from bdistil.searching.controller import RoundController, Winner
+from bdistil.searching.controller import RoundController
+from bdistil.searching.goal import Goal, cost_of_narrowest
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.progress import Reporter, Snapshot
 from bdistil.searching.sampling import Sampler
+from bdistil.searching.verdict import Winner
+from bdistil.searching.workbench import stage_costs
 from bdistil.spec import Spec
 
 Accepted = Callable[[RoundRecord], None]
@@ -41,6 +45,7 @@ class SearchLoop:
         sampler: proposes values for trials.
         reporter: shows progress.
         accepted: called after each accepted round.
+        goal: ends the search once it is reached.
     """
 
     def __init__(
@@ -51,12 +56,14 @@ class SearchLoop:
         sampler: Sampler,
         reporter: Reporter,
         accepted: Accepted = lambda record: None,
+        goal: Goal | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = ledger
         self.backend = backend
         self.reporter = reporter
         self.accepted = accepted
+        self.goal = goal
         self.started = backend.now()
         self.shown = self.started
         self.controller = RoundController(
@@ -64,15 +71,42 @@ class SearchLoop:
         )
 
     def run(self) -> None:
-        """Play rounds until T or the time budget.
+        """Play rounds until T, the goal or the time budget, or until nothing helps any more.
 
         Raises:
             BdistilError: if the search cannot go on; rounds accepted so far stay.
         """
         self.ledger.replay(self.backend.play)
-        self.open_round()
-        drive(self.controller, self.backend, self.should_stop)
+        if self.ledger.records:
+            self.look_at_goal(self.ledger.records[-1])
+        if not self.controller.finished:
+            self.open_round()
+            drive(self.controller, self.backend, self.should_stop)
+        if self.controller.ended is not None:
+            self.end(self.controller.ended)
         self.show()
+
+    def look_at_goal(self, record: RoundRecord) -> None:
+        """End the search if nothing more is wanted after a round."""
+        if self.goal is None:
+            return
+        ensemble, shape = self.ledger.ensemble, self.ledger.problem.input_shape
+        flops, least = (
+            sum(stage_costs(ensemble, shape)),
+            cost_of_narrowest(self.spec, ensemble, shape),
+        )
+        self.controller.ended = self.goal.end(record, flops, least)
+
+    def end(self, ended: EndRecord) -> None:
+        """Write down why no further round is played.
+
+        Raises:
+            SearchError: if not even the first round has a student.
+        """
+        if not self.ledger.records:
+            raise SearchError(f"round 1 ended without a student: {ended.reason}.")
+        self.ledger.close(ended)
+        self.reporter.message(f"Ended after round {len(self.ledger.records)}: {ended.reason}.")
 
     def open_round(self) -> None:
         """Begin the next round."""
@@ -88,7 +122,8 @@ class SearchLoop:
         record = self.ledger.accept(winner, student, weights, played, seconds)
         self.reporter.round_accepted(record)
         self.accepted(record)
-        if record.round < self.spec.search.rounds:
+        self.look_at_goal(record)
+        if self.controller.ended is None and record.round < self.spec.search.most_rounds:
             self.open_round()
 
     def should_stop(self) -> bool:

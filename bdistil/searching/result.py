@@ -15,7 +15,7 @@ from bdistil.data.standardise import standardised
 from bdistil.export.early_prediction import EarlyPoint, early_prediction
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
-from bdistil.runs.journal import RoundRecord
+from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import (
     accepted,
@@ -61,6 +61,16 @@ class SearchResult:
     def rounds(self) -> list[RoundRecord]:
         """The accepted rounds."""
         return self.run.journal.read()
+
+    @property
+    def ended(self) -> EndRecord | None:
+        """Why the search was over before its last round; None if it was not."""
+        return self.run.journal.end()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no further round will be played."""
+        return self.ended is not None or len(self.rounds) >= self.run.spec().search.most_rounds
 
     @property
     def data_card(self) -> DataCard | None:

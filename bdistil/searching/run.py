@@ -18,6 +18,7 @@ from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, Work, opened
+from bdistil.searching.goal import Goal
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.loop import Accepted, SearchLoop
@@ -31,7 +32,13 @@ from bdistil.searching.sampling import build_sampler
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import sweep, write_atomic
-from bdistil.teachers.obtain import check_same_files, check_teacher, game_logits, obtain_teacher
+from bdistil.teachers.obtain import (
+    check_same_files,
+    check_teacher,
+    game_logits,
+    metric_of,
+    obtain_teacher,
+)
 from bdistil.teachers.teacher_store import Logits
 
 
@@ -62,7 +69,7 @@ def run_search(
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
     run, spec, dataset = open_run(spec, out, backend)
-    missing = len(run.journal.read()) < spec.search.rounds
+    missing = len(run.journal.read()) < spec.search.most_rounds and run.journal.end() is None
     with run.locked(), opened_if(missing, backend, spec):
         sweep(run.path)
         run.create(spec)
@@ -84,9 +91,11 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
         BdistilError: if they are not.
     """
     import_modules(spec.modules)
+    run = RunDirectory(out).fetched()
+    if run.journal.read():
+        spec = spec.as_decided_in(run.spec())
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
-    run = RunDirectory(out).fetched()
     run.check(spec)
     if run.has_teacher_of(spec):
         check_same_files(run.teacher, spec.teacher)
@@ -163,7 +172,9 @@ def search_dataset(
         with one_thread(), opened(backend, spec):
             logits = obtain_logits(run, spec, dataset, backend, reporter)
             ledger = Ledger(run, build_problem(dataset, logits))
-            search_rounds(spec, ledger, training_shards(dataset, logits), backend, reporter)
+            goal = goal_of(spec, run, dataset, logits, reporter)
+            train = training_shards(dataset, logits)
+            search_rounds(spec, ledger, train, backend, reporter, goal=goal)
         if not ledger.records:
             raise SearchError("search.time_budget ended before a round was accepted; raise it.")
     return for_raw_data(ledger.ensemble.eval(), dataset, spec.name)
@@ -228,10 +239,12 @@ def play(
     ledger = Ledger(run, build_problem(dataset, logits))
     ledger.restore()
     if ledger.records:
-        reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
-    if len(ledger.records) < spec.search.rounds:
+        reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
+    ended = run.journal.end()
+    if ended is None and len(ledger.records) < spec.search.most_rounds:
+        goal = goal_of(spec, run, dataset, logits, reporter)
         train = training_shards(dataset, logits)
-        search_rounds(spec, ledger, train, backend, reporter, bookkeeping)
+        search_rounds(spec, ledger, train, backend, reporter, bookkeeping, goal)
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
 
@@ -243,17 +256,55 @@ def search_rounds(
     backend: Backend,
     reporter: Reporter,
     accepted: Accepted = lambda record: None,
+    goal: Goal | None = None,
 ) -> None:
     """Play the missing rounds on an opened backend."""
 
     def history() -> list[TrialResult]:
         return [trial for record in ledger.records for trial in record.trials]
 
-    backend.start(work_of(spec, ledger.problem, train, ledger.directory.path))
-    SearchLoop(spec, ledger, backend, build_sampler(spec, history), reporter, accepted).run()
+    most_flops = None if goal is None else goal.most_flops
+    backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, most_flops))
+    others = [trials_of(RunDirectory.existing(place)) for place in spec.search.warm_start]
+    sampler = build_sampler(spec, history, others)
+    SearchLoop(spec, ledger, backend, sampler, reporter, accepted, goal).run()
 
 
-def work_of(spec: Spec, problem: Problem, train: Iterator[Part], folder: Path) -> Work:
+def trials_of(run: RunDirectory) -> list[TrialResult]:
+    """Every finished trial of another search."""
+    return [trial for record in run.journal.read() for trial in record.trials]
+
+
+def work_of(
+    spec: Spec, problem: Problem, train: Iterator[Part], folder: Path, most_flops: float | None
+) -> Work:
     """A search as a backend takes it."""
-    measure = comparison_measure(spec, problem)
-    return Work(spec, problem, train, game_rules(spec, problem), measure, folder)
+    rules, measure = game_rules(spec, problem), comparison_measure(spec, problem)
+    return Work(spec, problem, train, rules, measure, folder, most_flops)
+
+
+def goal_of(
+    spec: Spec, run: RunDirectory, dataset: Dataset, logits: Logits, reporter: Reporter
+) -> Goal | None:
+    """The goal in figures, by what is known of the teacher; None if the spec has none."""
+    if spec.goal is None:
+        return None
+    flops, within = run.teacher.card().flops, spec.goal.within
+    most_flops = None if within is None or flops is None else within * flops
+    if within is not None and flops is None:
+        reporter.message(
+            f"The teacher's FLOPs are not known, so goal.within={within:g} sets no limit; the "
+            f"search ends after {spec.search.most_rounds} stages at the latest."
+        )
+    elif within is not None:
+        reporter.message(
+            f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
+            f"the cost of the one before, up to {most_flops:,.0f} FLOPs."
+        )
+    return Goal(
+        keep=spec.goal.keep,
+        teacher_metric=metric_of(dataset, "validation", logits),
+        examples=len(dataset.validation),
+        counts=dataset.task == "classification",
+        most_flops=most_flops,
+    )

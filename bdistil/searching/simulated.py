@@ -14,11 +14,13 @@ from typing import Any
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SearchError
+from bdistil.runs.journal import EndRecord
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching.backend import Played, ShouldStop, Work
-from bdistil.searching.controller import RoundController, Winner
+from bdistil.searching.controller import RoundController
 from bdistil.searching.loop import drive
 from bdistil.searching.sampling import Sampler
+from bdistil.searching.verdict import Winner
 from bdistil.spec import Spec
 
 
@@ -140,8 +142,12 @@ class SimulatedBackend:
         """Nothing to let go of."""
 
 
-def simulate(spec: Spec, sampler: Sampler, backend: SimulatedBackend) -> list[Winner]:
-    """The winners of a whole search; `backend` then knows its time and utilisation.
+def simulate(
+    spec: Spec, sampler: Sampler, backend: SimulatedBackend
+) -> tuple[list[Winner], EndRecord | None]:
+    """The winners of a whole search, and why it ended if that was before its last round.
+
+    `backend` then knows its time and utilisation.
 
     Args:
         spec: the search; its data and teacher are not looked at.
@@ -159,4 +165,4 @@ def simulate(spec: Spec, sampler: Sampler, backend: SimulatedBackend) -> list[Wi
 
     controller = RoundController(spec, sampler, accept, clock=backend.now)
     drive(controller, backend, lambda: False)
-    return winners
+    return winners, controller.ended

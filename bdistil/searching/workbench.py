@@ -11,6 +11,7 @@ import torch
 
 from bdistil.core.arrays import as_tensor
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
+from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
@@ -26,6 +27,7 @@ from bdistil.export.checkpoint import build_student, student_from_bytes, student
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.problem import Problem
+from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_runner import Outcome
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import UserModule
@@ -45,6 +47,7 @@ class Material:
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
+        most_flops: see :class:`~bdistil.searching.backend.Work`.
         modules: users' own code, loaded before anything is built.
     """
 
@@ -53,6 +56,7 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
+    most_flops: float | None = None
     modules: Sequence[UserModule] = ()
 
 
@@ -199,9 +203,12 @@ class Workbench:
         kind = request.params["student"]
         width = self.width(kind, recipe, request.rung)
         torch.manual_seed(request.seed)
-        return self.build(StudentConfig(kind, width, recipe.connection, recipe.skip)).to(
-            self.device
-        )
+        return self.build(self.config(kind, width, recipe)).to(self.device)
+
+    def config(self, kind: str, width: int, recipe: Recipe) -> StudentConfig:
+        """A candidate of the next stage as its recipe wants it."""
+        connection = connection_of_stage(recipe.connection, len(self.ensemble) + 1)
+        return StudentConfig(kind, width, connection, recipe.skip)
 
     def build(self, config: StudentConfig) -> Student:
         """A student of the next stage."""
@@ -209,19 +216,22 @@ class Workbench:
         return build_student(config, shape, outputs, self.ensemble.features)
 
     def width(self, kind: str, recipe: Recipe, rung: int) -> int:
-        """Width of the next student: the ladder's, or what the growth rule leaves room for."""
-        ladder = self.spec.space.ladder
-        if not self.ensemble.students or not recipe.growth:
+        """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
+        ladder, limit = self.spec.space.ladder, self.material.most_flops
+        grows = bool(self.ensemble.students and recipe.growth)
+        if not grows and limit is None:
             return ladder[rung]
 
         def cost(width: int) -> int:
             with torch.device("meta"):
-                student = self.build(StudentConfig(kind, width, recipe.connection, recipe.skip))
+                student = self.build(self.config(kind, width, recipe))
             return folded_flops(student, self.problem.input_shape, self.ensemble.features)
 
-        costs = stage_costs(self.ensemble, self.problem.input_shape)
-        budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
-        return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+        costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]
+        if grows:
+            room = costs[0] * (recipe.growth or 1) ** len(costs) - sum(costs)
+            width = max(1, round(widest(cost, room) * ladder[rung] / ladder[0]))
+        return width if limit is None else min(width, widest(cost, limit - sum(costs)))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
@@ -234,12 +244,16 @@ def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> 
 
 
 def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
-    """The request's recipe with the search's precision and what is the student class's own."""
+    """The request's recipe with the search's precision and what is the student class's own.
+
+    Where γ is sampled it does not decay from try to try too: it acts as the sampler says.
+    """
     recipe, student = request.recipe(), student_class(request.params["student"])
     growth = spec.space.growth if spec.space.growth is not None else recipe.growth
     return dataclasses.replace(
         recipe,
         lr=student.lr if recipe.lr is None else recipe.lr,
         growth=student.growth if growth is None else growth,
+        gamma_decay=1.0 if "gamma" in distributions(spec.space) else recipe.gamma_decay,
         precision=spec.search.precision,
     )

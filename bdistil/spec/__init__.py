@@ -7,7 +7,7 @@ A dimension left out takes the value of the recipe.
 
 from bdistil.spec.data import DataSpec, Layout, Task
 from bdistil.spec.load import load_spec
-from bdistil.spec.search import SearchSpec, WorkerSpec
+from bdistil.spec.search import Fallback, SearchSpec, WorkerSpec
 from bdistil.spec.section import Range, values_of
 from bdistil.spec.space import RecipeName, SpaceSpec
 from bdistil.spec.teacher import TeacherSpec
@@ -17,6 +17,7 @@ from bdistil.spec.whole import Spec
 __all__ = [
     "CallbackSpec",
     "DataSpec",
+    "Fallback",
     "Layout",
     "Range",
     "RecipeName",

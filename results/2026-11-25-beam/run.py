@@ -1,4 +1,4 @@
-# ruff: noqa: D1, E501
+# ruff: noqa: D102, D103, E501
 """Does `search.beam` earn its place? A beam of 2 against `select: best` at as many trials.
 
     BDISTIL_DATA=DATA python run.py play --spaces search_spaces --data DATA --work WORK

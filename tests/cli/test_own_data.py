@@ -13,7 +13,7 @@ import pytest
 from bdistil.searching.result import SearchResult
 
 QUICK = (
-    *("workers.count=0", "search.rounds=1", "search.trials_per_round=1", "space.epochs=1"),
+    *("workers.count=0", "search.rounds=1", "search.tries_per_class=1", "space.epochs=1"),
     *("teacher.epochs=1", "space.ladder=[2]"),
 )
 

@@ -212,7 +212,7 @@ def test_of_two_that_finish_at_the_same_moment_exactly_one_is_kept(
         return together
 
     trials(wrap)
-    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
+    spec = tiny(*SPEC, "search.select=first", "space.ladder=[3]", "workers.count=2")
     run = launch_search(spec, tmp_path / "run").run
     records = run.journal.read()
     assert [record.round for record in records] == [1, 2, 3, 4]
@@ -241,7 +241,7 @@ def test_a_loser_whose_epoch_never_ends_makes_way_for_the_next_round(
         return endless
 
     trials(wrap)
-    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
+    spec = tiny(*SPEC, "search.select=first", "space.ladder=[3]", "workers.count=2")
     run = launch_search(spec, tmp_path / "run").run
     records = run.journal.read()
     assert [record.result.request.number for record in records] == [0] * ROUNDS

@@ -15,7 +15,8 @@ from bdistil.cluster.searcher import Event, Finished, Idle, Lost
 from bdistil.cluster.trainable import Report
 from bdistil.errors import SearchError
 from bdistil.runs.trial import Cohort, Place, TrialAnswer, TrialRequest, TrialResult
-from bdistil.searching.controller import RoundController, Winner
+from bdistil.searching.controller import RoundController
+from bdistil.searching.verdict import Winner
 from bdistil.spec import load_spec
 
 
@@ -68,7 +69,7 @@ class Search:
             {
                 "data": {"name": "cube"},
                 "space": {"ladder": [4]},
-                "search": {"rounds": 2, "tries_per_class": 2, "trials_per_round": 2} | search,
+                "search": {"rounds": 3, "tries_per_class": 2, "select": "first"} | search,
                 "workers": {"count": 1},
             }
         )
@@ -77,7 +78,7 @@ class Search:
         self.backend = RayBackend()
         self.backend.spec = spec
         self.backend.board = self.board  # type: ignore[assignment]
-        self.controller = RoundController(spec, Sampler(), self.accept)
+        self.controller = RoundController(spec, Sampler(), self.accept, rounds_done=1)
 
     def accept(self, winner: Winner) -> None:
         self.winners.append(winner)
@@ -132,17 +133,17 @@ def test_a_lost_trial_of_a_closed_round_is_not_run_again() -> None:
     search.start("fast")
     search.finish("fast")
     search.lose("slow", "the node was lost")
-    assert search.start("next").round == 2
+    assert search.start("next").round == 3
 
 
 def test_no_request_is_made_for_a_worker_that_is_lost_while_it_waits() -> None:
-    search = Search(trials_per_round=1, tries_per_class=1)
+    search = Search(tries_per_class=1)
     search.start("a")
     search.hear(Idle())
     search.lose("waiting", "the node was lost")
     search.finish("a")
     assert search.board.queue == []  # nobody is there to take one
-    assert search.start("b").round == 2
+    assert search.start("b").round == 3
 
 
 def test_workers_that_never_get_to_a_trial_end_the_search_unless_others_do() -> None:

@@ -212,7 +212,7 @@ def local_ray() -> Iterator[None]:
 
 
 def searched(folder: Path, *overrides: str) -> tuple[RunDirectory, list[RoundRecord]]:
-    small = ("search.rounds=2", "search.trials_per_round=2", "space.epochs=2")
+    small = ("search.rounds=2", "search.tries_per_class=1", "space.epochs=2")
     run = launch_search(tiny(*small, *overrides), folder / "run").run
     return run, run.journal.read()
 

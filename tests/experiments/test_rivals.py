@@ -181,7 +181,7 @@ def test_all_methods_have_the_searchs_first_student(
     tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]
 ) -> None:
     place = tmp_path_factory.mktemp("first")
-    tries = ("search.tries_per_class=4", "search.trials_per_round=4", "search.select=best")
+    tries = ("search.tries_per_class=4", "search.select=best")
     spec = tiny("workers.count=0", *SPEC, *tries, *overrides, "search.rounds=1")
     run = launch_search(spec, place / "run").run
     dataset = load_dataset(spec.data, spec.seed)

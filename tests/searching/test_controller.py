@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from bdistil.errors import SearchError
 from bdistil.runs.trial import TrialAnswer, TrialRequest, TrialResult
-from bdistil.searching.controller import RoundController, Winner, best_of
+from bdistil.searching.controller import RoundController
 from bdistil.searching.simulated import SimulatedBackend, SimulatedTrial, simulate
+from bdistil.searching.verdict import Winner, choose
 from bdistil.spec import Spec, load_spec
 
 
@@ -46,12 +47,14 @@ class Outcome:
     loss: float = 1.0
     edge: float = 0.1
     gain: float = 0.1
+    metric_gain: float = 0.0
     failed: bool = False
 
     def answer(self) -> TrialAnswer:
         if self.failed:
             return TrialAnswer(status="failed", reason="it broke")
         figures = {"edge": self.edge, "relative_edge": self.edge, "gain": self.gain}
+        figures["metric_gain"] = self.metric_gain
         return TrialAnswer(status="finished", weak=self.weak, loss=self.loss, **figures)
 
     def result(self, request: TrialRequest) -> TrialResult:
@@ -71,8 +74,13 @@ class Simulation:
 
     def run(self, workers: int) -> None:
         self.backend = SimulatedBackend(workers, self.trial)
-        self.winners = simulate(self.spec, CountingSampler(), self.backend)
+        self.winners, self.ended = simulate(self.spec, CountingSampler(), self.backend)
         self.requests = self.backend.requests
+
+
+def after_round_one(plan: Callable[[TrialRequest], Outcome]) -> Callable[[TrialRequest], Outcome]:
+    """Round 1, which is always the best of its class, in no time."""
+    return lambda request: plan(request) if request.round > 1 else Outcome(0, weak=True)
 
 
 def next_request(controller: RoundController) -> TrialRequest | None:
@@ -92,11 +100,16 @@ def spec_of(**search: Any) -> Spec:
 def test_first_keeps_the_first_weak_learner_to_finish_not_the_best() -> None:
     losses = {0: 0.1, 1: 0.9}
     search = Simulation(
-        spec_of(rounds=1, select="first"),
-        lambda request: Outcome(10 - request.number, weak=True, loss=losses.get(request.number, 1)),
+        spec_of(rounds=2, select="first"),
+        after_round_one(
+            lambda request: Outcome(
+                10 - request.number, weak=True, loss=losses.get(request.number, 1)
+            )
+        ),
     )
     search.run(workers=2)
-    [winner] = search.winners
+    _, winner = search.winners
+    assert [request.number for request in winner.stopped] == [0]
     assert winner.result.request.number == 1  # finished after 9 s, number 0 after 10 s
     assert search.backend.clock == 9
 
@@ -117,18 +130,21 @@ def test_best_waits_for_the_class_and_takes_the_least_validation_loss() -> None:
 def test_grace_lets_others_finish_and_takes_the_best_of_them() -> None:
     seconds, losses = [5.0, 7.0, 20.0], [0.9, 0.2, 0.1]
     search = Simulation(
-        spec_of(rounds=1, select="first", grace=3),
-        lambda request: Outcome(seconds[request.number], weak=True, loss=losses[request.number]),
+        spec_of(rounds=2, select="first", grace=3),
+        after_round_one(
+            lambda request: Outcome(seconds[request.number], weak=True, loss=losses[request.number])
+        ),
     )
     search.run(workers=3)
-    [winner] = search.winners
+    _, winner = search.winners
     assert winner.result.request.number == 1
     assert search.backend.clock == 8  # 3 s after the first at 5 s; number 2 came too late
 
 
 def test_grace_ends_early_when_nothing_runs_any_more() -> None:
     search = Simulation(
-        spec_of(rounds=1, select="first", grace=100), lambda request: Outcome(5, weak=True)
+        spec_of(rounds=2, select="first", grace=100),
+        after_round_one(lambda request: Outcome(5, weak=True)),
     )
     search.run(workers=2)
     assert search.backend.clock == 5
@@ -145,52 +161,113 @@ def test_a_class_without_weak_learner_escalates_to_the_next_larger_one() -> None
     assert search.winners[0].result.request.rung == 2
 
 
-def test_the_next_class_opens_only_when_the_one_before_is_exhausted() -> None:
-    spec = spec_of(rounds=1, tries_per_class=2, trials_per_round=4)
+def test_a_free_worker_goes_ahead_with_the_next_class_and_no_further() -> None:
+    spec = spec_of(rounds=1, tries_per_class=2, ladder=[4, 8, 16])
     controller = RoundController(spec, CountingSampler(), lambda winner: None)
-    first, second = next_request(controller), next_request(controller)
-    assert first is not None
-    assert second is not None
-    assert next_request(controller) is None
+    handed_out = [next_request(controller) for _ in range(5)]
+    assert [None if each is None else each.rung for each in handed_out] == [0, 0, 1, 1, None]
+    first, second, third = (each for each in handed_out[:3] if each is not None)
     answer(controller, Outcome(1, weak=False).result(first))
     assert next_request(controller) is None
     answer(controller, Outcome(1, weak=False).result(second))
-    third = next_request(controller)
-    assert third is not None
-    assert third.rung == 1
+    ahead = next_request(controller)
+    assert ahead is not None
+    assert ahead.rung == 2
+    answer(controller, Outcome(1, weak=True).result(third))
+    assert next_request(controller) is None  # the class has a weak learner: no larger one is needed
 
 
-def test_without_any_weak_learner_the_best_is_kept_and_marked() -> None:
-    edges = [-0.5, -0.1, -0.3, -0.2]
+@pytest.mark.parametrize("select", ["first", "best"])
+def test_what_a_worker_finds_ahead_counts_only_once_the_class_before_has_failed(
+    select: str,
+) -> None:
+    def plan(request: TrialRequest) -> Outcome:
+        return Outcome(1.0 + 9.0 * (request.rung == 0), weak=request.rung == 1, loss=0.1)
+
+    search = Simulation(spec_of(rounds=2, select=select, tries_per_class=2), after_round_one(plan))
+    search.run(workers=3)
+    winner = search.winners[1]
+    assert winner.result.request.rung == 1
+    assert search.backend.clock == 10
+
+
+def test_a_weak_learner_of_the_smaller_class_wins_over_a_better_one_ahead() -> None:
+    def plan(request: TrialRequest) -> Outcome:
+        return Outcome(1 + 9.0 * (request.number == 1), weak=request.number > 0, loss=-request.rung)
+
+    search = Simulation(spec_of(rounds=1, select="best", tries_per_class=2), plan)
+    search.run(workers=4)
+    assert search.winners[0].result.request.number == 1
+
+
+def result(number: int, **figures: float) -> TrialResult:
+    request = TrialRequest(round=1, number=number, rung=0, attempt=0, params={}, seed=0)
+    return Outcome(1, weak=False, **figures).result(request)
+
+
+def test_without_a_weak_learner_the_largest_gain_that_helps_is_kept_and_marked() -> None:
+    results = [
+        result(0, gain=0.2, edge=-0.5),
+        result(1, gain=0.3, edge=-0.9),
+        result(2, gain=0.4, edge=0.1, metric_gain=-0.01),  # answers worse than without it
+        result(3, gain=-0.1, edge=0.9),
+    ]
+    kept = choose(results, "helpful")
+    assert kept is not None
+    assert kept.request.number == 1
+    best = choose(results, "best")
+    assert best is not None
+    assert best.request.number == 2
+    assert choose(results, "none") is None
+
+
+@pytest.mark.parametrize(
+    ("fallback", "figures", "reason"),
+    [
+        ("helpful", {"gain": -0.1}, "the edges of 8 held and 0 made the ensemble better"),
+        ("none", {"gain": 0.1}, "search.fallback=helpful keeps those that help"),
+    ],
+)
+def test_a_round_that_nothing_helps_ends_the_search_with_the_reason(
+    fallback: str, figures: dict[str, float], reason: str
+) -> None:
     search = Simulation(
-        spec_of(rounds=1, tries_per_class=2, trials_per_round=4),
-        lambda request: Outcome(1, weak=False, edge=edges[request.number]),
+        spec_of(rounds=5, fallback=fallback),
+        lambda request: Outcome(1, weak=request.round < 3, **figures),
     )
     search.run(workers=2)
-    [winner] = search.winners
-    assert winner.result.request.number == 1
-    assert not winner.result.weak
+    assert len(search.winners) == 2
+    tried = [request.rung for request in search.requests if request.round == 3]
+    assert tried == [0] * 4 + [1] * 4  # every class
+    assert search.ended is not None
+    assert search.ended.end == "saturated"
+    assert reason in search.ended.reason
+    assert len(search.ended.trials) == 8
 
 
-def test_among_candidates_whose_edges_hold_the_largest_gain_is_kept() -> None:
-    def result(number: int, edge: float, gain: float) -> TrialResult:
-        request = TrialRequest(round=1, number=number, rung=0, attempt=0, params={}, seed=0)
-        return Outcome(1, weak=False, edge=edge, gain=gain).result(request)
-
-    kept = best_of([result(0, 0.9, -0.5), result(1, 0.1, -0.1), result(2, -0.1, 0.5)])
-    assert kept.request.number == 1
+@given(tries=st.integers(1, 6), classes=st.integers(1, 5))
+def test_every_class_is_reached_by_default(tries: int, classes: int) -> None:
+    search = Simulation(
+        spec_of(rounds=1, tries_per_class=tries, ladder=[2**k for k in range(classes)]),
+        lambda request: Outcome(1, weak=False),
+    )
+    search.run(workers=3)
+    assert Counter(request.rung for request in search.requests) == dict.fromkeys(
+        range(classes), tries
+    )
 
 
 def test_a_late_loser_of_a_closed_round_changes_nothing() -> None:
     winners: list[Winner] = []
-    controller = RoundController(spec_of(rounds=2), CountingSampler(), winners.append)
+    spec = spec_of(rounds=3, select="first")
+    controller = RoundController(spec, CountingSampler(), winners.append, rounds_done=1)
     first, second = next_request(controller), next_request(controller)
     assert first is not None
     assert second is not None
     answer(controller, Outcome(1, weak=True).result(second))
     answer(controller, Outcome(1, weak=True).result(first))  # at the same moment, but second
     assert [winner.result.request.number for winner in winners] == [1]
-    assert controller.open.number == 2
+    assert controller.open.number == 3
     assert not controller.open.answered
 
 
@@ -301,6 +378,7 @@ def test_any_search_ends_with_one_student_a_round(
         select=select,
         grace=grace if select == "first" else 0,
         cohort=cohort,
+        fallback="best",
     )
     search = Simulation(spec, lambda request: data.draw(outcomes))
     search.run(workers)
@@ -313,7 +391,10 @@ def test_any_search_ends_with_one_student_a_round(
     assert len(set(seeds)) == len(seeds)
     for winner in search.winners:
         assert winner.result in winner.trials
-        assert winner.result.weak == any(trial.weak for trial in winner.trials)
+        classes = [each.request.rung for each in winner.trials if each.weak]
+        assert winner.result.weak == bool(classes)
+        if classes:
+            assert winner.result.request.rung == min(classes)
 
 
 def test_utilisation_counts_the_time_that_workers_were_given_trials() -> None:
@@ -329,8 +410,8 @@ def test_utilisation_counts_the_time_that_workers_were_given_trials() -> None:
 
 def test_losers_of_a_closed_round_keep_workers_busy_until_it_closes() -> None:
     search = Simulation(
-        spec_of(rounds=1, select="first"),
-        lambda request: Outcome(2.0 if request.number else 100.0, weak=True),
+        spec_of(rounds=2, select="first"),
+        after_round_one(lambda request: Outcome(2.0 if request.number else 100.0, weak=True)),
     )
     search.run(workers=2)
     assert search.backend.clock == 2

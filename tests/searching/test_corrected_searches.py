@@ -38,7 +38,7 @@ def test_trials_sample_correction_loss_and_bound(tmp_path: Path, cohort: int) ->
 
 
 def test_a_correction_changes_the_student(tmp_path: Path) -> None:
-    one = ("space.lr=0.02", "search.rounds=1", "search.trials_per_round=1")
+    one = ("space.lr=0.02", "search.rounds=1", "search.tries_per_class=1")
     losses = [
         launch_search(tiny(*HERE, *one, f"space.correction={name}"), tmp_path / name)
         .rounds[0]

@@ -248,10 +248,13 @@ def test_yaml_gives_the_same_spec_again(
         "search.time_budget=60",
         "search.grace=2",
         "search.max_failures=1",
+        "search.warm_start=[runs/other]",
+        "goal.keep=0.9",
     ],
 )
 def test_workers_name_and_budgets_do_not_change_what_is_searched(override: str) -> None:
-    assert load_spec(CUBE, [override]).identity() == load_spec(CUBE).identity()
+    first = "search.select=first"
+    assert load_spec(CUBE, [first, override]).identity() == load_spec(CUBE, [first]).identity()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +262,8 @@ def test_workers_name_and_budgets_do_not_change_what_is_searched(override: str) 
     [
         "seed=1",
         "search.rounds=2",
-        "search.select=best",
+        "search.select=first",
+        "search.fallback=none",
         "search.precision=bf16",
         "space.lr=0.1",
         "data.test=0.1",

@@ -43,7 +43,7 @@ from bdistil.teachers.teacher_store import OUT_OF_FOLD, TeacherStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
 
-HERE = ("workers.count=0", "search.rounds=2", "search.trials_per_round=1", "space.connection=dense")
+HERE = ("workers.count=0", "search.rounds=2", "search.tries_per_class=1", "space.connection=dense")
 CROSS = (*HERE, "teacher.crossfit=3", "teacher.epochs=2")
 
 
