@@ -16,7 +16,7 @@ from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import array_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
-from bdistil.data.values import finite_numbers
+from bdistil.runtime.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
 from bdistil.spec import DataSpec, Task
 

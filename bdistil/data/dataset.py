@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.runtime.columns import TableColumns
+
 Domain = Literal["tabular", "image", "sequence"]
 LearningTask = Literal["classification", "regression", "multilabel"]
 
@@ -62,7 +64,7 @@ class Dataset:
         class_names: the classes or labels as the user wrote them, in index order; None for
             regression.
         standardisation: belongs to the networks, which apply it to raw features.
-        columns: how a user's table becomes `x` (JSON-able), None for other sources.
+        columns: how a user's table becomes `x`, None for other sources.
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
     """
@@ -76,7 +78,7 @@ class Dataset:
     outputs: int
     standardisation: Standardisation
     class_names: tuple[str, ...] | None = None
-    columns: dict[str, Any] | None = None
+    columns: TableColumns | None = None
     padding: float | None = None
 
     @property

@@ -24,12 +24,18 @@ SEPARATORS = ",;\t"
 
 
 @contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
-    """Put the file's path before the message of a data or teacher error raised inside."""
+def errors_naming(path: Path, row: int = 0) -> Iterator[None]:
+    """Put the file's path before the message of a data or teacher error raised inside.
+
+    Args:
+        path: the file.
+        row: of the file, at which begins what is looked at.
+    """
     try:
         yield
     except (DataError, TeacherError) as error:
-        raise type(error)(f"{path}: {error}") from None
+        place = f"{path}, from row {row} on" if row else str(path)
+        raise type(error)(f"{place}: {error}") from None
 
 
 def check_file(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.labels import REMEDY, Labels
-from bdistil.data.values import as_text, check_present, finite_numbers, numbers_or_nan
+from bdistil.runtime.values import as_text, check_present, finite_numbers, numbers_or_nan
 from bdistil.errors import DataError
 from bdistil.spec import Task
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import LearningTask
-from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
+from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
 from bdistil.errors import DataError
 from bdistil.spec import Task
 

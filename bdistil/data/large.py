@@ -10,6 +10,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.array_files import block_rows, cache_folder, split_to_files
-from bdistil.data.columns import TableColumns
 from bdistil.data.split import SplitIndices
-from bdistil.data.values import finite_numbers
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.values import finite_numbers
 from bdistil.errors import BdistilWarning
 from bdistil.optional import require
 from bdistil.spec import DataSpec
@@ -58,12 +59,15 @@ class ColumnFile:
 
     def features(self, columns: TableColumns) -> Iterator[NDArray[np.float32]]:
         """The encoded features, (n, width) float32, block by block."""
-        names = [column.name for column in columns.features]
-        rows = block_rows((columns.width,))
-        for batch in self.file.iter_batches(rows, columns=names, use_threads=False):
+        for block in self.blocks(columns.names, block_rows((columns.width,))):
             with warnings.catch_warnings():  # of unknown categories, in each block anew
                 warnings.simplefilter("ignore", BdistilWarning)
-                yield columns.encode(batch.to_pandas())
+                yield columns.encode(block)
+
+    def blocks(self, names: list[str], rows: int) -> Iterator[pd.DataFrame]:
+        """The named columns, as far as there are such, of so many rows at a time."""
+        for batch in self.file.iter_batches(rows, columns=names, use_threads=False):
+            yield batch.to_pandas()
 
 
 def is_large(path: Path) -> bool:
@@ -80,7 +84,7 @@ def table_splits(
     spec: DataSpec, seed: int, file: ColumnFile, columns: TableColumns, rows: SplitIndices
 ) -> list[NDArray[np.float32]]:
     """The encoded features of each split, mapped."""
-    folder = split_folder(spec, seed, columns.model_dump_json(), [file.path])
+    folder = split_folder(spec, seed, json.dumps(asdict(columns)), [file.path])
     return split_to_files(folder, (columns.width,), file.features(columns), rows)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
-from bdistil.data.columns import TableColumns
+from bdistil.data.columns import learn_columns
 from bdistil.data.dataset import Dataset
 from bdistil.data.file_readers import errors_naming, read_table
 from bdistil.data.label_columns import encode_label_columns
@@ -19,7 +19,7 @@ from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import ColumnFile, is_large, table_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
-from bdistil.data.values import finite_numbers
+from bdistil.runtime.values import finite_numbers
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
 from bdistil.spec import DataSpec
 
@@ -55,7 +55,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         teacher = None if teacher_columns is None else _teacher(frame, teacher_columns)
         check_width(teacher, labels)
         indices = split_indices(*labels, validation=spec.validation, test=spec.test, seed=seed)
-        columns = TableColumns.learn(frame, names, spec.label, rows=indices.train)
+        columns = learn_columns(frame, names, spec.label, rows=indices.train)
         return assemble(
             spec.path.stem,
             "tabular",
@@ -66,7 +66,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
             indices,
             class_names=labels.class_names,
             teacher=teacher,
-            columns=columns.model_dump(mode="json"),
+            columns=columns,
         )
 
 

@@ -106,21 +106,28 @@ class ExitPolicy:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a policy did on the validation split.
+    """What a policy did on the validation split; JSON-able.
 
     Attributes:
-        policy: the policy.
+        score: of the policy.
+        threshold: of the policy; None never leaves early, as JSON has no infinity.
         metric: accuracy, micro F1 of labels, or R² for regression.
         cost: mean cost of an example, in the unit of the stages' costs.
         stages: mean number of stages.
         doubt: standard error of the metric's difference from the full ensemble's.
     """
 
-    policy: ExitPolicy
+    score: str
+    threshold: float | None
     metric: float
     cost: float
     stages: float
     doubt: float = 0.0
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """The policy, to be used."""
+        return ExitPolicy(self.score, np.inf if self.threshold is None else self.threshold)
 
     @property
     def assured(self) -> float:
@@ -147,25 +154,24 @@ def operating_points(
     scores = np.stack([SCORES[score](trace[: stage + 1]) for stage in range(len(trace))])
     seen = np.unique(scores[:-1][np.isfinite(scores[:-1])])
     shares = np.linspace(0, 1, min(limit, len(seen)))
-    thresholds = (
-        [*np.unique(np.quantile(seen, shares, method="nearest")), np.inf] if len(seen) else [np.inf]
-    )
+    thresholds = np.unique(np.quantile(seen, shares, method="nearest")).tolist() if len(seen) else []
     left_out = _metrics_without_a_group(trace[-1], metric)
     return [
-        _point(ExitPolicy(score, float(t)), scores, trace, metric, costs, left_out)
-        for t in thresholds
+        _point(score, threshold, scores, trace, metric, costs, left_out)
+        for threshold in [*thresholds, None]
     ]
 
 
 def _point(
-    policy: ExitPolicy,
+    score: str,
+    threshold: float | None,
     scores: Floats,
     trace: Sequence[Floats],
     metric: Metric,
     costs: Sequence[float],
     full_left_out: Floats,
 ) -> OperatingPoint:
-    leaves = scores >= policy.threshold
+    leaves = np.full(scores.shape, False) if threshold is None else scores >= threshold
     leaves[-1] = True
     stage = leaves.argmax(axis=0)  # the first that lets go
     answers = np.stack(trace)[stage, np.arange(len(stage))]
@@ -174,7 +180,7 @@ def _point(
     groups = len(differences)
     doubt = float(differences.std() * np.sqrt(max(0, groups - 1)))  # jackknife
     value = metric(answers, np.arange(len(answers)))
-    return OperatingPoint(policy, value, cost, float(stage.mean()) + 1, doubt)
+    return OperatingPoint(score, threshold, value, cost, float(stage.mean()) + 1, doubt)
 
 
 def _metrics_without_a_group(answers: Floats, metric: Metric) -> Floats:

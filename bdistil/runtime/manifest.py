@@ -8,61 +8,52 @@ from pathlib import Path
 from typing import Any
 
 from bdistil.errors import CheckpointError
-from bdistil.runtime.exits import ExitPolicy, OperatingPoint
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.exits import OperatingPoint
+from bdistil.runtime.signature import Calibration, Signature
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Manifest:
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Signature):
     """What a predictor must know beside the graphs.
 
     Attributes:
-        name: of the ensemble.
-        task: classification, multilabel or regression.
-        input_shape: shape of one raw example.
-        outputs: L.
         stages: T.
-        class_names: the classes or labels as the user wrote them; None for regression.
-        columns: how a table becomes features; None if features come as arrays.
         costs: FLOPs up to each stage, all stages before it answered; None if not known.
-        temperatures: of each stage, fitted on validation; ones if not known.
-        exits: operating points of early exit, measured on validation.
     """
 
-    name: str
-    task: str
-    input_shape: tuple[int, ...]
-    outputs: int
     stages: int
-    class_names: tuple[str, ...] | None
-    columns: dict[str, Any] | None
     costs: tuple[float, ...] | None
-    temperatures: tuple[float, ...]
-    exits: tuple[OperatingPoint, ...]
 
     @property
-    def regression(self) -> bool:
-        """Whether answers are numbers."""
-        return self.task == "regression"
+    def temperatures(self) -> tuple[float, ...]:
+        """Of each stage, fitted on validation; ones if not known."""
+        fitted = self.calibration.temperatures if self.calibration else ()
+        return fitted or (1.0,) * self.stages
+
+    @property
+    def exits(self) -> tuple[OperatingPoint, ...]:
+        """Operating points of early exit, measured on validation."""
+        return self.calibration.exits if self.calibration else ()
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
         """From the content of ``config.json``."""
-        figures, calibration = content.get("figures"), content.get("calibration") or {}
-        names, stages = content.get("class_names"), len(content["students"])
+        names, columns = content.get("class_names"), content.get("columns")
+        figures, calibration = content.get("figures"), content.get("calibration")
         return cls(
             name=content["name"],
             task=content["task"],
             input_shape=tuple(content["input_shape"]),
             outputs=content["outputs"],
-            stages=stages,
-            class_names=None if names is None else tuple(names),
-            columns=content.get("columns"),
+            class_names=names and tuple(names),
+            columns=columns and TableColumns.of(columns),
+            calibration=calibration and Calibration.of(calibration),
+            stages=len(content["students"]),
             costs=figures and tuple(stage["streamed_flops"] for stage in figures["stages"]),
-            temperatures=tuple(calibration.get("temperatures") or [1.0] * stages),
-            exits=tuple(_point(**point) for point in calibration.get("exits", ())),
         )
 
     @classmethod
@@ -76,7 +67,7 @@ class Manifest:
         content = read_config(path)
         try:
             return cls.of(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error!r}.") from None
 
 
@@ -110,10 +101,3 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path} has format {found!r}, this version reads {FORMAT}; install a newer bdistil."
         )
     return content
-
-
-def _point(score: str, threshold: float | None, **figures: float) -> OperatingPoint:
-    """JSON has no infinity: a threshold of null never leaves early."""
-    return OperatingPoint(
-        ExitPolicy(score, float("inf") if threshold is None else threshold), **figures
-    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError
 from bdistil.optional import require
+from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.runner import Progress
 
 INPUT, LOGITS = "x", "logits"
@@ -25,6 +26,16 @@ def stage_file(stage: int) -> str:
 def prefix_file(stage: int) -> str:
     """Name of the graph that goes straight to a stage."""
     return f"prefix_{stage}.onnx"
+
+
+def open_onnx(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
+    """The graphs of a saved ensemble."""
+    return OnnxRunner(folder / ONNX_FOLDER, manifest.outputs, manifest.stages, threads)
+
+
+def open_int8(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
+    """The graphs with 8-bit weights of a saved ensemble."""
+    return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, manifest.stages, threads)
 
 
 class OnnxRunner:

@@ -18,7 +18,7 @@ from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
-from bdistil.export.calibration import Calibration, calibrate
+from bdistil.export.calibration import calibrate
 from bdistil.export.checkpoint import student_from_bytes
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.ensemble import Ensemble
