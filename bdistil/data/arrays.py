@@ -16,8 +16,8 @@ from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import array_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
-from bdistil.runtime.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
+from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec, Task
 
 DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}

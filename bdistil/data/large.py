@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from bdistil.data.array_files import block_rows, cache_folder, split_to_files
 from bdistil.data.split import SplitIndices
-from bdistil.runtime.columns import TableColumns
-from bdistil.runtime.values import finite_numbers
 from bdistil.errors import BdistilWarning
 from bdistil.optional import require
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:

@@ -75,8 +75,10 @@ def _batches(
 def _table(path: Path, columns: TableColumns) -> tuple[Iterable[Any], NDArray[Any] | None]:
     rows = _block_rows((columns.width,))
     table = ColumnFile(path) if is_large(path) else read_table(path, columns.texts)
-    blocks = table.blocks(columns.names, rows) if isinstance(table, ColumnFile) else (
-        table.iloc[start : start + rows] for start in range(0, len(table), rows)
+    blocks = (
+        table.blocks(columns.names, rows)
+        if isinstance(table, ColumnFile)
+        else (table.iloc[start : start + rows] for start in range(0, len(table), rows))
     )
     return blocks, _raw_labels(table, columns)
 

@@ -19,8 +19,8 @@ from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import ColumnFile, is_large, table_splits
 from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
-from bdistil.runtime.values import finite_numbers
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
+from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:

@@ -153,8 +153,10 @@ def operating_points(
     """
     scores = np.stack([SCORES[score](trace[: stage + 1]) for stage in range(len(trace))])
     seen = np.unique(scores[:-1][np.isfinite(scores[:-1])])
-    shares = np.linspace(0, 1, min(limit, len(seen)))
-    thresholds = np.unique(np.quantile(seen, shares, method="nearest")).tolist() if len(seen) else []
+    thresholds: list[float] = []
+    if len(seen):
+        shares = np.linspace(0, 1, min(limit, len(seen)))
+        thresholds = np.unique(np.quantile(seen, shares, method="nearest")).tolist()
     left_out = _metrics_without_a_group(trace[-1], metric)
     return [
         _point(score, threshold, scores, trace, metric, costs, left_out)

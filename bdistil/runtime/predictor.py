@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from bdistil.errors import DataError, SpecError
 from bdistil.runtime.anytime import AnytimeRun, seconds
+from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.confidence import no_or_yes, softmax
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch
 from bdistil.runtime.runner import Progress
-from bdistil.runtime.backends import AUTO, open_runner
 
 
 @dataclass(frozen=True)

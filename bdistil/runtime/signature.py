@@ -110,7 +110,7 @@ class Signature:
             )
 
     def values(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """What logits (B, L) say: names of classes (B,), labels 0 and 1, int64 (B, L), or targets."""
+        """What logits (B, L) say: classes by name (B,), labels 0 and 1 or targets (B, L)."""
         if self.regression:
             return logits
         if self.task == "multilabel":
