@@ -203,9 +203,7 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
     def _temperatures(self) -> tuple[float, ...]:
         """Of each stage, fitted on the examples that selected the students."""
         check_is_fitted(self)
-        calibration = self.ensemble_.config.calibration
-        assert calibration is not None
-        return calibration.temperatures
+        return self.ensemble_.config.temperatures
 
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
         """Calibrated probabilities, float64 (N, classes), of each stage."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.array_files import block_rows
 from bdistil.data.file_readers import (
     ARRAY_SUFFIXES,
     TABLE_SUFFIXES,
@@ -20,18 +21,18 @@ from bdistil.data.file_readers import (
 from bdistil.data.large import ColumnFile, is_large
 from bdistil.errors import DataError
 from bdistil.runtime.columns import TableColumns
-from bdistil.runtime.signature import Signature
+from bdistil.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 4096
-BLOCK_BYTES = 2**28
-"""Features that are encoded at once; most files are one block, of which notes count the rows."""
+BLOCKS = 8
+"""Of those that training writes to disk, read at once: notes on most files then count all rows."""
 
 
 def read_new_examples(
-    path: Path, expected: Signature
+    path: Path, expected: Manifest
 ) -> tuple[Iterator[NDArray[np.float32]], NDArray[Any] | None]:
     """Open a file of examples to predict and, where it has them, their labels.
 
@@ -50,47 +51,39 @@ def read_new_examples(
         MissingDependencyError: if pandas or pyarrow is needed and not installed.
     """
     path = Path(path)
+    rows = BLOCKS * block_rows(expected.input_shape)
     with errors_naming(path):
         if path.suffix.lower() in ARRAY_SUFFIXES or path.is_dir():
-            blocks, labels = _arrays(path)
-        elif expected.columns is not None:
-            blocks, labels = _table(path, expected.columns)
-        else:
+            x, labels = _arrays(path)
+            return _batches(path, _slices(x, rows), expected), labels
+        if expected.columns is None:
             check_file(path, TABLE_SUFFIXES)
             raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
-    return _batches(path, blocks, expected), labels
+        if is_large(path):
+            file = ColumnFile(path)
+            blocks = file.blocks(expected.columns.names, rows)
+            return _batches(path, blocks, expected), _raw_labels(file, expected.columns)
+        frame = read_table(path, expected.columns.texts)
+        return _batches(path, _slices(frame, rows), expected), _raw_labels(frame, expected.columns)
 
 
 def _batches(
-    path: Path, blocks: Iterable[Any], expected: Signature
+    path: Path, blocks: Iterable[Any], expected: Manifest
 ) -> Iterator[NDArray[np.float32]]:
     row = 0
     for block in blocks:
         with errors_naming(path, row):
             x = expected.as_examples(block)
-        yield from (x[start : start + BATCH] for start in range(0, max(1, len(x)), BATCH))
+        yield from _slices(x, BATCH)
         row += len(x)
 
 
-def _table(path: Path, columns: TableColumns) -> tuple[Iterable[Any], NDArray[Any] | None]:
-    rows = _block_rows((columns.width,))
-    table = ColumnFile(path) if is_large(path) else read_table(path, columns.texts)
-    blocks = (
-        table.blocks(columns.names, rows)
-        if isinstance(table, ColumnFile)
-        else (table.iloc[start : start + rows] for start in range(0, len(table), rows))
-    )
-    return blocks, _raw_labels(table, columns)
+def _slices(examples: Any, rows: int) -> Iterator[Any]:
+    """So many rows at a time; one slice at least."""
+    return (examples[start : start + rows] for start in range(0, max(1, len(examples)), rows))
 
 
-def _raw_labels(table: pd.DataFrame | ColumnFile, columns: TableColumns) -> NDArray[Any] | None:
-    if any(name not in table for name in columns.labels):
-        return None
-    labels = [table[name].to_numpy() for name in columns.labels]
-    return labels[0] if isinstance(columns.label, str) else np.stack(labels, axis=1)
-
-
-def _arrays(path: Path) -> tuple[Iterable[Any], NDArray[Any] | None]:
+def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     arrays = read_arrays(path)
     if "x" not in arrays:
         raise DataError(f"array 'x' is missing (there: {', '.join(arrays)}); name the features so.")
@@ -101,9 +94,11 @@ def _arrays(path: Path) -> tuple[Iterable[Any], NDArray[Any] | None]:
         raise DataError(
             f"array 'y' has shape {labels.shape} for {len(x)} examples; give one label each."
         )
-    rows = _block_rows(x.shape[1:])
-    return (x[start : start + rows] for start in range(0, max(1, len(x)), rows)), labels
+    return x, labels
 
 
-def _block_rows(shape: tuple[int, ...]) -> int:
-    return max(1, BLOCK_BYTES // (4 * max(1, int(np.prod(shape)))))
+def _raw_labels(table: pd.DataFrame | ColumnFile, columns: TableColumns) -> NDArray[Any] | None:
+    if any(name not in table for name in columns.labels):
+        return None
+    labels = [table[name].to_numpy() for name in columns.labels]
+    return labels[0] if isinstance(columns.label, str) else np.stack(labels, axis=1)

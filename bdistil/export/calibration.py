@@ -19,7 +19,7 @@ from bdistil.runtime.confidence import (
     softmax,
 )
 from bdistil.runtime.exits import FOR_REGRESSION, SCORES, Floats, OperatingPoint, operating_points
-from bdistil.runtime.signature import Calibration
+from bdistil.runtime.manifest import Calibration
 
 
 def calibrate(

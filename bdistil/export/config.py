@@ -10,18 +10,12 @@ from pydantic.dataclasses import dataclass
 from bdistil.core.losses import Task
 from bdistil.core.student import StudentConfig
 from bdistil.export.evaluation import Evaluation
-from bdistil.runtime.manifest import FORMAT
-from bdistil.runtime.signature import Signature
+from bdistil.runtime.manifest import FORMAT, Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleConfig(Signature):
-    """Everything but the weights, as ``config.json``.
-
-    Attributes:
-        students: first to last.
-        figures: what the search measured of each stage.
-    """
+class EnsembleConfig(Manifest):
+    """The manifest with all that ``config.json`` holds, of checked types."""
 
     format: int = FORMAT
     domain: str
@@ -29,6 +23,13 @@ class EnsembleConfig(Signature):
     outputs: int = Field(ge=1)
     students: tuple[StudentConfig, ...] = Field(min_length=1)
     figures: Evaluation | None = None
+
+    @property
+    def costs(self) -> tuple[float, ...] | None:
+        """FLOPs up to each stage, all stages before it answered; None if not known."""
+        if self.figures is None:
+            return None
+        return tuple(stage.streamed_flops for stage in self.figures.stages)
 
     def truncated(self, stages: int) -> EnsembleConfig:
         """Of the first `stages` students alone.

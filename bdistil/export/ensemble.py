@@ -17,7 +17,7 @@ from bdistil.core.connections import Hidden
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
-from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.errors import CheckpointError, SpecError
 from bdistil.export.card import model_card
 from bdistil.export.checkpoint import build_student, check_known
 from bdistil.export.config import CONFIG, EnsembleConfig
@@ -105,7 +105,7 @@ class Ensemble(ProgressiveEnsemble):
         Raises:
             DataError: if there is no such stage.
         """
-        self._check_stage(stages)
+        self.config.check_stage(stages)
         config = self.config.truncated(stages)
         return Ensemble(config, list(self)[:stages], self.shift, self.scale)
 
@@ -135,14 +135,10 @@ class Ensemble(ProgressiveEnsemble):
 
     def prefix(self, stage: int) -> FoldedPrefix:
         """The module that goes straight to a stage, for standardised features."""
-        self._check_stage(stage)
+        self.config.check_stage(stage)
         if stage not in self._prefixes:
             self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
-
-    def _check_stage(self, stage: int) -> None:
-        if not 1 <= stage <= len(self):
-            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
 
     @torch.no_grad()
     def predict(self, x: Any, stages: int | None = None) -> NDArray[Any]:

@@ -44,11 +44,6 @@ class TorchRunner:
         self.students = list(ensemble)
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    @property
-    def stages(self) -> int:
-        """T, the number of stages."""
-        return len(self.students)
-
     @torch.inference_mode()
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""

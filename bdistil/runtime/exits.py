@@ -153,27 +153,26 @@ def operating_points(
     """
     scores = np.stack([SCORES[score](trace[: stage + 1]) for stage in range(len(trace))])
     seen = np.unique(scores[:-1][np.isfinite(scores[:-1])])
-    thresholds: list[float] = []
-    if len(seen):
-        shares = np.linspace(0, 1, min(limit, len(seen)))
-        thresholds = np.unique(np.quantile(seen, shares, method="nearest")).tolist()
+    shares = np.linspace(0, 1, min(limit, len(seen)))
+    thresholds = (
+        [*np.unique(np.quantile(seen, shares, method="nearest")), np.inf] if len(seen) else [np.inf]
+    )
     left_out = _metrics_without_a_group(trace[-1], metric)
     return [
-        _point(score, threshold, scores, trace, metric, costs, left_out)
-        for threshold in [*thresholds, None]
+        _point(ExitPolicy(score, float(t)), scores, trace, metric, costs, left_out)
+        for t in thresholds
     ]
 
 
 def _point(
-    score: str,
-    threshold: float | None,
+    policy: ExitPolicy,
     scores: Floats,
     trace: Sequence[Floats],
     metric: Metric,
     costs: Sequence[float],
     full_left_out: Floats,
 ) -> OperatingPoint:
-    leaves = np.full(scores.shape, False) if threshold is None else scores >= threshold
+    leaves = scores >= policy.threshold
     leaves[-1] = True
     stage = leaves.argmax(axis=0)  # the first that lets go
     answers = np.stack(trace)[stage, np.arange(len(stage))]
@@ -182,7 +181,8 @@ def _point(
     groups = len(differences)
     doubt = float(differences.std() * np.sqrt(max(0, groups - 1)))  # jackknife
     value = metric(answers, np.arange(len(answers)))
-    return OperatingPoint(score, threshold, value, cost, float(stage.mean()) + 1, doubt)
+    threshold = policy.threshold if np.isfinite(policy.threshold) else None
+    return OperatingPoint(policy.score, threshold, value, cost, float(stage.mean()) + 1, doubt)
 
 
 def _metrics_without_a_group(answers: Floats, metric: Metric) -> Floats:

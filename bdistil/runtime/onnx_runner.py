@@ -30,12 +30,12 @@ def prefix_file(stage: int) -> str:
 
 def open_onnx(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     """The graphs of a saved ensemble."""
-    return OnnxRunner(folder / ONNX_FOLDER, manifest.outputs, manifest.stages, threads)
+    return OnnxRunner(folder / ONNX_FOLDER, manifest.outputs, threads)
 
 
 def open_int8(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     """The graphs with 8-bit weights of a saved ensemble."""
-    return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, manifest.stages, threads)
+    return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, threads)
 
 
 class OnnxRunner:
@@ -44,17 +44,15 @@ class OnnxRunner:
     Args:
         directory: the folder with ``stage_1.onnx``, ``prefix_1.onnx``, ...
         outputs: L.
-        stages: T.
         threads: branches of a graph that run at the same time.
 
     Raises:
         MissingDependencyError: if onnxruntime is not installed.
     """
 
-    def __init__(self, directory: Path, outputs: int, stages: int, threads: int = 1) -> None:
+    def __init__(self, directory: Path, outputs: int, threads: int = 1) -> None:
         self.directory = directory
         self.outputs = outputs
-        self.stages = stages
         self.threads = threads
         self._sessions: dict[str, Any] = {}
 

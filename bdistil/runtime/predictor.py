@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import DataError, SpecError
+from bdistil.errors import SpecError
 from bdistil.runtime.anytime import AnytimeRun, seconds
 from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
@@ -267,10 +267,7 @@ class Predictor:
 
     def _stage(self, stages: int | None) -> int:
         stage = len(self) if stages is None else stages
-        if not 1 <= stage <= len(self):
-            raise DataError(
-                f"stages is {stage}; {self.manifest.name!r} has stages 1 to {len(self)}."
-            )
+        self.manifest.check_stage(stage)
         return stage
 
     def _costs(self) -> tuple[float, ...]:

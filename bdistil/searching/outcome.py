@@ -26,7 +26,7 @@ from bdistil.export.evaluation import Evaluation, TeacherCosts, evaluate, stream
 from bdistil.optional import require
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.runtime.signature import Calibration
+from bdistil.runtime.manifest import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec.user_modules import import_modules

@@ -331,7 +331,7 @@ def test_data_that_do_not_fit_the_ensemble(bdistil: Callable[..., Any], tmp_path
         assert sentence in answer.errors
         assert answer.errors.count("\n") == 1
     np.savez(tmp_path / "wide.npz", x=np.zeros((2, 4)))
-    assert "give that many, or a table" in bdistil("predict", model, tmp_path / "wide.npz").errors
+    assert "such examples, or a table" in bdistil("predict", model, tmp_path / "wide.npz").errors
     assert "does not exist" in bdistil("predict", model, tmp_path / "none.csv").errors
     assert not out.exists()
 
