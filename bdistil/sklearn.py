@@ -39,12 +39,12 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         teacher: an estimator that is cloned and fitted on the training rows (wrap a fitted one in
             ``sklearn.frozen.FrozenEstimator`` to keep it as it is), or None for a network that is
             trained here.
-        rounds: T, the number of students.
+        rounds: T, the most students; fewer if no further one helps.
         student: the student class.
         ladder: widths of the growing classes F_1, F_2, ...
         recipe: of FIND_WL: ``accurate``, ``faithful`` or ``paper``.
         connection: of each student to those before it; None lets the recipe decide.
-        trials: most trials in a round.
+        trials: of each class in a round.
         validation_fraction: share of the examples that selects students.
         overrides: any other field of a search, such as ``{"search.algorithm": "random"}``.
         random_state: seed of split, teacher and search.
@@ -120,7 +120,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
                 "ladder": list(self.ladder),
                 "connection": self.connection,
             },
-            "search": {"rounds": self.rounds, "trials_per_round": self.trials},
+            "search": {"rounds": self.rounds, "tries_per_class": self.trials},
             "workers": {"count": 0},
         }
         overrides = [f"{key}={json.dumps(value)}" for key, value in (self.overrides or {}).items()]
@@ -203,9 +203,7 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
     def _temperatures(self) -> tuple[float, ...]:
         """Of each stage, fitted on the examples that selected the students."""
         check_is_fitted(self)
-        calibration = self.ensemble_.config.calibration
-        assert calibration is not None
-        return calibration.temperatures
+        return self.ensemble_.config.temperatures
 
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
         """Calibrated probabilities, float64 (N, classes), of each stage."""

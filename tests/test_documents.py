@@ -11,6 +11,7 @@ from draw_rooms import PAGE, PICTURE, draw
 
 from bdistil.spec import (
     DataSpec,
+    GoalSpec,
     SearchSpec,
     SpaceSpec,
     TeacherSpec,
@@ -49,6 +50,7 @@ def test_the_field_reference_names_every_field() -> None:
         ("data", DataSpec),
         ("teacher", TeacherSpec),
         ("space", SpaceSpec),
+        ("goal", GoalSpec),
         ("search", SearchSpec),
         ("workers", WorkerSpec),
         ("tracking", TrackingSpec),

@@ -34,7 +34,9 @@ def iris() -> BDistilClassifier:
     x, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])
     teacher = RandomForestClassifier(50, random_state=0)
-    return BDistilClassifier(teacher, rounds=3, trials=2, random_state=0).fit(x, names[y])
+    kept = {"search.fallback": "best"}
+    model = BDistilClassifier(teacher, rounds=3, trials=2, overrides=kept, random_state=0)
+    return model.fit(x, names[y])
 
 
 def test_each_stage_answers_and_the_last_is_the_whole(iris: BDistilClassifier) -> None:

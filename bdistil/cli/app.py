@@ -17,6 +17,7 @@ from bdistil.cli import (
     export_command,
     inspect_command,
     pareto_command,
+    predict_command,
     reproduce_command,
     search_command,
 )
@@ -35,6 +36,7 @@ for command in (
     inspect_command,
     doctor_command,
     export_command,
+    predict_command,
     pareto_command,
     bench_command,
     ablate_command,

@@ -1,10 +1,7 @@
-"""``bdistil export`` and ``bdistil predict``."""
+"""``bdistil export``."""
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from bdistil.cli.display import console, output, plain_table
-from bdistil.cli.inspect_command import Modules
+from bdistil.cli.display import output, plain_table
 from bdistil.errors import SpecError
-from bdistil.export.predict import predict_file
 from bdistil.optional import require_search
-from bdistil.spec.user_modules import import_modules
-from bdistil.store.durable import write_atomic
-from bdistil.store.remote import WorkingCopy
 
 if TYPE_CHECKING:
     from bdistil.data.dataset import Dataset
@@ -30,9 +22,8 @@ MOST_CHECKED = 4096  # examples on which other formats are compared
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command()(export)
-    app.command()(predict)
 
 
 def export(
@@ -105,37 +96,3 @@ def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:
         for stage, (before, after) in enumerate(zip(full, int8, strict=True), start=1)
     ]
     return plain_table(rows, "stage", "float32", "int8")
-
-
-def predict(
-    ensemble: Annotated[str, typer.Argument(help="A saved ensemble or run, a path or URI.")],
-    data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ, NPY or folder to predict.")],
-    stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
-    module: Modules = None,
-) -> None:
-    """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
-    import_modules(module or [])
-    copy = WorkingCopy(ensemble)
-    copy.fetch(leave_out=("teacher", "students", "tune"))
-    predictions = predict_file(copy.folder, data, stages)
-    text = as_csv(predictions.header, predictions.rows)
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write_atomic(out, text.encode())
-    if predictions.metric is not None:
-        count, rows = predictions.compared, len(predictions.rows)
-        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
-        console.print(
-            f"{predictions.metric_name} on the labels in {data}{which}: {predictions.metric:.4f}"
-        )
-
-
-def as_csv(header: list[str], rows: list[list[object]]) -> str:
-    """Header and rows as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()

@@ -18,12 +18,12 @@ from bdistil.data.layout import Reading, arranged
 from bdistil.data.own import assemble_own, check_unset, check_unused
 from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices
-from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
 from bdistil.files.array_files import cache_folder, file_state
 from bdistil.files.file_readers import errors_naming, read_arrays
 from bdistil.files.parts import Parts, join_parts, part_named
 from bdistil.files.wording import some
+from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec, Task
 
 TEACHER = "teacher"

@@ -13,6 +13,7 @@ from bdistil.data.dataset import Dataset, Domain, Split
 from bdistil.data.labels import task_of
 from bdistil.data.split import SplitIndices, split_indices, stratified_order
 from bdistil.data.standardise import fit_standardisation
+from bdistil.runtime.columns import TableColumns
 
 Limit = Annotated[int, Field(ge=2)]
 """An option of a loader: at most so many training examples."""
@@ -27,7 +28,7 @@ def assemble(
     *,
     class_names: tuple[str, ...] | None,
     teacher: NDArray[np.float32] | None = None,
-    columns: dict[str, Any] | None = None,
+    columns: TableColumns | None = None,
     padding: float | None = None,
 ) -> Dataset:
     """Cut arrays into splits and fit the standardisation on the training rows.
@@ -40,7 +41,7 @@ def assemble(
         indices: rows of each split.
         class_names: the classes or labels in index order; None makes the task regression.
         teacher: a teacher's outputs, float32 (N, L).
-        columns: dump of the TableColumns that made `x`.
+        columns: what made `x` of a table.
         padding: see Dataset.
     """
     features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x

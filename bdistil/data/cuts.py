@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.split import split_indices
-from bdistil.data.values import as_text, sorted_texts
 from bdistil.errors import DataError
 from bdistil.files.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts
 from bdistil.files.wording import some
+from bdistil.runtime.values import as_text, sorted_texts
 
 Shares = Mapping[int, float]
 """The share of each part that is to be cut, all below 1 in sum."""

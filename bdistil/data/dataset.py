@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.card import DataCard
+from bdistil.runtime.columns import TableColumns
 
 Domain = Literal["tabular", "image", "sequence"]
 LearningTask = Literal["classification", "regression", "multilabel"]
@@ -64,7 +65,7 @@ class Dataset:
         class_names: the classes or labels as the user wrote them, in index order; None for
             regression.
         standardisation: belongs to the networks, which apply it to raw features.
-        columns: how a user's table becomes `x` (JSON-able), None for other sources.
+        columns: how a user's table becomes `x`, None for other sources.
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
         card: what was read and how, None for arrays in memory.
@@ -79,7 +80,7 @@ class Dataset:
     outputs: int
     standardisation: Standardisation
     class_names: tuple[str, ...] | None = None
-    columns: dict[str, Any] | None = None
+    columns: TableColumns | None = None
     padding: float | None = None
     card: DataCard | None = None
 

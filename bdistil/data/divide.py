@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from bdistil.data.cuts import Cut, Shares, cut_by_chance, cut_by_group, cut_by_order
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
-from bdistil.data.values import as_text, check_present
 from bdistil.errors import DataError
 from bdistil.files.parts import SPLITS, TEST, TRAIN, VALIDATION, Parts, parts_in
 from bdistil.files.wording import some
+from bdistil.runtime.values import as_text, check_present
 from bdistil.spec import DataSpec
 
 

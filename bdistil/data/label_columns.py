@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.labels import REMEDY, Labels
-from bdistil.data.values import as_text, check_present, finite_numbers, numbers_or_nan
 from bdistil.errors import DataError
+from bdistil.runtime.values import as_text, check_present, finite_numbers, numbers_or_nan
 from bdistil.spec import Task
 
 TRUTH = {"true": "1", "false": "0"}

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import LearningTask
-from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
 from bdistil.errors import DataError
+from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
 from bdistil.spec import Task
 
 MANY_CLASSES = 50

@@ -6,20 +6,22 @@ to a file for each split (see :mod:`bdistil.files.array_files`), from which they
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.columns import TableColumns
 from bdistil.data.split import SplitIndices
-from bdistil.data.values import finite_numbers
 from bdistil.errors import BdistilWarning
 from bdistil.files.array_files import block_rows, file_state, split_folder, split_to_files
 from bdistil.files.column_file import ColumnFile
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.values import finite_numbers
 
 
 def table_splits(
@@ -27,7 +29,7 @@ def table_splits(
 ) -> list[NDArray[np.float32]]:
     """The encoded features of each split, mapped from files in the cache."""
     folder = split_folder(
-        cache, rows._asdict(), [file_state(file.paths), columns.model_dump_json()]
+        cache, rows._asdict(), [file_state(file.paths), json.dumps(asdict(columns))]
     )
     blocks = _encoded_blocks(file, columns)
     return split_to_files(folder, (columns.width,), blocks, rows._asdict())
@@ -43,11 +45,10 @@ def array_splits(
 
 def _encoded_blocks(file: ColumnFile, columns: TableColumns) -> Iterator[NDArray[np.float32]]:
     """The encoded features, (n, width) float32, block by block."""
-    names = [column.name for column in columns.features]
-    for batch, constant in file.blocks(names, block_rows((columns.width,))):
+    for block in file.frames(columns.names, block_rows((columns.width,))):
         with warnings.catch_warnings():  # of unknown categories, in each block anew
             warnings.simplefilter("ignore", BdistilWarning)
-            yield columns.encode(batch.to_pandas(ignore_metadata=True).assign(**constant))
+            yield columns.encode(block)
 
 
 def _checked_blocks(x: NDArray[Any]) -> Iterator[NDArray[np.float32]]:

@@ -19,6 +19,7 @@ from bdistil.data.split import SplitIndices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.errors import SpecError
 from bdistil.files.file_readers import name_of
+from bdistil.runtime.columns import TableColumns
 from bdistil.spec import DataSpec
 
 
@@ -43,7 +44,7 @@ class Features(Protocol):
     def splits(self, rows: SplitIndices) -> Sequence[NDArray[Any]]:
         """The features of each split; what is learnt from them, from training alone."""
 
-    def columns(self) -> dict[str, Any] | None:
+    def columns(self) -> TableColumns | None:
         """How columns became features (see Dataset), once there are splits."""
 
     def said(self) -> tuple[list[ColumnNote], list[str]]:

@@ -16,7 +16,7 @@ from bdistil.files.wording import some
 from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:
-    from bdistil.data.columns import TableColumns
+    from bdistil.runtime.columns import TableColumns
 
 SHOWN_COLUMNS = 12
 LEFT_OUT = "left out"

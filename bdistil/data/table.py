@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.card import ColumnNote
-from bdistil.data.columns import TableColumns
+from bdistil.data.columns import learn_columns
 from bdistil.data.dataset import Dataset, Domain
 from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import known_of
@@ -21,7 +21,6 @@ from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles
 from bdistil.data.split import SplitIndices
-from bdistil.data.values import finite_numbers
 from bdistil.errors import TeacherError
 from bdistil.files.array_files import cache_folder
 from bdistil.files.column_file import ColumnFile
@@ -29,6 +28,8 @@ from bdistil.files.encoded import Cells
 from bdistil.files.file_readers import errors_naming
 from bdistil.files.table_files import Table, open_table
 from bdistil.optional import require
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec
 
 
@@ -90,7 +91,7 @@ class ColumnFeatures:
     def splits(self, rows: SplitIndices) -> list[NDArray[np.float32]]:
         """The encoded columns of each split."""
         frame = self.table.frame
-        columns = TableColumns.learn(frame, self.roles.features, self.spec.label, rows.train)
+        columns = learn_columns(frame, self.roles.features, self.spec.label, rows.train)
         self.encoding = columns
         if isinstance(frame, ColumnFile):
             assert self.spec.path is not None
@@ -98,9 +99,9 @@ class ColumnFeatures:
         x = columns.encode(frame)
         return [x[own] for own in rows]
 
-    def columns(self) -> dict[str, Any] | None:
+    def columns(self) -> TableColumns | None:
         """The encoding."""
-        return None if self.encoding is None else self.encoding.model_dump(mode="json")
+        return self.encoding
 
     def said(self) -> tuple[list[ColumnNote], list[str]]:
         """What became of each column."""

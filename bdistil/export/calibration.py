@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from bdistil.core.examples import metric
 from bdistil.core.losses import Task
@@ -20,59 +19,7 @@ from bdistil.runtime.confidence import (
     softmax,
 )
 from bdistil.runtime.exits import FOR_REGRESSION, SCORES, Floats, OperatingPoint, operating_points
-
-
-class ExitPoint(BaseModel):
-    """An :class:`~bdistil.runtime.exits.OperatingPoint` as JSON; without threshold, all stay."""
-
-    model_config = ConfigDict(frozen=True)
-
-    score: str
-    threshold: float | None
-    metric: float
-    cost: float
-    stages: float
-    doubt: float = 0.0
-
-    @classmethod
-    def of(cls, point: OperatingPoint) -> ExitPoint:
-        """From a point."""
-        threshold = point.policy.threshold
-        return cls(
-            score=point.policy.score,
-            threshold=threshold if math.isfinite(threshold) else None,
-            metric=point.metric,
-            cost=point.cost,
-            stages=point.stages,
-            doubt=point.doubt,
-        )
-
-
-class Calibration(BaseModel):
-    """Fitted on the validation split.
-
-    Attributes:
-        temperatures: τ of each stage, the same for all labels; empty for regression.
-        error_before: expected calibration error of each stage at τ = 1.
-        error: the same at the fitted τ.
-        exits: operating points of early exit, worth keeping: each is better than all cheaper ones,
-            in its metric or in what is assured of it.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    temperatures: tuple[float, ...] = ()
-    error_before: tuple[float, ...] = ()
-    error: tuple[float, ...] = ()
-    exits: tuple[ExitPoint, ...] = ()
-
-    def truncated(self, stages: int) -> Calibration:
-        """Of the first `stages` stages; their early exits would have to be measured anew."""
-        return Calibration(
-            temperatures=self.temperatures[:stages],
-            error_before=self.error_before[:stages],
-            error=self.error[:stages],
-        )
+from bdistil.runtime.manifest import Calibration
 
 
 def calibrate(
@@ -114,7 +61,7 @@ def _exits(
     truth: NDArray[Any],
     costs: Sequence[float],
     task: Task,
-) -> tuple[ExitPoint, ...]:
+) -> tuple[OperatingPoint, ...]:
     known = torch.as_tensor(truth)
 
     def score_of(answers: Floats, rows: NDArray[np.intp]) -> float:
@@ -122,8 +69,8 @@ def _exits(
             answers = answers[..., 1] - answers[..., 0]  # above 0 as the logit is
         return metric(torch.as_tensor(answers), known[torch.as_tensor(rows)], task)
 
-    points = [_front(operating_points(score, trace, score_of, costs)) for score in scores]
-    return tuple(ExitPoint.of(point) for front in points for point in front)
+    fronts = (_front(operating_points(score, trace, score_of, costs)) for score in scores)
+    return tuple(point for front in fronts for point in front)
 
 
 def _front(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
@@ -131,7 +78,7 @@ def _front(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
     front: list[OperatingPoint] = []
     best = assured = -math.inf
     for point in sorted(points, key=lambda p: (p.cost, -p.metric)):
-        if point.metric > best or point.assured > assured or math.isinf(point.policy.threshold):
+        if point.metric > best or point.assured > assured or point.threshold is None:
             front.append(point)
         best, assured = max(best, point.metric), max(assured, point.assured)
     return front

@@ -81,8 +81,8 @@ def _task(config: EnsembleConfig) -> str:
 
 def _inputs(config: EnsembleConfig) -> str:
     if config.columns is not None:
-        names = [column["name"] for column in config.columns["features"]]
-        return f"rows of a table (a DataFrame, CSV or Parquet) with the columns {_list(names)}"
+        names = _list(config.columns.names)
+        return f"rows of a table (a DataFrame, CSV or Parquet) with the columns {names}"
     shape = ", ".join(map(str, ("batch", *config.input_shape)))
     return f"float32 ({shape}), as measured: standardisation is built in"
 

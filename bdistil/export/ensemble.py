@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
@@ -17,11 +17,10 @@ from bdistil.core.connections import Hidden
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
-from bdistil.data.columns import TableColumns
-from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.errors import CheckpointError, SpecError
 from bdistil.export.card import model_card
 from bdistil.export.checkpoint import build_student, check_known
-from bdistil.export.config import EnsembleConfig
+from bdistil.export.config import CONFIG, EnsembleConfig
 from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
 from bdistil.store.durable import disk_errors, write_atomic
 
@@ -98,7 +97,7 @@ class Ensemble(ProgressiveEnsemble):
             (path / CONFIG_FILE).unlink(missing_ok=True)
         write_atomic(path / WEIGHTS_FILE, safetensors.torch.save(tensors))
         write_atomic(path / CARD_FILE, model_card(self.config).encode())
-        write_atomic(path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())
+        write_atomic(path / CONFIG_FILE, CONFIG.dump_json(self.config, indent=2) + b"\n")
 
     def truncated(self, stages: int) -> Ensemble:
         """The first `stages` students as an ensemble of their own; weights are shared.
@@ -106,7 +105,7 @@ class Ensemble(ProgressiveEnsemble):
         Raises:
             DataError: if there is no such stage.
         """
-        self._check_stage(stages)
+        self.config.check_stage(stages)
         config = self.config.truncated(stages)
         return Ensemble(config, list(self)[:stages], self.shift, self.scale)
 
@@ -116,11 +115,7 @@ class Ensemble(ProgressiveEnsemble):
         Raises:
             DataError: if the shape of an example is another one.
         """
-        if tuple(x.shape[1:]) != self.config.input_shape:
-            raise DataError(
-                f"an example has shape {tuple(x.shape[1:])}, but {self.config.name!r} takes "
-                f"{self.config.input_shape}; give a batch of such examples."
-            )
+        self.config.check_shape(x.shape)
         scaled: Tensor = (x - self.shift) / self.scale
         return scaled.to(self.shift.dtype)
 
@@ -140,44 +135,30 @@ class Ensemble(ProgressiveEnsemble):
 
     def prefix(self, stage: int) -> FoldedPrefix:
         """The module that goes straight to a stage, for standardised features."""
-        self._check_stage(stage)
+        self.config.check_stage(stage)
         if stage not in self._prefixes:
             self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
 
-    def _check_stage(self, stage: int) -> None:
-        if not 1 <= stage <= len(self):
-            raise DataError(f"stages is {stage}; {self.config.name!r} has stages 1 to {len(self)}.")
-
     @torch.no_grad()
-    def predict(self, x: Any, stages: int | None = None) -> np.ndarray[Any, Any]:
+    def predict(self, x: Any, stages: int | None = None) -> NDArray[Any]:
         """Answers for raw features: an array or tensor (B, ...), or a table if trained on one.
 
         Returns:
             Names of the classes (B,), labels 0 and 1, int64 (B, L), or predicted targets (B, L)
             for regression.
         """
-        logits: np.ndarray[Any, Any] = self(self.as_inputs(x), stages).float().cpu().numpy()
-        if self.config.class_names is None:
-            return logits
-        if self.config.task == "multilabel":
-            return (logits > 0).astype(np.int64)
-        names: np.ndarray[Any, Any] = np.array(self.config.class_names)
-        answers: np.ndarray[Any, Any] = names[logits.argmax(axis=1)]
-        return answers
+        return self.config.values(self(self.as_inputs(x), stages).float().cpu().numpy())
 
     def as_inputs(self, x: Any) -> Tensor:
         """A float32 tensor on the ensemble's device; tables are encoded as in training.
 
         Raises:
-            DataError: if a value is NaN or infinite.
+            DataError: if the examples do not fit, or a value is missing, infinite or no number.
         """
-        if self.config.columns is not None and hasattr(x, "keys"):
-            x = TableColumns(**self.config.columns).encode(x)
-        inputs = torch.as_tensor(x, dtype=torch.float32, device=self.shift.device)
-        if not torch.isfinite(inputs).all():
-            raise DataError("an example holds NaN or infinity; correct it or leave it out.")
-        return inputs
+        if isinstance(x, Tensor):
+            x = x.detach().float().cpu()
+        return torch.as_tensor(self.config.as_examples(x), device=self.shift.device)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Ensemble:
         self._prefixes = {}  # their folded heads are not part of the module tree
@@ -217,7 +198,7 @@ def _empty_students(config: EnsembleConfig) -> list[Student]:
 def _read_config(path: Path) -> EnsembleConfig:
     content = read_config(path)
     try:
-        return EnsembleConfig.model_validate(content)
+        return CONFIG.validate_python(content)
     except ValidationError as error:
         detail = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} is damaged: {detail}.") from None

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bdistil.core.examples import metric
 from bdistil.core.losses import Task
-from bdistil.runtime.predictor import Backend, Predictor
+from bdistil.runtime.predictor import Predictor
 
 
 def accuracies(
-    source: Path, backends: Sequence[Backend], x: NDArray[np.float32], y: NDArray[Any], task: Task
+    source: Path, backends: Sequence[str], x: NDArray[np.float32], y: NDArray[Any], task: Task
 ) -> list[list[float]]:
     """Accuracy (micro F1, R²) of each stage on raw examples, for each backend."""
     truth = torch.as_tensor(y)

@@ -103,7 +103,7 @@ def _write_graph(
 def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:
     """The largest difference between both runners over all stages and prefixes."""
     difference = 0.0
-    graphs = OnnxRunner(directory, ensemble.outputs, len(ensemble))
+    graphs = OnnxRunner(directory, ensemble.outputs)
     runners: tuple[Runner, Runner] = (TorchRunner(ensemble), graphs)
     progress = [runner.begin(examples) for runner in runners]
     for stage in range(1, len(ensemble) + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,13 @@ from torch import Tensor
 from bdistil.core.connections import Hidden
 from bdistil.core.progressive_ensemble import step, take
 from bdistil.export.ensemble import Ensemble
+from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.runner import Progress
+
+
+def open_torch(folder: Path, manifest: Manifest, threads: int) -> TorchRunner:
+    """The weights of a saved ensemble."""
+    return TorchRunner(Ensemble.from_pretrained(folder), threads)
 
 
 class TorchState(NamedTuple):
@@ -36,11 +43,6 @@ class TorchRunner:
         self.ensemble = ensemble
         self.students = list(ensemble)
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
-
-    @property
-    def stages(self) -> int:
-        """T, the number of stages."""
-        return len(self.students)
 
     @torch.inference_mode()
     def begin(self, x: NDArray[np.float32]) -> Progress:

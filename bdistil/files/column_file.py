@@ -127,6 +127,12 @@ class ColumnFile:
                 for batch in file.iter_batches(rows, columns=own, use_threads=False):
                     yield batch, constant
 
+    def frames(self, names: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+        """The same as data frames, without columns that are not there."""
+        there = [name for name in names if name in self.columns]
+        for batch, constant in self.blocks(there, rows):
+            yield batch.to_pandas(ignore_metadata=True).assign(**constant)
+
 
 def check_same_columns(files: Sequence[Path], names: Sequence[Sequence[str]]) -> None:
     """Refuse parts of a table that differ in columns.

@@ -33,12 +33,18 @@ def name_of(path: Path) -> str:
 
 
 @contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
-    """Put the file's path before the message of a data or teacher error raised inside."""
+def errors_naming(path: Path, row: int = 0) -> Iterator[None]:
+    """Put the file's path before the message of a data or teacher error raised inside.
+
+    Args:
+        path: the file.
+        row: of the file, at which begins what is looked at.
+    """
     try:
         yield
     except (DataError, TeacherError) as error:
-        raise type(error)(f"{path}: {error}") from None
+        place = f"{path}, from row {row} on" if row else str(path)
+        raise type(error)(f"{place}: {error}") from None
 
 
 @contextmanager

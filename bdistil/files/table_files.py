@@ -75,8 +75,8 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
-    """Read a table whole; text may be separated by comma, semicolon or tab.
+def open_new_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame | ColumnFile:
+    """A table to predict on, in one file or parts; read on demand if it is large.
 
     Args:
         path: the file, or a folder of parts.
@@ -91,7 +91,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
     files = table_files(path)
     if is_parquet(files):
         table = _column_file(files)
-        return table.read(table.columns)
+        return table if table.is_large else table.read(table.columns)
     return _below_one_another(_text_frames(files, texts))
 
 

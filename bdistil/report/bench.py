@@ -177,7 +177,7 @@ def onnx_subjects(
         export_onnx(ensemble, folder, examples)
     except MissingDependencyError:
         return []
-    runner = OnnxRunner(folder, ensemble.outputs, len(ensemble))
+    runner = OnnxRunner(folder, ensemble.outputs)
 
     def straight(stage: int) -> Callable[[NDArray[np.float32]], object]:
         return lambda x: runner.straight(x, stage)

@@ -106,21 +106,28 @@ class ExitPolicy:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a policy did on the validation split.
+    """What a policy did on the validation split; JSON-able.
 
     Attributes:
-        policy: the policy.
+        score: of the policy.
+        threshold: of the policy; None never leaves early, as JSON has no infinity.
         metric: accuracy, micro F1 of labels, or R² for regression.
         cost: mean cost of an example, in the unit of the stages' costs.
         stages: mean number of stages.
         doubt: standard error of the metric's difference from the full ensemble's.
     """
 
-    policy: ExitPolicy
+    score: str
+    threshold: float | None
     metric: float
     cost: float
     stages: float
     doubt: float = 0.0
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """The policy, to be used."""
+        return ExitPolicy(self.score, np.inf if self.threshold is None else self.threshold)
 
     @property
     def assured(self) -> float:
@@ -174,7 +181,8 @@ def _point(
     groups = len(differences)
     doubt = float(differences.std() * np.sqrt(max(0, groups - 1)))  # jackknife
     value = metric(answers, np.arange(len(answers)))
-    return OperatingPoint(policy, value, cost, float(stage.mean()) + 1, doubt)
+    threshold = policy.threshold if np.isfinite(policy.threshold) else None
+    return OperatingPoint(policy.score, threshold, value, cost, float(stage.mean()) + 1, doubt)
 
 
 def _metrics_without_a_group(answers: Floats, metric: Metric) -> Floats:

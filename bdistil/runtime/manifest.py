@@ -1,68 +1,105 @@
-"""``config.json`` as a device reads it: json alone, without torch or pydantic."""
+"""``config.json`` as a device reads it: what goes into an ensemble and what comes out.
+
+json and numpy alone, without torch or pydantic.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bdistil.errors import CheckpointError
-from bdistil.runtime.exits import ExitPolicy, OperatingPoint
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import CheckpointError, DataError
+from bdistil.runtime.columns import TableColumns, is_table
+from bdistil.runtime.exits import OperatingPoint
+from bdistil.runtime.values import finite_numbers
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
+REMEDY = "correct these values or leave the examples out"
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Fitted on the validation split.
+
+    Attributes:
+        temperatures: τ of each stage, the same for all labels; empty for regression.
+        error_before: expected calibration error of each stage at τ = 1.
+        error: the same at the fitted τ.
+        exits: operating points of early exit, worth keeping: each is better than all cheaper ones,
+            in its metric or in what is assured of it.
+    """
+
+    temperatures: tuple[float, ...] = ()
+    error_before: tuple[float, ...] = ()
+    error: tuple[float, ...] = ()
+    exits: tuple[OperatingPoint, ...] = ()
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Calibration:
+        """From JSON."""
+        known = {field.name: tuple(content.get(field.name, ())) for field in fields(cls)}
+        return cls(**known | {"exits": tuple(OperatingPoint(**point) for point in known["exits"])})
+
+    def truncated(self, stages: int) -> Calibration:
+        """Of the first `stages` stages; their early exits would have to be measured anew."""
+        return Calibration(
+            self.temperatures[:stages], self.error_before[:stages], self.error[:stages]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a predictor must know beside the graphs.
+    """What a predictor must know beside the weights or graphs.
 
     Attributes:
         name: of the ensemble.
         task: classification, multilabel or regression.
         input_shape: shape of one raw example.
-        outputs: L.
-        stages: T.
+        outputs: L, the number of classes, labels or targets.
+        students: what each is, first to last.
         class_names: the classes or labels as the user wrote them; None for regression.
-        columns: how a table becomes features; None if features come as arrays.
-        costs: FLOPs up to each stage, all stages before it answered; None if not known.
-        temperatures: of each stage, fitted on validation; ones if not known.
-        exits: operating points of early exit, measured on validation.
+        columns: how a table's columns become features; None if features come as arrays.
+        figures: what the search measured of each stage.
+        calibration: temperatures and early exits, fitted on the validation split.
     """
 
     name: str
     task: str
     input_shape: tuple[int, ...]
     outputs: int
-    stages: int
-    class_names: tuple[str, ...] | None
-    columns: dict[str, Any] | None
-    costs: tuple[float, ...] | None
-    temperatures: tuple[float, ...]
-    exits: tuple[OperatingPoint, ...]
+    students: tuple[Any, ...]
+    class_names: tuple[str, ...] | None = None
+    columns: TableColumns | None = None
+    figures: Any = None
+    calibration: Calibration | None = None
 
-    @property
-    def regression(self) -> bool:
-        """Whether answers are numbers."""
-        return self.task == "regression"
+    def __post_init__(self) -> None:
+        if self.class_names is not None and len(self.class_names) != self.outputs:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
+        if self.costs is not None and len(self.costs) != self.stages:
+            raise ValueError(f"figures of {len(self.costs)} stages for {self.stages} students")
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
         """From the content of ``config.json``."""
-        figures, calibration = content.get("figures"), content.get("calibration") or {}
-        names, stages = content.get("class_names"), len(content["students"])
+        names, columns, calibration = map(content.get, ("class_names", "columns", "calibration"))
         return cls(
             name=content["name"],
             task=content["task"],
             input_shape=tuple(content["input_shape"]),
             outputs=content["outputs"],
-            stages=stages,
-            class_names=None if names is None else tuple(names),
-            columns=content.get("columns"),
-            costs=figures and tuple(stage["streamed_flops"] for stage in figures["stages"]),
-            temperatures=tuple(calibration.get("temperatures") or [1.0] * stages),
-            exits=tuple(_point(**point) for point in calibration.get("exits", ())),
+            students=tuple(content["students"]),
+            class_names=names and tuple(names),
+            columns=columns and TableColumns.of(columns),
+            figures=content.get("figures"),
+            calibration=calibration and Calibration.of(calibration),
         )
 
     @classmethod
@@ -76,8 +113,84 @@ class Manifest:
         content = read_config(path)
         try:
             return cls.of(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error!r}.") from None
+
+    @property
+    def stages(self) -> int:
+        """T."""
+        return len(self.students)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of each stage, fitted on validation; ones if not known."""
+        fitted = self.calibration.temperatures if self.calibration else ()
+        return fitted or (1.0,) * self.stages
+
+    @property
+    def exits(self) -> tuple[OperatingPoint, ...]:
+        """Operating points of early exit, measured on validation."""
+        return self.calibration.exits if self.calibration else ()
+
+    @property
+    def costs(self) -> tuple[float, ...] | None:
+        """FLOPs up to each stage, all stages before it answered; None if not known."""
+        return self.figures and tuple(stage["streamed_flops"] for stage in self.figures["stages"])
+
+    @property
+    def regression(self) -> bool:
+        """Whether answers are numbers."""
+        return self.task == "regression"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes, labels or targets; their numbers where they have no names."""
+        if self.class_names is not None:
+            return self.class_names
+        targets = () if self.columns is None else self.columns.labels
+        return targets if len(targets) == self.outputs else tuple(map(str, range(self.outputs)))
+
+    def as_examples(self, x: Any) -> NDArray[np.float32]:
+        """Raw examples float32 (B, ...) from an array, or from a table if trained on one.
+
+        Raises:
+            DataError: if they do not fit, or a value is missing, infinite or no number.
+        """
+        if self.columns is not None and is_table(x):
+            x = self.columns.encode(x)
+        self.check_shape(np.shape(x))
+        return finite_numbers(x, "x", REMEDY)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse examples (B, ...) of another shape.
+
+        Raises:
+            DataError: if one has another shape than in training.
+        """
+        if tuple(shape[1:]) != self.input_shape:
+            or_table = "" if self.columns is None else ", or a table"
+            raise DataError(
+                f"an example has shape {tuple(shape[1:])}, but {self.name!r} takes "
+                f"{self.input_shape}; give a batch of such examples{or_table}."
+            )
+
+    def check_stage(self, stage: int) -> None:
+        """Refuse a stage that is not there.
+
+        Raises:
+            DataError: naming those that are.
+        """
+        if not 1 <= stage <= self.stages:
+            raise DataError(f"stages is {stage}; {self.name!r} has stages 1 to {self.stages}.")
+
+    def values(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """What logits (B, L) say: classes by name (B,), labels 0 and 1 or targets (B, L)."""
+        if self.regression:
+            return logits
+        if self.task == "multilabel":
+            return (logits > 0).astype(np.int64)
+        values: NDArray[Any] = np.array(self.names)[logits.argmax(axis=1)]
+        return values
 
 
 def ensemble_folder(source: str | Path) -> Path:
@@ -110,10 +223,3 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path} has format {found!r}, this version reads {FORMAT}; install a newer bdistil."
         )
     return content
-
-
-def _point(score: str, threshold: float | None, **figures: float) -> OperatingPoint:
-    """JSON has no infinity: a threshold of null never leaves early."""
-    return OperatingPoint(
-        ExitPolicy(score, float("inf") if threshold is None else threshold), **figures
-    )

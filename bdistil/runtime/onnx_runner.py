@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError
 from bdistil.optional import require
+from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.runner import Progress
 
 INPUT, LOGITS = "x", "logits"
@@ -27,23 +28,31 @@ def prefix_file(stage: int) -> str:
     return f"prefix_{stage}.onnx"
 
 
+def open_onnx(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
+    """The graphs of a saved ensemble."""
+    return OnnxRunner(folder / ONNX_FOLDER, manifest.outputs, threads)
+
+
+def open_int8(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
+    """The graphs with 8-bit weights of a saved ensemble."""
+    return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, threads)
+
+
 class OnnxRunner:
     """Runs the graphs of a folder; each is loaded when it is first needed.
 
     Args:
         directory: the folder with ``stage_1.onnx``, ``prefix_1.onnx``, ...
         outputs: L.
-        stages: T.
         threads: branches of a graph that run at the same time.
 
     Raises:
         MissingDependencyError: if onnxruntime is not installed.
     """
 
-    def __init__(self, directory: Path, outputs: int, stages: int, threads: int = 1) -> None:
+    def __init__(self, directory: Path, outputs: int, threads: int = 1) -> None:
         self.directory = directory
         self.outputs = outputs
-        self.stages = stages
         self.threads = threads
         self._sessions: dict[str, Any] = {}
 

@@ -1,6 +1,6 @@
 """Running a saved ensemble: to a stage, to a deadline, until sure, or within a budget.
 
-Needs numpy and either torch or, for exported graphs, onnxruntime.
+Needs numpy and what the backend asks for: onnxruntime for exported graphs, else torch.
 """
 
 from __future__ import annotations
@@ -9,27 +9,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import DataError, SpecError
+from bdistil.errors import SpecError
 from bdistil.runtime.anytime import AnytimeRun, seconds
+from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.confidence import no_or_yes, softmax
-from bdistil.runtime.exits import (
-    ExitPolicy,
-    OperatingPoint,
-    best_within,
-    cheapest,
-)
+from bdistil.runtime.exits import ExitPolicy, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest, ensemble_folder
-from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER, OnnxRunner, prefix_file
 from bdistil.runtime.partial_batch import PartialBatch
-from bdistil.runtime.runner import Progress, Runner
-
-Backend = Literal["auto", "torch", "onnx", "int8"]
+from bdistil.runtime.runner import Progress
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,14 @@ class Predictor:
 
     Args:
         source: a folder that ``bdistil export`` wrote, or a finished run.
-        backend: ``torch``, ``onnx``, ``int8`` (ONNX with 8-bit weights), or ``auto``: ONNX where
-            the folder has graphs, else torch.
+        backend: ``torch``, ``onnx``, ``int8`` (ONNX with 8-bit weights), one that another package
+            registers, or ``auto``: ONNX where the folder has graphs and onnxruntime is installed,
+            else torch.
         threads: independent students that run at the same time when a stage is gone to straight.
 
     Raises:
         CheckpointError: if files are missing or damaged.
+        SpecError: if the backend is unknown.
         MissingDependencyError: if the backend's package is not installed.
 
     Example:
@@ -71,10 +66,10 @@ class Predictor:
         >>> predictor.predict(images, exit="confidence")           # doctest: +SKIP
     """
 
-    def __init__(self, source: str | Path, *, backend: Backend = "auto", threads: int = 1) -> None:
+    def __init__(self, source: str | Path, *, backend: str = AUTO, threads: int = 1) -> None:
         folder = ensemble_folder(source)
         self.manifest = Manifest.read(folder)
-        self.runner = _runner(folder, self.manifest, backend, threads)
+        self.runner = open_runner(backend, folder, self.manifest, threads)
         self._pace: dict[tuple[int, int], float] = {}
 
     def __len__(self) -> int:
@@ -134,7 +129,7 @@ class Predictor:
         started = time.perf_counter()
         if sum(each is not None for each in (stages, deadline, exit)) > 1:
             raise SpecError("give one of stages, deadline and exit, not several.")
-        examples = self._examples(x)
+        examples = self.manifest.as_examples(x)
         if deadline is not None:
             return self._until(examples, started + seconds(deadline))
         if exit is not None:
@@ -144,7 +139,7 @@ class Predictor:
 
     def stages(self, x: Any) -> Iterator[Answer]:
         """One answer after another, each better than the last; leave when you like."""
-        for progress in self._steps(self._examples(x)):
+        for progress in self._steps(self.manifest.as_examples(x)):
             yield self._answered(progress.logits, progress.stage)
 
     def start(self, x: Any) -> AnytimeRun:
@@ -152,7 +147,7 @@ class Predictor:
 
         :meth:`finished` turns what ``wait`` gives into an answer.
         """
-        return AnytimeRun(self._steps(self._examples(x)))
+        return AnytimeRun(self._steps(self.manifest.as_examples(x)))
 
     def finished(self, progress: Progress) -> Answer:
         """The answer of a run's latest stage."""
@@ -171,7 +166,7 @@ class Predictor:
         """
         costs = self._costs()
         increments = np.diff([0.0, *costs]).tolist()
-        progress = self.runner.begin(self._examples(x))
+        progress = self.runner.begin(self.manifest.as_examples(x))
         counts = stage_counts(len(progress.logits), increments, _budget(budget, costs[-1]))
         run = PartialBatch(self.runner, progress, self._seen)
         for fewer in [*counts[1:], 0]:
@@ -258,15 +253,13 @@ class Predictor:
         return softmax(no_or_yes(logits) if self._multilabel else logits, temperature)
 
     def _answered(self, logits: NDArray[np.float32], stage: int | NDArray[np.intp]) -> Answer:
-        stages = np.broadcast_to(stage, len(logits))
+        stages, values = np.broadcast_to(stage, len(logits)), self.manifest.values(logits)
         if self.manifest.regression:
-            return Answer(logits, None, stages)
+            return Answer(values, None, stages)
         scaled = logits / np.array(self.manifest.temperatures, np.float32)[stages - 1, None]
         if self._multilabel:
-            probabilities = softmax(no_or_yes(scaled))[..., 1]
-            return Answer((logits > 0).astype(np.int64), probabilities, stages)
-        names = self.manifest.class_names or tuple(map(str, range(self.manifest.outputs)))
-        return Answer(np.array(names)[logits.argmax(axis=1)], softmax(scaled), stages)
+            return Answer(values, softmax(no_or_yes(scaled))[..., 1], stages)
+        return Answer(values, softmax(scaled), stages)
 
     @property
     def _multilabel(self) -> bool:
@@ -274,43 +267,13 @@ class Predictor:
 
     def _stage(self, stages: int | None) -> int:
         stage = len(self) if stages is None else stages
-        if not 1 <= stage <= len(self):
-            raise DataError(
-                f"stages is {stage}; {self.manifest.name!r} has stages 1 to {len(self)}."
-            )
+        self.manifest.check_stage(stage)
         return stage
 
     def _costs(self) -> tuple[float, ...]:
         if self.manifest.costs is None:
             raise SpecError(f"{self.manifest.name!r} was saved without figures; export it anew.")
         return self.manifest.costs
-
-    def _examples(self, x: Any) -> NDArray[np.float32]:
-        if self.manifest.columns is not None and hasattr(x, "keys"):
-            from bdistil.data.columns import TableColumns
-
-            x = TableColumns(**self.manifest.columns).encode(x)
-        examples: NDArray[np.float32] = np.asarray(x, np.float32)
-        if examples.shape[1:] != self.manifest.input_shape:
-            raise DataError(
-                f"an example has shape {examples.shape[1:]}, but {self.manifest.name!r} takes "
-                f"{self.manifest.input_shape}; give a batch of such examples."
-            )
-        if not np.isfinite(examples).all():
-            raise DataError("an example holds NaN or infinity; correct it or leave it out.")
-        return examples
-
-
-def _runner(folder: Path, manifest: Manifest, backend: Backend, threads: int) -> Runner:
-    if backend not in get_args(Backend):
-        raise SpecError(f"backend {backend!r} is unknown; choose {', '.join(get_args(Backend))}.")
-    graphs = folder / (INT8_FOLDER if backend == "int8" else ONNX_FOLDER)
-    if backend in ("onnx", "int8") or (backend == "auto" and (graphs / prefix_file(1)).exists()):
-        return OnnxRunner(graphs, manifest.outputs, manifest.stages, threads)
-    from bdistil.export.ensemble import Ensemble
-    from bdistil.export.torch_runner import TorchRunner
-
-    return TorchRunner(Ensemble.from_pretrained(folder), threads)
 
 
 def _budget(budget: float | str, full: float) -> float:

@@ -27,10 +27,6 @@ class Progress:
 class Runner(Protocol):
     """Runs an ensemble stage by stage, or straight to a stage."""
 
-    @property
-    def stages(self) -> int:
-        """T, the number of stages."""
-
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""
 

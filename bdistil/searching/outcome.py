@@ -18,7 +18,7 @@ from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
-from bdistil.export.calibration import Calibration, calibrate
+from bdistil.export.calibration import calibrate
 from bdistil.export.checkpoint import student_from_bytes
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.ensemble import Ensemble
@@ -26,6 +26,7 @@ from bdistil.export.evaluation import Evaluation, TeacherCosts, evaluate, stream
 from bdistil.optional import require
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.runtime.manifest import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec.user_modules import import_modules

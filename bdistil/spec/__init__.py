@@ -6,6 +6,7 @@ A dimension left out takes the value of the recipe.
 """
 
 from bdistil.spec.data import DataSpec, Layout, Task
+from bdistil.spec.goal import GoalSpec
 from bdistil.spec.load import load_spec
 from bdistil.spec.search import Fallback, SearchSpec, WorkerSpec
 from bdistil.spec.section import Range, values_of
@@ -18,6 +19,7 @@ __all__ = [
     "CallbackSpec",
     "DataSpec",
     "Fallback",
+    "GoalSpec",
     "Layout",
     "Range",
     "RecipeName",

@@ -79,7 +79,8 @@ def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_
     assert bdistil("status", run.path).printed == f"{run.path}: stopped, 0 of 6 rounds accepted\n"
     summary = json.loads(bdistil("status", run.path, "--json").printed)
     expected = {"state": "stopped", "rounds": 6, "accepted": 0, "received_bytes": []}
-    assert summary == expected | {"teacher": None, "stages": [], "data": None}
+    nothing = {"teacher": None, "stages": [], "data": None, "ended": None, "stopped_trials": []}
+    assert summary == expected | nothing
     with run.locked():
         assert json.loads(bdistil("status", run.path, "--json").printed)["state"] == "running"
 
@@ -331,7 +332,7 @@ def test_data_that_do_not_fit_the_ensemble(bdistil: Callable[..., Any], tmp_path
         assert sentence in answer.errors
         assert answer.errors.count("\n") == 1
     np.savez(tmp_path / "wide.npz", x=np.zeros((2, 4)))
-    assert "give that many, or a table" in bdistil("predict", model, tmp_path / "wide.npz").errors
+    assert "such examples, or a table" in bdistil("predict", model, tmp_path / "wide.npz").errors
     assert "does not exist" in bdistil("predict", model, tmp_path / "none.csv").errors
     assert not out.exists()
 

@@ -182,7 +182,7 @@ def new_run(folder: Path) -> RunDirectory:
     """A run whose search has just begun."""
     run = RunDirectory(folder / "run")
     spec = {"data": {"name": "cube"}, "space": {"student": "mlp"}, "teacher": {"epochs": 1}}
-    run.create(load_spec(spec))
+    run.create(load_spec(spec | {"search": {"rounds": 6}}))
     return run
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdistil.data.columns import TableColumns, read_features
+from bdistil.data.columns import learn_columns
 from bdistil.errors import DataError
+from bdistil.runtime.columns import TableColumns, is_table
 
 FRAME = pd.DataFrame(
     {
@@ -22,7 +24,7 @@ FEATURES = ["age", "member", "city"]
 
 def learn(frame=FRAME, names=FEATURES, rows=None):
     rows = np.arange(len(frame)) if rows is None else np.array(rows)
-    return TableColumns.learn(frame, names, "label", rows)
+    return learn_columns(frame, names, "label", rows)
 
 
 def test_numbers_booleans_and_texts_become_features():
@@ -39,7 +41,7 @@ def test_categories_are_learnt_on_training_rows_only():
 
 def test_a_json_round_trip_encodes_equally():
     columns = learn()
-    restored = TableColumns.model_validate(json.loads(json.dumps(columns.model_dump(mode="json"))))
+    restored = TableColumns.of(json.loads(json.dumps(asdict(columns))))
     assert restored == columns
     np.testing.assert_array_equal(restored.encode(FRAME), columns.encode(FRAME))
 
@@ -47,6 +49,24 @@ def test_a_json_round_trip_encodes_equally():
 def test_arrays_are_encoded_as_a_frame_is():
     arrays = {name: FRAME[name].to_numpy() for name in reversed(FEATURES)}
     np.testing.assert_array_equal(learn().encode(arrays), learn().encode(FRAME))
+
+
+def test_anything_with_columns_is_read_by_their_names():
+    class Columnar:
+        """As frames of other libraries are: columns in any order, no keys()."""
+
+        columns = ("extra", *reversed(FEATURES))
+
+        def __contains__(self, name):
+            return name in self.columns
+
+        def __getitem__(self, name):
+            return FRAME[name].to_numpy()
+
+    assert is_table(Columnar())
+    assert is_table(FRAME)
+    assert not is_table([[1, 2]])
+    np.testing.assert_array_equal(learn().encode(Columnar()), learn().encode(FRAME))
 
 
 @given(
@@ -136,44 +156,3 @@ def test_a_stray_text_among_numbers_is_pointed_at():
 def test_other_types_are_refused(values, kind):
     with pytest.raises(DataError, match=rf"column 'a' holds {kind}\S* values.*data.ignore"):
         learn(pd.DataFrame({"a": values}), ["a"])
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_tables_are_read_with_their_labels(tmp_path, suffix):
-    path = tmp_path / f"new.{suffix}"
-    FRAME.to_csv(path, index=False) if suffix == "csv" else FRAME.to_parquet(path)
-    x, labels = read_features(path, learn())
-    np.testing.assert_array_equal(x, learn().encode(FRAME))
-    assert list(labels) == ["no", "yes", "no"]
-
-
-def test_tables_without_label_are_read(tmp_path):
-    FRAME[FEATURES].to_csv(tmp_path / "new.csv", index=False)
-    x, labels = read_features(tmp_path / "new.csv", learn())
-    assert x.shape == (3, 5)
-    assert labels is None
-
-
-def test_arrays_are_read_with_or_without_labels(tmp_path):
-    images = np.ones((2, 1, 4, 4), np.uint8)
-    np.savez(tmp_path / "a.npz", x=images, y=np.array([3, 4]))
-    np.save(tmp_path / "a.npy", images)
-    x, labels = read_features(tmp_path / "a.npz", None)
-    assert x.dtype == np.float32
-    assert x.shape == images.shape
-    assert labels.tolist() == [3, 4]
-    x, labels = read_features(tmp_path / "a.npy", None)
-    assert x.shape == images.shape
-    assert labels is None
-
-
-def test_files_of_another_kind_than_in_training_are_refused(tmp_path):
-    FRAME.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match=r"a\.csv: training used arrays"):
-        read_features(tmp_path / "a.csv", None)
-    np.save(tmp_path / "a.npy", np.ones((3, 4)))
-    with pytest.raises(DataError, match=r"shape \(3, 4\), but training encoded .* as 5 features"):
-        read_features(tmp_path / "a.npy", learn())
-    np.savez(tmp_path / "b.npz", features=np.ones(3))
-    with pytest.raises(DataError, match=r"array 'x' is missing \(there: features\)"):
-        read_features(tmp_path / "b.npz", None)

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from files_to_predict import read_all
 
-from bdistil.data.columns import TableColumns, read_features
+from bdistil.data.columns import learn_columns
 from bdistil.data.labels import class_indices
 from bdistil.errors import BdistilWarning, DataError
+from bdistil.runtime.columns import TableColumns
 
 
 def learnt(frame: pd.DataFrame, label: str = "label") -> TableColumns:
     names = [name for name in frame.columns if name != label]
-    return TableColumns.learn(frame, names, label, rows=np.arange(len(frame)))
+    return learn_columns(frame, names, label, rows=np.arange(len(frame)))
 
 
 @pytest.mark.parametrize("values", [["true", "false", "maybe"], ["007", "012", "x1"], ["1", "2"]])
@@ -25,8 +27,8 @@ def test_text_columns_stay_text_in_csv(tmp_path: Path, values: list[str]) -> Non
     some = frame.iloc[:2]
     some.to_csv(tmp_path / "some.csv", index=False)
     some.to_parquet(tmp_path / "some.parquet")
-    as_csv, csv_labels = read_features(tmp_path / "some.csv", columns)
-    as_parquet, parquet_labels = read_features(tmp_path / "some.parquet", columns)
+    as_csv, csv_labels = read_all(tmp_path / "some.csv", columns)
+    as_parquet, parquet_labels = read_all(tmp_path / "some.parquet", columns)
     np.testing.assert_array_equal(as_csv, as_parquet)
     assert as_csv.sum() == 2
     for labels in (csv_labels, parquet_labels):
@@ -71,14 +73,3 @@ def test_one_value_instead_of_a_list(value: object) -> None:
     columns = learnt(pd.DataFrame({"c": ["red", "blue"], "label": [0, 1]}))
     with pytest.raises(DataError, match=r"column 'c' is .*, one value; give a list"):
         columns.encode({"c": value})
-
-
-def test_arrays_that_do_not_fit_each_other(tmp_path: Path) -> None:
-    for arrays, message in [
-        ({"x": np.zeros((3, 2)), "y": np.zeros(2)}, r"'y' has shape \(2,\) for 3 examples"),
-        ({"x": np.zeros((3, 2)), "y": np.zeros(())}, r"'y' has shape \(\) for 3 examples"),
-        ({"x": np.zeros(())}, "'x' is one number"),
-    ]:
-        np.savez(tmp_path / "a.npz", **arrays)
-        with pytest.raises(DataError, match=message):
-            read_features(tmp_path / "a.npz", None)

@@ -54,7 +54,7 @@ def test_a_table_with_several_label_columns(tmp_path):
     data = load(tmp_path, FRAME, ["round", "red"], ignore=["name"])
     assert (data.task, data.outputs, data.class_names) == ("multilabel", 2, ("round", "red"))
     assert data.input_shape == (3,)  # size, weight, grade
-    assert data.columns["label"] == ("round", "red") or data.columns["label"] == ["round", "red"]
+    assert data.columns.label == ("round", "red")
     rows = np.concatenate([data.train.x[:, 0], data.validation.x[:, 0], data.test.x[:, 0]])
     labels = np.concatenate([data.train.y, data.validation.y, data.test.y])
     order = np.argsort(FRAME["size"].to_numpy())

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from files_to_predict import read_all
 
-from bdistil.data.columns import TableColumns, read_features
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, DataError, TeacherError
 from bdistil.spec import DataSpec
@@ -51,7 +51,7 @@ def test_a_table_becomes_a_dataset_that_its_columns_reproduce(tmp_path, name):
     assert dataset.class_names == ("cat", "dog", "eel")
     assert dataset.input_shape == (5,)
     assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [36, 12, 12]
-    x, labels = read_features(path, TableColumns.model_validate(dataset.columns))
+    x, labels = read_all(path, dataset.columns)
     order = {row.tobytes(): label for row, label in zip(x, labels, strict=True)}
     for split in (dataset.train, dataset.validation, dataset.test):
         for row, y in zip(split.x, split.y, strict=True):
@@ -68,7 +68,7 @@ def test_other_separators_and_a_byte_order_mark_are_understood(tmp_path, separat
 def test_feature_columns_can_be_chosen_in_order(tmp_path):
     path = write(make_frame(), tmp_path)
     dataset = load(path, features=["legs", "length"])
-    assert [column["name"] for column in dataset.columns["features"]] == ["legs", "length"]
+    assert dataset.columns.names == ["legs", "length"]
     assert set(dataset.train.x[:, 0]) <= {0, 1, 2, 3, 4}
 
 

@@ -16,7 +16,7 @@ from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, DataError, SpecError
 from bdistil.files import array_files
 from bdistil.files.array_files import mapped_file
-from bdistil.files.table_files import read_table
+from bdistil.files.table_files import open_new_table
 from bdistil.spec import DataSpec
 
 ROWS = 60
@@ -107,12 +107,12 @@ def test_a_frame_is_the_same_whoever_wrote_it(tmp_path, name):
     WRITERS[name](path)
     dataset = load(path)
     order = ["größe", "n", "old", "colour"]
-    assert sorted(c["name"] for c in dataset.columns["features"]) == sorted(order)
+    assert sorted(dataset.columns.names) == sorted(order)
     if not name.startswith("hive"):  # which has its key last
         assert rows_of(dataset) == expected()
     assert rows_of(load(path, features=order)) == expected()
     assert dataset.name == name.partition(".")[0]
-    assert len(read_table(path)) == ROWS
+    assert len(open_new_table(path)) == ROWS
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -202,7 +202,7 @@ def test_text_in_one_part_and_numbers_in_another_are_text(tmp_path):
         table = pd.DataFrame({"code": codes * 15, "label": ["x", "y"] * 15})
         table.to_csv(tmp_path / f"part-{number}.csv", index=False)
     dataset = load(tmp_path)
-    assert dataset.columns["features"][0]["categories"] == ["007", "008", "00A"]
+    assert dataset.columns.features[0].categories == ("007", "008", "00A")
 
 
 @pytest.mark.parametrize(

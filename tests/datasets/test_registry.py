@@ -72,7 +72,7 @@ def test_a_missing_package_names_its_extra():
 
 def test_predicting_on_arrays_needs_no_heavy_package():
     code = (
-        "import sys; import bdistil.data.columns, bdistil.datasets.catalogue as r; "
+        "import sys; import bdistil.data.new_examples, bdistil.datasets.catalogue as r; "
         "r.load_dataset(r.DataSpec(name='cube'), 0); "
         "sys.exit(any(m in sys.modules for m in ('pandas', 'sklearn', 'pyarrow', 'torch')))"
     )

@@ -176,12 +176,14 @@ def test_the_first_exit_is_a_student_of_the_searchs_class(contest: Contest) -> N
     )
 
 
-@pytest.mark.parametrize("overrides", [(), ("space.recipe=paper",), ("search.cohort=2",)])
+@pytest.mark.parametrize(
+    "overrides", [(), ("space.recipe=paper", "space.epochs=20"), ("search.cohort=2",)]
+)
 def test_all_methods_have_the_searchs_first_student(
     tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]
 ) -> None:
     place = tmp_path_factory.mktemp("first")
-    tries = ("search.tries_per_class=4", "search.select=best")
+    tries = ("search.tries_per_class=4", "search.select=best", "space.ladder=[3]")
     spec = tiny("workers.count=0", *SPEC, *tries, *overrides, "search.rounds=1")
     run = launch_search(spec, place / "run").run
     dataset = load_dataset(spec.data, spec.seed)

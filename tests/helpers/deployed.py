@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def deploy(folder: Path, *students: tuple[str, int, Any, bool], **changes: Any) 
     figures = evaluate(plain, bare.standardise(x), truth, stages[-1], None, task)
     costs = [stage.streamed_flops for stage in figures.stages]
     calibration = calibrate([stage.numpy() for stage in stages], truth.numpy(), costs, task)
-    config = bare.config.model_copy(update={"figures": figures, "calibration": calibration})
+    config = replace(bare.config, figures=figures, calibration=calibration)
     ensemble = Ensemble(config, list(bare), bare.shift, bare.scale)
     ensemble.save_pretrained(folder)
     return ensemble

@@ -1,16 +1,23 @@
-"""A device that only predicts has neither Ray nor Optuna, pandas, pyarrow, sklearn or plots."""
+"""A device that only predicts has neither Ray nor Optuna, pandas, pyarrow, sklearn or plots.
+
+With ONNX graphs it has no torch and no pydantic either.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from deployed import deploy, examples
 from small_ensembles import small_ensemble
+
+from bdistil import Predictor
 
 DEVICE = """
 import contextlib, io, json, sys
@@ -125,3 +132,79 @@ def test_commands_that_only_tell_still_work(device: dict[str, Any], command: str
 
 def test_missing_packages_are_named_by_the_data_sets_that_need_them(device: dict[str, Any]) -> None:
     assert "pip install 'bdistil[search]'" in device["datasets"][1]
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import bdistil.runtime
+for module in pkgutil.iter_modules(bdistil.runtime.__path__, "bdistil.runtime."):
+    importlib.import_module(module.name)
+bdistil.Predictor, bdistil.ExitPolicy
+print(*sys.modules)
+"""
+
+
+def test_running_stands_on_numpy_and_the_ground_floor_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    heavy = {"torch", "pydantic", "pandas", "pyarrow", "onnxruntime", "ray", "yaml", "typer"}
+    assert not loaded & heavy
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("bdistil.")}
+    assert rooms <= {"runtime", "errors", "interrupt", "names", "optional", "version"}
+
+
+SMALL_DEVICE = """
+import json, sys
+MISSING = ("torch", "pydantic", "safetensors", "yaml", "ray", "optuna", "typer", "rich", "sklearn",
+           "pandas", "pyarrow")
+
+class Absent:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Absent())
+import bdistil
+folder, table = sys.argv[1], json.loads(sys.argv[2])
+predictor = bdistil.Predictor(folder)
+answer = predictor.answer(table)
+try:
+    bdistil.Predictor(folder, backend="torch")
+except bdistil.BdistilError as error:
+    refusal = f"{type(error).__name__}: {error}"
+print(json.dumps([answer.values.tolist(), answer.probabilities.tolist(), refusal]))
+"""
+
+
+def test_graphs_answer_a_table_without_torch_or_pydantic(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx_export = pytest.importorskip("bdistil.export.onnx_export")
+    columns = {
+        "features": [{"name": "place", "categories": ["east", "west"]}, *map(named, "abc")],
+        "label": "y",
+    }
+    ensemble = deploy(tmp_path, *[("mlp", 3, "dense", True)] * 2, columns=columns)
+    onnx_export.export_onnx(ensemble, tmp_path / "onnx", examples("mlp"))
+    table = {"c": [3.0, -1], "extra": [0, 0], "a": [1, 2], "place": ["west", "east"], "b": [0.5, 1]}
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_DEVICE, str(tmp_path), json.dumps(table)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    values, probabilities, refusal = json.loads(done.stdout)
+    x = np.array([[0, 1, 1, 0.5, 3], [1, 0, 2, 1, -1]], np.float32)
+    expected = Predictor(tmp_path, backend="torch").answer(x)
+    assert values == expected.values.tolist()
+    np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
+    assert refusal == (
+        "MissingDependencyError: backend 'torch' cannot be imported (No module named 'torch'); "
+        "install what it needs, or choose another backend."
+    )
+
+
+def named(name: str) -> dict[str, str]:
+    return {"name": name}

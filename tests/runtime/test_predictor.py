@@ -138,7 +138,6 @@ class Slow:
 
     def __init__(self, runner: Any) -> None:
         self.runner = runner
-        self.stages = runner.stages
         self.gate = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
@@ -256,7 +255,7 @@ def test_wrong_budgets(predictor: Predictor, budget: Any) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_examples_that_are_no_numbers_get_no_answer(predictor: Predictor, value: float) -> None:
-    with pytest.raises(DataError, match="NaN or infinity"):
+    with pytest.raises(DataError, match=r"x has 10 .* values, the first in row 0"):
         predictor.predict(np.full((2, 5), value))
 
 

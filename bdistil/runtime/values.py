@@ -54,15 +54,17 @@ def finite_numbers(
     Raises:
         BdistilError: of the class given, if a value is missing, infinite or no number.
     """
-    check_present(values, what, remedy, error)
     array = np.asarray(values)
-    if array.dtype.kind in "OUST":
-        array = _parsed(array, what, remedy, error)
     if array.dtype.kind not in "biuf":
-        raise error(f"{what} holds {array.dtype} values, not numbers; {remedy}.")
+        check_present(values, what, remedy, error)
+        if array.dtype.kind not in "OUST":
+            raise error(f"{what} holds {array.dtype} values, not numbers; {remedy}.")
+        array = _parsed(array, what, remedy, error)
     with np.errstate(over="ignore"):
         numbers = array.astype(np.float32, copy=False)
-    _refuse(~np.isfinite(numbers), "infinite value", what, remedy, error)
+    if not np.isfinite(numbers).all():
+        check_present(array, what, remedy, error)
+        _refuse(~np.isfinite(numbers), "infinite value", what, remedy, error)
     return numbers
 
 

@@ -1,0 +1,57 @@
+"""``bdistil predict``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bdistil.cli.display import console
+from bdistil.cli.inspect_command import Modules
+from bdistil.export.predict import predict_file
+from bdistil.spec.user_modules import import_modules
+from bdistil.store.durable import write_atomic
+from bdistil.store.remote import WorkingCopy
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(predict)
+
+
+def predict(
+    ensemble: Annotated[str, typer.Argument(help="A saved ensemble or run, a path or URI.")],
+    data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ, NPY or folder to predict.")],
+    stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
+    module: Modules = None,
+) -> None:
+    """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
+    import_modules(module or [])
+    copy = WorkingCopy(ensemble)
+    copy.fetch(leave_out=("teacher", "students", "tune"))
+    predictions = predict_file(copy.folder, data, stages)
+    text = as_csv(predictions.header, predictions.rows)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(out, text.encode())
+    if predictions.metric is not None:
+        count, rows = predictions.compared, len(predictions.rows)
+        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
+        console.print(
+            f"{predictions.metric_name} on the labels in {data}{which}: {predictions.metric:.4f}"
+        )
+
+
+def as_csv(header: list[str], rows: list[list[object]]) -> str:
+    """Header and rows as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()

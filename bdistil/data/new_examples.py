@@ -1,0 +1,106 @@
+"""New examples from the user's file, to be predicted batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import DataError
+from bdistil.files.array_files import block_rows
+from bdistil.files.column_file import ColumnFile
+from bdistil.files.file_readers import (
+    ARRAY_SUFFIXES,
+    TABLE_SUFFIXES,
+    check_file,
+    errors_naming,
+    read_arrays,
+)
+from bdistil.files.table_files import open_new_table
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 4096
+BLOCKS = 8
+"""Of those that training writes to disk, read at once: notes on most files then count all rows."""
+
+
+def read_new_examples(
+    path: Path, expected: Manifest
+) -> tuple[Iterator[NDArray[np.float32]], NDArray[Any] | None]:
+    """Open a file of examples to predict and, where it has them, their labels.
+
+    Args:
+        path: Parquet or CSV if a table was trained on; NPZ or folder with `x` and maybe `y`, or
+            NPY. Large Parquet files and `x` of a folder are read piece by piece.
+        expected: what the ensemble takes.
+
+    Returns:
+        Batches of features, float32 (B, ...), and raw labels as in the file, (N,) or (N, L) where
+        there are several (see :func:`bdistil.data.labels.class_indices`), or None.
+
+    Raises:
+        DataError: if the file is missing, damaged or does not fit; of its values, once the batches
+            get there.
+        MissingDependencyError: if pandas or pyarrow is needed and not installed.
+    """
+    path = Path(path)
+    rows = BLOCKS * block_rows(expected.input_shape)
+    with errors_naming(path):
+        columns = expected.columns
+        if path.suffix.lower() in ARRAY_SUFFIXES or (path / "x.npy").exists():
+            x, labels = _arrays(path)
+            return _batches(path, _slices(x, rows), expected), labels
+        if columns is None:
+            check_file(path, TABLE_SUFFIXES)
+            raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
+        table = open_new_table(path, columns.texts)
+        blocks = (
+            table.frames(columns.names, rows)
+            if isinstance(table, ColumnFile)
+            else _slices(table, rows)
+        )
+        return _batches(path, blocks, expected), _raw_labels(table, columns)
+
+
+def _batches(
+    path: Path, blocks: Iterable[Any], expected: Manifest
+) -> Iterator[NDArray[np.float32]]:
+    row = 0
+    for block in blocks:
+        with errors_naming(path, row):
+            x = expected.as_examples(block)
+        yield from _slices(x, BATCH)
+        row += len(x)
+
+
+def _slices(examples: Any, rows: int) -> Iterator[Any]:
+    """So many rows at a time; one slice at least."""
+    return (examples[start : start + rows] for start in range(0, max(1, len(examples)), rows))
+
+
+def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    arrays = read_arrays(path)
+    if "x" not in arrays:
+        raise DataError(f"array 'x' is missing (there: {', '.join(arrays)}); name the features so.")
+    x, labels = arrays["x"], arrays.get("y")
+    if x.ndim == 0:
+        raise DataError("array 'x' is one number; give examples, (N, ...).")
+    if labels is not None and (labels.ndim == 0 or len(labels) != len(x)):
+        raise DataError(
+            f"array 'y' has shape {labels.shape} for {len(x)} examples; give one label each."
+        )
+    return x, labels
+
+
+def _raw_labels(table: pd.DataFrame | ColumnFile, columns: TableColumns) -> NDArray[Any] | None:
+    if any(name not in table for name in columns.labels):
+        return None
+    labels = [table[name].to_numpy() for name in columns.labels]
+    return labels[0] if isinstance(columns.label, str) else np.stack(labels, axis=1)

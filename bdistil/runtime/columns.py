@@ -1,0 +1,134 @@
+"""A table's columns as features, the way that training learnt to encode them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.errors import BdistilWarning, DataError
+from bdistil.runtime.values import as_text, check_present, finite_numbers
+
+REMEDY = "correct these values or drop their rows"
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """One column: numbers and booleans as they are, text and categoricals one-hot.
+
+    Attributes:
+        name: the column's name.
+        categories: the known values as text, None for a column of numbers.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of features that the column becomes."""
+        return 1 if self.categories is None else len(self.categories)
+
+    def encode(self, values: Any) -> NDArray[np.float32]:
+        """Features float32 (N, width); an unknown category is all zeros.
+
+        Raises:
+            DataError: if a value is missing, infinite or no number where one is expected.
+        """
+        what = f"column {self.name!r}"
+        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+            raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
+        if self.categories is None:
+            return finite_numbers(values, what, REMEDY).reshape(-1, 1)
+        check_present(values, what, REMEDY)
+        texts = np.array([as_text(value) for value in values], dtype=object)
+        one_hot: NDArray[np.bool_] = texts[:, None] == np.array(self.categories, dtype=object)
+        _note_unknown(what, texts[~one_hot.any(axis=1)], len(texts))
+        return one_hot.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The feature columns of a table, in order, and its label columns.
+
+    Attributes:
+        features: the columns that become features.
+        label: name of the label column, or names of several.
+    """
+
+    features: tuple[FeatureColumn, ...]
+    label: str | tuple[str, ...]
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> TableColumns:
+        """From JSON."""
+        features = (
+            FeatureColumn(each["name"], each.get("categories") and tuple(each["categories"]))
+            for each in content["features"]
+        )
+        label = content["label"]
+        return cls(tuple(features), label if isinstance(label, str) else tuple(label))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns that become features."""
+        return [column.name for column in self.features]
+
+    @property
+    def texts(self) -> set[str]:
+        """Columns to be read as text, whatever they look like; a label may be one."""
+        return {*self.labels, *(column.name for column in self.features if column.categories)}
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return sum(column.width for column in self.features)
+
+    def encode(self, table: Any) -> NDArray[np.float32]:
+        """Turn a table into features; its columns are found by their names, in any order.
+
+        Args:
+            table: a mapping of names to equally long arrays, a DataFrame, or anything else that
+                has ``name in table`` and ``table[name]``.
+
+        Returns:
+            float32 (N, width); columns not learnt are left out.
+
+        Raises:
+            DataError: if a column or a value is missing, or no number where one is expected.
+        """
+        absent = [repr(name) for name in self.names if name not in table]
+        if absent:
+            raise DataError(
+                f"the table lacks column{'s' if len(absent) > 1 else ''} {', '.join(absent)}, "
+                "which training used; add what is missing."
+            )
+        blocks = [column.encode(table[column.name]) for column in self.features]
+        if len({len(block) for block in blocks}) > 1:
+            lengths = ", ".join(str(len(block)) for block in blocks)
+            raise DataError(f"the columns differ in length ({lengths}); give one value a row.")
+        return np.concatenate(blocks, axis=1)
+
+
+def is_table(x: Any) -> bool:
+    """Whether something has columns with names, as mappings and DataFrames have."""
+    return hasattr(x, "keys") or hasattr(x, "columns")
+
+
+def _note_unknown(what: str, unknown: NDArray[np.object_], count: int) -> None:
+    if len(unknown):
+        warnings.warn(
+            f"{what}: {len(unknown)} of {count} values are categories that training did not see, "
+            f"such as {unknown[0]!r}; they count as none of the known ones.",
+            BdistilWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,109 @@
+"""`bdistil predict` answers as the Predictor does, row by row, on every task."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from deployed import deploy, examples
+
+from bdistil import Predictor
+from bdistil.data import new_examples
+
+STUDENTS = [("mlp", 3, "dense", True)] * 3
+NAMES = ("red", "round", "soft")
+TASKS: dict[str, dict[str, Any]] = {
+    "classification": {"class_names": NAMES},
+    "multilabel": {"class_names": NAMES},
+    "regression": {"class_names": None},
+}
+FEATURES = [{"name": "colour", "categories": ["blue", "green"]}, *({"name": n} for n in "abc")]
+FRAME = pd.DataFrame(examples("mlp", 40)[:, :3], columns=list("cba")).assign(
+    colour=["green", "blue"] * 20
+)
+
+
+def printed_by(bdistil: Callable[..., Any], *arguments: object) -> list[list[str]]:
+    answer = bdistil("predict", *arguments)
+    assert answer.status == 0, answer.errors
+    return list(csv.reader(io.StringIO(answer.printed)))
+
+
+def expected_rows(folder: Path, x: Any, stages: int | None, task: str) -> list[list[Any]]:
+    """What the Predictor says of each row, called with this row alone."""
+    predictor, rows = Predictor(folder), []
+    for row in range(len(x)):
+        answer = predictor.answer(x[row : row + 1], stages=stages)
+        if task == "classification":
+            rows.append([answer.values[0], answer.probabilities.max()])
+        elif task == "multilabel":
+            rows.append([*answer.values[0], *answer.probabilities[0]])
+        else:
+            rows.append([*answer.values[0]])
+    return rows
+
+
+@pytest.mark.parametrize("stages", [None, 2])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz", "npy"])
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_are_answered_as_by_the_predictor(
+    bdistil: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
+    kind: str,
+    stages: int | None,
+) -> None:
+    columns = {"features": FEATURES, "label": "y" if task == "classification" else NAMES}
+    settings = TASKS[task] | ({"columns": columns} if kind in ("csv", "parquet") else {})
+    deploy(tmp_path / "model", *STUDENTS, task=task, **settings)
+    warm_all_temperatures(tmp_path / "model")
+    monkeypatch.setattr(new_examples, "BATCH", 16)
+    x, file = FRAME if kind in ("csv", "parquet") else examples("mlp", 40), tmp_path / f"x.{kind}"
+    if kind == "csv":
+        FRAME.to_csv(file, index=False)
+    elif kind == "parquet":
+        FRAME.to_parquet(file)
+    else:
+        np.savez(file, x=x) if kind == "npz" else np.save(file, x)
+    asked = [] if stages is None else ["--stages", stages]
+    header, *rows = printed_by(bdistil, tmp_path / "model", file, *asked)
+    expected = expected_rows(tmp_path / "model", x, stages, task)
+    assert len(rows) == len(expected) == 40
+    answers = {"classification": 1, "multilabel": 3, "regression": 0}[task]
+    for mine, other in zip(rows, expected, strict=True):
+        assert len(mine) == len(header)
+        assert mine[:answers] == list(map(str, other[:answers]))
+        numbers = list(map(float, mine[answers:]))
+        assert numbers == pytest.approx(list(map(float, other[answers:])), abs=2e-5, rel=1e-5)
+
+
+def warm_all_temperatures(folder: Path) -> None:
+    """Far from 1, so that nothing that leaves them out can pass."""
+    content = json.loads((folder / "config.json").read_text())
+    temperatures = content["calibration"]["temperatures"]
+    content["calibration"]["temperatures"] = [3.0 + stage for stage, _ in enumerate(temperatures)]
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+def test_labels_of_several_batches_are_compared(
+    bdistil: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(tmp_path / "model", *STUDENTS, class_names=NAMES)
+    monkeypatch.setattr(new_examples, "BATCH", 16)
+    x = examples("mlp", 40)
+    right = Predictor(tmp_path / "model").predict(x)
+    np.savez(tmp_path / "x.npz", x=x, y=np.where(np.arange(40) < 10, "other", right))
+    answer = bdistil("predict", tmp_path / "model", tmp_path / "x.npz")
+    assert answer.errors.endswith("x.npz (known in 30 of 40 rows): 1.0000\n")
+    wrong = np.where(np.arange(40) < 10, np.roll(NAMES, 1)[[NAMES.index(n) for n in right]], right)
+    np.savez(tmp_path / "x.npz", x=x, y=wrong)
+    answer = bdistil("predict", tmp_path / "model", tmp_path / "x.npz")
+    assert answer.errors.endswith("x.npz: 0.7500\n")
