@@ -203,6 +203,8 @@ class RoundController:
             reason = next((r.reason for r in self.open.answered.values() if r.reason), "unknown")
             raise SearchError(f"every trial of round {self.open.number} failed: {reason}")
         fallback = self.spec.search.fallback
+        if self.open.number == 1 and fallback == "helpful":  # better than no ensemble at all
+            fallback = "best"
         kept = choose(standing, fallback)
         if kept is None:
             why = explain(finished, fallback)

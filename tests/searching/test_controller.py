@@ -245,6 +245,18 @@ def test_a_round_that_nothing_helps_ends_the_search_with_the_reason(
     assert len(search.ended.trials) == 8
 
 
+@pytest.mark.parametrize(("fallback", "students"), [("helpful", 1), ("none", 0)])
+def test_a_first_student_is_kept_even_if_a_constant_would_do_unless_that_is_forbidden(
+    fallback: str, students: int
+) -> None:
+    search = Simulation(
+        spec_of(rounds=5, fallback=fallback), lambda request: Outcome(1, weak=False, gain=-0.1)
+    )
+    search.run(workers=2)
+    assert len(search.winners) == students
+    assert search.ended is not None
+
+
 @given(tries=st.integers(1, 6), classes=st.integers(1, 5))
 def test_every_class_is_reached_by_default(tries: int, classes: int) -> None:
     search = Simulation(
