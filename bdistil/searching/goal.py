@@ -16,7 +16,8 @@ from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
 from bdistil.runs.journal import EndRecord, RoundRecord
-from bdistil.spec import Spec, values_of
+from bdistil.spec import Range, Spec, values_of
+from bdistil.zoo.registry import student_class
 
 GROWTH = 1.7  # cumulative cost of a stage over the one before, about
 MOST_STAGES = 12
@@ -27,6 +28,8 @@ def plan_stages(
 ) -> Spec:
     """The spec with its rounds and growth decided, geometrically up to `goal.within`.
 
+    Learning rates are searched where none is given.
+
     Args:
         spec: what it names itself stays.
         within: share of the teacher's FLOPs that the last stage may cost; None without a limit.
@@ -36,7 +39,9 @@ def plan_stages(
     Raises:
         SpecError: if a limit is given that cannot be kept or told.
     """
-    rounds, growth = spec.search.rounds, spec.space.growth
+    rounds, growth, lr = spec.search.rounds, spec.space.growth, spec.space.lr
+    if lr is None:
+        lr = slower_rates(spec)
     if within is None or teacher_flops is None:
         growth = GROWTH if growth is None else growth
     else:
@@ -54,9 +59,18 @@ def plan_stages(
     return spec.model_copy(
         update={
             "search": spec.search.model_copy(update={"rounds": rounds or MOST_STAGES}),
-            "space": spec.space.model_copy(update={"growth": growth}),
+            "space": spec.space.model_copy(update={"growth": growth, "lr": lr}),
         }
     )
+
+
+def slower_rates(spec: Spec) -> Range:
+    """Learning rates from a tenth of the student classes' own up to these.
+
+    Their own were found on small data, where they are best; larger ones overfit with them.
+    """
+    own = [student_class(kind).lr for kind in values_of(spec.space.student)]
+    return Range(low=min(own) / 10, high=max(own), log=True)
 
 
 def stages_within(room: float, growth: float) -> int:

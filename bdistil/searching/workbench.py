@@ -228,10 +228,13 @@ class Workbench:
             return folded_flops(student, self.problem.input_shape, self.ensemble.features)
 
         costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]
+        total = sum(costs)
         if grows:
-            room = costs[0] * (recipe.growth or 1) ** len(costs) - sum(costs)
+            growth = recipe.growth or 1
+            # A larger class may have gone beyond the plan; the next stage grows from there.
+            room = max(costs[0] * growth ** len(costs), total * growth) - total
             width = max(1, round(widest(cost, room) * ladder[rung] / ladder[0]))
-        return width if limit is None else min(width, widest(cost, limit - sum(costs)))
+        return width if limit is None else min(width, widest(cost, limit - total))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

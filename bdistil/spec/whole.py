@@ -90,8 +90,13 @@ class Spec(Section):
                 if getattr(self.search, name) is None
             }
         )
-        growth = stored.space.growth if self.space.growth is None else self.space.growth
-        space = self.space.model_copy(update={"growth": growth})
+        space = self.space.model_copy(
+            update={
+                name: getattr(stored.space, name)
+                for name in ("growth", "lr")
+                if getattr(self.space, name) is None
+            }
+        )
         return self.model_copy(update={"search": search, "space": space})
 
     def teacher_identity(self) -> dict[str, Any]:
