@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test test-fast lint format benchmarks clean
+.PHONY: install demo test test-fast lint format reference benchmarks clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,9 @@ lint: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: install  ## docs/spec.md's tables and docs/spec.schema.json, from the models.
+	$(BIN)/python -m bdistil.spec.reference docs
 
 benchmarks: install
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
-from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.dataset import Dataset
 from bdistil.data.file_readers import errors_naming, read_arrays
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
@@ -18,7 +18,8 @@ from bdistil.data.split import split_indices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
-from bdistil.spec import DataSpec, Task
+from bdistil.names import Domain, TaskChoice
+from bdistil.spec import DataSpec
 
 DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}
 TEACHER = "teacher"
@@ -100,7 +101,7 @@ def _domain(x: NDArray[Any]) -> Domain:
     return DOMAINS[x.ndim]
 
 
-def _labels(y: NDArray[Any], task: Task) -> Labels:
+def _labels(y: NDArray[Any], task: TaskChoice) -> Labels:
     if y.ndim > 2:
         raise DataError(
             f"array 'y' has shape {y.shape}; give (N,), or (N, L) for L targets or labels."

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bdistil.data.dataset import Dataset, Domain, Split
+from bdistil.data.dataset import Dataset, Split
 from bdistil.data.labels import task_of
 from bdistil.data.split import SplitIndices, stratified_order, validation_indices
 from bdistil.data.standardise import fit_standardisation
+from bdistil.names import Domain
 
 Limit = Annotated[int, Field(ge=2)]
 """An option of a loader: at most so many training examples."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Domain = Literal["tabular", "image", "sequence"]
-LearningTask = Literal["classification", "regression", "multilabel"]
+from bdistil.names import Domain, Task
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Dataset:
 
     name: str
     domain: Domain
-    task: LearningTask
+    task: Task
     train: Split
     validation: Split
     test: Split

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.array_files import block_rows, mapped, mapped_file, new_array
-from bdistil.data.dataset import Dataset, Domain, Split, Standardisation
+from bdistil.data.dataset import Dataset, Split, Standardisation
+from bdistil.names import Domain
 
 POOLED_AXES: dict[Domain, tuple[int, ...]] = {
     "tabular": (0,),

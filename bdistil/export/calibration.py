@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bdistil.core.examples import metric
-from bdistil.core.losses import Task
+from bdistil.names import Task
 from bdistil.runtime.confidence import (
     expected_calibration_error,
     fit_temperature,

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bdistil.core.losses import Task
 from bdistil.core.student import StudentConfig
 from bdistil.export.calibration import Calibration
 from bdistil.export.evaluation import Evaluation
+from bdistil.names import Task
 from bdistil.runtime.manifest import FORMAT
 
 

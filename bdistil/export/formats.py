@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from bdistil.core.examples import metric
-from bdistil.core.losses import Task
-from bdistil.runtime.predictor import Backend, Predictor
+from bdistil.names import Backend, Task
+from bdistil.runtime.predictor import Predictor
 
 
 def accuracies(

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdistil.core.examples import METRIC, metric
-from bdistil.core.losses import Task
 from bdistil.data.columns import TableColumns, read_features
 from bdistil.data.label_columns import indicators
 from bdistil.data.labels import class_indices
 from bdistil.data.values import numbers_or_nan
 from bdistil.export.ensemble import Ensemble
+from bdistil.names import Task
 
 BATCH = 4096
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import DataError, SpecError
+from bdistil.names import BACKENDS, Backend
 from bdistil.runtime.anytime import AnytimeRun, seconds
 from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.confidence import no_or_yes, softmax
@@ -28,8 +29,6 @@ from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER, OnnxRunner, prefix_file
 from bdistil.runtime.partial_batch import PartialBatch
 from bdistil.runtime.runner import Progress, Runner
-
-Backend = Literal["auto", "torch", "onnx", "int8"]
 
 
 @dataclass(frozen=True)
@@ -302,8 +301,8 @@ class Predictor:
 
 
 def _runner(folder: Path, manifest: Manifest, backend: Backend, threads: int) -> Runner:
-    if backend not in get_args(Backend):
-        raise SpecError(f"backend {backend!r} is unknown; choose {', '.join(get_args(Backend))}.")
+    if backend not in BACKENDS:
+        raise SpecError(f"backend {backend!r} is unknown; choose {', '.join(BACKENDS)}.")
     graphs = folder / (INT8_FOLDER if backend == "int8" else ONNX_FOLDER)
     if backend in ("onnx", "int8") or (backend == "auto" and (graphs / prefix_file(1)).exists()):
         return OnnxRunner(graphs, manifest.outputs, manifest.stages, threads)

@@ -23,28 +23,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from bdistil.core.seeds import derived_seed
 from bdistil.runs.trial import TrialResult
 from bdistil.spec import Range, SpaceSpec, Spec
+from bdistil.spec.space import COHORT_OWN, DIMENSIONS
 
 History = Callable[[], Iterable[TrialResult]]
-
-DIMENSIONS = (
-    "recipe",
-    "student",
-    "connection",
-    "skip",
-    "gamma",
-    "lr",
-    "epochs",
-    "batch_size",
-    "label_share",
-    "temperature",
-    "weight_decay",
-    "early_accept",
-    "distillation",
-    "correction",
-    "correction_bound",
-)
-# What members of a cohort may differ in.
-COHORT_OWN = ("gamma", "lr", "weight_decay", "correction_bound")
 
 
 class Sampler(Protocol):

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from bdistil.names import TaskChoice
 from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
 
-Task = Literal["auto", "classification", "regression", "multilabel"]
+Part = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DataSpec(Section):
     """Which data to learn from: a named data set, or the user's own file."""
 
-    name: str | None = Field(None, description="a data set of `bdistil datasets`")
-    path: Path | None = Field(
-        None, description="a Parquet, CSV or NPZ file, or a folder with x.npy and y.npy"
-    )
-    label: str | list[str] = Field(
-        "label", description="the label's column in the file, or several columns"
-    )
-    features: list[str] | None = Field(None, description="feature columns; all others if left out")
-    ignore: list[str] = Field([], description="columns to leave out")
-    task: Task = "auto"
-    validation: float = Field(0.2, gt=0, lt=1, description="share kept for selection")
-    test: float = Field(0.2, gt=0, lt=1, description="share kept for the final figures")
-    options: dict[str, Any] = Field({}, description="arguments of a named data set")
+    name: str | None = None
+    """a data set of `bdistil datasets`"""
+    path: Path | None = None
+    """a Parquet, CSV or NPZ file, or a folder with `x.npy` and `y.npy` (docs/data.md)"""
+    label: str | list[str] = "label"
+    """the label's column in the file, or several columns `[a, b, c]` (docs/data.md)"""
+    features: list[str] | None = None
+    """feature columns; all others if left out"""
+    ignore: list[str] = Field([])
+    """columns to leave out"""
+    task: TaskChoice = "auto"
+    """`classification`, `multilabel` or `regression`; `auto` decides by the label: whole numbers,
+    text and booleans are classes, several columns of 0, 1, true and false are multilabel
+    """
+    validation: Part = 0.2
+    """share kept for selection"""
+    test: Part = 0.2
+    """share kept for the final figures; a published test split is kept instead"""
+    options: dict[str, Any] = Field({})
+    """arguments of a named data set, such as `root` (docs/data.md)"""
 
     @field_validator("label")
     @classmethod

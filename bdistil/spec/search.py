@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from bdistil.names import Normalisation, Precision
 from bdistil.spec.section import Section
 
 
@@ -13,21 +20,35 @@ class SearchSpec(Section):
     """How rounds are searched and what counts as a winner."""
 
     algorithm: Literal["tpe", "random", "grid"] = "tpe"
-    rounds: int = Field(6, ge=1, description="T, the number of students")
-    trials_per_round: int = Field(8, ge=1, description="most trials in one round")
-    tries_per_class: int = Field(4, ge=1, description="trials before the next larger class")
+    """`tpe`, `random` or `grid` (lists only)"""
+    rounds: PositiveInt = 6
+    """T, the number of students"""
+    trials_per_round: PositiveInt = 8
+    """most trials in one round"""
+    tries_per_class: PositiveInt = 4
+    """trials before the next larger class"""
     select: Literal["first", "best"] = "first"
-    grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
-    beam: int = Field(1, ge=1, description="partial ensembles that grow side by side")
-    cohort: int = Field(1, ge=1, description="candidates of one class that train together")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of students' products while they train; bf16 by autocast"
-    )
-    normalisation: Literal["joint", "per_label"] | None = None
-    min_edge: float = Field(0, description="least edge of a weak learner")
-    min_gain: float = Field(0, description="least relative gain in validation loss")
-    time_budget: float | None = Field(None, gt=0, description="seconds of one run of the command")
-    max_failures: int = Field(8, ge=0, description="failed trials that stop the search")
+    """`first` weak learner to finish, or `best` of the class on validation"""
+    grace: NonNegativeFloat = 0
+    """seconds that others get after the first winner"""
+    beam: PositiveInt = 1
+    """partial ensembles that grow side by side; `bdistil pareto DIR` then looks at all of them;
+    needs `select: best`
+    """
+    cohort: PositiveInt = 1
+    """candidates of one class that train together, where torch can stack them"""
+    precision: Precision = "fp32"
+    """of students' products while they train: `fp32` or, by autocast, `bf16`. Judging is always fp32"""
+    normalisation: Normalisation | None = None
+    """`joint` or `per_label`; null takes the recipe's"""
+    min_edge: float = 0
+    """least edge of a weak learner"""
+    min_gain: float = 0
+    """least relative gain in validation loss"""
+    time_budget: PositiveFloat | None = None
+    """seconds of one run of the command; a resumed search has them anew"""
+    max_failures: NonNegativeInt = 8
+    """failed trials that stop the search"""
 
     @model_validator(mode="after")
     def _grace_needs_first(self) -> SearchSpec:
@@ -47,12 +68,17 @@ class SearchSpec(Section):
 class WorkerSpec(Section):
     """Workers of the Ray cluster and what each trial takes of it."""
 
-    count: int = Field(
-        2, ge=0, description="trials that run at the same time; 0 searches without Ray, here"
-    )
-    cpus: float = Field(1, gt=0, description="CPUs a trial")
-    gpus: float = Field(0, ge=0, description="GPUs a trial; fractions share a GPU")
-    compile: bool = Field(False, description="train by torch.compile")
-    autoscale: bool | None = Field(
-        None, description="whether the cluster adds nodes when trials wait; null asks the cluster"
-    )
+    count: NonNegativeInt = 2
+    """trials that run at the same time; 0 searches in the command's own process, without Ray"""
+    cpus: PositiveFloat = 1
+    """CPUs a trial"""
+    gpus: NonNegativeFloat = 0
+    """GPUs a trial; fractions share a GPU"""
+    compile: bool = False
+    """train by torch.compile: the same candidates up to rounding, after seconds to a minute for
+    each class, width and round; needs a C++ compiler
+    """
+    autoscale: bool | None = None
+    """whether the cluster adds nodes when trials wait: `true`, `false`, or null to ask its
+    autoscaler
+    """

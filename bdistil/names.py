@@ -1,0 +1,46 @@
+"""The closed vocabularies that several rooms speak: each a type, and the tuple of its values."""
+
+from typing import Literal, get_args
+
+Task = Literal["classification", "regression", "multilabel"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+TaskChoice = Literal["auto", Task]
+"""A task as asked for: ``auto`` decides by the labels."""
+TASK_CHOICES: tuple[TaskChoice, ...] = get_args(TaskChoice)
+
+Domain = Literal["tabular", "image", "sequence"]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+
+RecipeName = Literal["paper", "faithful", "accurate"]
+RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
+
+ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
+CONNECTIONS: tuple[ConnectionName, ...] = get_args(ConnectionName)
+
+Distillation = Literal["kl", "squared_p", "squared_log_p"]
+DISTILLATIONS: tuple[Distillation, ...] = get_args(Distillation)
+
+Correction = Literal[
+    "none", "orthogonal", "bounded", "minimax_relative", "minimax_absolute", "minimax_power"
+]
+CORRECTIONS: tuple[Correction, ...] = get_args(Correction)
+
+Normalisation = Literal["joint", "per_label"]
+NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+TeacherKind = Literal["trained", "columns", "network", "exported", "onnx", "estimator"]
+TEACHER_KINDS: tuple[TeacherKind, ...] = get_args(TeacherKind)
+
+TeacherInputs = Literal["raw", "standardised"]
+TEACHER_INPUTS: tuple[TeacherInputs, ...] = get_args(TeacherInputs)
+
+TeacherOutputs = Literal["logits", "probabilities"]
+TEACHER_OUTPUTS: tuple[TeacherOutputs, ...] = get_args(TeacherOutputs)
+
+Backend = Literal["auto", "torch", "onnx", "int8"]
+"""What computes a saved ensemble; ``auto`` takes the graphs if they are there."""
+BACKENDS: tuple[Backend, ...] = get_args(Backend)

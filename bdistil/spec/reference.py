@@ -1,0 +1,75 @@
+"""What people and editors know of a spec, from its models: docs/spec.md's tables and a JSON schema.
+
+``python -m bdistil.spec.reference docs`` (``make reference``) writes both anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from bdistil.spec.space import DIMENSIONS
+from bdistil.spec.whole import Spec
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> str:
+    """The JSON schema of a spec, by which editors complete and check YAML files."""
+    return json.dumps({"$schema": DIALECT, **Spec.model_json_schema()}, indent=2) + "\n"
+
+
+def with_tables(page: str) -> str:
+    """The Markdown page with the table below each heading written from the section of that name."""
+    sections = sections_of(Spec.model_json_schema())
+    blocks, title = page.rstrip().split("\n\n"), ""
+    for index, block in enumerate(blocks):
+        if block.startswith("## "):
+            title = block.removeprefix("## ")
+        elif block.startswith("| "):
+            blocks[index] = table(sections[title], DIMENSIONS if title == "space" else ())
+    return "\n\n".join(blocks) + "\n"
+
+
+def sections_of(whole: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The fields of each section, by its title on the page."""
+    fields = whole["properties"]
+    found = {"(top)": {name: field for name, field in fields.items() if "$ref" not in field}}
+    for name in fields.keys() - found["(top)"]:
+        model = fields[name]["$ref"].rpartition("/")[2]
+        found[name] = whole["$defs"][model]["properties"]
+    return found
+
+
+def table(fields: dict[str, Any], dimensions: tuple[str, ...]) -> str:
+    """Fields as a Markdown table."""
+    rows = ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in fields.items():
+        default = json.dumps(field["default"]).strip('"')
+        kind = " *(dimension)*" if name in dimensions else ""
+        rows.append(f"| `{name}` | {default} | {meaning(field)}{kind} |")
+    return "\n".join(rows)
+
+
+def meaning(field: dict[str, Any]) -> str:
+    """The description, with choices that it leaves out and links to other pages."""
+    words = " ".join(field["description"].split())
+    kinds = (field, *field.get("anyOf", ()))
+    choices = [f"`{choice}`" for kind in kinds for choice in kind.get("enum", ())]
+    if not all(choice in words for choice in choices):
+        words += "; one of " + ", ".join(choices)
+    return re.sub(r"docs/(\w+\.md)", r"[\1](\1)", words)
+
+
+def write(folder: Path) -> None:
+    """Write the folder's spec.md and spec.schema.json anew."""
+    page = folder / "spec.md"
+    page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    (folder / "spec.schema.json").write_text(schema(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
