@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n logical --dist loadfile  # a worker for each core; a file's fixtures are made once
 
-.PHONY: install demo test test-fast lint format reference benchmarks clean
+.PHONY: install demo test test-fast test-nightly lint format reference picture benchmarks clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt bdistil/version.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -20,16 +22,21 @@ demo: install  ## Search, export and report on the digits, in about a minute.
 	$(BIN)/bdistil report runs/digits
 	$(BIN)/bdistil status runs/digits
 
-test: install lint  ## Everything, as CI runs it.
-	$(BIN)/python -m pytest
+test: install lint  ## Everything, as CI runs it; Ray's clusters one after another, the rest in parallel.
+	$(PYTEST) $(PARALLEL) -m 'not cluster'
+	$(PYTEST) -m cluster
 
 test-fast: install  ## Without Ray clusters and long trainings.
-	$(BIN)/python -m pytest -m 'not cluster and not slow'
+	$(PYTEST) $(PARALLEL) -m 'not cluster and not slow'
+
+test-nightly: install  ## Only what `make test` leaves to its representatives.
+	$(PYTEST) $(PARALLEL) -m nightly
 
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: install
 	$(BIN)/ruff format .
@@ -37,6 +44,9 @@ format: install
 
 reference: install  ## docs/spec.md's tables and docs/spec.schema.json, from the models.
 	$(BIN)/python -m bdistil.spec.reference docs
+
+picture: install  ## Draw the rooms anew after their imports changed.
+	$(BIN)/python docs/draw_rooms.py
 
 benchmarks: install
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdistil.errors import BdistilError
+from bdistil.version import __version__
 
 if TYPE_CHECKING:
     from bdistil.export.ensemble import Ensemble
     from bdistil.runtime.exits import ExitPolicy
     from bdistil.runtime.predictor import Predictor
+    from bdistil.searching.backend import Backend
     from bdistil.searching.result import SearchResult
     from bdistil.sklearn import BDistilClassifier, BDistilRegressor
     from bdistil.spec import Spec, load_spec
 
-__version__ = "0.1.0.dev0"
 __all__ = [
     "BDistilClassifier",
     "BDistilRegressor",
@@ -31,6 +32,7 @@ __all__ = [
     "ExitPolicy",
     "Predictor",
     "Spec",
+    "__version__",
     "load_spec",
     "search",
 ]
@@ -53,6 +55,7 @@ def search(
     overrides: Sequence[str] = (),
     address: str | None = None,
     verbose: bool = False,
+    backend: Backend | None = None,
 ) -> SearchResult:
     """Search for a progressive ensemble, or resume the search that `out` holds.
 
@@ -63,6 +66,7 @@ def search(
         overrides: such as ``"search.rounds=4"``.
         address: of a Ray cluster; None starts Ray on this machine (or follows RAY_ADDRESS).
         verbose: let Ray and Tune print their own messages.
+        backend: runs the trials, instead of this process or Ray.
 
     Returns:
         The run: ``.ensemble``, ``.evaluation`` and ``.directory``.
@@ -78,14 +82,16 @@ def search(
     from bdistil.optional import require_search
 
     require_search()
-    from bdistil.searching.result import SearchResult
+    from bdistil.cluster.launch import choose_backend
     from bdistil.searching.run import run_search
     from bdistil.spec import Spec, load_spec
 
     source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
     resolved = load_spec(source, overrides)
     place = out if out is not None else Path("runs") / resolved.name
-    return SearchResult(run_search(resolved, place, address=address, verbose=verbose).place)
+    if backend is None:
+        backend = choose_backend(resolved.workers, address, verbose)
+    return run_search(resolved, place, backend)
 
 
 def __getattr__(name: str) -> Any:

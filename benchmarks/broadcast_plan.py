@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import StudentConfig
 from bdistil.export.checkpoint import build_student, student_to_bytes
-from bdistil.searching.margin_shard import Move, play_shard
+from bdistil.searching.margin_shard import play_shard
 from bdistil.searching.problem import Part, shard_rows
 
 FLOAT = 4
@@ -226,10 +226,9 @@ def measured_play(outputs: int) -> tuple[float, int]:
     part, rules = Part(inputs, teacher, np.zeros(rows, np.int64)), Rules(0.1, "joint", 1.0, 1.0)
     config = StudentConfig("mlp", 16, "dense", True)
     first, second = (build_student(config, (INPUTS,), outputs, [16] * k) for k in range(2))
-    before = Move(student_to_bytes(first), Summary.start(rows, outputs), rules)
-    state, shard = play_shard(part, None, before)
-    move = Move(student_to_bytes(second), shard.summary, rules)
-    return teacher.nbytes / fastest(lambda: play_shard(part, state, move)), len(move.student)
+    state, shard = play_shard(part, None, first, Summary.start(rows, outputs), rules)
+    seconds = fastest(lambda: play_shard(part, state, second, shard.summary, rules))
+    return teacher.nbytes / seconds, len(student_to_bytes(second))
 
 
 def measured_copy() -> float:

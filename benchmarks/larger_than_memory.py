@@ -21,7 +21,7 @@ import numpy as np
 from memory import Phases, Sampler
 from numpy.lib.format import open_memmap
 
-from bdistil.searching.run import run_search
+from bdistil.cluster.launch import launch_search
 from bdistil.spec import Spec, load_spec
 
 FEATURES = 256
@@ -49,7 +49,6 @@ def search_space(path: Path) -> Spec:
             "space": {"student": "mlp", "ladder": [4], "epochs": 1, "batch_size": 1024},
             "search": {
                 "rounds": 1,
-                "trials_per_round": 2,
                 "tries_per_class": 2,
                 "select": "best",
             },
@@ -69,7 +68,7 @@ def peaks(rows: int, mapped: bool) -> dict[str, int]:
         sampler = Sampler()
         sampler.start()
         source = folder if mapped else folder / "data.npz"
-        run_search(search_space(source), Path(name) / "run", reporter=Phases(sampler))
+        launch_search(search_space(source), Path(name) / "run", reporter=Phases(sampler))
         sampler.done.set()
         sampler.join()
     driver = max(value for role, value in sampler.peak.items() if role.startswith("driver"))

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from bdistil.cluster.launch import launch_search
 from bdistil.data.assemble import assemble
 from bdistil.data.dataset import Dataset
 from bdistil.data.split import split_indices
 from bdistil.datasets.catalogue import register_dataset
 from bdistil.searching.progress import Silent, Snapshot
-from bdistil.searching.run import run_search
 from bdistil.spec import Spec, load_spec
 
 FEATURES = 8
@@ -120,7 +120,6 @@ def search_space(rows: int, outputs: int) -> Spec:
             "space": {"student": "mlp", "ladder": [4], "epochs": 1, "batch_size": 8192},
             "search": {
                 "rounds": ROUNDS,
-                "trials_per_round": 2,
                 "tries_per_class": 2,
                 "select": "best",
             },
@@ -133,7 +132,7 @@ def peaks(rows: int, outputs: int) -> dict[str, int]:
     sampler = Sampler()
     sampler.start()
     with tempfile.TemporaryDirectory() as folder:
-        run_search(search_space(rows, outputs), Path(folder) / "run", reporter=Phases(sampler))
+        launch_search(search_space(rows, outputs), Path(folder) / "run", reporter=Phases(sampler))
     sampler.done.set()
     sampler.join()
     return {"store": sampler.store} | sampler.peak

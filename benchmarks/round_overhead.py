@@ -10,49 +10,39 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from helpers.bare_search import FEATURES, OUTPUTS, run_bare_search
 from ray import tune
 
 from bdistil.cluster.connect import cluster
-from bdistil.cluster.stored_margin import StoredMargin
-from bdistil.cluster.tune_experiment import Crew, Experiment
-from bdistil.core.game import Rules
 from bdistil.core.student import StudentConfig
 from bdistil.export.checkpoint import build_student, student_to_bytes
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.runs.trial import Cohort, TrialResult
+from bdistil.runs.trial import Cohort, TrialAnswer
 from bdistil.searching.announcement import Announcement
-from bdistil.searching.ledger import Ledger
-from bdistil.searching.problem import Part, Problem
-from bdistil.searching.progress import Silent
-from bdistil.searching.sampling import build_sampler
+from bdistil.searching.trial_runner import Outcome
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
 ROUNDS = 8
 TRIALS = 4
 SECONDS = 0.5
-FEATURES, OUTPUTS, EXAMPLES = 4, 3, 64
 
 
 class SleepingRunner:
     """A trial that takes a fixed time; only the last of a round is a weak learner."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, material: Any) -> None:
+        self.earlier: list[int] = []
 
     def open_round(self, announcement: Announcement) -> None:
-        self.earlier = [1] * len(announcement.students)
+        self.earlier += [1] * len(announcement.students)
 
-    def run(self, cohort: Cohort, should_stop: Any) -> list[tuple[TrialResult, bytes]]:
-        time.sleep(self.seconds)
+    def run(self, cohort: Cohort, should_stop: Any) -> list[Outcome]:
+        time.sleep(SECONDS)
         config = StudentConfig("mlp", 1, "none", True)
         student = build_student(config, (FEATURES,), OUTPUTS, self.earlier)
-        [request] = cohort.requests
-        result = TrialResult(request=request, status="finished", weak=True, gain=0.1)
-        return [(result, student_to_bytes(student))]
+        answer = TrialAnswer(status="finished", weak=True, gain=0.1)
+        return [(answer, student_to_bytes(student))]
 
 
 def spec_of(workers: int) -> Spec:
@@ -63,7 +53,6 @@ def spec_of(workers: int) -> Spec:
             "search": {
                 "rounds": ROUNDS,
                 "tries_per_class": TRIALS,
-                "trials_per_round": TRIALS,
                 "select": "best",
                 "algorithm": "random",
             },
@@ -72,36 +61,11 @@ def spec_of(workers: int) -> Spec:
     )
 
 
-def part() -> Part:
-    random = np.random.default_rng(0)
-    x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
-    g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
-    return Part(x, g, g.argmax(axis=1))
-
-
-def problem() -> Problem:
-    return Problem.of("classification", [part().teacher], part())
-
-
 def ours(workers: int) -> float:
     """Seconds for all rounds in one experiment, without the start of the first worker."""
-    spec = spec_of(workers)
-    with tempfile.TemporaryDirectory() as folder:
-        rules = Rules(0.1, "joint", bound=1.0, scale=1.0)
-        ledger = Ledger(RunDirectory(Path(folder)), problem())
-        crew = Crew(SleepingRunner, SECONDS)
-        opened: list[float] = []
-        experiment = Experiment(
-            spec,
-            ledger,
-            StoredMargin([part()], rules, spec.workers),
-            build_sampler(spec, list),
-            crew,
-            Silent(),
-            lambda record: opened.append(time.monotonic()),
-        )
-        experiment.run()
-        return (opened[-1] - opened[0]) * ROUNDS / (ROUNDS - 1)
+    ended: list[float] = []
+    run_bare_search(spec_of(workers), SleepingRunner, lambda record: ended.append(time.monotonic()))
+    return (ended[-1] - ended[0]) * ROUNDS / (ROUNDS - 1)
 
 
 class SleepingTrainable(tune.Trainable):

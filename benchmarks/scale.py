@@ -11,38 +11,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import numpy as np
 import ray
+from helpers.bare_search import FEATURES, OUTPUTS, run_bare_search
 
-from bdistil.cluster.connect import cluster
-from bdistil.cluster.stored_margin import StoredMargin
-from bdistil.cluster.tune_experiment import Crew, Experiment
-from bdistil.core.game import Rules
 from bdistil.core.student import StudentConfig
 from bdistil.export.checkpoint import build_student, student_to_bytes
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.runs.trial import Cohort, TrialResult
+from bdistil.runs.trial import Cohort, TrialAnswer
 from bdistil.searching.announcement import Announcement
-from bdistil.searching.ledger import Ledger
-from bdistil.searching.problem import Part, Problem
 from bdistil.searching.progress import Silent
-from bdistil.searching.sampling import build_sampler
+from bdistil.searching.trial_runner import Outcome
+from bdistil.searching.workbench import Material
 from bdistil.spec import load_spec
-
-FEATURES, OUTPUTS, EXAMPLES = 4, 3, 64
 
 
 class IdleRunner:
     """A trial that takes a fixed time and always finds a weak learner."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, material: Material) -> None:
         self.seconds = seconds
         student = build_student(StudentConfig("mlp", 1, "none", True), (FEATURES,), OUTPUTS, ())
         self.weights = student_to_bytes(student)
@@ -50,21 +41,10 @@ class IdleRunner:
     def open_round(self, announcement: Announcement) -> None:
         pass
 
-    def run(self, cohort: Cohort, should_stop: Any) -> list[tuple[TrialResult, bytes]]:
+    def run(self, cohort: Cohort, should_stop: Any) -> list[Outcome]:
         time.sleep(self.seconds)
-        figures = {"status": "finished", "weak": True, "gain": 0.1}
-        return [(TrialResult(request=r, **figures), self.weights) for r in cohort.requests]
-
-
-def part() -> Part:
-    random = np.random.default_rng(0)
-    x = random.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
-    g = random.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
-    return Part(x, g, g.argmax(axis=1))
-
-
-def problem() -> Problem:
-    return Problem.of("classification", [part().teacher], part())
+        answer = TrialAnswer(status="finished", weak=True, gain=0.1)
+        return [(answer, self.weights) for _ in cohort.requests]
 
 
 class Stopwatch(Silent):
@@ -88,7 +68,6 @@ def play(workers: int, trials: int, seconds: float) -> tuple[float, int]:
             "search": {
                 "rounds": 1,
                 "tries_per_class": trials,
-                "trials_per_round": trials,
                 "select": "best",
                 "algorithm": "random",
             },
@@ -97,21 +76,9 @@ def play(workers: int, trials: int, seconds: float) -> tuple[float, int]:
     )
     watch = Stopwatch(skip=workers)
     ended: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(RunDirectory(Path(folder)), problem())
-        rules = Rules(0.1, "joint", bound=1.0, scale=1.0)
-        margin = StoredMargin([part()], rules, spec.workers)
-        sampler = build_sampler(spec, list)
-        crew = Crew(IdleRunner, seconds)
-        Experiment(
-            spec,
-            ledger,
-            margin,
-            sampler,
-            crew,
-            watch,
-            lambda record: ended.append(time.monotonic()),
-        ).run()
+    run_bare_search(
+        spec, partial(IdleRunner, seconds), lambda record: ended.append(time.monotonic()), watch
+    )
     assert watch.first is not None
     started, done = watch.first
     return ended[0] - started, trials - done
@@ -151,8 +118,7 @@ def declared(workers: int) -> Iterator[None]:
         address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False,
         logging_level="ERROR",
     )  # fmt: skip
-    with cluster(load_spec({"data": {"name": "cube"}}).workers, None, verbose=False):
-        yield
+    yield
     ray.shutdown()
 
 

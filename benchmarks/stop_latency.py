@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from bdistil.cluster import tune_experiment as experiment
 from bdistil.cluster.connect import cluster
-from bdistil.cluster.tune_experiment import make_workbench
+from bdistil.cluster.ray_backend import RayBackend, make_workbench
 from bdistil.searching.run import run_search
 from bdistil.spec import Spec, WorkerSpec, load_spec
 
@@ -41,7 +41,6 @@ def spec() -> Spec:
             "search": {
                 "rounds": ROUNDS,
                 "tries_per_class": WORKERS,
-                "trials_per_round": WORKERS,
                 "algorithm": "random",
             },
             "workers": {"count": WORKERS},
@@ -52,7 +51,7 @@ def spec() -> Spec:
 class Contest:
     """A workbench on which number 0 of each round wins and all others train for long."""
 
-    def __init__(self, material: Any, folder: Path, batch: float) -> None:
+    def __init__(self, folder: Path, batch: float, material: Any) -> None:
         self.bench = make_workbench(material)
         self.folder, self.batch = folder, batch
 
@@ -65,11 +64,11 @@ class Contest:
             while not should_stop():
                 time.sleep(self.batch)
             note(self.folder, cohort.round, number)
-            return [(result, None) for result in cohort.ended("stopped").results]
-        ((result, weights),) = self.bench.run(cohort, should_stop)
+            return [(answer, None) for answer in cohort.ended("stopped")]
+        ((answer, weights),) = self.bench.run(cohort, should_stop)
         time.sleep(LEAD)
         note(self.folder, cohort.round, number)
-        return [(result.model_copy(update={"weak": True}), weights)]
+        return [(answer.model_copy(update={"weak": True}), weights)]
 
 
 def note(folder: Path, round_number: int, number: int) -> None:
@@ -87,8 +86,8 @@ def latencies(folder: Path) -> Iterator[float]:
 def ours(batch: float) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        experiment.make_workbench = lambda material: Contest(material, folder, batch)
-        run_search(spec(), folder / "run")
+        backend = RayBackend(make_runner=partial(Contest, folder, batch))
+        run_search(spec(), folder / "run", backend)
         return list(latencies(folder))
 
 

@@ -17,6 +17,17 @@ settings.register_profile("without timings", deadline=None)
 settings.load_profile("without timings")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``nightly``, unless -m speaks of it.
+
+    In addopts, -m would be lost as soon as a command line had one of its own.
+    """
+    if "nightly" not in config.option.markexpr:
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in set(nightly)]
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished tiny search; copy it before changing it (see `run`)."""
@@ -25,7 +36,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import bdistil
 
     out = tmp_path_factory.mktemp("finished") / "run"
-    return bdistil.search(tiny("search.rounds=3"), out).directory
+    return bdistil.search(tiny("search.rounds=3", "workers.count=0"), out).directory
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import warnings
 import typer
 from rich.text import Text
 
-from bdistil import __version__
 from bdistil.cli import (
     ablate_command,
     bench_command,
@@ -23,6 +22,7 @@ from bdistil.cli import (
 )
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning
+from bdistil.version import __version__
 
 app = typer.Typer(
     help="Turn one large trained network into a progressive ensemble of small ones.",

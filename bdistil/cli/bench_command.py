@@ -32,15 +32,17 @@ def bench(
     require_search()
     from bdistil.report.bench import bench as measure
     from bdistil.report.plots import bench_plot
-    from bdistil.runs.run_directory import RunDirectory
-    from bdistil.searching.outcome import evaluation
+    from bdistil.searching.result import SearchResult
 
-    run = RunDirectory.existing(directory)
-    found = measure(run, tuple(batch or (1, 64)), seconds)
+    result = SearchResult.of(directory)
+    run = result.run
+    found = measure(result, tuple(batch or (1, 64)), seconds)
     folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())
     if any(timing.way == "teacher" for timing in found.timings):
-        write_atomic(folder / "bench.svg", bench_plot(found.timings, evaluation(run).task).encode())
+        write_atomic(
+            folder / "bench.svg", bench_plot(found.timings, result.evaluation.task).encode()
+        )
     run.keep()
     console.print(f"Table and plot: {folder / 'bench.json'}, {folder / 'bench.svg'}")
     if as_json:

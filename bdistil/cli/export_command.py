@@ -50,14 +50,14 @@ def export(
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
     require_search()
-    from bdistil.runs.run_directory import RunDirectory
-    from bdistil.searching.outcome import export_ensemble, run_dataset
+    from bdistil.searching.result import SearchResult
 
-    run = RunDirectory.existing(directory)
+    result = SearchResult.of(directory)
+    run = result.run
     target = out or run.ensemble
     if stages is not None and out is None:
         raise SpecError("--stages needs --out, because the run keeps its whole ensemble.")
-    ensemble = export_ensemble(run)
+    ensemble = result.build_ensemble()
     if stages is not None:
         ensemble = ensemble.truncated(stages)
     ensemble.save_pretrained(target)
@@ -65,7 +65,7 @@ def export(
     chosen = {"onnx": onnx, "int8": int8, "programs": torch_export, "executorch": executorch}
     formats = {name for name, wanted in chosen.items() if wanted}
     if formats:
-        convert(ensemble, target, run_dataset(run), formats)
+        convert(ensemble, target, result.dataset, formats)
     run.keep()
 
 
@@ -116,7 +116,8 @@ def predict(
 ) -> None:
     """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
     import_modules(module or [])
-    copy = WorkingCopy(ensemble, leave_out=("teacher", "students", "tune"))
+    copy = WorkingCopy(ensemble)
+    copy.fetch(leave_out=("teacher", "students", "tune"))
     predictions = predict_file(copy.folder, data, stages)
     text = as_csv(predictions.header, predictions.rows)
     if out is None:

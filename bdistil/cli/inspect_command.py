@@ -32,27 +32,36 @@ def status(
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
     require_search()
-    from bdistil.searching.outcome import evaluation
+    from bdistil.data.card import stored_card
+    from bdistil.searching.result import SearchResult
 
     run = RunDirectory.existing(directory)
-    records, rounds = run.journal.read(), run.spec().search.rounds
-    state = "running" if run.is_running else "complete" if len(records) >= rounds else "stopped"
+    result, card = SearchResult(run), stored_card(run.data_file)
+    records, rounds, ended = run.journal.read(), run.spec().search.most_rounds, result.ended
+    state = "running" if run.is_running else "complete" if result.complete else "stopped"
     if as_json:
         figures: dict[str, Any] = {"teacher": None, "stages": []}
         if records:
-            figures = evaluation(run).model_dump(mode="json")
+            figures = result.evaluation.model_dump(mode="json")
         received = [record.received_bytes for record in records]
         summary = {
             "state": state,
             "rounds": rounds,
             "accepted": len(records),
+            "ended": None if ended is None else {"end": ended.end, "reason": ended.reason},
+            "stopped_trials": [len(record.stopped) for record in records],
             "received_bytes": received,
+            "data": None if card is None else card.model_dump(mode="json"),
         }
         output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
+    if ended is not None:
+        output.print(f"ended: {ended.reason}")
+    if card is not None:
+        output.print(str(card))
     if records:
-        output.print(rounds_table(records), "", stages_table(evaluation(run)), sep="\n")
+        output.print(rounds_table(records), "", stages_table(result.evaluation), sep="\n")
 
 
 def report(
@@ -62,11 +71,12 @@ def report(
     """Write a report that one file holds: figures, plots, rounds and trials."""
     require_search()
     from bdistil.report.report import write_report
+    from bdistil.searching.result import SearchResult
 
-    run = RunDirectory.existing(directory)
-    path = write_report(run, out)
-    run.keep()
-    output.print(run.shown(path))
+    result = SearchResult.of(directory)
+    path = write_report(result, out)
+    result.run.keep()
+    output.print(result.run.shown(path))
 
 
 def datasets() -> None:

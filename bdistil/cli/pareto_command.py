@@ -80,17 +80,15 @@ def table(points: Sequence[Point]) -> object:
 
 def save(points: Sequence[Point], folder: Path) -> None:
     """Each point as an ensemble in a folder of its own, named by run and stage."""
-    from bdistil.report.pareto import name_of
-    from bdistil.runs.run_directory import RunDirectory
-    from bdistil.searching.outcome import export_ensemble
+    from bdistil.searching.result import SearchResult
 
-    names = {name_of(point.run) for point in points}
+    names = {point.run.resolve().name for point in points}
     if len(names) < len({point.run.resolve() for point in points}):
         raise SpecError("--export names folders after runs, and two runs share a name; rename one.")
     for run in dict.fromkeys(point.run for point in points):
-        ensemble = export_ensemble(RunDirectory.existing(run))
+        ensemble = SearchResult.of(run).build_ensemble()
         for point in points:
             if point.run == run:
-                target = folder / f"{name_of(run)}-{point.stage}"
+                target = folder / f"{run.resolve().name}-{point.stage}"
                 ensemble.truncated(point.stage).save_pretrained(target)
                 console.print(f"saved {target}")

@@ -12,6 +12,7 @@ import typer
 
 from bdistil.cli.display import console, output, reporter, stages_table
 from bdistil.errors import SpecError
+from bdistil.files.file_readers import name_of
 from bdistil.interrupt import remembered
 from bdistil.optional import require_search
 from bdistil.spec import Spec, load_spec
@@ -36,11 +37,22 @@ def search(
         typer.Argument(metavar="SPEC KEY=VALUE", help="A YAML file, then overrides."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Your own Parquet, CSV or NPZ file, or folder of NPY files.")
+        Path | None,
+        typer.Option(
+            help="Your own Parquet, CSV or NPZ file, or a folder: of photographs or recordings "
+            "(CLASS/*.jpg, CLASS/*.wav), of Parquet parts, or of NPY files."
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="The label's column in --data; again for each of several."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Share of the teacher's accuracy that is enough, such as .99 or 99%."),
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help="Share of the teacher's FLOPs that may be used, such as 50%.")
     ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
@@ -52,7 +64,12 @@ def search(
     arguments = list(spec_and_overrides or [])
     source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
     table = table_overrides(data, label)
-    spec = load_spec(source or table_spec(data), [*table, *arguments])
+    goal = [
+        f"goal.{name}={json.dumps(share)}"
+        for name, share in (("keep", keep), ("within", within))
+        if share is not None
+    ]
+    spec = load_spec(source or table_spec(data), [*table, *goal, *arguments])
     run(spec, out or f"runs/{spec.name}", address, verbose)
 
 
@@ -76,10 +93,14 @@ def resume(
 
 
 def table_spec(data: Path | None) -> dict[str, Any]:
-    """The spec for a user's table when no SPEC is given: everything at its default."""
+    """The spec for a user's own data when no SPEC is given: a goal, and defaults otherwise."""
     if data is None:
         raise SpecError("give a SPEC file, or --data FILE and --label COLUMN for your own table.")
-    return {"name": data.stem}
+    return {
+        "name": name_of(data),
+        "goal": {"keep": 0.99, "within": 0.5},
+        "space": {"gamma": {"low": 3, "high": 30, "log": True}},
+    }
 
 
 def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str]:
@@ -94,21 +115,20 @@ def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str
 def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
     """Search and show the anytime curve."""
     require_search()
+    from bdistil.cluster.launch import launch_search
     from bdistil.report.report import write_report
-    from bdistil.searching.outcome import evaluation
-    from bdistil.searching.run import run_search
 
     try:
         with remembered(), reporter() as shown:
-            done = run_search(spec, out, address=address, verbose=verbose, reporter=shown)
+            done = launch_search(spec, out, address=address, verbose=verbose, reporter=shown)
     except KeyboardInterrupt:
         console.print(f"Stopped; accepted rounds are kept. Go on with: bdistil resume {out}")
         sys.exit(130)
-    if not done.journal.read():
+    if not done.rounds:
         console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
         sys.exit(1)
-    output.print(stages_table(evaluation(done)))
-    write_report(done)
-    done.keep()
-    console.print(f"Ensemble: {done.shown(done.ensemble)}")
-    console.print(f"Report: {done.shown(done.report_file)}")
+    output.print(stages_table(done.evaluation))
+    report, kept = write_report(done), done.run
+    kept.keep()
+    console.print(f"Ensemble: {kept.shown(kept.ensemble)}")
+    console.print(f"Report: {kept.shown(report)}")

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.cluster.stored_margin import StoredMargin
-from bdistil.runs.trial import Cohort
+from bdistil.runs.trial import Cohort, Place
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.margin_shard import ShardState
 
@@ -34,6 +35,8 @@ ASK_SECONDS = 0.05
 @dataclass(frozen=True)
 class StoredAnnouncement(Announcement):
     """An announcement whose shards are references to objects, one copy a node."""
+
+    students: Sequence[bytes]
 
     def fetch(self) -> list[ShardState]:
         """Every shard's state; the arrays lie in the object store."""
@@ -65,6 +68,7 @@ class Board:
         self.over: set[str] = set()
         self.ended = False
         self.announcement: StoredAnnouncement | None = None
+        self.students: list[bytes] = []
         self.copies: dict[str, list[Any]] = {}
         self.sent: Counter[str] = Counter()
         self.candidates: dict[int, bytes] = {}
@@ -76,7 +80,7 @@ class Board:
         """Open a round and so close the one before; None closes without opening.
 
         Args:
-            announcement: for nodes without a copy of the margin.
+            announcement: for nodes without a copy of the margin, with the students that are new.
             copies: the shards of each node that has one.
 
         Returns:
@@ -86,6 +90,7 @@ class Board:
             dropped = len(self.queue)
             self.queue.clear()
             self.announcement, self.copies = announcement, copies or {}
+            self.students += announcement.students if announcement else []
             self.candidates = {}
             self.changed.notify_all()
         return dropped
@@ -111,21 +116,32 @@ class Board:
             self.taken[trial_id] = self.queue.popleft()
             return self.taken[trial_id]
 
-    async def taken_by(self, trial_id: str) -> Cohort | None:
+    async def taken_by(self, trial_id: str) -> Place | None:
         """The cohort that an ended trial took, None if it took none; from now on it gets none.
 
         A worker that was lost while it waited in :meth:`take` still waits there.
         """
         self.over.add(trial_id)
-        return self.taken.pop(trial_id, None)
+        cohort = self.taken.pop(trial_id, None)
+        return None if cohort is None else cohort.place
 
-    async def announced(self, round_number: int, node: str) -> StoredAnnouncement | None:
-        """A round as the workers of a node should see it, None if it is not the open one."""
+    async def announced(
+        self, round_number: int, node: str, known: int
+    ) -> StoredAnnouncement | None:
+        """A round as a worker of a node should see it, None if it is not the open one.
+
+        Args:
+            round_number: of the round.
+            node: of the worker.
+            known: the last round that the worker knows, 0 for none.
+        """
         if self.announcement is None or self.announcement.round != round_number:
             return None
-        self.sent[node] += self.announcement.size
+        students = self.students[max(0, known - 1) :]
         shards = self.copies.get(node, self.announcement.shards)
-        return replace(self.announcement, shards=shards)
+        announcement = replace(self.announcement, students=students, shards=shards)
+        self.sent[node] += announcement.size
+        return announcement
 
     async def take_sent(self) -> dict[str, int]:
         """Bytes announced to each node since this was last asked."""
@@ -173,15 +189,14 @@ class BoardClient:
         )
         self.actor: Any = actor.remote(expected)
 
-    def open(self, students: list[bytes], margin: StoredMargin) -> int:
-        """Announce the round after `students`; the number of cohorts of the old one dropped."""
+    def open(self, number: int, students: Sequence[bytes], margin: StoredMargin) -> None:
+        """Announce a round, with the students accepted since the last one."""
         shards = margin.shards(margin.home)
-        announcement = StoredAnnouncement(len(students) + 1, students, margin.summary, shards)
-        dropped: int = ray.get(self.actor.open.remote(announcement, margin.copies))
-        return dropped
+        announcement = StoredAnnouncement(number, students, margin.summary, shards)
+        ray.get(self.actor.open.remote(announcement, margin.copies))
 
     def close(self) -> int:
-        """Close the open round without opening another; the number of cohorts dropped."""
+        """Close the open round without opening another; the number of queued cohorts dropped."""
         dropped: int = ray.get(self.actor.open.remote(None))
         return dropped
 
@@ -207,19 +222,19 @@ class BoardClient:
         cohort: Cohort | None = ray.get(self.actor.take.remote(trial_id))
         return cohort
 
-    def taken_by(self, trial_id: str) -> Cohort | None:
+    def taken_by(self, trial_id: str) -> Place | None:
         """The cohort that a lost Tune trial took, None if it took none; asked once a trial."""
-        cohort: Cohort | None = ray.get(self.actor.taken_by.remote(trial_id))
-        return cohort
+        place: Place | None = ray.get(self.actor.taken_by.remote(trial_id))
+        return place
 
     def forget(self, trial_id: str) -> None:
         """A Tune trial has ended by itself."""
         self.actor.taken_by.remote(trial_id)
 
-    def announced(self, round_number: int) -> StoredAnnouncement | None:
-        """The announcement of a round, None if it is closed."""
+    def announced(self, round_number: int, known: int) -> StoredAnnouncement | None:
+        """The announcement of a round to one who knows round `known`; None if it is closed."""
         node = ray.get_runtime_context().get_node_id()
-        answer = self.actor.announced.remote(round_number, node)
+        answer = self.actor.announced.remote(round_number, node, known)
         announcement: StoredAnnouncement | None = ray.get(answer)
         return announcement
 

@@ -23,7 +23,7 @@ from bdistil.teachers.crossfit import Folds, fit_fold
 from bdistil.teachers.source import Rows
 
 
-def fitted_by_workers(
+def fit_on_workers(
     dataset: Dataset, spec: Spec, folds: Folds
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Each fold's number and logits as they come; `workers.count` are fitted at the same time.

@@ -9,8 +9,10 @@ has just joined reads the reference over the network until it has a copy of its 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -21,8 +23,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.cluster.connect import trial_nodes
 from bdistil.core.game import Rules, Summary
+from bdistil.core.student import Student
 from bdistil.errors import ClusterError
-from bdistil.searching.margin_shard import Move, Played, ShardState, combined_sha256, play_shard
+from bdistil.export.checkpoint import student_from_bytes
+from bdistil.searching.margin_shard import PlayedShard, ShardState, combined_sha256, play_shard
 from bdistil.searching.problem import Part
 from bdistil.spec import WorkerSpec
 from bdistil.spec.user_modules import UserModule
@@ -31,8 +35,23 @@ ATTEMPTS = 3  # of the driver's node to play a student
 MOST_THREADS = 16  # of a node; each holds the new margin of one shard
 
 
+@dataclass(frozen=True)
+class Move:
+    """An accepted student, and the game that it is played in.
+
+    Attributes:
+        student: its safetensors.
+        summary: of the whole margin before it.
+        rules: constants of the game.
+    """
+
+    student: bytes
+    summary: Summary
+    rules: Rules
+
+
 class Player:
-    """Plays students on shards; one actor on each node, which keeps nothing.
+    """Plays students on shards; one actor on each node, which keeps nothing but the last student.
 
     Args:
         modules: users' own code, for student classes of theirs.
@@ -41,11 +60,26 @@ class Player:
     def __init__(self, modules: Sequence[UserModule] = ()) -> None:
         for module in modules:
             module.load()
+        self.last: tuple[bytes, Student] | None = None
+        self.decoding = threading.Lock()
 
-    def play(self, part: Part, state: ShardState | None, move: Move) -> tuple[ShardState, Played]:
+    def play(
+        self, part: Part, state: ShardState | None, move: Move
+    ) -> tuple[ShardState, PlayedShard]:
         """A shard after a student; `state` is None before the first."""
         torch.set_num_threads(1)  # each thread of the actor has its own setting
-        return play_shard(part, state, move)
+        with self.decoding:
+            student = self.decoded(part, state, move.student)
+        return play_shard(part, state, student, move.summary, move.rules)
+
+    def decoded(self, part: Part, state: ShardState | None, blob: bytes) -> Student:
+        """The student, decoded once for all shards."""
+        if self.last is None or self.last[0] != blob:
+            sizes = [] if state is None else [each.features.shape[1] for each in state.hidden()]
+            shape, outputs = part.inputs.shape[1:], part.teacher.shape[1]
+            student = student_from_bytes(blob, shape, outputs, sizes, "the accepted student")
+            self.last = blob, student
+        return self.last[1]
 
 
 class StoredMargin:
@@ -114,7 +148,7 @@ class StoredMargin:
 
     def reference(
         self, call: tuple[list[Any], list[Any]], move: Any
-    ) -> tuple[list[Any], list[Played]]:
+    ) -> tuple[list[Any], list[PlayedShard]]:
         """The result of the driver's node, whose process may be killed now and then."""
         for _ in range(ATTEMPTS):
             states, results = call
@@ -129,10 +163,10 @@ class StoredMargin:
             f"the same command goes on from the last accepted round."
         )
 
-    def agrees(self, node: str, results: list[Any], reference: Sequence[Played]) -> bool:
+    def agrees(self, node: str, results: list[Any], reference: Sequence[PlayedShard]) -> bool:
         """Whether a node has computed the same bits; one that failed is given up for now."""
         try:
-            own: list[Played] = ray.get(results)
+            own: list[PlayedShard] = ray.get(results)
         except RayError:
             del self.players[node]
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from bdistil.cluster.trainable import RESULT, metrics
+from bdistil.cluster.trainable import RESULT, Report, metrics
 from bdistil.errors import BdistilError, BdistilWarning, MissingDependencyError, SpecError
-from bdistil.runs.trial import CohortResult, TrialRequest
+from bdistil.runs.trial import Cohort, Place, TrialRequest
 from bdistil.searching.optuna_study import database_problem
 from bdistil.spec import CallbackSpec, Spec, TrackingSpec
 
@@ -38,11 +38,22 @@ class Tracker(tune.Callback):
     Args:
         loggers: by their names in the spec.
         folder: of the run, where loggers leave files, one folder a trial.
+        cohort_of: the cohort at a place.
     """
 
-    def __init__(self, loggers: Mapping[str, tune.Callback], folder: Path) -> None:
+    def __init__(
+        self,
+        loggers: Mapping[str, tune.Callback],
+        folder: Path,
+        cohort_of: Callable[[Place], Cohort],
+    ) -> None:
         self.loggers = dict(loggers)
         self.folder = folder
+        self.cohort_of = cohort_of
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, and what loggers need stays here."""
+        return {}
 
     def setup(self, *args: Any, **info: Any) -> None:
         """At the start of the search."""
@@ -58,12 +69,14 @@ class Tracker(tune.Callback):
             return
         told = {"iteration": iteration, "trials": trials, "trial": trial}
         plain = {name: value for name, value in result.items() if name != RESULT}
-        for answer in CohortResult.model_validate_json(result[RESULT]).results:
+        report = Report.model_validate_json(result[RESULT])
+        cohort = self.cohort_of(report.place)
+        for request, answer in zip(cohort.requests, report.answers, strict=True):
             if answer.status != "finished":
                 continue
-            describe(trial, answer.request, self.folder)
+            describe(trial, request, self.folder)
             self.tell("on_trial_start", **told)
-            self.tell("on_trial_result", **told, result=plain | metrics(answer))
+            self.tell("on_trial_result", **told, result=plain | metrics(request, answer))
             self.tell("on_trial_complete", **told)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
@@ -103,14 +116,17 @@ def describe(trial: Trial, request: TrialRequest, folder: Path) -> None:
     staging.symlink_to(ours.resolve())
 
 
-def make_tracker(spec: Spec, folder: Path) -> Tracker:
+def make_tracker(spec: Spec, folder: Path, cohort_of: Callable[[Place], Cohort]) -> Tracker:
     """The loggers of `tracking.callbacks`.
 
     Raises:
         SpecError: if a logger does not take its options.
     """
     entries = spec.tracking.callbacks
-    return Tracker({entry.name: make_logger(entry, spec.name, folder) for entry in entries}, folder)
+    loggers: dict[str, tune.Callback] = {
+        entry.name: make_logger(entry, spec.name, folder) for entry in entries
+    }
+    return Tracker(loggers, folder, cohort_of)
 
 
 def make_logger(entry: CallbackSpec, name: str, folder: Path) -> tune.Callback:

@@ -7,13 +7,26 @@ from functools import partial
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from ray import tune
 
 from bdistil.cluster.board import BoardClient
-from bdistil.runs.trial import FIGURES, Cohort, CohortResult, TrialResult
-from bdistil.searching.trial_runner import Outcome, TrialRunner, answered
+from bdistil.runs.trial import FIGURES, Cohort, Place, TrialAnswer, TrialRequest
+from bdistil.searching.trial_runner import Outcome, TrialRunner, run_guarded
 
 RESULT = "result"
+
+
+class Report(BaseModel):
+    """A cohort's answers on their way to the driver, which knows the requests.
+
+    Attributes:
+        place: of the cohort.
+        answers: in the order of its requests.
+    """
+
+    place: Place
+    answers: list[TrialAnswer]
 
 
 class TrialWorker(tune.Trainable):
@@ -46,7 +59,7 @@ class TrialWorker(tune.Trainable):
         torch.set_num_threads(threads)
         self.board = board
         self.runner = make_runner(material)
-        self.opened = 0
+        self.joined = 0  # the last round that the runner took in
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Keep everything; the request comes from the board."""
@@ -57,29 +70,29 @@ class TrialWorker(tune.Trainable):
         cohort = self.board.take(self.trial_id)
         if cohort is None:
             return {"done": True}
-        answer = self.answer(cohort)
-        shown = metrics(max(answer.results, key=lambda result: result.gain))
-        return {"done": True, RESULT: answer.model_dump_json(), **shown}
+        report = Report(place=cohort.place, answers=self.answer(cohort))
+        best = max(zip(cohort.requests, report.answers, strict=True), key=lambda pair: pair[1].gain)
+        return {"done": True, RESULT: report.model_dump_json(), **metrics(*best)}
 
-    def answer(self, cohort: Cohort) -> CohortResult:
-        """The results of a cohort."""
+    def answer(self, cohort: Cohort) -> list[TrialAnswer]:
+        """The answers of a cohort."""
         keep = partial(self.board.deposit, cohort.round)
-        return answered(cohort, partial(self.trained, cohort), keep)
+        return run_guarded(cohort, partial(self.run_cohort, cohort), keep)
 
-    def trained(self, cohort: Cohort) -> list[Outcome]:
+    def run_cohort(self, cohort: Cohort) -> list[Outcome]:
         """The candidates' figures and weights; all are stopped if their round is over already."""
         if not self.join_round(cohort.round):
-            return [(result, None) for result in cohort.ended("stopped").results]
+            return [(answer, None) for answer in cohort.ended("stopped")]
         return self.runner.run(cohort, self.board.closing(cohort.round))
 
     def join_round(self, number: int) -> bool:
         """Bring the runner to the open round; False if that is already another one."""
-        if self.opened != number:
-            announcement = self.board.announced(number)
+        if self.joined != number:
+            announcement = self.board.announced(number, self.joined)
             if announcement is None:
                 return False
             self.runner.open_round(announcement)
-            self.opened = number
+            self.joined = number
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -89,9 +102,9 @@ class TrialWorker(tune.Trainable):
         """Nothing to load."""
 
 
-def metrics(answer: TrialResult) -> dict[str, float]:
+def metrics(request: TrialRequest, answer: TrialAnswer) -> dict[str, float]:
     """A result as plain numbers, for Tune's loggers; without figures if the trial has none."""
-    place: dict[str, float] = {"round": answer.request.round, "number": answer.request.number}
+    place: dict[str, float] = {"round": request.round, "number": request.number}
     if answer.status != "finished":
         return place
     return place | {name: getattr(answer, name) for name in FIGURES}

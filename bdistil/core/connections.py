@@ -135,6 +135,17 @@ _CLASSES: dict[ConnectionName, type[Connection]] = {
 }
 
 
+GATED: tuple[ConnectionName, ...] = ("lstm", "gru")
+
+
+def connection_of_stage(name: ConnectionName, stage: int) -> ConnectionName:
+    """A connection as students of a stage have it: a first student has nothing to gate.
+
+    A cell there would cost what a cell costs and only bend the student's own features.
+    """
+    return "none" if stage == 1 and name in GATED else name
+
+
 def build_connection(name: ConnectionName, own: int, earlier: Sequence[int]) -> Connection:
     """The connection `name` for a student of `own` features after students of `earlier` features.
 

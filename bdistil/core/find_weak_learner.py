@@ -37,6 +37,7 @@ class Finding:
         loss: validation loss of the ensemble with the candidate.
         gain: by how much that is below the loss without it, as a share of the latter.
         metric: validation accuracy (R² for regression) of the ensemble with the candidate.
+        metric_gain: by how much that is above the metric without it.
         largest_gap: G = max|f - g| on the training split, in logits.
         epochs: epochs trained.
         seconds: time spent on training.
@@ -48,16 +49,18 @@ class Finding:
     loss: float
     gain: float
     metric: float
+    metric_gain: float
     largest_gap: float
     epochs: int
     seconds: float
 
     def is_weak_learner(self, min_edge: float, min_gain: float) -> bool:
-        """Whether the edges hold and the ensemble is better with it than without.
+        """Whether the edges hold and the ensemble is better with it than without, by validation.
 
-        The second condition matters in round 1, where every student's edge is zero.
+        In loss, and no worse by its metric: a stage that answers worse than the one before helps
+        nobody. In round 1, where every student's edge is zero, this alone decides.
         """
-        return self.edge >= min_edge and self.gain > min_gain
+        return self.edge >= min_edge and self.gain > min_gain and self.metric_gain >= 0
 
 
 def find_weak_learner(
@@ -201,13 +204,15 @@ def judged(
         raise SearchError("the student's logits are not finite; lower space.lr.")
     after = state.validation.joined(student).ensemble
     loss = state.measure.loss(after, state.validation)
+    metric = state.measure.accuracy(after, state.validation)
     return Finding(
         edges=tuple(verdict.edges.tolist()),
         edge=verdict.edge,
         relative_edge=verdict.relative,
         loss=loss,
         gain=(state.baseline - loss) / max(state.baseline, 1e-12),
-        metric=state.measure.accuracy(after, state.validation),
+        metric=metric,
+        metric_gain=metric - state.baseline_metric,
         largest_gap=largest_gap,
         epochs=epochs,
         seconds=seconds,

@@ -18,12 +18,14 @@ class Round:
         measure: the loss of the comparison.
         baseline: validation loss without a candidate: of the ensemble so far or, before round 1,
             of the best constant logits.
+        baseline_metric: validation accuracy (R² for regression) of the same.
     """
 
     train: TrainingSplit
     validation: Examples
     measure: Measure
     baseline: float
+    baseline_metric: float
 
     @classmethod
     def of(cls, train: TrainingSplit, validation: Examples, measure: Measure) -> Round:
@@ -32,4 +34,5 @@ class Round:
         if train.stage == 1:
             constant = measure.best_constant(train.shards)
             logits = constant.to(logits.device).expand_as(logits)
-        return cls(train, validation, measure, measure.loss(logits, validation))
+        loss, metric = measure.loss(logits, validation), measure.accuracy(logits, validation)
+        return cls(train, validation, measure, loss, metric)

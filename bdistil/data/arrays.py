@@ -8,29 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.assemble import assemble
+from bdistil.data.card import ColumnNote
 from bdistil.data.dataset import Dataset
-from bdistil.data.file_readers import errors_naming, read_arrays
+from bdistil.data.divide import known_of
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import array_splits
-from bdistil.data.split import split_indices
-from bdistil.data.teacher_outputs import check_width
+from bdistil.data.layout import Reading, arranged
+from bdistil.data.own import assemble_own, check_unset, check_unused
+from bdistil.data.repeats import row_hashes
+from bdistil.data.split import SplitIndices
 from bdistil.data.values import finite_numbers
 from bdistil.errors import DataError, SpecError, TeacherError
-from bdistil.names import Domain, TaskChoice
+from bdistil.files.array_files import cache_folder, file_state
+from bdistil.files.file_readers import errors_naming, read_arrays
+from bdistil.files.parts import Parts, join_parts, part_named
+from bdistil.files.wording import some
+from bdistil.names import TaskChoice
 from bdistil.spec import DataSpec
 
-DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}
 TEACHER = "teacher"
+Arrays = dict[str, NDArray[Any]]
 
 
 def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None = None) -> Dataset:
     """Read an NPZ file, or a folder of NPY files whose `x` stays on disk, and split it.
 
     It holds `x`, numbers of shape (N, features), (N, time, features) or (N, channels, height,
-    width); `y`, classes (N,), or targets or labels 0 and 1 (N, L); and maybe `teacher`,
-    numbers (N, L), which is read whenever it is there.
+    width), or as `data.layout` says; `y`, classes (N,), or targets or labels 0 and 1 (N, L); and
+    maybe `teacher`, numbers (N, L), which is read whenever it is there. `data.split`, `data.group`
+    and `data.order` name further arrays (N,). Arrays `x_train`, `y_train`, `x_test` and so on are
+    splits as given.
 
     Args:
         spec: with `path`.
@@ -43,35 +51,124 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         TeacherError: if the teacher's array is missing or unfit.
     """
     assert spec.path is not None
-    if spec.features is not None or spec.ignore:
-        raise SpecError(
-            "data.features and data.ignore are for tables; remove them for an NPZ file."
-        )
+    check_unset(spec, ("features", "ignore"), "holds arrays")
+    check_unused(spec, "layout", "holds arrays")
     if spec.label not in ("label", "y"):
         raise SpecError(
             f"data.label is {spec.label!r}, but an NPZ file holds its labels as array 'y'; "
             "leave data.label out."
         )
+    read = {key: _read(spec, key, teacher_columns) for key in spec.sources}
+    found = {key: arrays for key, (arrays, _) in read.items()}
     with errors_naming(spec.path):
-        arrays = read_arrays(spec.path)
-        x, y = _required(arrays, "x"), _required(arrays, "y")
-        teacher = _teacher(arrays, teacher_columns)
-        _check_lengths(arrays)
-        domain = _domain(x)
-        if not isinstance(x, np.memmap):
-            x = finite_numbers(x, "array 'x'", "correct or drop these examples")
-        labels = _labels(y, spec.task)
-        check_width(teacher, labels)
-        indices = split_indices(*labels, validation=spec.validation, test=spec.test, seed=seed)
-        return assemble(
-            spec.path.stem,
-            domain,
-            array_splits(spec, seed, x, indices) if isinstance(x, np.memmap) else x,
-            labels.y,
-            indices,
-            class_names=labels.class_names,
-            teacher=teacher,
+        parts = join_parts({key: (own, len(arrays["x"])) for key, (arrays, own) in read.items()})
+        arrays = _joined(found)
+        features = ArrayFeatures(arranged(arrays["x"], spec.layout), spec)
+        return assemble_own(
+            spec,
+            seed,
+            " and ".join(path.name for path in spec.sources.values()),
+            features,
+            _labels(arrays["y"], spec.task),
+            known_of(arrays, spec, parts),
+            teacher=arrays.get(TEACHER),
         )
+
+
+class ArrayFeatures:
+    """Features that are one array, in memory or mapped (see :class:`bdistil.data.own.Features`)."""
+
+    padding = form = None
+
+    def __init__(self, reading: Reading, spec: DataSpec) -> None:
+        self.x, self.domain, self.note = reading
+        self.spec = spec
+        self.mapped = isinstance(reading.x, np.memmap)
+        if not self.mapped:
+            self.x = finite_numbers(reading.x, "array 'x'", "correct or drop these examples")
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """Of each example."""
+        return row_hashes(self.x)
+
+    def splits(self, rows: SplitIndices) -> list[NDArray[Any]]:
+        """The rows of each split, mapped if they were."""
+        if not self.mapped:
+            return [np.ascontiguousarray(self.x[own]) for own in rows]
+        assert self.spec.path is not None
+        state = [file_state(sorted(self.spec.path.glob("*.npy"))), self.spec.layout]
+        return array_splits(self.x, rows, state, cache_folder(self.spec.path))
+
+    def columns(self) -> None:
+        """They are not made of columns."""
+
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """How the axes were taken, if they could be taken in several ways."""
+        return [], [self.note] if self.note else []
+
+
+def _read(
+    spec: DataSpec, key: str, teacher_columns: Sequence[str] | None
+) -> tuple[Arrays, Parts | None]:
+    """The arrays of one source that have a use, equally long, and the splits that they name."""
+    path = spec.sources[key]
+    with errors_naming(path):
+        arrays, parts = _splits_joined(read_arrays(path))
+        used = {name: _required(arrays, name) for name in ("x", "y")}
+        teacher = _teacher(arrays, teacher_columns)
+        used |= {} if teacher is None else {TEACHER: teacher}
+        for field in ("split", "group", "order"):
+            if (name := getattr(spec, field)) is not None:
+                used[name] = _side_array(arrays, name, f"data.{field}")
+        _check_lengths(used)
+        return used, parts
+
+
+def _splits_joined(arrays: Arrays) -> tuple[Arrays, Parts | None]:
+    """Arrays `x` and `y` of `x_train`, `y_train`, `x_test` and so on, as Keras keeps them."""
+    found = {name[2:]: part_named(name[2:]) for name in arrays if name.startswith("x_")}
+    parts = {word: part for word, part in found.items() if part is not None}
+    if "x" in arrays or not parts:
+        return arrays, None
+    pairs = [(_required(arrays, f"x_{word}"), _required(arrays, f"y_{word}")) for word in parts]
+    for x, y in pairs:
+        _check_lengths({"x": x, "y": y})
+    joined = {"x": np.concatenate([x for x, _ in pairs])}
+    joined["y"] = np.concatenate([y for _, y in pairs])
+    rows = [len(x) for x, _ in pairs]
+    return joined, np.repeat(np.array(list(parts.values()), np.int8), rows)
+
+
+def _joined(found: dict[str, Arrays]) -> Arrays:
+    """The rows of all sources, one below the other."""
+    first, *others = found.values()
+    for arrays in others:
+        if arrays.keys() != first.keys():
+            raise DataError(
+                f"the sources have different arrays ({some(sorted(first))} and "
+                f"{some(sorted(arrays))}); save the same in each."
+            )
+        for name, array in arrays.items():
+            if array.shape[1:] != first[name].shape[1:]:
+                raise DataError(
+                    f"array {name!r} has shapes {first[name].shape} and {array.shape} in two "
+                    "sources; only the first number may differ."
+                )
+    if not others:
+        return first
+    return {name: np.concatenate([arrays[name] for arrays in found.values()]) for name in first}
+
+
+def _side_array(arrays: Arrays, name: str, field: str) -> NDArray[Any]:
+    if name not in arrays:
+        raise DataError(
+            f"{field} names array {name!r}, which is missing; there are {some(sorted(arrays))}."
+        )
+    if arrays[name].ndim != 1:
+        raise DataError(
+            f"array {name!r} of {field} has shape {arrays[name].shape}; give one value an example."
+        )
+    return arrays[name]
 
 
 def _required(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
@@ -86,19 +183,10 @@ def _required(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
 
 
 def _check_lengths(arrays: dict[str, NDArray[Any]]) -> None:
-    lengths = {name: len(arrays[name]) for name in ("x", "y", TEACHER) if name in arrays}
+    lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(f"the arrays differ in length ({shown}); give one entry an example.")
-
-
-def _domain(x: NDArray[Any]) -> Domain:
-    if x.ndim not in DOMAINS:
-        raise DataError(
-            f"array 'x' has shape {x.shape}; give (N, features), (N, time, features) or "
-            "(N, channels, height, width)."
-        )
-    return DOMAINS[x.ndim]
 
 
 def _labels(y: NDArray[Any], task: TaskChoice) -> Labels:

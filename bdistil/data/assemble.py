@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.labels import task_of
-from bdistil.data.split import SplitIndices, stratified_order, validation_indices
+from bdistil.data.split import SplitIndices, split_indices, stratified_order
 from bdistil.data.standardise import fit_standardisation
 from bdistil.names import Domain
 
@@ -22,13 +22,14 @@ Limit = Annotated[int, Field(ge=2)]
 def assemble(
     name: str,
     domain: Domain,
-    x: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+    x: NDArray[np.float32] | Sequence[NDArray[Any]],
     y: NDArray[Any],
     indices: SplitIndices,
     *,
     class_names: tuple[str, ...] | None,
     teacher: NDArray[np.float32] | None = None,
     columns: dict[str, Any] | None = None,
+    padding: float | None = None,
 ) -> Dataset:
     """Cut arrays into splits and fit the standardisation on the training rows.
 
@@ -41,6 +42,7 @@ def assemble(
         class_names: the classes or labels in index order; None makes the task regression.
         teacher: a teacher's outputs, float32 (N, L).
         columns: dump of the TableColumns that made `x`.
+        padding: see Dataset.
     """
     features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x
     train, validation, test = (
@@ -58,6 +60,7 @@ def assemble(
         standardisation=fit_standardisation(train.x, domain),
         class_names=class_names,
         columns=columns,
+        padding=padding,
     )
 
 
@@ -93,7 +96,9 @@ def assemble_published(
     if examples is not None:
         rows = np.sort(stratified_order(train.y, len(class_names), seed)[:examples])
         train = Split(train.x[rows], train.y[rows])
-    kept, held_out = validation_indices(train.y, class_names, validation, seed)
+    kept, held_out, _ = split_indices(
+        train.y, class_names, validation=validation, test=0, seed=seed
+    )
     cut = Split(train.x[held_out], train.y[held_out])
     train = Split(train.x[kept], train.y[kept])
     return from_splits(name, domain, train, cut, test, class_names, padding)

@@ -5,33 +5,38 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bdistil.data.file_readers import (
+from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
+from bdistil.errors import BdistilWarning, DataError
+from bdistil.files.file_readers import (
     ARRAY_SUFFIXES,
     TABLE_SUFFIXES,
     check_file,
     errors_naming,
     read_arrays,
-    read_table,
 )
-from bdistil.data.values import as_text, check_present, finite_numbers, sorted_texts
-from bdistil.errors import BdistilWarning, DataError
+from bdistil.files.table_files import read_table
 from bdistil.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bdistil.data.large import ColumnFile
-
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
 REMEDY = "correct these values or drop their rows"
 LEARN_REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
+
+
+class ByColumn(Protocol):
+    """A table that gives one column at a time, as a DataFrame does."""
+
+    def __getitem__(self, name: str, /) -> pd.Series[Any]:
+        """The column of that name."""
 
 
 class FeatureColumn(BaseModel):
@@ -86,7 +91,7 @@ class TableColumns(BaseModel):
     @classmethod
     def learn(
         cls,
-        frame: pd.DataFrame | ColumnFile,
+        frame: ByColumn,
         names: Sequence[str],
         label: str | Sequence[str],
         rows: NDArray[np.int64],

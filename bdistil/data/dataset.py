@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.card import DataCard
 from bdistil.names import Domain, Task
 
 
@@ -62,6 +65,7 @@ class Dataset:
         columns: how a user's table becomes `x` (JSON-able), None for other sources.
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
+        card: what was read and how, None for arrays in memory.
     """
 
     name: str
@@ -75,8 +79,19 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     columns: dict[str, Any] | None = None
     padding: float | None = None
+    card: DataCard | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example, without the batch dimension."""
         return self.train.x.shape[1:]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of every example and label, by which a changed file is noticed."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            for array in (split.x, split.y, split.teacher):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

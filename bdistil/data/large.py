@@ -1,106 +1,53 @@
-"""The user's data that are larger than the memory: Parquet files, and folders of NPY files.
+"""The user's data that are larger than the memory: Parquet tables, and folders of NPY files.
 
 Labels, a teacher's outputs and one column at a time are held in memory; features go block by block
-to a file for each split (see :mod:`bdistil.data.array_files`), from which they are mapped.
+to a file for each split (see :mod:`bdistil.files.array_files`), from which they are mapped.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.array_files import block_rows, cache_folder, split_to_files
 from bdistil.data.columns import TableColumns
 from bdistil.data.split import SplitIndices
 from bdistil.data.values import finite_numbers
 from bdistil.errors import BdistilWarning
-from bdistil.optional import require
-from bdistil.spec import DataSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-LARGE_BYTES = 2**30
-"""Float32 features from which on a Parquet file is not read whole."""
-
-
-class ColumnFile:
-    """A Parquet file of which one column at a time is in memory: ``file[name]``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        parquet = require("pyarrow.parquet", "table")
-        # Buffering ahead keeps all that was read until the end.
-        self.file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
-        schema = self.file.schema_arrow
-        index = (schema.pandas_metadata or {}).get("index_columns", [])
-        self.columns: list[str] = [name for name in schema.names if name not in index]
-
-    @property
-    def bytes(self) -> int:
-        """Of its columns as float32."""
-        rows: int = self.file.metadata.num_rows
-        return 4 * rows * len(self.columns)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.columns
-
-    def __getitem__(self, name: str) -> pd.Series[Any]:
-        column: pd.Series[Any] = self.file.read(columns=[name]).to_pandas()[name]
-        return column
-
-    def features(self, columns: TableColumns) -> Iterator[NDArray[np.float32]]:
-        """The encoded features, (n, width) float32, block by block."""
-        names = [column.name for column in columns.features]
-        rows = block_rows((columns.width,))
-        for batch in self.file.iter_batches(rows, columns=names, use_threads=False):
-            with warnings.catch_warnings():  # of unknown categories, in each block anew
-                warnings.simplefilter("ignore", BdistilWarning)
-                yield columns.encode(batch.to_pandas())
-
-
-def is_large(path: Path) -> bool:
-    """Whether a file is a Parquet file with features too many to be read whole."""
-    if path.suffix.lower() != ".parquet":
-        return False
-    try:
-        return ColumnFile(path).bytes >= LARGE_BYTES
-    except (OSError, ValueError):  # pyarrow's errors are of these kinds
-        return False  # reading it will say what is wrong
+from bdistil.files.array_files import block_rows, file_state, split_folder, split_to_files
+from bdistil.files.column_file import ColumnFile
 
 
 def table_splits(
-    spec: DataSpec, seed: int, file: ColumnFile, columns: TableColumns, rows: SplitIndices
+    file: ColumnFile, columns: TableColumns, rows: SplitIndices, cache: Path
 ) -> list[NDArray[np.float32]]:
-    """The encoded features of each split, mapped."""
-    folder = split_folder(spec, seed, columns.model_dump_json(), [file.path])
-    return split_to_files(folder, (columns.width,), file.features(columns), rows)
+    """The encoded features of each split, mapped from files in the cache."""
+    folder = split_folder(
+        cache, rows._asdict(), [file_state(file.paths), columns.model_dump_json()]
+    )
+    blocks = _encoded_blocks(file, columns)
+    return split_to_files(folder, (columns.width,), blocks, rows._asdict())
 
 
 def array_splits(
-    spec: DataSpec, seed: int, x: NDArray[Any], rows: SplitIndices
-) -> list[NDArray[np.float32]]:
-    """The rows of each split of a mapped array of examples, mapped."""
-    assert spec.path is not None
-    files = sorted(spec.path.glob("*.npy"))
-    folder = split_folder(spec, seed, "", files)
-    return split_to_files(folder, x.shape[1:], _checked_blocks(x), rows)
+    x: NDArray[Any], rows: SplitIndices, state: Any, cache: Path
+) -> list[NDArray[Any]]:
+    """The rows of each split of a mapped array of examples, mapped from files in the cache."""
+    folder = split_folder(cache, rows._asdict(), state)
+    return split_to_files(folder, x.shape[1:], _checked_blocks(x), rows._asdict())
 
 
-def split_folder(spec: DataSpec, seed: int, columns: str, files: list[Path]) -> Path:
-    """A folder in the cache, another one for other files, other columns or another split."""
-    assert spec.path is not None
-    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = json.dumps([states, columns, seed, spec.validation, spec.test, spec.labels, spec.task])
-    name = f"{spec.path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return cache_folder(spec.path if spec.path.is_dir() else spec.path.parent).resolve() / name
+def _encoded_blocks(file: ColumnFile, columns: TableColumns) -> Iterator[NDArray[np.float32]]:
+    """The encoded features, (n, width) float32, block by block."""
+    names = [column.name for column in columns.features]
+    for batch, constant in file.blocks(names, block_rows((columns.width,))):
+        with warnings.catch_warnings():  # of unknown categories, in each block anew
+            warnings.simplefilter("ignore", BdistilWarning)
+            yield columns.encode(batch.to_pandas(ignore_metadata=True).assign(**constant))
 
 
 def _checked_blocks(x: NDArray[Any]) -> Iterator[NDArray[np.float32]]:

@@ -37,18 +37,19 @@ def split_indices(
         y: class indices, int64 (N,), or targets or labels of length N.
         class_names: the classes in index order; None for regression. Names of labels (`y` of shape
             (N, L)) are no classes.
-        validation: share of all rows, above 0.
-        test: share of all rows, above 0; both shares add up to less than 1.
+        validation: share of all rows; 0 leaves the split empty.
+        test: share of all rows, likewise; both shares add up to less than 1.
         seed: equal seeds give equal splits.
 
     Raises:
-        DataError: if the rows, or those of one class, are fewer than the three splits.
+        DataError: if the rows, or those of one class, are fewer than the splits.
     """
     class_names = class_names if y.ndim == 1 else None
     codes = np.zeros(len(y), np.int64) if class_names is None else y
     counts = np.bincount(codes, minlength=1 if class_names is None else len(class_names))
-    _check_enough(counts, class_names)
-    tests = _quota(counts, test, most=counts - 2)
+    wanted = {"training": 1.0, "validation": validation, "test": test}
+    _check_enough(counts, class_names, [name for name, share in wanted.items() if share])
+    tests = _quota(counts, test, most=counts - 1 - (validation > 0))
     validations = _quota(counts, validation, most=counts - tests - 1)
     rank = _rank_within_class(codes, counts, seed)
     in_test = rank < tests[codes]
@@ -58,30 +59,6 @@ def split_indices(
         validation=np.flatnonzero(in_validation),
         test=np.flatnonzero(in_test),
     )
-
-
-def validation_indices(
-    y: NDArray[np.int64], class_names: Sequence[str], share: float, seed: int
-) -> tuple[Indices, Indices]:
-    """Cut a validation split from published training data, stratified by class.
-
-    Args:
-        y: class indices, int64 (N,).
-        class_names: the classes in index order.
-        share: of all rows, above 0 and below 1.
-        seed: equal seeds give equal cuts.
-
-    Returns:
-        Row numbers of the training and of the validation split, int64 and ascending.
-
-    Raises:
-        DataError: if a class has fewer than two rows.
-    """
-    counts = np.bincount(y, minlength=len(class_names))
-    _check_enough(counts, class_names, ("training", "validation"))
-    quota = _quota(counts, share, most=counts - 1)
-    in_validation = _rank_within_class(y, counts, seed) < quota[y]
-    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 
 
 def stratified_order(y: NDArray[np.int64], classes: int, seed: int) -> Indices:
@@ -102,7 +79,7 @@ def stratified_order(y: NDArray[np.int64], classes: int, seed: int) -> Indices:
 def _check_enough(
     counts: Indices,
     class_names: Sequence[str] | None,
-    splits: Sequence[str] = ("training", "validation", "test"),
+    splits: Sequence[str],
 ) -> None:
     rarest = int(counts.argmin())
     if counts[rarest] >= len(splits):
@@ -120,7 +97,9 @@ def _check_enough(
 
 
 def _quota(counts: Indices, share: float, most: Indices) -> Indices:
-    """Rows to take of each class: at least one, and in total the share of all rows."""
+    """Rows to take of each class: at least one, and in total the share of all rows; 0 for 0."""
+    if not share:
+        return np.zeros_like(counts)
     exact = counts * share
     quota = np.maximum(np.floor(exact).astype(np.int64), 1)
     short = round(share * int(counts.sum())) - int(quota.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.array_files import block_rows, mapped, mapped_file, new_array
 from bdistil.data.dataset import Dataset, Split, Standardisation
+from bdistil.files.array_files import block_rows, mapped, mapped_file, new_array
 from bdistil.names import Domain
 
 POOLED_AXES: dict[Domain, tuple[int, ...]] = {
@@ -105,9 +106,10 @@ def standardised_file(dataset: Dataset, split: Split) -> Path | None:
     raw = mapped_file(split.x)
     if raw is None:
         return None
-    file = raw.with_name(f"{raw.stem}-standardised.npy")
+    rule, step = dataset.standardisation, block_rows(split.x.shape[1:])
+    key = hashlib.sha256(rule.shift.tobytes() + rule.scale.tobytes()).hexdigest()[:8]
+    file = raw.with_name(f"{raw.stem}-standardised-{key}.npy")
     if not file.exists():
-        rule, step = dataset.standardisation, block_rows(split.x.shape[1:])
         with new_array(file, np.float32, split.x.shape) as features:
             for start in range(0, len(features), step):
                 rows = slice(start, start + step)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
 from pydantic import ValidationError, validate_call
 
 from bdistil.data.dataset import Dataset
+from bdistil.data.describe import describe
 from bdistil.errors import SpecError, TeacherError
 from bdistil.names import Domain, Task
 from bdistil.spec import DataSpec
@@ -154,13 +155,9 @@ def load_dataset(
         return _load_named(spec, seed, teacher_columns)
     if spec.options:
         raise SpecError("data.options are for a data set by data.name; remove them for data.path.")
-    if spec.path.suffix.lower() == ".npz" or (spec.path / "x.npy").exists():
-        from bdistil.data.arrays import load_arrays
+    from bdistil.data.sources import load_own
 
-        return load_arrays(spec, seed, teacher_columns)
-    from bdistil.data.table import load_table
-
-    return load_table(spec, seed, teacher_columns)
+    return load_own(spec, seed, teacher_columns)
 
 
 def _load_named(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None) -> Dataset:
@@ -173,7 +170,7 @@ def _load_named(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
     _check_fits(spec, entry)
     _check_options(spec.options, entry)
     try:
-        return validate_call(entry.load)(
+        dataset: Dataset = validate_call(entry.load)(
             seed=seed, validation=spec.validation, test=spec.test, **spec.options
         )
     except ValidationError as error:
@@ -181,6 +178,10 @@ def _load_named(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         option = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"][0].lower() + problem["msg"][1:]
         raise SpecError(f"data.options.{option} is {problem['input']!r}: {message}.") from None
+    how = "by chance" if dataset.task != "classification" else "by chance, stratified by class"
+    if entry.published_test:
+        how = "test as published"
+    return replace(dataset, card=describe(dataset, f"{entry.name} ({entry.source})", how))
 
 
 def _entry_of(spec: DataSpec) -> DatasetEntry:
@@ -196,11 +197,17 @@ def _entry_of(spec: DataSpec) -> DatasetEntry:
 def _check_fits(spec: DataSpec, entry: DatasetEntry) -> None:
     if spec.task not in ("auto", entry.task):
         raise SpecError(f"data.task is {spec.task}, but {entry.name} is for {entry.task}.")
-    if spec.features is not None or spec.ignore or spec.label != "label":
+    shared = {"name", "task", "validation", "test", "options"}
+    own = [key for key in spec.model_fields_set - shared if getattr(spec, key) != _default(key)]
+    if own:
         raise SpecError(
-            "data.features, data.ignore and data.label are for your own file (data.path); "
-            f"remove them for data.name: {entry.name}."
+            f"data.{min(own)} is for your own data (data.path); remove it for data.name: "
+            f"{entry.name}."
         )
+
+
+def _default(key: str) -> Any:
+    return DataSpec.model_fields[key].get_default(call_default_factory=True)
 
 
 def _check_options(options: dict[str, Any], entry: DatasetEntry) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from bdistil.data.assemble import from_splits
 from bdistil.data.dataset import Dataset, Split
-from bdistil.data.file_readers import errors_naming
-from bdistil.data.image_cache import cached_images
+from bdistil.data.labels import class_indices, encode_labels
 from bdistil.data.split import stratified_order
 from bdistil.datasets.catalogue import register_dataset
 from bdistil.datasets.local_files import LocalFiles
 from bdistil.errors import DataError
+from bdistil.files.array_files import cache_folder
+from bdistil.files.class_folders import Listing, list_class_folders
+from bdistil.files.encoded import Files, decoded
+from bdistil.files.file_readers import errors_naming
+from bdistil.files.photographs import PHOTOGRAPHS, PhotographForm
 
 Side = Annotated[int, Field(ge=8)]
 
@@ -34,13 +36,6 @@ IMAGENET = LocalFiles(
     download="ILSVRC2012 from https://image-net.org (an account is needed) and unpack it, one "
     "folder a class in both train and val,",
 )
-
-
-class Photographs(NamedTuple):
-    """Image files and their classes, int64 (N,)."""
-
-    files: list[Path]
-    y: NDArray[np.int64]
 
 
 @register_dataset(
@@ -63,10 +58,9 @@ def tiny_imagenet(seed: int, validation: float, test: float, root: Path | None =
         root: folder of local data; `tiny-imagenet-200` is looked for there.
     """
     folder = TINY.required(root)
-    names = _folders(folder / "train")
-    train = _one_folder_a_class(folder / "train", names, inner="images")
-    published = _annotated(folder / "val", names)
-    return _load("tiny_imagenet", folder, 64, names, train, published, validation)
+    train = _listed(folder / "train")
+    published = _annotated(folder / "val", set(train.classes))
+    return _load("tiny_imagenet", folder, 64, train, published, validation)
 
 
 @register_dataset(
@@ -92,70 +86,56 @@ def imagenet(
         side: height and width; 64 needs 16 GB of disk, 224 needs 200 GB.
     """
     folder = IMAGENET.required(root)
-    names = _folders(folder / "train")
-    train, published = (_one_folder_a_class(folder / part, names) for part in ("train", "val"))
-    return _load("imagenet", folder, side, names, train, published, validation)
+    train, published = (_listed(folder / part) for part in ("train", "val"))
+    return _load("imagenet", folder, side, train, published, validation)
+
+
+def _listed(folder: Path) -> Listing:
+    with errors_naming(folder):
+        return list_class_folders(folder, PHOTOGRAPHS.suffixes, PHOTOGRAPHS.noun)
 
 
 def _load(
-    name: str,
-    folder: Path,
-    side: int,
-    names: tuple[str, ...],
-    train: Photographs,
-    test: Photographs,
-    validation: float,
+    name: str, folder: Path, side: int, train: Listing, test: Listing, validation: float
 ) -> Dataset:
     """Splits that stay on disk: rows lie in a stratified order, so that a slice is a split.
 
     The order is the same for every seed, since another one would be another file of many GB.
     """
-    order = stratified_order(train.y, len(names), seed=0)
-    x = cached_images([train.files[row] for row in order], side, folder, "train")
-    y = train.y[order]
+    y, names = encode_labels(np.array(train.classes), "classification", f"{folder / 'train'}")
+    assert names is not None
+    order = stratified_order(y, len(names), seed=0)
+    y = y[order]
     cut = min(max(round(validation * len(y)), len(names)), len(y) - len(names))
-    published = Split(cached_images(test.files, side, folder, "val"), test.y)
+    x, published = (
+        decoded(
+            Files(files, folder),
+            PHOTOGRAPHS,
+            PhotographForm.of(side, side, 3),
+            cache_folder(folder),
+        )
+        for files in ([train.files[row] for row in order], test.files)
+    )
     return from_splits(
         name,
         "image",
         train=Split(x[cut:], y[cut:]),
         validation=Split(x[:cut], y[:cut]),
-        test=published,
+        test=Split(published, class_indices(test.classes, names)),
         class_names=names,
     )
 
 
-def _folders(path: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
-    if len(names) < 2:
-        raise DataError(f"{path} has {len(names)} folders; unpack the data, one folder a class.")
-    return names
-
-
-def _one_folder_a_class(path: Path, names: Sequence[str], inner: str = "") -> Photographs:
-    files: list[Path] = []
-    codes: list[int] = []
-    for code, name in enumerate(names):
-        found = sorted((path / name / inner).glob("*.[jJ][pP]*[gG]"))
-        if len(found) < 2:
-            raise DataError(
-                f"{path / name / inner} has {len(found)} JPEG files; unpack the data again."
-            )
-        files += found
-        codes += [code] * len(found)
-    return Photographs(files, np.array(codes, np.int64))
-
-
-def _annotated(path: Path, names: Sequence[str]) -> Photographs:
+def _annotated(path: Path, names: set[str]) -> Listing:
     """Tiny-ImageNet's validation images lie in one folder, with a list of their classes."""
     annotations = path / "val_annotations.txt"
     with errors_naming(annotations):
         try:
             lines = annotations.read_text(encoding="utf-8").splitlines()
             pairs = [line.split("\t")[:2] for line in lines if line.strip()]
-            codes = [names.index(wnid) for _, wnid in pairs]
+            files, classes = zip(*pairs, strict=True)
         except (OSError, ValueError):
-            raise DataError(
-                "the file is damaged or names an unknown class; unpack it again."
-            ) from None
-    return Photographs([path / "images" / file for file, _ in pairs], np.array(codes, np.int64))
+            raise DataError("the file is damaged; unpack it again.") from None
+        if unknown := set(classes) - names:
+            raise DataError(f"the file names an unknown class, {min(unknown)!r}; unpack it again.")
+    return Listing([path / "images" / file for file in files], list(classes), None, [])

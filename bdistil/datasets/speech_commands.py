@@ -1,9 +1,8 @@
 """Google-13: twelve words of Speech Commands against all others, as log-Mel bands.
 
 The preprocessing is that of Microsoft's EdgeML, from which the papers on Google-13 take it:
-16-bit samples, shorter recordings padded with silence in front, pre-emphasis, Hamming windows of
-25 ms every 10 ms, 32 Mel bands, log. `_background_noise_` holds recordings of minutes without a
-word and is left out there as here.
+16-bit samples, silence in front of shorter recordings, log-Mel bands. `_background_noise_` holds
+recordings of minutes without a word and is left out there as here.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from bdistil.data.dataset import Dataset, Split
 from bdistil.datasets.catalogue import register_dataset
 from bdistil.datasets.local_files import LocalFiles
 from bdistil.errors import DataError
-from bdistil.optional import advice_if_missing, require
+from bdistil.files.log_mel import BANDS, log_mel
+from bdistil.optional import advice_if_missing
 
 RATE = 16_000
-WINDOW, HOP, TRANSFORM = 400, 160, 512
-BANDS, FRAMES = 32, 99
+FRAMES = 99
 LEAST_ENERGY = 1e-10
 BATCH = 64  # fits the cache: a third faster than 512
 WORDS = ("go", "no", "on", "up", "bed", "cat", "dog", "off", "one", "six", "two", "yes")
@@ -81,24 +80,6 @@ def google13(seed: int, validation: float, test: float, root: Path | None = None
     )
 
 
-def log_mel(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Log-Mel bands (N, 99, 32), float32, of recordings (N, 16000) of 16-bit samples.
-
-    Raises:
-        MissingDependencyError: if torchaudio is not installed.
-    """
-    torch, functional = require("torch", "audio"), require("torchaudio.functional", "audio")
-    waves = torch.from_numpy(samples).float()
-    waves[:, 1:] -= 0.97 * waves[:, :-1].clone()
-    length = (FRAMES - 1) * HOP + WINDOW
-    frames = torch.nn.functional.pad(waves, (0, length - waves.shape[1])).unfold(1, WINDOW, HOP)
-    window = torch.hamming_window(WINDOW, periodic=False)
-    power = torch.fft.rfft(frames * window, TRANSFORM).abs().square() / TRANSFORM
-    mel = functional.melscale_fbanks(TRANSFORM // 2 + 1, 0.0, RATE / 2, BANDS, RATE)
-    bands: NDArray[np.float32] = (power @ mel + LEAST_ENERGY).log().numpy()
-    return bands
-
-
 def read_wave(path: Path) -> NDArray[np.int16]:
     """One second of 16-bit samples, int16 (16000,); a shorter recording gets silence in front.
 
@@ -150,5 +131,6 @@ def _features(folder: Path, names: Sequence[str]) -> NDArray[np.float32]:
     x = np.empty((len(names), FRAMES, BANDS), np.float32)
     for start in range(0, len(names), BATCH):
         batch = names[start : start + BATCH]
-        x[start : start + BATCH] = log_mel(np.stack([read_wave(folder / name) for name in batch]))
+        waves = np.stack([read_wave(folder / name) for name in batch])
+        x[start : start + BATCH] = log_mel(waves, RATE, FRAMES, LEAST_ENERGY)
     return x

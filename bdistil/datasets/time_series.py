@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble_published
 from bdistil.data.dataset import Dataset, Split
-from bdistil.data.file_readers import errors_naming
 from bdistil.datasets.catalogue import register_dataset
 from bdistil.datasets.local_files import LocalFiles
 from bdistil.errors import DataError
+from bdistil.files.file_readers import errors_naming
 
 Series = NDArray[np.float32]
 

@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdistil.cluster.connect import cluster
+from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.cluster.tasks import as_they_end, task_of
 from bdistil.errors import BdistilError, BdistilWarning
 from bdistil.experiments.design import METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play
-from bdistil.searching.run import run_search, teach
 from bdistil.spec import WorkerSpec
 from bdistil.store.durable import write_atomic
+from bdistil.version import version_and_commit
 
 FIGURES_FILE = "figures.json"
 
@@ -85,7 +86,7 @@ def make_teacher(run: Run, folder: Path) -> list[str]:
     """Train a teacher, unless it is there; what a person should know of it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BdistilWarning)
-        teach(run.spec, folder / run.teacher_folder)
+        launch_teacher(run.spec, folder / run.teacher_folder)
     return [str(each.message) for each in caught if issubclass(each.category, BdistilWarning)]
 
 
@@ -98,6 +99,7 @@ def make_run(run: Run, folder: Path) -> Figures:
     except BdistilError as error:
         figures = Figures(run.data, dict(run.cell), run.seed, failed=str(error))
     figures.seconds = time.monotonic() - started
+    figures.version = version_and_commit()
     write_atomic(place / FIGURES_FILE, json.dumps(figures.to_json(), indent=1).encode())
     return figures
 
@@ -107,7 +109,7 @@ def outcome(run: Run, place: Path, teacher: Path) -> Figures:
     method = run.cell.get(METHOD)
     if method in RIVALS:
         return play(run, method, teacher)
-    return figures_of(run_search(run.spec, place, teacher=teacher), run)
+    return figures_of(launch_search(run.spec, place, teacher=teacher), run)
 
 
 def stored(place: Path) -> Figures | None:

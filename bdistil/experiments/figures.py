@@ -10,8 +10,7 @@ from typing import Any
 from bdistil.experiments.design import Run
 from bdistil.export.evaluation import Evaluation
 from bdistil.runs.journal import RoundRecord
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.outcome import evaluation
+from bdistil.searching.result import SearchResult
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Figures:
             answers and costs.
         seconds: of the search and its evaluation.
         failed: why there is no ensemble; empty if there is one.
+        version: of bdistil, with its commit; empty if not recorded.
     """
 
     data: str
@@ -43,6 +43,7 @@ class Figures:
     stages: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     failed: str = ""
+    version: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -54,9 +55,9 @@ class Figures:
         return cls(**content)
 
 
-def figures_of(run: RunDirectory, of: Run) -> Figures:
+def figures_of(result: SearchResult, of: Run) -> Figures:
     """The figures of a search that has ended."""
-    found, records = evaluation(run), run.journal.read()
+    found, records = result.evaluation, result.rounds
     trained = training_cost(found, records)
     stages = [
         {

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +22,7 @@ from bdistil.experiments.ablation import (
     table_of,
 )
 from bdistil.experiments.design import label_of
+from bdistil.experiments.environment import environment_in_words
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.unknown_budget import (
     ORACLE,
@@ -85,7 +84,8 @@ def write_up(found: Sequence[Figures], folder: Path, title: str) -> str:
     write_parquet(against, folder / "comparisons.parquet")
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
-    write_atomic(folder / "README.md", page(title, answer, table, scores, against).encode())
+    readme = page(title, answer, table, scores, against, how_measured(table, found))
+    write_atomic(folder / "README.md", readme.encode())
     return answer
 
 
@@ -124,7 +124,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         "## Storage and training, as shares of the fleet's",
         markdown(comparison.storage(table)),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
-        f"{environment()}; seeds {', '.join(map(str, sorted(table.seed.unique())))}.",
+        how_measured(table, found),
     ]
     write_atomic(folder / "README.md", ("\n\n".join(parts) + "\n").encode())
     write_atomic(folder / "areas.json", json.dumps(comparison.headline(table), indent=2).encode())
@@ -145,7 +145,12 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
 
 
 def page(
-    title: str, answer: str, table: pd.DataFrame, scores: pd.DataFrame, against: pd.DataFrame
+    title: str,
+    answer: str,
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    against: pd.DataFrame,
+    measured: str,
 ) -> str:
     """The experiment's README."""
     parts = [f"# {title}", answer, "## Against the best", markdown(against_shown(against))]
@@ -156,9 +161,13 @@ def page(
         shown.insert(1, "minus the best", shown.index.map(differences).fillna("–"))
         plot = f"![anytime curves](curves-{data}.svg)"
         parts += [f"## {data}", markdown(shown.reset_index()), plot]
+    return "\n\n".join([*parts, "## How it was measured", measured, EXPLANATION])
+
+
+def how_measured(table: pd.DataFrame, found: Sequence[Figures]) -> str:
+    """Seeds and environment, as a sentence."""
     seeds = ", ".join(map(str, sorted(table.seed.unique())))
-    return "\n\n".join([*parts, "## How it was measured", f"Seeds {seeds}; {environment()}.\n\n"
-                        f"{EXPLANATION}"])  # fmt: skip
+    return f"Seeds {seeds}; {environment_in_words(each.version for each in found)}."
 
 
 def differences_of(scores: pd.DataFrame, reference: str) -> dict[str, str]:
@@ -195,10 +204,3 @@ def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return "–" if math.isnan(value) else f"{value:.4g}"
-
-
-def environment() -> str:
-    """What the figures were measured with, in words."""
-    packages = ("torch", "ray", "optuna", "numpy", "scikit-learn")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"Python {platform.python_version()} on {platform.machine()}, {versions}"

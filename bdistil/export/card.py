@@ -8,6 +8,7 @@ import json
 from bdistil.core.examples import METRIC
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.evaluation import Evaluation
+from bdistil.version import version_and_commit
 
 MOST_NAMES = 20
 HUB_TASKS = {
@@ -46,6 +47,8 @@ for logits in ensemble.stages(ensemble.as_inputs({x})):
 ```shell
 bdistil predict path/to/this/folder {file} --stages 1 --out answers.csv
 ```
+
+Written by bdistil {version}.
 """
 
 
@@ -62,6 +65,7 @@ def model_card(config: EnsembleConfig) -> str:
         curve="" if config.figures is None else _curve(config.figures),
         x="x" if config.columns is None else "frame",
         file="data.npz" if config.columns is None else "data.csv",
+        version=version_and_commit(),
     )
 
 

@@ -24,9 +24,9 @@ from bdistil.errors import MissingDependencyError, SpecError
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
 from bdistil.export.onnx_export import export_module, export_onnx
-from bdistil.runs.run_directory import RunDirectory
 from bdistil.runtime.onnx_runner import OnnxRunner
-from bdistil.searching.outcome import evaluation, export_ensemble, run_dataset, teacher_network
+from bdistil.searching.outcome import teacher_network
+from bdistil.searching.result import SearchResult
 
 Runtime = Literal["torch", "onnxruntime"]
 Way = Literal["teacher", "straight", "streamed"]
@@ -119,11 +119,11 @@ class RawTeacher(nn.Module):
         return logits
 
 
-def bench(run: RunDirectory, batches: Sequence[int] = (1, 64), seconds: float = 5.0) -> Bench:
+def bench(result: SearchResult, batches: Sequence[int] = (1, 64), seconds: float = 5.0) -> Bench:
     """Time a run's teacher and stages on test examples.
 
     Args:
-        run: with at least one accepted round.
+        result: with at least one accepted round.
         batches: examples at once.
         seconds: spent on each batch size, at least.
 
@@ -131,15 +131,15 @@ def bench(run: RunDirectory, batches: Sequence[int] = (1, 64), seconds: float = 
         CheckpointError: if no round is accepted yet or a file is damaged.
         SpecError: if a batch is larger than the test split.
     """
-    dataset = run_dataset(run)
+    dataset = result.dataset
     examples = dataset.test.x
     if not 1 <= min(batches) <= max(batches) <= len(examples):
         raise SpecError(
             f"--batch must lie between 1 and {len(examples)}, the examples of the test split, not "
             f"{', '.join(map(str, batches))}."
         )
-    ensemble, figures = export_ensemble(run), evaluation(run)
-    teacher = teacher_network(run, dataset)
+    ensemble, figures = result.build_ensemble(), result.evaluation
+    teacher = teacher_network(result.run, dataset)
     raw = None if teacher is None else RawTeacher(teacher, ensemble).eval()
     with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
         subjects = torch_subjects(ensemble, raw)

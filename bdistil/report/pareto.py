@@ -20,8 +20,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.evaluation import StageFigures
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.beam import FOLDER, branches_of
-from bdistil.searching.outcome import evaluation, load_students, run_dataset
+from bdistil.searching.result import SearchResult
 
 COSTS = ("flops", "latency", "parameters", "memory")
 
@@ -55,7 +54,7 @@ class Point:
     @property
     def label(self) -> str:
         """Short name for tables."""
-        return f"{name_of(self.run)}:{self.stage}"
+        return f"{self.run.resolve().name}:{self.stage}"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -69,14 +68,13 @@ def points_of(runs: Sequence[Path]) -> list[Point]:
         CheckpointError: if a folder is no run or has no accepted round.
         SpecError: if the runs are not about the same data and split.
     """
-    opened = [RunDirectory.existing(path) for run in runs for path in branches_too(run)]
-    _check_comparable(opened)
+    results = [SearchResult.of(run) for run in runs]
+    _check_comparable([result.run for result in results])
     prefixes, figures = [], []
-    for run in opened:
-        dataset = run_dataset(run)
-        ensemble = load_students(run, dataset)
-        validation = [record.result.metric for record in run.journal.read()]
-        figures.append((run, evaluation(run), validation, dataset))
+    for result in results:
+        ensemble = result.students
+        validation = [record.result.metric for record in result.rounds]
+        figures.append((result.run, result.evaluation, validation, result.dataset))
         prefixes.append([FoldedPrefix(ensemble, k).eval() for k in range(1, len(ensemble) + 1)])
     example = torch.zeros(1, *figures[0][3].input_shape)
     seconds = iter(latencies([prefix for group in prefixes for prefix in group], example))
@@ -87,18 +85,6 @@ def points_of(runs: Sequence[Path]) -> list[Point]:
         for (run, evaluated, validation, dataset), group in zip(figures, prefixes, strict=True)
         for stage, prefix in enumerate(group, start=1)
     ]
-
-
-def name_of(run: Path) -> str:
-    """A run's short name, which branches of a beam take from the whole run."""
-    path = run.resolve()
-    return f"{path.parent.parent.name}-{path.name}" if path.parent.name == FOLDER else path.name
-
-
-def branches_too(run: Path) -> list[Path]:
-    """A run's branches, of which the first is the run itself; of one without a beam, the run."""
-    done = sorted((run / FOLDER).glob("*.done"))
-    return branches_of(run / FOLDER, int(done[-1].stem)) if done else [run]
 
 
 def _check_comparable(runs: Sequence[RunDirectory]) -> None:

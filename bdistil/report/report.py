@@ -5,39 +5,39 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from bdistil import __version__
 from bdistil.export.evaluation import Evaluation
 from bdistil.optional import require
 from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.outcome import early_points, evaluation
+from bdistil.searching.result import SearchResult
 from bdistil.store.durable import write_atomic
+from bdistil.version import version_and_commit
 
 
-def write_report(run: RunDirectory, out: Path | None = None) -> Path:
+def write_report(result: SearchResult, out: Path | None = None) -> Path:
     """Write the report of the accepted rounds and return its path.
 
     Raises:
         CheckpointError: if no round is accepted yet.
     """
-    path = out or run.report_file
-    write_atomic(path, render(run).encode())
+    path = out or result.run.report_file
+    write_atomic(path, render(result).encode())
     return path
 
 
-def render(run: RunDirectory) -> str:
+def render(result: SearchResult) -> str:
     """The report as HTML."""
     jinja2 = require("jinja2", "search")
-    figures, records, spec = evaluation(run), run.journal.read(), run.spec()
-    early = early_points(run)
+    figures, records, spec = result.evaluation, result.rounds, result.run.spec()
+    early = result.early_points
     source = files("bdistil.report").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html: str = environment.from_string(source).render(
         name=spec.name,
-        version=__version__,
-        rounds=spec.search.rounds,
+        version=version_and_commit(),
+        rounds=spec.search.most_rounds,
         crossfit=spec.teacher.crossfit,
         records=records,
+        ended=result.ended,
         evaluation=figures,
         headline=headline(figures),
         metric=TEST_METRIC[figures.task],
@@ -45,6 +45,7 @@ def render(run: RunDirectory) -> str:
         edges=rounds_plot(records),
         early=early,
         early_plot=early_plot(early, figures.task) if early else "",
+        data=result.data_card,
         spec=spec.to_yaml(),
         share=share,
         number=number,

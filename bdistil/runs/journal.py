@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bdistil.core.student import StudentConfig
-from bdistil.runs.trial import TrialResult
 from bdistil.errors import CheckpointError
+from bdistil.runs.trial import TrialRequest, TrialResult
 from bdistil.store.durable import append_line, write_atomic
 
 
@@ -24,6 +25,7 @@ class RoundRecord(BaseModel):
             shards, each float32 in row order.
         result: figures of the winning trial.
         trials: every finished trial of the round.
+        stopped: trials that lost by still running when it closed.
         seconds: wall time of the round.
         received_bytes: for each node but the driver's, by the start of its id in Ray, what it was
             sent in the round: students, margins where it has no copy of its own, and once the
@@ -41,10 +43,34 @@ class RoundRecord(BaseModel):
     trials: tuple[TrialResult, ...]
     seconds: float
     received_bytes: dict[str, int] = {}
+    stopped: tuple[TrialRequest, ...] = ()
+
+
+End = Literal["goal", "cost", "saturated"]
+
+
+class EndRecord(BaseModel):
+    """Why a search is over although not all of its rounds were played; the journal's last line.
+
+    Attributes:
+        end: ``goal`` is reached, the next stage would ``cost`` more than allowed, or the search is
+            ``saturated``: no candidate of any class helps.
+        reason: in words.
+        trials: every finished trial of the round that ended without a student.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    end: End
+    reason: str
+    trials: tuple[TrialResult, ...] = ()
 
 
 class Journal:
-    """Append-only file of :class:`RoundRecord`; a half-written last line does not count."""
+    """Append-only file of :class:`RoundRecord`, at the end maybe an :class:`EndRecord`.
+
+    A half-written last line does not count.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,9 +81,8 @@ class Journal:
         Raises:
             CheckpointError: if a line but the last is damaged or a round is missing.
         """
-        lines = self._whole_lines()
         records = []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(self._rounds(), start=1):
             try:
                 records.append(RoundRecord.model_validate_json(line))
             except ValidationError:
@@ -72,7 +97,12 @@ class Journal:
                 )
         return records
 
-    def append(self, record: RoundRecord) -> None:
+    def end(self) -> EndRecord | None:
+        """Why the search is over before its last round; None if it is not."""
+        lines = self._whole_lines()
+        return EndRecord.model_validate_json(lines[-1]) if lines and is_end(lines[-1]) else None
+
+    def append(self, record: RoundRecord | EndRecord) -> None:
         """Add a record and flush it to disk."""
         append_line(self.path, record.model_dump_json().encode())
 
@@ -81,7 +111,20 @@ class Journal:
         if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
             write_atomic(self.path, b"".join(line + b"\n" for line in self._whole_lines()))
 
+    def _rounds(self) -> list[bytes]:
+        lines = self._whole_lines()
+        return lines[:-1] if lines and is_end(lines[-1]) else lines
+
     def _whole_lines(self) -> list[bytes]:
         if not self.path.exists():
             return []
         return self.path.read_bytes().split(b"\n")[:-1]
+
+
+def is_end(line: bytes) -> bool:
+    """Whether a line of the journal is an :class:`EndRecord`."""
+    try:
+        EndRecord.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True

@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bdistil.runs.journal import Journal
-from bdistil.teachers.teacher_store import TeacherStore
 from bdistil.errors import CheckpointError
-from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.runs.journal import Journal
 from bdistil.spec import Spec, load_spec
+from bdistil.store.durable import disk_errors, write_atomic
 from bdistil.store.remote import WorkingCopy
+from bdistil.teachers.teacher_store import TeacherStore
 
 
 class RunDirectory:
     """Paths of a run and the rules of opening it.
 
-    Layout: ``spec.yaml`` (resolved), ``teacher/``, ``rounds.jsonl`` (the journal), ``students/``,
-    ``trials.parquet``, ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
+    Layout: ``spec.yaml`` (resolved), ``data.json`` (what was read), ``teacher/``, ``rounds.jsonl``
+    (the journal), ``students/``, ``trials.parquet``, ``optuna.journal``, ``ensemble/``,
+    ``evaluation.json``, ``report.html``.
 
     Args:
         place: a folder, or a URI that pyarrow's file systems know; `path` then is a working copy.
@@ -32,6 +33,7 @@ class RunDirectory:
         self.copy = WorkingCopy(place)
         self.path = path = self.copy.folder
         self.spec_file = path / "spec.yaml"
+        self.data_file = path / "data.json"
         self.teacher = TeacherStore(path / "teacher")
         self.journal = Journal(path / "rounds.jsonl")
         self.trials_file = path / "trials.parquet"
@@ -47,13 +49,22 @@ class RunDirectory:
         Raises:
             CheckpointError: if `place` holds no run.
         """
-        run = cls(place)
+        run = cls(place).fetched()
         if not run.spec_file.exists():
             raise CheckpointError(
                 f"{place} is no run directory (it has no spec.yaml); give the folder that "
                 f"`bdistil search` named."
             )
         return run
+
+    def fetched(self) -> RunDirectory:
+        """Itself, brought up to the place where the run lies.
+
+        Raises:
+            CheckpointError: if that cannot be read.
+        """
+        self.copy.fetch()
+        return self
 
     def spec(self) -> Spec:
         """The resolved spec of the run."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from bdistil.core.recipes import Recipe, recipe
+
+Place = tuple[int, int]
+"""Round and first number of a cohort."""
 
 FIGURES = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
 
@@ -42,8 +46,8 @@ class TrialRequest(BaseModel):
         return dataclasses.replace(base, **values)
 
 
-class TrialResult(BaseModel):
-    """What became of a trial.
+class TrialAnswer(BaseModel):
+    """What a worker answers of a trial; the request stays with who made it.
 
     Attributes:
         status: ``finished`` has the figures, ``failed`` the reason, ``stopped`` lost the round.
@@ -53,13 +57,13 @@ class TrialResult(BaseModel):
         loss: validation loss of the ensemble with the student.
         gain: relative gain in it.
         metric: validation accuracy (or R²) of the ensemble with the student.
+        metric_gain: by how much that is above the metric without it.
         largest_gap: G = max|f - g| on the training split.
         cohort: how many candidates trained together, this one included.
         device: where it trained, and whether the data had to stay in host memory.
         weak: whether the student is a weak learner that improves the ensemble.
     """
 
-    request: TrialRequest
     status: Literal["finished", "failed", "stopped"]
     reason: str = ""
     width: int = 0
@@ -69,6 +73,7 @@ class TrialResult(BaseModel):
     loss: float = 0.0
     gain: float = 0.0
     metric: float = 0.0
+    metric_gain: float = 0.0
     largest_gap: float = 0.0
     epochs: int = 0
     seconds: float = 0.0
@@ -76,14 +81,24 @@ class TrialResult(BaseModel):
     device: str = ""
     weak: bool = False
 
-    def checked(self) -> TrialResult:
+    @property
+    def helps(self) -> bool:
+        """Whether the ensemble is better on validation with the student, in loss and metric."""
+        return self.status == "finished" and self.gain > 0 and self.metric_gain >= 0
+
+    def checked(self) -> TrialAnswer:
         """Itself; failed instead if one of its figures is NaN or infinite."""
         figures = {name: getattr(self, name) for name in FIGURES}
         for name, value in (("edges", sum(self.edges)), *figures.items()):
             if not math.isfinite(value):
-                reason = f"its {name} is {value}; lower space.lr"
-                return TrialResult(request=self.request, status="failed", reason=reason)
+                return TrialAnswer(status="failed", reason=f"its {name} is {value}; lower space.lr")
         return self
+
+
+class TrialResult(TrialAnswer):
+    """What became of a trial: its answer beside its request."""
+
+    request: TrialRequest
 
 
 class Cohort(BaseModel):
@@ -102,15 +117,18 @@ class Cohort(BaseModel):
         """The round of all of them."""
         return self.requests[0].round
 
-    def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> CohortResult:
+    @property
+    def place(self) -> Place:
+        """What tells it from all others of a search."""
+        return self.round, self.requests[0].number
+
+    def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> list[TrialAnswer]:
         """The same end for every request."""
-        results = [
-            TrialResult(request=request, status=status, reason=reason) for request in self.requests
+        return [TrialAnswer(status=status, reason=reason) for _ in self.requests]
+
+    def answered(self, answers: Iterable[TrialAnswer]) -> list[TrialResult]:
+        """The answers, request by request, as results."""
+        return [
+            TrialResult(request=request, **answer.model_dump())
+            for request, answer in zip(self.requests, answers, strict=True)
         ]
-        return CohortResult(results=tuple(results))
-
-
-class CohortResult(BaseModel):
-    """What became of a cohort, request by request."""
-
-    results: tuple[TrialResult, ...]

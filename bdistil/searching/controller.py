@@ -1,32 +1,21 @@
 """The round controller: which trial runs next, which one wins, when a class is exhausted.
 
-A plain object without Ray: the Tune searcher feeds it, tests drive it with a simulated backend.
+A plain object that runs nothing: :class:`~bdistil.searching.loop.SearchLoop` drives it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdistil.core.seeds import derived_seed
 from bdistil.errors import SearchError
-from bdistil.runs.trial import Cohort, CohortResult, TrialRequest, TrialResult
+from bdistil.runs.journal import EndRecord
+from bdistil.runs.trial import Cohort, TrialRequest, TrialResult
 from bdistil.searching.sampling import Sampler
+from bdistil.searching.verdict import Winner, best_weak_learner, choose, explain
 from bdistil.spec import Spec
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The student that a round keeps.
-
-    Attributes:
-        result: figures of the winning trial; `result.weak` is False if no trial was a weak learner.
-        trials: every finished trial of the round, in the order of their numbers.
-    """
-
-    result: TrialResult
-    trials: tuple[TrialResult, ...]
 
 
 @dataclass
@@ -34,23 +23,34 @@ class OpenRound:
     """Bookkeeping of the round that is being searched."""
 
     number: int
-    handed_out: int = 0
+    requests: list[TrialRequest] = field(default_factory=list)
     answered: dict[int, TrialResult] = field(default_factory=dict)
     deadline: float | None = None  # of the grace after the first weak learner
 
-    def finished(self) -> list[TrialResult]:
-        """Trials with figures, in the order of their numbers."""
+    def finished(self, trials: int | None = None) -> list[TrialResult]:
+        """Those of the first `trials` (None: all) that have figures, in their order."""
         results = (self.answered[number] for number in sorted(self.answered))
-        return [result for result in results if result.status == "finished"]
+        return [
+            result
+            for result in results
+            if result.status == "finished" and (trials is None or result.request.number < trials)
+        ]
 
-    @property
-    def running(self) -> int:
+    def answers_before(self, trials: int) -> int:
+        """How many of the first `trials` have answered."""
+        return sum(number < trials for number in self.answered)
+
+    def running(self) -> list[TrialRequest]:
         """Trials handed out and not yet answered."""
-        return self.handed_out - len(self.answered)
+        return [request for request in self.requests if request.number not in self.answered]
 
 
 class RoundController:
     """Decides over trials and rounds.
+
+    The classes of the ladder are tried in their order, `search.tries_per_class` trials each. While
+    the last trials of a class run and none of it is a weak learner yet, free workers go ahead with
+    the next class; what they find counts only once the class before has failed.
 
     Args:
         spec: the search.
@@ -58,6 +58,9 @@ class RoundController:
         accept: called with each round's winner before the next round opens; must make it durable.
         rounds_done: rounds that the journal already holds.
         clock: seconds, monotonic.
+
+    Attributes:
+        ended: why the search is over before its last round; None if it is not. Others may set it.
     """
 
     def __init__(
@@ -75,13 +78,15 @@ class RoundController:
         self.clock = clock
         self.failures = 0
         self.stopped = False
+        self.ended: EndRecord | None = None
         self.open = OpenRound(rounds_done + 1)
         sampler.open_round(self.open.number)
 
     @property
     def finished(self) -> bool:
-        """Whether all rounds are played or the search was stopped."""
-        return self.stopped or self.open.number > self.spec.search.rounds
+        """Whether all rounds are played, no more are wanted or the search was stopped."""
+        over = self.stopped or self.ended is not None
+        return over or self.open.number > self.spec.search.most_rounds
 
     def stop(self) -> None:
         """Hand out no more trials; rounds accepted so far stay."""
@@ -100,14 +105,16 @@ class RoundController:
             requests.append(member)
         return Cohort(requests=tuple(requests))
 
-    def answer(self, answer: CohortResult) -> None:
+    def answer(self, results: Iterable[TrialResult]) -> None:
         """Take the results of a cohort; may close the round.
 
         Raises:
             SearchError: if more trials failed than `search.max_failures` allows.
         """
-        for result in answer.results:
-            if self.finished or result.request.round != self.open.number:
+        if self.finished:
+            return
+        for result in results:
+            if result.request.round != self.open.number:
                 return  # losers of a closed round
             self.open.answered[result.request.number] = result
             self.sampler.tell(result)
@@ -115,59 +122,97 @@ class RoundController:
                 self._count_failure(result)
         self._close_if_decided()
 
-    def poll(self) -> None:
-        """Close the round if its grace is over; call it now and then."""
-        if self.open.deadline is not None and self.clock() >= self.open.deadline:
-            self._close()
+    @property
+    def most_trials(self) -> int:
+        """Trials of a round without a weak learner."""
+        return self.spec.search.most_trials(len(self.spec.space.ladder))
 
     def _next_request(self, cohort: TrialRequest | None) -> TrialRequest | None:
         """One more request, of the cohort's rung if there is one; None if none may be made now."""
         if self.finished or self.open.deadline is not None:
             return None
-        number = self.open.handed_out
-        rung = self._rung(number)
-        ahead = rung > (self._rung(len(self.open.answered)) if cohort is None else cohort.rung)
-        if number >= self._most_trials() or ahead:
+        number = len(self.open.requests)
+        rung = number // self.spec.search.tries
+        other_class = cohort is not None and rung != cohort.rung
+        if number >= self.most_trials or other_class or not self._may_open(rung):
             return None
-        shared = None if cohort is None else cohort.params
-        self.open.handed_out += 1
-        return TrialRequest(
+        request = TrialRequest(
             round=self.open.number,
             number=number,
             rung=rung,
-            attempt=number % self.spec.search.tries_per_class,
-            params=self.sampler.ask(self.open.number, number, shared),
+            attempt=number % self.spec.search.tries,
+            params=self.sampler.ask(
+                self.open.number, number, None if cohort is None else cohort.params
+            ),
             seed=derived_seed(self.spec.seed, "trial", self.open.number, number),
+        )
+        self.open.requests.append(request)
+        return request
+
+    def _may_open(self, rung: int) -> bool:
+        """Whether trials of a class may begin: the one before has failed, or is about to."""
+        if rung <= self._open_class():
+            return True
+        nothing_yet = best_weak_learner(self.open.finished(rung * self.spec.search.tries)) is None
+        return nothing_yet and rung == self._open_class() + 1
+
+    def _open_class(self) -> int:
+        """The first class some of whose trials have not answered."""
+        answered = self.open.answered
+        return (
+            next(n for n in range(self.most_trials + 1) if n not in answered)
+            // self.spec.search.tries
         )
 
     def _close_if_decided(self) -> None:
-        search = self.spec.search
-        weak = any(result.weak for result in self.open.finished())
-        if weak and search.select == "first" and self.open.deadline is None:
-            self.open.deadline = self.clock() + search.grace
-        class_done = len(self.open.answered) % search.tries_per_class == 0
-        exhausted = len(self.open.answered) >= self._most_trials()
-        enough = weak and (class_done or self.open.deadline is not None)
-        if self.open.running == 0 and (exhausted or enough):
-            self._close()
-        self.poll()
+        """Close the round if its winner can be told, or is known to be missing."""
+        for rung in range(-(-self.most_trials // self.spec.search.tries)):
+            before, through = (
+                rung * self.spec.search.tries,
+                min((rung + 1) * self.spec.search.tries, self.most_trials),
+            )
+            if self.open.answers_before(before) < before:
+                return
+            class_done = self.open.answers_before(through) == through
+            if best_weak_learner(self.open.finished(through)) is None:
+                if not class_done:
+                    return
+            elif self._decided(class_done):
+                return self._close(self.open.finished(through))
+            else:
+                return
+        self._close(self.open.finished())
 
-    def _close(self) -> None:
+    def _decided(self, class_done: bool) -> bool:
+        """Whether a class that has a weak learner has to wait no longer.
+
+        In round 1, where every edge is zero, the first to finish would be whichever it is, so the
+        best of its class is taken whatever `search.select` says.
+        """
+        search = self.spec.search
+        if search.select == "best" or self.open.number == 1:
+            return class_done
+        if self.open.deadline is None:
+            self.open.deadline = self.clock() + search.grace
+        return not self.open.running() or self.clock() >= self.open.deadline
+
+    def _close(self, standing: list[TrialResult]) -> None:
+        """Keep the best of the candidates that count, or end the search without one."""
         finished = self.open.finished()
         if not finished:
             reason = next((r.reason for r in self.open.answered.values() if r.reason), "unknown")
             raise SearchError(f"every trial of round {self.open.number} failed: {reason}")
-        self.accept(Winner(best_of(finished), tuple(finished)))
+        fallback = self.spec.search.fallback
+        kept = choose(standing, fallback)
+        if kept is None:
+            why = explain(finished, fallback)
+            self.ended = EndRecord(end="saturated", reason=why, trials=tuple(finished))
+            return
+        stopped = tuple(self.open.running())
+        self.accept(Winner(kept, tuple(finished), stopped))
         self.open = OpenRound(self.open.number + 1)
         if not self.finished:
             self.sampler.open_round(self.open.number)
-
-    def _rung(self, number: int) -> int:
-        return number // self.spec.search.tries_per_class
-
-    def _most_trials(self) -> int:
-        search = self.spec.search
-        return min(search.trials_per_round, search.tries_per_class * len(self.spec.space.ladder))
 
     def _count_failure(self, result: TrialResult) -> None:
         self.failures += 1
@@ -176,18 +221,3 @@ class RoundController:
                 f"{self.failures} trials failed, more than search.max_failures="
                 f"{self.spec.search.max_failures}; the last one: {result.reason}"
             )
-
-
-def best_of(results: list[TrialResult]) -> TrialResult:
-    """The weak learner with the least validation loss.
-
-    Without any weak learner: the largest gain among those whose edges hold, else the best relative
-    edge. Stopping instead would lose most accuracy.
-    """
-    weak = [result for result in results if result.weak]
-    if weak:
-        return min(weak, key=lambda result: result.loss)
-    held = [result for result in results if result.edge >= 0]
-    if held:
-        return max(held, key=lambda result: result.gain)
-    return max(results, key=lambda result: result.relative_edge)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
-from typing import Protocol
+from collections.abc import Callable
 
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
 from bdistil.errors import BdistilWarning, CheckpointError
 from bdistil.export.checkpoint import student_from_bytes
-from bdistil.runs.journal import RoundRecord
+from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.controller import Winner
+from bdistil.searching.backend import Played
 from bdistil.searching.problem import Problem
+from bdistil.searching.verdict import Winner
 from bdistil.store.durable import write_atomic
-
-
-class Margin(Protocol):
-    """M, wherever its rows lie.
-
-    Attributes:
-        sha256: of all of it, in row order; empty before the first student.
-    """
-
-    sha256: str
-
-    def play(self, student: bytes) -> None:
-        """Take in an accepted student, given as safetensors."""
 
 
 class Ledger:
@@ -56,11 +45,12 @@ class Ledger:
             blob = read_student(self.directory, record)
             self._add(record, self.student(blob, record.file), blob)
 
-    def replay(self, margin: Margin) -> None:
+    def replay(self, play: Callable[[Student, bytes], Played]) -> None:
         """Play the accepted students on a margin that knows none of them."""
-        for blob in self.blobs:
-            margin.play(blob)
-        if self.records and margin.sha256 != self.records[-1].margin_sha256:
+        played = None
+        for student, weights in zip(self.ensemble, self.blobs, strict=True):
+            played = play(student, weights)
+        if played is not None and played.margin_sha256 != self.records[-1].margin_sha256:
             warnings.warn(
                 f"the margin rebuilt from the students is not to the bit the one after round "
                 f"{len(self.records)} (another processor, or version of torch or bdistil): the "
@@ -70,33 +60,38 @@ class Ledger:
             )
 
     def accept(
-        self,
-        winner: Winner,
-        weights: bytes,
-        *,
-        margin_sha256: str,
-        seconds: float,
-        received_bytes: dict[str, int],
+        self, winner: Winner, student: Student, weights: bytes, played: Played, seconds: float
     ) -> RoundRecord:
-        """Make a round's winner durable; for the arguments see :class:`RoundRecord`."""
-        round_number = len(self.records) + 1
-        file = self.directory.student_file(round_number)
-        student = self.student(weights, file.name)
+        """Make a round's winner durable: its file first, then its record in the journal.
+
+        Args:
+            winner: of the round.
+            student: the winner's.
+            weights: the same as safetensors.
+            played: what became of the margin.
+            seconds: that the round took.
+        """
+        number = len(self.records) + 1
+        file = self.directory.student_file(number)
         write_atomic(file, weights)
         record = RoundRecord(
-            round=round_number,
+            round=number,
             student=student.config,
             file=str(file.relative_to(self.directory.path)),
             sha256=hashlib.sha256(weights).hexdigest(),
-            margin_sha256=margin_sha256,
             result=winner.result,
             trials=winner.trials,
+            stopped=winner.stopped,
             seconds=seconds,
-            received_bytes=received_bytes,
+            **dataclasses.asdict(played),
         )
         self.directory.journal.append(record)
         self._add(record, student, weights)
         return record
+
+    def close(self, ended: EndRecord) -> None:
+        """Write down why no further round is played."""
+        self.directory.journal.append(ended)
 
     def student(self, blob: bytes, origin: str) -> Student:
         """A candidate for the next stage from its safetensors; `origin` names it in errors."""

@@ -1,4 +1,4 @@
-"""A search in this process alone: one worker, without Ray.
+"""The backend of this process: one trial after another, without Ray.
 
 For small data, for estimators that are fitted inside other programs and for studies whose every
 cell is a search. It chooses and writes, to the bit, what one worker on Ray would.
@@ -7,25 +7,26 @@ cell is a search. It chooses and writes, to the bit, what one worker on Ray woul
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bdistil.core.game import Rules, Summary
 from bdistil.core.placement import training_device
-from bdistil.interrupt import check
-from bdistil.runs.journal import RoundRecord
-from bdistil.runs.trial import Cohort, CohortResult
+from bdistil.core.student import Student
+from bdistil.data.dataset import Dataset
+from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.announcement import Announcement
-from bdistil.searching.controller import RoundController, Winner
-from bdistil.searching.ledger import Ledger
-from bdistil.searching.margin_shard import Move, ShardState, combined_sha256, play_shard
+from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
+from bdistil.searching.margin_shard import ShardState, combined_sha256, play_shard
 from bdistil.searching.problem import Part
-from bdistil.searching.progress import SECONDS_BETWEEN_UPDATES, Reporter, Snapshot
-from bdistil.searching.resolve import comparison_measure, game_rules
-from bdistil.searching.sampling import Sampler
-from bdistil.searching.trial_runner import TrialRunner, answered
+from bdistil.searching.trial_runner import TrialRunner, run_guarded
 from bdistil.searching.workbench import Material, Workbench
 from bdistil.spec import Spec
+from bdistil.teachers.crossfit import Folds, fit_one_by_one
+from bdistil.teachers.source import EpochProgress
 
 
 class LocalMargin:
@@ -41,127 +42,103 @@ class LocalMargin:
         self.rules = rules
         self.states: list[ShardState] = []
         self.summary = Summary.start(sum(map(len, parts)), parts[0].teacher.shape[1])
-        self.sha256 = ""
 
-    def play(self, student: bytes) -> None:
-        """Take in an accepted student."""
-        move = Move(student, self.summary, self.rules)
+    def play(self, student: Student) -> str:
+        """Take in an accepted student; the hash of the new margin."""
         states: list[ShardState | None] = [*self.states] or [None] * len(self.parts)
         results = [
-            play_shard(part, state, move) for part, state in zip(self.parts, states, strict=True)
+            play_shard(part, state, student, self.summary, self.rules)
+            for part, state in zip(self.parts, states, strict=True)
         ]
-        played = [learnt for _, learnt in results]
         self.states = [state for state, _ in results]
-        self.summary = Summary.merged([shard.summary for shard in played])
-        self.sha256 = combined_sha256(played)
+        learnt = [shard for _, shard in results]
+        self.summary = Summary.merged([shard.summary for shard in learnt])
+        return combined_sha256(learnt)
 
 
-def prepared(spec: Spec, ledger: Ledger, train: Iterable[Part]) -> tuple[LocalMargin, Workbench]:
-    """The margin after a run's accepted students, and a bench for the candidates of the next.
-
-    Args:
-        spec: the resolved search.
-        ledger: the accepted rounds.
-        train: the training split's shards in row order.
-    """
-    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
-    margin = LocalMargin(list(train), rules)
-    ledger.replay(margin)
-    measure = comparison_measure(spec, problem)
-    material = Material(problem, margin.parts, spec, rules, measure)
-    return margin, Workbench(material, training_device(spec.workers.gpus))
+def make_workbench(material: Material) -> Workbench:
+    """The bench of this process, on its GPU if workers have one."""
+    return Workbench(material, training_device(material.spec.workers.gpus))
 
 
-class InProcessSearch:
-    """Runs the rounds that the journal does not hold yet, trial after trial.
+class LocalBackend:
+    """Runs trials in the calling thread.
 
     Args:
-        spec: the resolved search.
-        ledger: the accepted rounds; extended here.
-        margin: what they make of the training split; extended here.
-        sampler: proposes values for trials.
-        runner: trains candidates.
-        reporter: shows progress.
-        accepted: called after each accepted round.
+        make_runner: builds what runs them.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        ledger: Ledger,
-        margin: LocalMargin,
-        sampler: Sampler,
-        runner: TrialRunner,
-        reporter: Reporter,
-        accepted: Callable[[RoundRecord], None] = lambda record: None,
-    ) -> None:
-        self.spec = spec
-        self.ledger = ledger
-        self.margin = margin
-        self.runner = runner
-        self.reporter = reporter
-        self.accepted = accepted
-        self.started = self.updated = time.monotonic()
-        self.controller = RoundController(
-            spec, sampler, self.accept, rounds_done=len(ledger.records)
-        )
+    def __init__(self, make_runner: Callable[[Material], TrialRunner] = make_workbench) -> None:
+        self.make_runner = make_runner
+        self.queued: list[Cohort] = []
 
-    def run(self) -> None:
-        """Play rounds until T or the time budget.
+    @property
+    def idle(self) -> int:
+        """1 before a cohort is submitted, 0 until it has run."""
+        return 1 - len(self.queued)
 
-        Raises:
-            SearchError: if too many trials fail.
-        """
-        self.open_round()
-        while not self.controller.finished:
-            cohort = self.controller.next_cohort()
-            if cohort is None:
-                self.controller.poll()  # a grace that nobody is left to use
-            else:
-                self.controller.answer(self.answer(cohort))
+    def check(self, spec: Spec) -> None:
+        """Everything can be run here."""
 
-    def open_round(self) -> None:
-        """Bring the runner to the next round."""
-        self.opened = time.monotonic()
-        self.candidates: dict[int, bytes] = {}
-        number = len(self.ledger.records) + 1
-        blobs, margin = self.ledger.blobs, self.margin
-        self.runner.open_round(Announcement(number, blobs, margin.summary, margin.states))
+    def open(self, spec: Spec) -> None:
+        """Nothing to get hold of."""
 
-    def answer(self, cohort: Cohort) -> CohortResult:
-        """The results of a cohort."""
-        run = partial(self.runner.run, cohort, self.should_stop)
-        return answered(cohort, run, self.candidates.__setitem__)
+    def fit_folds(
+        self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Each fold's number and logits, fitted one by one."""
+        return fit_one_by_one(dataset, spec, folds, progress)
 
-    def accept(self, winner: Winner) -> None:
-        """Keep a round's winner and open the next round."""
-        weights = self.candidates[winner.result.request.number]
-        self.margin.play(weights)
-        record = self.ledger.accept(
-            winner,
-            weights,
-            margin_sha256=self.margin.sha256,
-            seconds=time.monotonic() - self.opened,
-            received_bytes={},
-        )
-        self.reporter.round_accepted(record)
-        self.accepted(record)
-        if record.round < self.spec.search.rounds:
-            self.open_round()
-
-    def should_stop(self) -> bool:
-        """Asked before each batch: shows progress now and then, and ends an overdue search."""
-        check()
-        now = time.monotonic()
-        if now - self.updated > SECONDS_BETWEEN_UPDATES:
-            self.updated = now
-            seconds = now - self.started
-            self.reporter.update(Snapshot.of(self.controller, self.ledger.records, seconds))
-        budget = self.spec.search.time_budget
-        if budget is not None and now - self.started > budget and not self.controller.stopped:
-            self.controller.stop()
-            self.reporter.message(
-                f"Time budget of {budget:g} s reached; resume with more, or with "
-                f"search.time_budget=null."
+    def start(self, work: Work) -> None:
+        """Build the margin and the runner."""
+        self.margin = LocalMargin(list(work.train), work.rules)
+        self.accepted: list[Student] = []
+        self.runner = self.make_runner(
+            Material(
+                work.problem,
+                self.margin.parts,
+                work.spec,
+                work.rules,
+                work.measure,
+                work.most_flops,
             )
-        return self.controller.stopped
+        )
+
+    def open_round(self, number: int) -> None:
+        """Bring the runner to a round."""
+        self.candidates: dict[int, bytes] = {}
+        news, self.accepted = self.accepted, []
+        self.runner.open_round(Announcement(number, news, self.margin.summary, self.margin.states))
+
+    def submit(self, cohort: Cohort) -> None:
+        """Keep a cohort for :meth:`wait`."""
+        self.queued.append(cohort)
+
+    def wait(self, until: float | None, should_stop: ShouldStop) -> list[TrialResult]:
+        """Run what was submitted; if nothing was, let some time go by."""
+        if not self.queued:
+            left = SECONDS_BETWEEN_LOOKS if until is None else until - self.now()
+            time.sleep(max(0.0, min(left, SECONDS_BETWEEN_LOOKS)))
+            return []
+        [cohort] = self.queued
+        run = partial(self.runner.run, cohort, should_stop)
+        answers = run_guarded(cohort, run, self.candidates.__setitem__)
+        self.queued = []
+        return cohort.answered(answers)
+
+    def close_round(self, number: int) -> bytes:
+        """The weights of a candidate of the open round."""
+        return self.candidates[number]
+
+    def play(self, student: Student, weights: bytes) -> Played:
+        """Take an accepted student into the margin."""
+        self.accepted.append(student)
+        return Played(self.margin.play(student))
+
+    def now(self) -> float:
+        """Seconds of this machine's clock."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+        self.queued = []

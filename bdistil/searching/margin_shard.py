@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bdistil.core.arrays import as_tensor
 from bdistil.core.connections import Hidden
 from bdistil.core.game import Rules, Summary
+from bdistil.core.student import Student
 from bdistil.core.training_split import TrainingSplit, summary_of
-from bdistil.export.checkpoint import student_from_bytes
 from bdistil.searching.problem import Part
 
 HiddenArrays = tuple[NDArray[np.float32], NDArray[np.float32] | None]
@@ -40,7 +40,7 @@ class ShardState:
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedShard:
     """What the driver learns of a shard's new margin.
 
     Attributes:
@@ -52,36 +52,28 @@ class Played:
     summary: Summary
 
 
-@dataclass(frozen=True)
-class Move:
-    """An accepted student, and the game that it is played in.
+def play_shard(
+    part: Part, state: ShardState | None, student: Student, summary: Summary, rules: Rules
+) -> tuple[ShardState, PlayedShard]:
+    """A shard after an accepted student, the same to the bit wherever it is computed.
 
-    Attributes:
-        student: its safetensors.
+    Args:
+        part: the shard's rows.
+        state: of the shard before the student; None before the first.
+        student: the accepted one.
         summary: of the whole margin before it.
         rules: constants of the game.
     """
-
-    student: bytes
-    summary: Summary
-    rules: Rules
-
-
-def play_shard(part: Part, state: ShardState | None, move: Move) -> tuple[ShardState, Played]:
-    """A shard's state after a student, the same to the bit wherever it is computed."""
-    split = TrainingSplit.before_round_one([part.examples()], move.rules)
+    split = TrainingSplit.before_round_one([part.examples()], rules)
     if state is not None:
-        split = split.with_margins([as_tensor(state.margin)], move.summary, [state.hidden()])
+        split = split.with_margins([as_tensor(state.margin)], summary, [state.hidden()])
     [shard] = split.shards
-    sizes = [hidden.features.shape[1] for hidden in shard.earlier]
-    shape, outputs = part.inputs.shape[1:], part.teacher.shape[1]
-    student = student_from_bytes(move.student, shape, outputs, sizes, "the accepted student")
     margin, hidden = shard.played(student)
     earlier = [] if state is None else state.earlier
     digest = hashlib.sha256(margin.numpy().data).hexdigest()
     return (
         ShardState(margin.numpy(), [*earlier, hidden_arrays(hidden)]),
-        Played(digest, summary_of(margin)),
+        PlayedShard(digest, summary_of(margin)),
     )
 
 
@@ -90,6 +82,6 @@ def hidden_arrays(state: Hidden) -> HiddenArrays:
     return state.features.numpy(), None if state.memory is None else state.memory.numpy()
 
 
-def combined_sha256(shards: Sequence[Played]) -> str:
+def combined_sha256(shards: Sequence[PlayedShard]) -> str:
     """Hash of a whole margin: of the hashes of its shards, in row order."""
     return hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial
 
 from bdistil.errors import BdistilError, BdistilWarning, MissingDependencyError, SpecError
 from bdistil.runs.journal import RoundRecord
-from bdistil.searching.sampling import distributions, frozen_trial
+from bdistil.searching.sampling import distributions
+from bdistil.searching.trial_values import frozen_trial
 from bdistil.spec import Spec
 from bdistil.store.durable import disk_errors
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import warnings
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from bdistil.errors import BdistilError, BdistilWarning, CheckpointError
 from bdistil.export.calibration import Calibration, calibrate
 from bdistil.export.checkpoint import student_from_bytes
 from bdistil.export.config import EnsembleConfig
-from bdistil.export.early_prediction import EarlyPoint, early_prediction
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation, TeacherCosts, evaluate, streamed_flops
 from bdistil.optional import require
@@ -76,20 +74,6 @@ def run_dataset(run: RunDirectory) -> Dataset:
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     check_unchanged(run.teacher, dataset)
     return dataset
-
-
-def evaluation(run: RunDirectory) -> Evaluation:
-    """The anytime curve on the test split; computed once for the same teacher and students."""
-    key = contents_hash(run)
-    with contextlib.suppress(OSError, ValueError):  # it can be computed again
-        stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
-        if stored.of == key:
-            return stored
-    dataset = run_dataset(run)
-    result = evaluate_on_test(run, dataset, load_students(run, dataset))
-    result = result.model_copy(update={"of": key})
-    write_atomic(run.evaluation_file, result.model_dump_json(indent=2).encode())
-    return result
 
 
 def contents_hash(run: RunDirectory) -> str:
@@ -147,25 +131,6 @@ def teacher_network(run: RunDirectory, dataset: Dataset) -> nn.Module | None:
         return None
 
 
-def early_points(run: RunDirectory) -> tuple[EarlyPoint, ...]:
-    """Early prediction on the test split; empty unless the data are sequences with labels.
-
-    Raises:
-        CheckpointError: if no round is accepted yet or a file is damaged.
-    """
-    dataset = run_dataset(run)
-    if dataset.domain != "sequence" or dataset.task == "regression":
-        return ()
-    return early_prediction(
-        load_students(run, dataset),
-        as_tensor(standardised(dataset, dataset.test)),
-        as_tensor(dataset.test.y),
-        padding=standardised_padding(dataset),
-        teacher=run.teacher.network(),
-        task=dataset.task,
-    )
-
-
 def standardised_padding(dataset: Dataset) -> Tensor | None:
     """The step that stands in front of shorter sequences, (features,), as networks see it."""
     if dataset.padding is None:
@@ -173,18 +138,6 @@ def standardised_padding(dataset: Dataset) -> Tensor | None:
     steps = np.full((1, *dataset.input_shape), dataset.padding, np.float32)
     padding = Split(steps, np.zeros(1, np.int64))
     return as_tensor(standardised(dataset, padding))[0, 0]
-
-
-def export_ensemble(run: RunDirectory) -> Ensemble:
-    """The run's ensemble for raw features and raw targets, with its figures.
-
-    Raises:
-        CheckpointError: if no round is accepted yet or a file is damaged.
-    """
-    accepted(run)
-    dataset = run_dataset(run)
-    students, figures = load_students(run, dataset), evaluation(run)
-    return for_raw_data(students, dataset, run.spec().name, figures)
 
 
 def for_raw_data(

@@ -41,12 +41,12 @@ class Snapshot:
         cls, controller: RoundController, records: Sequence[RoundRecord], seconds: float
     ) -> Snapshot:
         """The state of a search that has run for `seconds`."""
-        opened, rounds = controller.open, controller.spec.search.rounds
+        opened, rounds = controller.open, controller.spec.search.most_rounds
         edges = [result.relative_edge for result in opened.finished()]
         return cls(
             round=min(opened.number, rounds),
             rounds=rounds,
-            running=opened.running,
+            running=len(opened.running()),
             done=len(opened.answered),
             best_edge=max(edges, default=None),
             records=records,

@@ -12,20 +12,27 @@ from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Task
+from bdistil.searching.goal import plan_stages
 from bdistil.searching.problem import Problem
-from bdistil.spec import SpaceSpec, Spec
+from bdistil.spec import SearchSpec, SpaceSpec, Spec
+from bdistil.spec.search import TRIES
 from bdistil.spec.user_modules import UserModule
+from bdistil.teachers.select import teacher_source
 from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with student classes chosen and paths of data and teacher made absolute.
+    """The spec with student classes and tries chosen and paths of data and teacher made absolute.
 
     Raises:
-        SpecError: if a student class is unknown or does not take the data's input, or a dimension
-            of the loss makes no sense for the task.
+        SpecError: if a student class is unknown or does not take the data's input, a dimension of
+            the loss makes no sense for the task, or a class can never be reached.
     """
     check_losses(spec.space, dataset.task)
+    search = spec.search.model_copy(update={"tries_per_class": tries_of(spec)})
+    if spec.goal is None:
+        search = search.model_copy(update={"rounds": search.most_rounds})
+    check_classes(search, len(spec.space.ladder))
     space = spec.space
     if space.student == "auto":
         space = space.model_copy(update={"student": default_student(dataset.domain)})
@@ -33,13 +40,39 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         with torch.device("meta"):
             student_class(name).build(dataset.input_shape, space.ladder[0])
     changes: dict[str, Any] = {
+        "search": search,
         "space": space,
+        "data": spec.data.absolute(),
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
-    if spec.data.path is not None:
-        changes["data"] = spec.data.model_copy(update={"path": spec.data.path.resolve()})
-    return spec.model_copy(update=changes)
+    spec = spec.model_copy(update=changes)
+    if spec.goal is None or None not in (search.rounds, spec.space.growth):
+        return spec
+    flops = teacher_source(dataset, spec).known_flops()
+    return plan_stages(spec, spec.goal.within, dataset, flops)
+
+
+def tries_of(spec: Spec) -> int:
+    """Trials of a class: as asked for, else enough to give every worker a cohort."""
+    search = spec.search
+    return search.tries_per_class or max(TRIES, spec.workers.count * search.cohort)
+
+
+def check_classes(search: SearchSpec, classes: int) -> None:
+    """Refuse a ladder that ends in classes without a trial.
+
+    Raises:
+        SpecError: with the arithmetic.
+    """
+    reached = -(-search.most_trials(classes) // search.tries)
+    if reached < classes:
+        raise SpecError(
+            f"search.trials_per_round={search.trials_per_round} with search.tries_per_class="
+            f"{search.tries} reaches {reached} of the {classes} classes of space.ladder; raise the "
+            f"first to {search.tries * classes} (null does), lower the second to "
+            f"{max(1, (search.trials_per_round or 1) // classes)}, or shorten the ladder."
+        )
 
 
 def check_losses(space: SpaceSpec, task: Task) -> None:
@@ -63,7 +96,7 @@ def game_rules(spec: Spec, problem: Problem) -> Rules:
     """The run's constants: η = sqrt(ln(2NL)/T) / (2 max|g|), with 2N instead if per label."""
     normalisation = spec.search.normalisation or recipe(spec.recipes[0]).normalisation
     entries = log_entries(problem.examples, problem.outputs, normalisation)
-    step = step_size(2 * problem.bound, spec.search.rounds, entries)
+    step = step_size(2 * problem.bound, spec.search.most_rounds, entries)
     return Rules(step, normalisation, problem.bound, problem.scale)
 
 

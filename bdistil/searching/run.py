@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -18,112 +17,116 @@ from bdistil.export.ensemble import Ensemble
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
-from bdistil.searching.beam import Beam, Extension, extend, extend_here
+from bdistil.searching.backend import Backend, Work, opened
+from bdistil.searching.goal import Goal
 from bdistil.searching.ledger import Ledger
-from bdistil.searching.local import InProcessSearch, prepared
+from bdistil.searching.local import LocalBackend
+from bdistil.searching.loop import Accepted, SearchLoop
 from bdistil.searching.optuna_study import mirror_study
-from bdistil.searching.outcome import (
-    evaluation,
-    export_ensemble,
-    for_raw_data,
-    write_trials,
-)
+from bdistil.searching.outcome import for_raw_data, write_trials
 from bdistil.searching.problem import Part, Problem, build_problem, training_shards
 from bdistil.searching.progress import Reporter, Silent
 from bdistil.searching.resolve import comparison_measure, game_rules, resolve
-from bdistil.searching.sampling import Sampler, build_sampler
-from bdistil.searching.workbench import Material
-from bdistil.spec import Spec, TrackingSpec
+from bdistil.searching.result import SearchResult
+from bdistil.searching.sampling import build_sampler
+from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import sweep, write_atomic
 from bdistil.teachers.obtain import (
     check_same_files,
     check_teacher,
     game_logits,
+    metric_of,
     obtain_teacher,
 )
 from bdistil.teachers.teacher_store import Logits
-
-Accepted = Callable[[RoundRecord], None]
 
 
 def run_search(
     spec: Spec,
     out: str | Path,
+    backend: Backend,
     *,
-    address: str | None = None,
-    verbose: bool = False,
     reporter: Reporter | None = None,
     teacher: Path | None = None,
-) -> RunDirectory:
+) -> SearchResult:
     """Search, or go on with the search that `out` holds, until all rounds are accepted.
 
     Args:
         spec: the search.
         out: the run directory, a path or a URI; made if it is not there.
-        address: of a Ray cluster; None starts Ray on this machine, which takes none if
-            `workers.count` is 0.
-        verbose: let Ray and Tune speak.
+        backend: runs the trials.
         reporter: shows progress; None shows nothing.
-        teacher: a run directory (see :func:`teach`) whose teacher is taken instead of a new one.
+        teacher: a run directory (see :func:`run_teacher`) whose teacher is taken instead of a new
+            one.
 
     Returns:
-        The run directory, complete unless the time budget ended the search.
+        The run, complete unless the time budget ended the search.
 
     Raises:
         BdistilError: for bad input, before anything is written, or for a search that cannot go on.
     """
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
-    run, spec, dataset = opened(spec, out)
-    with run.locked(), workers_if_needed(run, spec, address, verbose):
+    run, spec, dataset = open_run(spec, out, backend)
+    missing = len(run.journal.read()) < spec.search.most_rounds and run.journal.end() is None
+    with run.locked(), opened_if(missing, backend, spec):
         sweep(run.path)
         run.create(spec)
+        say_what_was_read(run, dataset, reporter)
         if teacher is not None and not run.teacher.exists:
             take_over(RunDirectory.existing(teacher), run)
-        logits = taught(run, spec, dataset, reporter)
-        problem, train = build_problem(dataset, logits), training_shards(dataset, logits)
-        del dataset, logits  # `train` lets go of them once its last shard is read
-        play(run, spec, problem, train, reporter)
-    return run
+        logits = obtain_logits(run, spec, dataset, backend, reporter)
+        play(run, spec, dataset, logits, backend, reporter)
+        result = SearchResult(run, dataset)
+        if result.rounds:
+            result.write()
+    return result
 
 
-def opened(spec: Spec, out: str | Path) -> tuple[RunDirectory, Spec, Dataset]:
+def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirectory, Spec, Dataset]:
     """The run directory, the spec with every `auto` decided, and its data, all fit for a search.
 
     Raises:
         BdistilError: if they are not.
     """
     import_modules(spec.modules)
+    run = RunDirectory(out).fetched()
+    if run.journal.read():
+        spec = spec.as_decided_in(run.spec())
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
-    run = RunDirectory(out)
     run.check(spec)
     if run.has_teacher_of(spec):
         check_same_files(run.teacher, spec.teacher)
     else:
         check_teacher(dataset, spec)
-    if spec.tracking != TrackingSpec():
-        from bdistil.cluster.trackers import check_tracking
-
-        check_tracking(spec.tracking)
+    backend.check(spec)
     return run, spec, dataset
 
 
-def teach(spec: Spec, out: Path, reporter: Reporter | None = None) -> RunDirectory:
+def opened_if(wanted: bool, backend: Backend, spec: Spec) -> AbstractContextManager[None]:
+    """The backend's workers, if wanted; what they lack is told before a teacher is made."""
+    return opened(backend, spec) if wanted else nullcontext()
+
+
+def run_teacher(
+    spec: Spec, out: Path, backend: Backend, reporter: Reporter | None = None
+) -> RunDirectory:
     """A run directory that holds a teacher and no rounds, for several searches to share.
 
     Raises:
         BdistilError: for bad input.
     """
     torch.set_num_threads(1)
-    run, spec, dataset = opened(spec, out)
-    folds = spec.teacher.crossfit and not run.teacher.exists
-    workers = workers_if_needed(run, spec, None, verbose=False) if folds else nullcontext()
-    with run.locked(), workers:
+    run, spec, dataset = open_run(spec, out, backend)
+    folds = spec.teacher.crossfit > 0 and not run.teacher.exists
+    with run.locked(), opened_if(folds, backend, spec):
         sweep(run.path)
         run.create(spec)
-        taught(run, spec, dataset, reporter or Silent())
+        reporter = reporter or Silent()
+        say_what_was_read(run, dataset, reporter)
+        obtain_logits(run, spec, dataset, backend, reporter)
     return run
 
 
@@ -143,47 +146,50 @@ def take_over(source: RunDirectory, run: RunDirectory) -> None:
 
 
 def search_dataset(
-    spec: Spec, dataset: Dataset, reporter: Reporter | None = None, address: str | None = None
+    spec: Spec,
+    dataset: Dataset,
+    backend: Backend | None = None,
+    reporter: Reporter | None = None,
 ) -> Ensemble:
     """Search on data that are in memory and keep nothing but the ensemble.
 
     Args:
         spec: the search; its `data` is not looked at.
         dataset: the data.
+        backend: runs the trials; None runs them here.
         reporter: shows progress; None shows nothing.
-        address: of a Ray cluster, if the spec has workers.
 
     Raises:
         BdistilError: for bad input, or for a search that cannot go on.
     """
-    reporter = reporter or Silent()
+    backend, reporter = backend or LocalBackend(), reporter or Silent()
     import_modules(spec.modules)
     spec = resolve(spec, dataset)
     check_teacher(dataset, spec)
+    backend.check(spec)
     with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
         run = RunDirectory(folder)
-        with one_thread(), workers_if_needed(run, spec, address, verbose=False):
-            logits = taught(run, spec, dataset, reporter)
+        with one_thread(), opened(backend, spec):
+            logits = obtain_logits(run, spec, dataset, backend, reporter)
             ledger = Ledger(run, build_problem(dataset, logits))
+            goal = goal_of(spec, run, dataset, logits, reporter)
             train = training_shards(dataset, logits)
-            search_rounds(spec, ledger, train, reporter)
+            search_rounds(spec, ledger, train, backend, reporter, goal=goal)
         if not ledger.records:
             raise SearchError("search.time_budget ended before a round was accepted; raise it.")
     return for_raw_data(ledger.ensemble.eval(), dataset, spec.name)
 
 
-def workers_if_needed(
-    run: RunDirectory, spec: Spec, address: str | None, verbose: bool
-) -> AbstractContextManager[None]:
-    """Ray, if rounds are missing; what it lacks is told before a teacher is trained."""
-    if spec.workers.count == 0 or len(run.journal.read()) >= spec.search.rounds:
-        return nullcontext()
-    from bdistil.cluster.connect import cluster
-
-    return cluster(spec.workers, address, verbose)
+def say_what_was_read(run: RunDirectory, dataset: Dataset, reporter: Reporter) -> None:
+    """Show the data's card and keep it in the run."""
+    if dataset.card is not None:
+        reporter.message(str(dataset.card))
+        write_atomic(run.data_file, dataset.card.model_dump_json(indent=2).encode())
 
 
-def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) -> Logits:
+def obtain_logits(
+    run: RunDirectory, spec: Spec, dataset: Dataset, backend: Backend, reporter: Reporter
+) -> Logits:
     """The logits to distil; the teacher is trained or asked if they are not stored yet."""
 
     def folded(done: int, folds: int) -> None:
@@ -195,7 +201,13 @@ def taught(run: RunDirectory, spec: Spec, dataset: Dataset, reporter: Reporter) 
     if not run.teacher.exists and not spec.teacher.crossfit:
         reporter.message(teacher_message(spec, dataset))
     logits = obtain_teacher(
-        run.teacher, dataset, spec, reporter.teacher, reporter.teacher_answers, folded
+        run.teacher,
+        dataset,
+        spec,
+        reporter.teacher,
+        reporter.teacher_answers,
+        folded,
+        backend.fit_folds,
     )
     run.keep()
     return game_logits(logits)
@@ -212,100 +224,87 @@ def teacher_message(spec: Spec, dataset: Dataset) -> str:
 def play(
     run: RunDirectory,
     spec: Spec,
-    problem: Problem,
-    train: Iterator[Part],
+    dataset: Dataset,
+    logits: Logits,
+    backend: Backend,
     reporter: Reporter,
 ) -> None:
-    """The missing rounds, then the ensemble."""
+    """The missing rounds."""
 
     def bookkeeping(record: RoundRecord) -> None:
         write_trials(run, ledger.records)
         mirror_study(run.study_file, spec, ledger.records)
         run.keep()
 
-    ledger = Ledger(run, problem)
+    ledger = Ledger(run, build_problem(dataset, logits))
     ledger.restore()
-    if spec.search.beam > 1 and not ledger.records:
-        Beam(run, spec).grow(
-            extend_on_ray if spec.workers.count else extend_here, reporter.round_accepted
-        )
-        ledger = Ledger(run, problem)
-        ledger.restore()
     if ledger.records:
-        reporter.message(f"{len(ledger.records)} of {spec.search.rounds} rounds are accepted.")
-    if len(ledger.records) < spec.search.rounds:
-        search_rounds(spec, ledger, train, reporter, bookkeeping)
+        reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
+    ended = run.journal.end()
+    if ended is None and len(ledger.records) < spec.search.most_rounds:
+        goal = goal_of(spec, run, dataset, logits, reporter)
+        train = training_shards(dataset, logits)
+        search_rounds(spec, ledger, train, backend, reporter, bookkeeping, goal)
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
-    finish(run, ledger)
 
 
 def search_rounds(
     spec: Spec,
     ledger: Ledger,
     train: Iterator[Part],
+    backend: Backend,
     reporter: Reporter,
     accepted: Accepted = lambda record: None,
+    goal: Goal | None = None,
 ) -> None:
-    """Play the missing rounds: on Ray, or here if there are no workers."""
+    """Play the missing rounds on an opened backend."""
 
     def history() -> list[TrialResult]:
         return [trial for record in ledger.records for trial in record.trials]
 
-    play_rounds = on_ray if spec.workers.count else in_process
-    play_rounds(spec, ledger, train, build_sampler(spec, history), reporter, accepted)
+    most_flops = None if goal is None else goal.most_flops
+    backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, most_flops))
+    others = [trials_of(RunDirectory.existing(place)) for place in spec.search.warm_start]
+    sampler = build_sampler(spec, history, others)
+    SearchLoop(spec, ledger, backend, sampler, reporter, accepted, goal).run()
 
 
-def extend_on_ray(spec: Spec, branches: Sequence[Path]) -> list[list[Extension]]:
-    """Extend all branches at the same time, each as a task of an initialised Ray."""
-    from bdistil.cluster.tasks import result_of, task_of
-
-    task = task_of(extend, spec.workers)
-    return [result_of(each) for each in [task.remote(spec, branch) for branch in branches]]
+def trials_of(run: RunDirectory) -> list[TrialResult]:
+    """Every finished trial of another search."""
+    return [trial for record in run.journal.read() for trial in record.trials]
 
 
-def on_ray(
-    spec: Spec,
-    ledger: Ledger,
-    train: Iterator[Part],
-    sampler: Sampler,
-    reporter: Reporter,
-    accepted: Accepted,
-) -> None:
-    """Play the missing rounds on the workers of an initialised Ray."""
-    from bdistil.cluster.shared_files import seen_by_all, unmapped
-    from bdistil.cluster.stored_margin import StoredMargin
-    from bdistil.cluster.tune_experiment import Crew, Experiment, make_workbench
-
-    problem, rules = ledger.problem, game_rules(spec, ledger.problem)
-    measure = comparison_measure(spec, problem)
-    modules = import_modules(spec.modules)
-    if not seen_by_all(problem.validation, spec.workers):
-        train = (unmapped(part) for part in train)
-        problem = replace(problem, validation=unmapped(problem.validation))
-    with closing(StoredMargin(train, rules, spec.workers, modules)) as margin:
-        ledger.replay(margin)
-        material = Material(problem, margin.parts, spec, rules, measure, modules)
-        crew = Crew(make_workbench, material)
-        Experiment(spec, ledger, margin, sampler, crew, reporter, accepted).run()
+def work_of(
+    spec: Spec, problem: Problem, train: Iterator[Part], folder: Path, most_flops: float | None
+) -> Work:
+    """A search as a backend takes it."""
+    rules, measure = game_rules(spec, problem), comparison_measure(spec, problem)
+    return Work(spec, problem, train, rules, measure, folder, most_flops)
 
 
-def in_process(
-    spec: Spec,
-    ledger: Ledger,
-    train: Iterable[Part],
-    sampler: Sampler,
-    reporter: Reporter,
-    accepted: Accepted,
-) -> None:
-    """Play the missing rounds here, one trial after another."""
-    margin, bench = prepared(spec, ledger, train)
-    InProcessSearch(spec, ledger, margin, sampler, bench, reporter, accepted).run()
-
-
-def finish(run: RunDirectory, ledger: Ledger) -> None:
-    """Write the ensemble and its figures once all rounds, or a budget's worth, are there."""
-    if ledger.records:
-        write_trials(run, ledger.records)
-        evaluation(run)
-        export_ensemble(run).save_pretrained(run.ensemble)
+def goal_of(
+    spec: Spec, run: RunDirectory, dataset: Dataset, logits: Logits, reporter: Reporter
+) -> Goal | None:
+    """The goal in figures, by what is known of the teacher; None if the spec has none."""
+    if spec.goal is None:
+        return None
+    flops, within = run.teacher.card().flops, spec.goal.within
+    most_flops = None if within is None or flops is None else within * flops
+    if within is not None and flops is None:
+        reporter.message(
+            f"The teacher's FLOPs are not known, so goal.within={within:g} sets no limit; the "
+            f"search ends after {spec.search.most_rounds} stages at the latest."
+        )
+    elif within is not None:
+        reporter.message(
+            f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
+            f"the cost of the one before, up to {most_flops:,.0f} FLOPs."
+        )
+    return Goal(
+        keep=spec.goal.keep,
+        teacher_metric=metric_of(dataset, "validation", logits),
+        examples=len(dataset.validation),
+        counts=dataset.task == "classification",
+        most_flops=most_flops,
+    )

@@ -17,15 +17,25 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
 )
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    PartialFixedSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial, TrialState
 
 from bdistil.core.seeds import derived_seed
 from bdistil.runs.trial import TrialResult
+from bdistil.searching.trial_values import standardise
 from bdistil.spec import Range, SpaceSpec, Spec
-from bdistil.spec.space import COHORT_OWN, DIMENSIONS
+from bdistil.spec.space import COHORT_OWN, DIMENSIONS, WITHOUT_EFFECT_IN_ROUND_1
 
-History = Callable[[], Iterable[TrialResult]]
+Trials = Iterable[TrialResult]
+History = Callable[[], Trials]
+
+MOST_REMEMBERED = 300  # trials of earlier rounds and other searches; each proposal reads them all
 
 
 class Sampler(Protocol):
@@ -46,16 +56,17 @@ class Sampler(Protocol):
         """Learn from a trial of the open round."""
 
 
-def build_sampler(spec: Spec, history: History) -> Sampler:
+def build_sampler(spec: Spec, history: History, others: Sequence[Trials] = ()) -> Sampler:
     """The sampler of `search.algorithm`.
 
     Args:
         spec: the search.
         history: the finished trials of all closed rounds, in order.
+        others: those of each run of `search.warm_start`.
     """
     if spec.search.algorithm == "grid":
         return GridSampler(spec.space)
-    return OptunaSampler(spec, history)
+    return OptunaSampler(spec, history, others)
 
 
 def distributions(space: SpaceSpec) -> dict[str, BaseDistribution]:
@@ -78,22 +89,40 @@ def constants(space: SpaceSpec) -> dict[str, Any]:
 
 
 class OptunaSampler:
-    """TPE or random search; a trial's value is its relative gain, its edge a constraint."""
+    """Optuna's samplers on gains that are standardised in their round and class.
 
-    def __init__(self, spec: Spec, history: History) -> None:
+    Gains shrink from round to round and grow with the class, so raw ones would say little but in
+    which round and class a trial was. Round 1, where every edge is zero and there are no earlier
+    students, teaches nothing about the rounds after it, and of the dimensions that have no effect
+    there none is sampled.
+
+    Args:
+        spec: the search.
+        history: the finished trials of all closed rounds.
+        others: those of each search that this one starts from.
+    """
+
+    def __init__(self, spec: Spec, history: History, others: Sequence[Trials] = ()) -> None:
         self.seed = spec.seed
         self.algorithm = spec.search.algorithm
-        self.free = distributions(spec.space)
+        self.space = distributions(spec.space)
         self.fixed = constants(spec.space)
         self.history = history
-        self.running: dict[int, Trial] = {}
+        self.others = others
         optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def open_round(self, number: int) -> None:
-        """Rebuild the study from the closed rounds."""
-        self.running.clear()
-        self.study = optuna.create_study(direction="maximize")
-        self.study.add_trials([frozen_trial(result, self.free) for result in self.history()])
+        """Learn from the closed rounds."""
+        self.free = dimensions_of_round(self.space, number)
+        self.open: dict[int, TrialResult | None] = {}  # None while it runs
+        self.asked: dict[int, dict[str, Any]] = {}
+        past: list[FrozenTrial] = []
+        if self.algorithm != "random":
+            for source in (*self.others, self.history()):
+                alike = [each for each in source if (each.request.round == 1) == (number == 1)]
+                past += standardise(alike, self.free)
+        self.past = past[-MOST_REMEMBERED:]
+        self.study: optuna.Study | None = None
 
     def ask(
         self, round_number: int, number: int, cohort: dict[str, Any] | None = None
@@ -102,19 +131,33 @@ class OptunaSampler:
         sampler = self._sampler(derived_seed(self.seed, "ask", round_number, number))
         if cohort is not None:
             sampler = self._fixed({k: cohort[k] for k in self.free if k not in COHORT_OWN}, sampler)
+        if self.study is None:
+            self.study = self._study()
         self.study.sampler = sampler
-        trial = self.study.ask(self.free)
-        self.running[number] = trial
-        return self.fixed | trial.params
+        sampled = self.study.ask(self.free).params
+        self.open[number], self.asked[number] = None, sampled
+        idle = dict.fromkeys(self.space.keys() - self.free.keys())
+        return self.fixed | idle | sampled
 
     def tell(self, result: TrialResult) -> None:
-        """Learn from a finished trial; failed and stopped ones teach nothing."""
-        trial = self.running.pop(result.request.number)
-        if result.status != "finished":
-            self.study.tell(trial, state=TrialState.FAIL)
-            return
-        trial.set_constraint("edge", -result.edge)
-        self.study.tell(trial, result.gain)
+        """Learn from a finished trial, and from a failed one that its values are bad."""
+        self.open[result.request.number] = result
+        self.study = None  # all of the round's gains are standardised anew
+
+    def _study(self) -> optuna.Study:
+        """What is known so far, with the running trials, which others should keep away from."""
+        study = optuna.create_study(direction="maximize")
+        if self.algorithm == "random":
+            return study
+        told = [result for result in self.open.values() if result is not None]
+        study.add_trials([*self.past, *standardise(told, self.free)])
+        for number, result in self.open.items():
+            if result is None:
+                params, free = self.asked[number], self.free
+                study.add_trial(
+                    optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=free)
+                )
+        return study
 
     def _fixed(self, values: dict[str, Any], sampler: BaseSampler) -> BaseSampler:
         with warnings.catch_warnings():
@@ -122,20 +165,22 @@ class OptunaSampler:
             return PartialFixedSampler(values, sampler)
 
     def _sampler(self, seed: int) -> BaseSampler:
-        if self.algorithm == "random":
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, multivariate=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self.algorithm == "random":
+                return RandomSampler(seed=seed)
+            if self.algorithm == "gp":
+                return GPSampler(seed=seed)
+            return TPESampler(seed=seed, multivariate=True, n_startup_trials=5, n_ei_candidates=128)
 
 
-def frozen_trial(result: TrialResult, free: dict[str, BaseDistribution]) -> FrozenTrial:
-    """A finished trial in Optuna's own form."""
-    return optuna.create_trial(
-        params={name: result.request.params[name] for name in free},
-        distributions=free,
-        value=result.gain,
-        constraints={"edge": -result.edge},
-        user_attrs={"round": result.request.round, "number": result.request.number},
-    )
+def dimensions_of_round(
+    space: dict[str, BaseDistribution], number: int
+) -> dict[str, BaseDistribution]:
+    """The dimensions that have an effect in a round."""
+    if number > 1:
+        return space
+    return {name: each for name, each in space.items() if name not in WITHOUT_EFFECT_IN_ROUND_1}
 
 
 class GridSampler:

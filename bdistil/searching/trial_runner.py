@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bdistil.errors import BdistilError
-from bdistil.runs.trial import Cohort, CohortResult, TrialResult
+from bdistil.runs.trial import Cohort, TrialAnswer
 from bdistil.searching.announcement import Announcement
 
-Outcome = tuple[TrialResult, bytes | None]
+Outcome = tuple[TrialAnswer, bytes | None]
+"""A candidate's figures, and its weights if it finished."""
 
 
 class TrialRunner(Protocol):
@@ -19,26 +20,25 @@ class TrialRunner(Protocol):
         """Take in a new round."""
 
     def run(self, cohort: Cohort, should_stop: Callable[[], bool]) -> list[Outcome]:
-        """Train the candidates: figures, and weights of those that finished."""
+        """Train the candidates, request by request."""
 
 
-def answered(
+def run_guarded(
     cohort: Cohort, run: Callable[[], list[Outcome]], keep: Callable[[int, bytes], object]
-) -> CohortResult:
-    """The results of a cohort, checked; `keep` is given each candidate's number and weights."""
-    outcomes = guarded(cohort, run)
-    for result, weights in outcomes:
-        if weights is not None:
-            keep(result.request.number, weights)
-    return CohortResult(results=tuple(result.checked() for result, _ in outcomes))
+) -> list[TrialAnswer]:
+    """The checked answers of a cohort; an error of a candidate is an answer too.
 
-
-def guarded(cohort: Cohort, run: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """What `run` gives; an error of a candidate is an answer too and keeps the worker."""
+    Args:
+        cohort: what is run.
+        run: runs it.
+        keep: given the number and the weights of each candidate that finished.
+    """
     try:
-        return run()
-    except BdistilError as error:
-        reason = str(error)
+        outcomes = run()
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return [(result, None) for result in cohort.ended("failed", reason).results]
+        return cohort.ended("failed", str(error) if isinstance(error, BdistilError) else reason)
+    for request, (_, weights) in zip(cohort.requests, outcomes, strict=True):
+        if weights is not None:
+            keep(request.number, weights)
+    return [answer.checked() for answer, _ in outcomes]

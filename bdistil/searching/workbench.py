@@ -11,6 +11,7 @@ import torch
 
 from bdistil.core.arrays import as_tensor
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
+from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
@@ -23,9 +24,10 @@ from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
-from bdistil.runs.trial import Cohort, TrialRequest, TrialResult
+from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.problem import Problem
+from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_runner import Outcome
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import UserModule
@@ -45,6 +47,7 @@ class Material:
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
+        most_flops: see :class:`~bdistil.searching.backend.Work`.
         modules: users' own code, loaded before anything is built.
     """
 
@@ -53,6 +56,7 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
+    most_flops: float | None = None
     modules: Sequence[UserModule] = ()
 
 
@@ -83,8 +87,8 @@ class Workbench:
 
     def open_round(self, announcement: Announcement) -> None:
         """Take in the students accepted since the last round and the new margin."""
-        for blob in announcement.students[len(self.ensemble) :]:
-            self.ensemble.append(self.load(blob))
+        for student in announcement.students:
+            self.ensemble.append(self.load(student))
         self.validation = self.validation.after(self.ensemble)
         self.train = self.joined(announcement)
         self.round = Round.of(self.train, self.validation, self.measure)
@@ -100,11 +104,13 @@ class Workbench:
             [[move(hidden, self.home) for hidden in state.hidden()] for state in states],
         )
 
-    def load(self, blob: bytes) -> Student:
-        """The next student of the ensemble, on this device."""
+    def load(self, student: Student | bytes) -> Student:
+        """The next student of the ensemble, on this device; one of this process stays its own."""
+        if isinstance(student, Student):
+            return copy.deepcopy(student).to(self.device)
         shape, outputs = self.problem.input_shape, self.problem.outputs
         earlier = self.ensemble.features
-        return student_from_bytes(blob, shape, outputs, earlier, "a student").to(self.device)
+        return student_from_bytes(student, shape, outputs, earlier, "a student").to(self.device)
 
     def run(self, cohort: Cohort, should_stop: ShouldStop) -> list[Outcome]:
         """Train and judge candidates, together where torch can stack them: figures and weights."""
@@ -117,8 +123,8 @@ class Workbench:
         findings = (self.together if together else self.one_by_one)(cohort, members, should_stop)
         size = len(members) if together else 1
         return [
-            self.outcome(request, member.student, finding, size)
-            for request, member, finding in zip(cohort.requests, members, findings, strict=True)
+            self.outcome(member.student, finding, size)
+            for member, finding in zip(members, findings, strict=True)
         ]
 
     def train_together(self, members: list[Member]) -> bool:
@@ -169,21 +175,14 @@ class Workbench:
         except SearchError as error:
             return error
 
-    def outcome(
-        self,
-        request: TrialRequest,
-        student: Student,
-        finding: Found,
-        cohort: int,
-    ) -> Outcome:
+    def outcome(self, student: Student, finding: Found, cohort: int) -> Outcome:
         """The figures and the weights of a trained candidate."""
         if finding is None:
-            return TrialResult(request=request, status="stopped"), None
+            return TrialAnswer(status="stopped"), None
         if isinstance(finding, SearchError):
-            return TrialResult(request=request, status="failed", reason=str(finding)), None
+            return TrialAnswer(status="failed", reason=str(finding)), None
         search = self.spec.search
-        result = TrialResult(
-            request=request,
+        answer = TrialAnswer(
             status="finished",
             width=student.config.width,
             cohort=cohort,
@@ -191,7 +190,7 @@ class Workbench:
             weak=finding.is_weak_learner(search.min_edge, search.min_gain),
             **dataclasses.asdict(finding),
         )
-        return result, student_to_bytes(student)
+        return answer, student_to_bytes(student)
 
     @property
     def place(self) -> str:
@@ -204,9 +203,12 @@ class Workbench:
         kind = request.params["student"]
         width = self.width(kind, recipe, request.rung)
         torch.manual_seed(request.seed)
-        return self.build(StudentConfig(kind, width, recipe.connection, recipe.skip)).to(
-            self.device
-        )
+        return self.build(self.config(kind, width, recipe)).to(self.device)
+
+    def config(self, kind: str, width: int, recipe: Recipe) -> StudentConfig:
+        """A candidate of the next stage as its recipe wants it."""
+        connection = connection_of_stage(recipe.connection, len(self.ensemble) + 1)
+        return StudentConfig(kind, width, connection, recipe.skip)
 
     def build(self, config: StudentConfig) -> Student:
         """A student of the next stage."""
@@ -214,19 +216,22 @@ class Workbench:
         return build_student(config, shape, outputs, self.ensemble.features)
 
     def width(self, kind: str, recipe: Recipe, rung: int) -> int:
-        """Width of the next student: the ladder's, or what the growth rule leaves room for."""
-        ladder = self.spec.space.ladder
-        if not self.ensemble.students or not recipe.growth:
+        """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
+        ladder, limit = self.spec.space.ladder, self.material.most_flops
+        grows = bool(self.ensemble.students and recipe.growth)
+        if not grows and limit is None:
             return ladder[rung]
 
         def cost(width: int) -> int:
             with torch.device("meta"):
-                student = self.build(StudentConfig(kind, width, recipe.connection, recipe.skip))
+                student = self.build(self.config(kind, width, recipe))
             return folded_flops(student, self.problem.input_shape, self.ensemble.features)
 
-        costs = stage_costs(self.ensemble, self.problem.input_shape)
-        budget = costs[0] * recipe.growth ** len(costs) - sum(costs)
-        return max(1, round(widest(cost, budget) * ladder[rung] / ladder[0]))
+        costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]
+        if grows:
+            room = costs[0] * (recipe.growth or 1) ** len(costs) - sum(costs)
+            width = max(1, round(widest(cost, room) * ladder[rung] / ladder[0]))
+        return width if limit is None else min(width, widest(cost, limit - sum(costs)))
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
@@ -239,12 +244,16 @@ def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> 
 
 
 def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
-    """The request's recipe with the search's precision and what is the student class's own."""
+    """The request's recipe with the search's precision and what is the student class's own.
+
+    Where γ is sampled it does not decay from try to try too: it acts as the sampler says.
+    """
     recipe, student = request.recipe(), student_class(request.params["student"])
     growth = spec.space.growth if spec.space.growth is not None else recipe.growth
     return dataclasses.replace(
         recipe,
         lr=student.lr if recipe.lr is None else recipe.lr,
         growth=student.growth if growth is None else growth,
+        gamma_decay=1.0 if "gamma" in distributions(spec.space) else recipe.gamma_decay,
         precision=spec.search.precision,
     )

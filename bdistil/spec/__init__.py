@@ -6,6 +6,7 @@ A dimension left out takes the value of the recipe.
 """
 
 from bdistil.spec.data import DataSpec
+from bdistil.spec.goal import GoalSpec
 from bdistil.spec.load import load_spec
 from bdistil.spec.search import SearchSpec, WorkerSpec
 from bdistil.spec.section import Range
@@ -17,6 +18,7 @@ from bdistil.spec.whole import Spec
 __all__ = [
     "CallbackSpec",
     "DataSpec",
+    "GoalSpec",
     "Range",
     "SearchSpec",
     "SpaceSpec",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from bdistil.names import TaskChoice
+from bdistil.names import Layout, TaskChoice
 from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
 
@@ -20,7 +20,13 @@ class DataSpec(Section):
     name: str | None = None
     """a data set of `bdistil datasets`"""
     path: Path | None = None
-    """a Parquet, CSV or NPZ file, or a folder with `x.npy` and `y.npy` (docs/data.md)"""
+    """a Parquet, CSV or NPZ file, or a folder: of photographs or recordings, `CLASS/*.jpg` or
+    `CLASS/*.wav`, of Parquet parts, or with `x.npy` and `y.npy` (docs/data.md)
+    """
+    validation_path: Path | None = None
+    """validation examples of their own"""
+    test_path: Path | None = None
+    """test examples of their own"""
     label: str | list[str] = "label"
     """the label's column in the file, or several columns `[a, b, c]` (docs/data.md)"""
     features: list[str] | None = None
@@ -31,6 +37,18 @@ class DataSpec(Section):
     """`classification`, `multilabel` or `regression`; `auto` decides by the label: whole numbers,
     text and booleans are classes, several columns of 0, 1, true and false are multilabel
     """
+    split: str | None = None
+    """a column that says train, validation or test of each row (docs/data.md)"""
+    group: str | None = None
+    """a column such as speaker; no group stands in two splits"""
+    order: str | None = None
+    """a column such as date; the last rows are test, those before them validation"""
+    layout: Layout | None = None
+    """what the axes of `x` mean where its shape leaves it open"""
+    size: Annotated[int, Field(ge=4)] | None = None
+    """height and width of photographs; small ones of one size stay as they are by default"""
+    seconds: PositiveFloat | None = None
+    """length of recordings; by default 95% of them are no longer"""
     validation: Part = 0.2
     """share kept for selection"""
     test: Part = 0.2
@@ -50,10 +68,22 @@ class DataSpec(Section):
         """The label's column, or all of several."""
         return [self.label] if isinstance(self.label, str) else self.label
 
+    @property
+    def sources(self) -> dict[str, Path]:
+        """The user's files by the spec's key: `path`, and those of splits of their own."""
+        keys = ("path", "validation_path", "test_path")
+        return {key: path for key in keys if (path := getattr(self, key)) is not None}
+
+    def absolute(self) -> DataSpec:
+        """The same with paths that hold in any working directory."""
+        return self.model_copy(update={key: path.resolve() for key, path in self.sources.items()})
+
     @model_validator(mode="after")
     def _one_source(self) -> DataSpec:
         if (self.name is None) == (self.path is None):
             raise ValueError("give either name (a known data set) or path (your own file)")
+        if self.name is not None and self.sources:
+            raise ValueError("data.validation_path and data.test_path go with data.path")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave examples to train on (sum below 1)")
         return self

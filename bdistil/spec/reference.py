@@ -36,12 +36,16 @@ def with_tables(page: str) -> str:
 
 def sections_of(whole: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The fields of each section, by its title on the page."""
-    fields = whole["properties"]
-    found = {"(top)": {name: field for name, field in fields.items() if "$ref" not in field}}
-    for name in fields.keys() - found["(top)"]:
-        model = fields[name]["$ref"].rpartition("/")[2]
-        found[name] = whole["$defs"][model]["properties"]
-    return found
+    fields, models = whole["properties"], whole["$defs"]
+    found = {name: model for name, field in fields.items() if (model := model_of(field))}
+    top = {name: field for name, field in fields.items() if name not in found}
+    return {"(top)": top} | {name: models[model]["properties"] for name, model in found.items()}
+
+
+def model_of(field: dict[str, Any]) -> str | None:
+    """The model of a field that is a section, also where it may be left out."""
+    kinds = (field, *field.get("anyOf", ()))
+    return next((each["$ref"].rpartition("/")[2] for each in kinds if "$ref" in each), None)
 
 
 def table(fields: dict[str, Any], dimensions: tuple[str, ...]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -12,33 +13,38 @@ from pydantic import (
     model_validator,
 )
 
-from bdistil.names import Normalisation, Precision
+from bdistil.names import Algorithm, Fallback, Normalisation, Precision, Selection
 from bdistil.spec.section import Section
+
+ROUNDS, TRIES = 6, 4  # where nothing is said
 
 
 class SearchSpec(Section):
     """How rounds are searched and what counts as a winner."""
 
-    algorithm: Literal["tpe", "random", "grid"] = "tpe"
-    """`tpe`, `random` or `grid` (lists only)"""
-    rounds: PositiveInt = 6
-    """T, the number of students"""
-    trials_per_round: PositiveInt = 8
-    """most trials in one round"""
-    tries_per_class: PositiveInt = 4
-    """trials before the next larger class"""
-    select: Literal["first", "best"] = "first"
+    algorithm: Algorithm = "tpe"
+    """`tpe`, `gp`, `random` or `grid` (lists only)"""
+    rounds: PositiveInt | None = None
+    """T, the most students; null: 6, or as many as the goal needs"""
+    trials_per_round: PositiveInt | None = None
+    """most trials in one round; null: the tries of all classes"""
+    tries_per_class: PositiveInt | None = None
+    """trials before the next larger class; null: 4, or more for more workers"""
+    select: Selection = "best"
     """`first` weak learner to finish, or `best` of the class on validation"""
+    fallback: Fallback = "helpful"
+    """what a round without a weak learner keeps: the candidate of the largest gain if the ensemble
+    is better with it on validation (`helpful`) or whatever it does (`best`), or `none` of them;
+    without one the search ends
+    """
     grace: NonNegativeFloat = 0
     """seconds that others get after the first winner"""
-    beam: PositiveInt = 1
-    """partial ensembles that grow side by side; `bdistil pareto DIR` then looks at all of them;
-    needs `select: best`
-    """
     cohort: PositiveInt = 1
     """candidates of one class that train together, where torch can stack them"""
     precision: Precision = "fp32"
-    """of students' products while they train: `fp32` or, by autocast, `bf16`. Judging is always fp32"""
+    """of students' products while they train: `fp32` or, by autocast, `bf16`; judging is always
+    fp32
+    """
     normalisation: Normalisation | None = None
     """`joint` or `per_label`; null takes the recipe's"""
     min_edge: float = 0
@@ -49,6 +55,23 @@ class SearchSpec(Section):
     """seconds of one run of the command; a resumed search has them anew"""
     max_failures: NonNegativeInt = 8
     """failed trials that stop the search"""
+    warm_start: list[str] = Field([])
+    """run directories whose trials the sampler learns from before its own"""
+
+    @property
+    def most_rounds(self) -> int:
+        """T."""
+        return self.rounds or ROUNDS
+
+    @property
+    def tries(self) -> int:
+        """Trials of one class."""
+        return self.tries_per_class or TRIES
+
+    def most_trials(self, classes: int) -> int:
+        """Trials of a round in which no class has a weak learner."""
+        every_class = self.tries * classes
+        return min(self.trials_per_round or every_class, every_class)
 
     @model_validator(mode="after")
     def _grace_needs_first(self) -> SearchSpec:
@@ -56,13 +79,18 @@ class SearchSpec(Section):
             raise ValueError("grace goes with select: first; best waits for all trials anyway")
         return self
 
-    @model_validator(mode="after")
-    def _beam_needs_best(self) -> SearchSpec:
-        if self.beam > 1 and self.select != "best":
-            raise ValueError("beam needs select: best, as branches are compared by their best")
-        if self.beam > 1 and self.time_budget is not None:
-            raise ValueError("beam knows no time_budget; set rounds, or interrupt and resume")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _without_beam(cls, content: Any) -> Any:
+        """Runs of earlier versions name a beam, whose default was 1."""
+        if isinstance(content, dict) and "beam" in content:
+            if content["beam"] != 1:
+                raise ValueError(
+                    "beam is gone, since it found nothing that select: best with as many trials "
+                    "does not; remove it and raise trials_per_round"
+                )
+            content = {name: value for name, value in content.items() if name != "beam"}
+        return content
 
 
 class WorkerSpec(Section):

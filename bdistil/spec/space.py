@@ -26,9 +26,10 @@ from bdistil.spec.section import STRICT, Choices, Range, Section, dimension_of
 
 Value = TypeVar("Value")
 Space = TypeVar("Space", bound=Section)
-OWN = "own"
-Own = Annotated[Value, OWN]
+Own = Annotated[Value, "own"]
 """What members of a cohort may differ in (see core/cohort.py)."""
+Later = Annotated[Value, "later"]
+"""What has no effect in round 1, where every edge is zero and there are no earlier students."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,11 +40,11 @@ class Settings:
     The order is that of sampling: a new dimension comes last, so that searches stay what they were.
     """
 
-    connection: ConnectionName
+    connection: Later[ConnectionName]
     """how a student uses the ones before it"""
-    skip: bool
+    skip: Later[bool]
     """add the student's logits to the ensemble's: f_t = F_{t-1} + t·a_t instead of f_t = a_t"""
-    gamma: Own[PositiveFloat]
+    gamma: Own[Later[PositiveFloat]]
     """the weak-learning term is weighted by 1/γ"""
     lr: Own[PositiveFloat] | None = None
     """peak learning rate; the student class's own if the recipe has none"""
@@ -57,7 +58,7 @@ class Settings:
     """τ of the distillation loss"""
     weight_decay: Own[NonNegativeFloat] = 0.0
     """decoupled, of AdamW"""
-    early_accept: bool = False
+    early_accept: Later[bool] = False
     """stop at the first epoch whose edges hold, as published: fast and much less accurate. Round 1,
     where every edge is zero, has its full schedule all the same
     """
@@ -83,7 +84,15 @@ KINDS: dict[str, Any] = {
     for name, hint in get_type_hints(Settings, include_extras=True).items()
 }
 DIMENSIONS = ("recipe", "student", *KINDS)
-COHORT_OWN = tuple(name for name, kind in KINDS.items() if OWN in getattr(kind, "__metadata__", ()))
+
+
+def _marked(mark: Any) -> tuple[str, ...]:
+    (word,) = mark.__metadata__
+    return tuple(name for name, kind in KINDS.items() if word in getattr(kind, "__metadata__", ()))
+
+
+COHORT_OWN = _marked(Own)
+WITHOUT_EFFECT_IN_ROUND_1 = _marked(Later)
 
 
 def with_dimensions(space: type[Space]) -> type[Space]:

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from bdistil.names import RecipeName
 from bdistil.spec.data import DataSpec
+from bdistil.spec.goal import GoalSpec
 from bdistil.spec.search import SearchSpec, WorkerSpec
 from bdistil.spec.section import Range, Section
 from bdistil.spec.space import SpaceSpec
@@ -31,6 +32,7 @@ class Spec(Section):
     data: DataSpec
     teacher: TeacherSpec = TeacherSpec()
     space: SpaceSpec = SpaceSpec()
+    goal: GoalSpec | None = None
     search: SearchSpec = SearchSpec()
     workers: WorkerSpec = WorkerSpec()
     tracking: TrackingSpec = TrackingSpec()
@@ -71,16 +73,30 @@ class Spec(Section):
         Where a file lies does not matter: data have a hash of their own in the run, and modules
         are told by the names that they register.
         """
-        spec = self.model_dump(mode="json", exclude={"workers", "tracking", "name", "modules"})
-        if spec["data"]["path"] is not None:
-            spec["data"]["path"] = "a file"
+        spec = self.model_dump(
+            mode="json", exclude={"workers", "tracking", "name", "modules", "goal"}
+        )
+        spec["data"] |= dict.fromkeys(self.data.sources, "a file")
         if self.teacher.is_foreign:
             spec["teacher"]["model"] = Path(self.teacher.model).name
         if self.teacher.weights is not None:
             spec["teacher"]["weights"] = "a file"
-        for key in ("time_budget", "grace", "max_failures"):
+        for key in ("time_budget", "grace", "max_failures", "warm_start"):
             del spec["search"][key]
         return spec
+
+    def as_decided_in(self, stored: Spec) -> Spec:
+        """With what this spec leaves open taken from the resolved one of a run that goes on."""
+        search = self.search.model_copy(
+            update={
+                name: getattr(stored.search, name)
+                for name in ("rounds", "tries_per_class")
+                if getattr(self.search, name) is None
+            }
+        )
+        growth = stored.space.growth if self.space.growth is None else self.space.growth
+        space = self.space.model_copy(update={"growth": growth})
+        return self.model_copy(update={"search": search, "space": space})
 
     def teacher_identity(self) -> dict[str, Any]:
         """What of the identity decides on the teacher."""

@@ -10,10 +10,12 @@ import contextlib
 import tempfile
 import uuid
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bdistil.errors import CheckpointError, MissingDependencyError
+from bdistil.errors import CheckpointError
+from bdistil.optional import require
 from bdistil.store.durable import PARTIAL
 from bdistil.store.lease import LEASE, Lease
 
@@ -36,21 +38,29 @@ class Remote:
         uri: anything that ``pyarrow.fs.FileSystem.from_uri`` knows, such as ``s3://bucket/run``.
 
     Raises:
-        CheckpointError: if it knows no such place.
+        MissingDependencyError: if pyarrow is not installed.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        try:
-            from pyarrow import fs
-        except ImportError:
-            raise MissingDependencyError(
-                f"{uri} needs pyarrow; install it with: pip install 'bdistil[table]'."
-            ) from None
-        self.fs = fs
+        self.fs = require("pyarrow.fs", "table")
+
+    @cached_property
+    def place(self) -> tuple[Any, str]:
+        """The file system and the folder in it; asking for a bucket may go over the network."""
         with self.named_errors():
-            self.there, root = fs.FileSystem.from_uri(uri)
-        self.root = root.rstrip("/")
+            there, root = self.fs.FileSystem.from_uri(self.uri)
+        return there, root.rstrip("/")
+
+    @property
+    def there(self) -> Any:
+        """The file system."""
+        return self.place[0]
+
+    @property
+    def root(self) -> str:
+        """The folder in it."""
+        return self.place[1]
 
     def files(self) -> dict[str, State]:
         """All files by their paths relative to the URI, without hidden ones."""
@@ -148,13 +158,12 @@ class WorkingCopy:
 
     Args:
         place: a path, which is then the folder itself, or a URI.
-        leave_out: folders of the run that are not needed.
 
     Attributes:
-        folder: where to work.
+        folder: where to work; empty for a URI until it is fetched.
     """
 
-    def __init__(self, place: str | Path, leave_out: Collection[str] = ()) -> None:
+    def __init__(self, place: str | Path) -> None:
         self.remote = Remote(str(place)) if is_uri(place) else None
         self.here: dict[str, State] = {}  # files as they were when both places were alike
         self.there: dict[str, State] = {}
@@ -164,7 +173,6 @@ class WorkingCopy:
         else:
             self.temporary = tempfile.TemporaryDirectory(prefix="bdistil-run-")
             self.folder = Path(self.temporary.name) / "run"
-            self.fetch(leave_out)
 
     @property
     def is_held(self) -> bool:
@@ -172,8 +180,16 @@ class WorkingCopy:
         return self.remote is not None and self.remote.read(LEASE) is not None
 
     def fetch(self, leave_out: Collection[str] = ()) -> None:
-        """Bring the folder up to the URI; the journal first, so that all that it names is there."""
-        assert self.remote is not None
+        """Bring the folder up to the URI; the journal first, so that all that it names is there.
+
+        Args:
+            leave_out: folders of the run that are not needed.
+
+        Raises:
+            CheckpointError: if the URI cannot be read.
+        """
+        if self.remote is None:
+            return
         files = self.remote.files()
         for name in sorted(files, key=_rank, reverse=True):
             if name.partition("/")[0] not in leave_out and self.there.get(name) != files[name]:

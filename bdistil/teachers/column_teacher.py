@@ -35,6 +35,9 @@ class ColumnsSource:
         for split in (self.dataset.train, self.dataset.validation, self.dataset.test):
             self._logits(split)
 
+    def known_flops(self) -> None:
+        """A table does not say."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The columns as a teacher."""
         refuse_rows("columns", rows)

@@ -23,6 +23,10 @@ from bdistil.teachers.teacher_store import TeacherStore
 
 FoldProgress = Callable[[int, int], None]
 Folds = Mapping[int, Rows]
+FitFolds = Callable[
+    [Dataset, Spec, Folds, EpochProgress | None], Iterator[tuple[int, NDArray[np.float32]]]
+]
+"""Gives each fold's number and logits as they come; a backend's ``fit_folds``."""
 
 
 def check_folds(source: TeacherSource, dataset: Dataset, spec: Spec) -> None:
@@ -52,6 +56,7 @@ def out_of_fold(
     data_sha256: str | None = None,
     progress: EpochProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
+    fit_folds: FitFolds | None = None,
 ) -> NDArray[np.float32]:
     """The out-of-fold logits of the training split, float32 (N, L), in an unnamed file.
 
@@ -60,10 +65,11 @@ def out_of_fold(
     Args:
         store: where folds are kept.
         dataset: the data.
-        spec: names the teacher and the number of folds; with workers, Ray must be initialised.
+        spec: names the teacher and the number of folds.
         data_sha256: of the user's file; folds of other data are fitted anew.
         progress: of training, where it happens in this process.
         folded: called with (folds that are there, folds), first for those that were kept.
+        fit_folds: fits the folds that are missing; None fits them here.
 
     Raises:
         TeacherError: if a training fails.
@@ -76,7 +82,9 @@ def out_of_fold(
     table = on_disk(len(dataset.train), dataset.outputs)
     for b in folds.keys() - missing.keys():
         table[folds[b]] = known.pop(b)
-    for done, (b, logits) in enumerate(fitted(dataset, spec, missing, progress), start=1):
+    fit = fit_folds or fit_one_by_one
+    fitted = fit(dataset, spec, missing, progress) if missing else ()
+    for done, (b, logits) in enumerate(fitted, start=1):
         store.save_fold(b, folds[b], logits, data_sha256)
         table[folds[b]] = logits
         folded(len(folds) - len(missing) + done, len(folds))
@@ -91,17 +99,12 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> dict[int, Rows]:
     return {b + 1: np.sort(order[b::count]) for b in range(count)}
 
 
-def fitted(
-    dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
+def fit_one_by_one(
+    dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None = None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Each fold's number and logits as they come: from workers, or fitted here one by one."""
-    if spec.workers.count and folds:
-        from bdistil.cluster.fold_actors import fitted_by_workers
-
-        yield from fitted_by_workers(dataset, spec, folds)
-    else:
-        for b, rows in folds.items():
-            yield b, fit_fold(dataset, spec, rows, progress)
+    """Each fold's number and logits, fitted in this process."""
+    for number, rows in folds.items():
+        yield number, fit_fold(dataset, spec, rows, progress)
 
 
 def fit_fold(

@@ -50,6 +50,9 @@ class EstimatorSource:
                 f"for {self.dataset.task}, if need be within CalibratedClassifierCV."
             )
 
+    def known_flops(self) -> None:
+        """An estimator does not say."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """Fit a fresh estimator; what it costs is not known.
 

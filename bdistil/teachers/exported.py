@@ -53,6 +53,12 @@ class ExportedSource:
         """
         self._examinee.check(self.dataset)
 
+    def known_flops(self) -> int:
+        """Counted on the program."""
+        batch = self._program.batch or 1
+        example = torch.zeros(batch, *self.dataset.input_shape)
+        return count_flops(lambda: self._program.module(example)) // batch
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The program on the CPU.
 
@@ -61,14 +67,13 @@ class ExportedSource:
         """
         settings, dataset, program = self.spec.teacher, self.dataset, self._program
         refuse_rows(settings.model, rows)
-        batch = program.batch or 1
-        example = torch.zeros(batch, *dataset.input_shape)
+        single = program.batch in (None, 1)
         self._examinee.check(dataset)  # counting would fail with a worse message
         return Teacher(
             lambda split, answered: self._examinee.logits(dataset, split, answered),
-            count_flops(lambda: program.module(example)) // batch,
+            self.known_flops(),
             parameters(program.module),
-            on_standardised(program.module, dataset, settings.reads) if batch == 1 else None,
+            on_standardised(program.module, dataset, settings.reads) if single else None,
         )
 
     @cached_property

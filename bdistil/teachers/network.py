@@ -41,6 +41,10 @@ class NetworkSource:
         """
         self._examinee(self._loaded()).check(self.dataset)
 
+    def known_flops(self) -> int | None:
+        """Counted on the network, whatever its weights."""
+        return counted_flops(self.network, self.dataset.input_shape)
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The network with its weights, on this machine's GPU if workers use GPUs.
 

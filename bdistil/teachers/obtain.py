@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-
-import numpy as np
 
 from bdistil.core.arrays import as_tensor
 from bdistil.core.examples import metric
@@ -14,7 +11,13 @@ from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
 from bdistil.names import TeacherKind
 from bdistil.spec import Spec, TeacherSpec
-from bdistil.teachers.crossfit import FoldProgress, check_folds, out_of_fold
+from bdistil.teachers.crossfit import (
+    FitFolds,
+    FoldProgress,
+    check_folds,
+    fit_one_by_one,
+    out_of_fold,
+)
 from bdistil.teachers.guess import best_guess
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher
@@ -37,6 +40,7 @@ def obtain_teacher(
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
+    fit_folds: FitFolds = fit_one_by_one,
 ) -> Logits:
     """The teacher's logits for each split, made and stored if they are not there yet.
 
@@ -51,13 +55,14 @@ def obtain_teacher(
         progress: of training, called with (epoch from 1, epochs, validation metric).
         answered: of asking the user's own teacher, called with (examples answered, examples).
         folded: of cross-fitting, called with (folds that are there, folds).
+        fit_folds: fits the folds of cross-fitting; a backend's, or here.
 
     Raises:
         TeacherError: if the teacher does not fit the data, or training fails.
         CheckpointError: if a stored teacher is damaged or of other data or weights.
     """
     if not store.exists:
-        make_teacher(store, dataset, spec, progress, answered, folded)
+        make_teacher(store, dataset, spec, progress, answered, folded, fit_folds)
         return store.logits()
     logits = store.logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
@@ -74,16 +79,17 @@ def make_teacher(
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
+    fit_folds: FitFolds = fit_one_by_one,
 ) -> None:
     """Obtain the spec's teacher, ask it about every example and keep what it says.
 
     With `teacher.crossfit` its stand-ins for the folds come first: each is kept as it comes.
     """
     files = files_sha256(spec.teacher)
-    data = None if spec.data.path is None else fingerprint(dataset)
+    data = None if spec.data.path is None else dataset.sha256
     outside = {}
     if spec.teacher.crossfit:
-        outside[OUT_OF_FOLD] = out_of_fold(store, dataset, spec, data, progress, folded)
+        outside[OUT_OF_FOLD] = out_of_fold(store, dataset, spec, data, progress, folded, fit_folds)
         check_says_something({"train": outside[OUT_OF_FOLD]})
     source = teacher_source(dataset, spec)
     teacher = source.obtain(progress=progress)
@@ -146,7 +152,7 @@ def check_unchanged(store: TeacherStore, dataset: Dataset) -> None:
         CheckpointError: if it has changed.
     """
     known = store.card().data_sha256
-    if known is not None and fingerprint(dataset) != known:
+    if known is not None and dataset.sha256 != known:
         raise _changed(store, dataset)
 
 
@@ -206,17 +212,6 @@ def check_says_something(logits: Logits) -> None:
             "learn from it; correct teacher.columns or the model, or train it longer "
             "(teacher.epochs)."
         )
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Hash of every example and label, by which a changed file is noticed."""
-    digest = hashlib.sha256()
-    for name in SPLITS:
-        split = getattr(dataset, name)
-        for array in (split.x, split.y, split.teacher):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def metric_of(dataset: Dataset, split: str, logits: Logits) -> float:

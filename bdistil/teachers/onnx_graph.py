@@ -39,6 +39,9 @@ class OnnxSource:
         """
         self._examinee.check(self.dataset)
 
+    def known_flops(self) -> None:
+        """A graph does not say."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The graph, on the CPU; what it costs is not known.
 

@@ -57,6 +57,9 @@ class TeacherSource(Protocol):
             SpecError: if a name or an option is unknown.
         """
 
+    def known_flops(self) -> int | None:
+        """What an example will cost the teacher, without training; None if it cannot be told."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The teacher, trained on these rows of the training split (None: all) if it is trained.
 

@@ -43,6 +43,11 @@ class TrainedSource:
         with torch.device("meta"):
             self._build()
 
+    def known_flops(self) -> int:
+        """Counted on the network without memory."""
+        with torch.device("meta"):
+            return flops(self._build(), self.dataset.input_shape)
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """Train it.
 

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 import bdistil
+from bdistil.experiments.environment import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -126,13 +125,6 @@ def headline(means: pd.DataFrame) -> dict[str, dict[str, float]]:
             "last_flops_share": stages.flops_fraction.iloc[-1],
         }
     return {k: {n: round(float(x), 4) for n, x in v.items()} for k, v in found.items()}
-
-
-def environment() -> dict[str, str]:
-    """What the figures were measured with."""
-    packages = ("torch", "ray", "optuna", "numpy", "scikit-learn")
-    versions = {name: version(name) for name in packages}
-    return {"python": platform.python_version(), "machine": platform.machine()} | versions
 
 
 def check(curves: pd.DataFrame) -> None:

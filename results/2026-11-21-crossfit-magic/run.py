@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from bdistil.core.correction import CorrectedLoss
 from bdistil.datasets.catalogue import load_dataset
+from bdistil.experiments.environment import environment
 from bdistil.spec import DataSpec
 
 HERE = Path(__file__).parent
@@ -239,12 +238,6 @@ def plot(rows: pd.DataFrame) -> None:
     figure.axes[0].set_ylabel("test AUC")
     figure.axes[0].legend(loc="lower right", frameon=False)
     figure.savefig(HERE / "auc.svg", metadata={"Date": None})
-
-
-def environment() -> dict[str, str]:
-    """What the figures were measured with."""
-    versions = {name: version(name) for name in ("numpy", "scikit-learn", "torch")}
-    return {"python": platform.python_version(), "machine": platform.machine()} | versions
 
 
 def headline(rows: pd.DataFrame) -> None:

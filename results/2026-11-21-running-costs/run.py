@@ -21,7 +21,7 @@ from bdistil.report.bench import bench
 from bdistil.report.plots import bench_plot
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runtime.predictor import Predictor
-from bdistil.searching.outcome import evaluation, export_ensemble, run_dataset
+from bdistil.searching.result import SearchResult
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -30,8 +30,9 @@ DATA_SETS = ("digits", "japanese_vowels", "fashion_mnist")
 
 def early_exit(run: RunDirectory) -> dict[str, object]:
     """The policy that validation chooses, on the test split."""
-    dataset, figures = run_dataset(run), evaluation(run)
-    export_ensemble(run).save_pretrained(run.ensemble)  # with this version's policies
+    result = SearchResult(run)
+    dataset, figures = result.dataset, result.evaluation
+    result.build_ensemble().save_pretrained(run.ensemble)  # with this version's policies
     predictor = Predictor(run.ensemble, backend="torch")
     point = predictor.policy()
     answer = predictor.answer(dataset.test.x, exit=point.policy)

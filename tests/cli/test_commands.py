@@ -79,7 +79,7 @@ def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_
     assert bdistil("status", run.path).printed == f"{run.path}: stopped, 0 of 6 rounds accepted\n"
     summary = json.loads(bdistil("status", run.path, "--json").printed)
     expected = {"state": "stopped", "rounds": 6, "accepted": 0, "received_bytes": []}
-    assert summary == expected | {"teacher": None, "stages": []}
+    assert summary == expected | {"teacher": None, "stages": [], "data": None}
     with run.locked():
         assert json.loads(bdistil("status", run.path, "--json").printed)["state"] == "running"
 

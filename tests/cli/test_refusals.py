@@ -53,7 +53,7 @@ def spec_file(folder: Path, **sections: Any) -> Path:
         ("data.name=cubes", "data.name is 'cubes', which is no known data set; did you mean 'cu"),
         ("data.options.examples=none", "data.options.examples is 'none'"),
         ("data.options.size=3", "data.options.size is unknown to cube"),
-        ("data.label=y", "data.features, data.ignore and data.label are for your own file"),
+        ("data.label=y", "data.label is for your own data (data.path)"),
         ("name=a/b", "name: must be fit for a folder"),
         ("rounds", "override 'rounds' must have the form key=value."),
     ],
@@ -150,7 +150,7 @@ def test_a_label_that_is_not_there(bdistil: Callable[..., Any], tmp_path: Path) 
 
 
 def test_data_of_an_unknown_format(bdistil: Callable[..., Any], tmp_path: Path) -> None:
-    for name in ("mine.xlsx", "mine", "mine.csv.gz", "mine.pkl"):
+    for name in ("mine.xlsx", "mine", "mine.csv.zip", "mine.pkl"):
         data = tmp_path / name
         data.write_bytes(b"some bytes")
         refused(bdistil("search", "--data", data, "--label", "y"), "the file type must be one of")

@@ -25,13 +25,13 @@ import pytest
 import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
-from tiny import students, tiny, winners, write_spec
+from tiny import PATIENCE, students, tiny, winners, write_spec
 
-from bdistil.cluster import tune_experiment as experiment_module
+from bdistil.cluster import ray_backend
+from bdistil.cluster.launch import launch_search
 from bdistil.core import find_weak_learner
 from bdistil.errors import ClusterError, SearchError
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.run import run_search
 
 pytestmark = pytest.mark.cluster
 
@@ -67,7 +67,7 @@ def nodes() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").path
+    return launch_search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").run.path
 
 
 def same_end(run: Path, uninterrupted: Path) -> bool:
@@ -80,14 +80,14 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
     """Puts something around what workers run for each trial."""
 
     def install(wrap: Wrap) -> None:
-        make = experiment_module.make_workbench
+        make = ray_backend.make_workbench
 
         def wrapped(material: Any) -> Any:
             bench = make(material)
             bench.run = wrap(bench.run)
             return bench
 
-        monkeypatch.setattr(experiment_module, "make_workbench", wrapped)
+        monkeypatch.setattr(ray_backend, "make_workbench", wrapped)
 
     return install
 
@@ -103,7 +103,7 @@ def once(marker: Path) -> bool:
 
 def wait_until(condition: Callable[[], bool], search: Future[Any] | None = None) -> None:
     """Wait for what happens elsewhere; a search that has ended meanwhile cannot bring it about."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         assert search is None or not search.done(), search.exception()
@@ -125,7 +125,7 @@ def test_a_killed_workers_trial_is_run_again(
         return killed
 
     trials(wrap)
-    run = run_search(tiny(*SPEC, "workers.count=2"), tmp_path / "run").path
+    run = launch_search(tiny(*SPEC, "workers.count=2"), tmp_path / "run").run.path
     assert (tmp_path / "killed").exists()
     assert same_end(run, uninterrupted)
 
@@ -146,12 +146,12 @@ def test_a_lost_nodes_trial_is_run_again_where_another_joins(
 
     trials(wrap)
     with ThreadPoolExecutor(1) as background:
-        search = background.submit(run_search, tiny(*SPEC, "workers.count=2"), tmp_path / "run")
+        search = background.submit(launch_search, tiny(*SPEC, "workers.count=2"), tmp_path / "run")
         wait_until(lambda: marker.exists() and marker.read_text() != "", search)
         (lost,) = (node for node in nodes.worker_nodes if node.node_id == marker.read_text())
         nodes.remove_node(lost, allow_graceful=False)
         nodes.add_node(num_cpus=1)
-        search.result(timeout=120)
+        search.result(timeout=PATIENCE)
     assert same_end(tmp_path / "run", uninterrupted)
 
 
@@ -161,9 +161,9 @@ def test_workers_that_cannot_start_end_the_search_with_their_reason(
     def broken(material: Any) -> Any:
         raise OSError("no such GPU")
 
-    monkeypatch.setattr(experiment_module, "make_workbench", broken)
+    monkeypatch.setattr(ray_backend, "make_workbench", broken)
     with pytest.raises(SearchError, match=r"2 workers in a row .* first trial: OSError: no such"):
-        run_search(tiny(*SPEC), tmp_path / "run")
+        launch_search(tiny(*SPEC), tmp_path / "run")
 
 
 def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
@@ -181,16 +181,18 @@ def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
 
     trials(wrap)
     with ThreadPoolExecutor(1) as background:
-        search = background.submit(run_search, tiny(*SPEC), tmp_path / "run")
+        search = background.submit(launch_search, tiny(*SPEC), tmp_path / "run")
         wait_until(marker.exists, search)
         raylet = psutil.Process(nodes.head_node.all_processes["raylet"][0].process.pid)
         for process in raylet.children(recursive=True):
             if "ray::Board" in " ".join(process.cmdline()):
                 process.kill()
         gone.touch()
-        with pytest.raises(ClusterError, match=r"the same command goes on after the 1 accepted"):
-            search.result(timeout=120)
-    run_search(tiny(*SPEC), tmp_path / "run")
+        with pytest.raises(
+            ClusterError, match=r"the same command goes on after the last accepted round"
+        ):
+            search.result(timeout=PATIENCE)
+    launch_search(tiny(*SPEC), tmp_path / "run")
     assert same_end(tmp_path / "run", uninterrupted)
 
 
@@ -203,15 +205,15 @@ def test_of_two_that_finish_at_the_same_moment_exactly_one_is_kept(
     def wrap(run: Run) -> Run:
         def together(cohort: Any, should_stop: Any) -> Any:
             (outcome,) = run(cohort, lambda: False)
-            (tmp_path / f"{cohort.round}-{outcome[0].request.number}").touch()
+            (tmp_path / f"{cohort.round}-{cohort.requests[0].number}").touch()
             wait_until(lambda: len(list(tmp_path.glob(f"{cohort.round}-*"))) == 2)
             return [(outcome[0].model_copy(update={"weak": True}), outcome[1])]
 
         return together
 
     trials(wrap)
-    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
-    run = run_search(spec, tmp_path / "run")
+    spec = tiny(*SPEC, "search.select=first", "space.ladder=[3]", "workers.count=2")
+    run = launch_search(spec, tmp_path / "run").run
     records = run.journal.read()
     assert [record.round for record in records] == [1, 2, 3, 4]
     assert [len(record.trials) for record in records] == [1] * ROUNDS  # the other came too late
@@ -239,8 +241,8 @@ def test_a_loser_whose_epoch_never_ends_makes_way_for_the_next_round(
         return endless
 
     trials(wrap)
-    spec = tiny(*SPEC, "search.select=first", "search.trials_per_round=2", "workers.count=2")
-    run = run_search(spec, tmp_path / "run")
+    spec = tiny(*SPEC, "search.select=first", "space.ladder=[3]", "workers.count=2")
+    run = launch_search(spec, tmp_path / "run").run
     records = run.journal.read()
     assert [record.result.request.number for record in records] == [0] * ROUNDS
     assert len(list(tmp_path.glob("loser of round *"))) == ROUNDS
@@ -273,7 +275,7 @@ def test_trials_that_always_fail_use_up_the_error_budget(
     trials(wrap)
     sentence = rf"3 trials failed, more than search.max_failures=2; the last one: .*{reason}"
     with pytest.raises(SearchError, match=sentence):
-        run_search(tiny(*SPEC, "search.max_failures=2"), tmp_path / "run")
+        launch_search(tiny(*SPEC, "search.max_failures=2"), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").journal.read() == []
 
 
@@ -378,7 +380,8 @@ def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
 ) -> None:
     run = small_disk / "run"
     for moment, file in (
-        ("after spec.yaml", "teacher/model.safetensors"),
+        ("after spec.yaml", "data.json"),
+        ("after data.json", "teacher/model.safetensors"),
         ("after round 1", "students/001.safetensors"),
         ("after 001.safetensors", "rounds.jsonl"),
         ("after trials.parquet", "optuna.journal"),

@@ -10,11 +10,13 @@ from ray.exceptions import ActorDiedError
 
 from bdistil.cluster.board import Board
 from bdistil.cluster.lost_worker import why_lost
-from bdistil.cluster.searcher import RERUNS, RoundSearcher
-from bdistil.cluster.trainable import RESULT
+from bdistil.cluster.ray_backend import RERUNS, RayBackend
+from bdistil.cluster.searcher import Event, Finished, Idle, Lost
+from bdistil.cluster.trainable import Report
 from bdistil.errors import SearchError
-from bdistil.runs.trial import Cohort, CohortResult, TrialRequest, TrialResult
-from bdistil.searching.controller import RoundController, Winner
+from bdistil.runs.trial import Cohort, Place, TrialAnswer, TrialRequest, TrialResult
+from bdistil.searching.controller import RoundController
+from bdistil.searching.verdict import Winner
 from bdistil.spec import load_spec
 
 
@@ -35,7 +37,6 @@ class BoardOnPaper:
     def __init__(self) -> None:
         self.queue: list[Cohort] = []
         self.taken: dict[str, Cohort] = {}
-        self.ended = False
 
     def push(self, cohort: Cohort) -> None:
         self.queue.append(cohort)
@@ -44,64 +45,86 @@ class BoardOnPaper:
         self.taken[trial_id] = self.queue.pop(0)
         return self.taken[trial_id]
 
-    def taken_by(self, trial_id: str) -> Cohort | None:
-        return self.taken.pop(trial_id, None)
+    def taken_by(self, trial_id: str) -> Place | None:
+        cohort = self.taken.pop(trial_id, None)
+        return None if cohort is None else cohort.place
 
     def forget(self, trial_id: str) -> None:
         self.taken.pop(trial_id, None)
 
-    def end(self) -> None:
-        self.ended = True
+    def candidate(self, number: int) -> bytes:
+        return b""
+
+    def close(self) -> int:
+        dropped = len(self.queue)
+        self.queue.clear()
+        return dropped
 
 
 class Search:
-    """A searcher with its controller on a board of paper."""
+    """A controller and the Ray backend on a board of paper; what Tune would tell is told here."""
 
     def __init__(self, **search: Any) -> None:
         spec = load_spec(
             {
                 "data": {"name": "cube"},
                 "space": {"ladder": [4]},
-                "search": {"rounds": 2, "tries_per_class": 2, "trials_per_round": 2} | search,
+                "search": {"rounds": 3, "tries_per_class": 2, "select": "first"} | search,
                 "workers": {"count": 1},
             }
         )
         self.winners: list[Winner] = []
         self.board = BoardOnPaper()
-        controller = RoundController(spec, Sampler(), self.winners.append)
-        self.searcher = RoundSearcher(controller, self.board)  # type: ignore[arg-type]
+        self.backend = RayBackend()
+        self.backend.spec = spec
+        self.backend.board = self.board  # type: ignore[assignment]
+        self.controller = RoundController(spec, Sampler(), self.accept, rounds_done=1)
+
+    def accept(self, winner: Winner) -> None:
+        self.winners.append(winner)
+        self.backend.close_round(winner.result.request.number)
+
+    def hear(self, event: Event) -> None:
+        """One turn of the search's loop, with what came in."""
+        self.controller.answer(self.backend.take_in(event))
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        while self.backend.idle > 0 and (cohort := self.controller.next_cohort()) is not None:
+            self.backend.submit(cohort)
 
     def start(self, trial_id: str) -> Cohort:
-        self.searcher.suggest(trial_id)
+        """A worker begins; it takes what is queued."""
+        self.hear(Idle())
         return self.board.take(trial_id)
 
+    def lose(self, trial_id: str, reason: str) -> None:
+        self.hear(Lost(trial_id, reason))
+
     def finish(self, trial_id: str, weak: bool = True) -> None:
-        (request,) = self.board.taken[trial_id].requests
-        result = TrialResult(request=request, status="finished", weak=weak)
-        answer = CohortResult(results=(result,)).model_dump_json()
-        self.searcher.on_trial_complete(trial_id, {RESULT: answer})
+        cohort = self.board.taken[trial_id]
+        answer = TrialAnswer(status="finished", weak=weak)
+        self.hear(Finished(trial_id, Report(place=cohort.place, answers=[answer])))
 
 
 def test_another_worker_gets_the_same_trial() -> None:
     search = Search(max_failures=0)
     lost = search.start("a")
-    search.searcher.lost("a", "the node was lost")
+    search.lose("a", "the node was lost")
     assert search.start("b") == lost
     search.finish("b")
     assert search.winners[0].result.request == lost.requests[0]
-    assert search.searcher.error is None
 
 
 def test_a_trial_that_costs_worker_after_worker_has_failed() -> None:
     search = Search(max_failures=0)
     first = search.start("0")
     for number in range(RERUNS):
-        search.searcher.lost(str(number), "it crashed")
+        search.lose(str(number), "it crashed")
         assert search.start(str(number + 1)) == first
-    search.searcher.lost(str(RERUNS), "it crashed")
-    assert isinstance(search.searcher.error, SearchError)
-    assert f"the last one: it cost {RERUNS + 1} workers: it crashed" in str(search.searcher.error)
-    assert search.board.ended
+    sentence = rf"the last one: it cost {RERUNS + 1} workers: it crashed"
+    with pytest.raises(SearchError, match=sentence):
+        search.lose(str(RERUNS), "it crashed")
 
 
 def test_a_lost_trial_of_a_closed_round_is_not_run_again() -> None:
@@ -109,36 +132,33 @@ def test_a_lost_trial_of_a_closed_round_is_not_run_again() -> None:
     search.start("slow")
     search.start("fast")
     search.finish("fast")
-    search.searcher.lost("slow", "the node was lost")
-    assert search.start("next").round == 2
+    search.lose("slow", "the node was lost")
+    assert search.start("next").round == 3
 
 
 def test_no_request_is_made_for_a_worker_that_is_lost_while_it_waits() -> None:
-    search = Search(trials_per_round=1, tries_per_class=1)
+    search = Search(tries_per_class=1)
     search.start("a")
-    search.searcher.suggest("waiting")
-    search.searcher.lost("waiting", "the node was lost")
+    search.hear(Idle())
+    search.lose("waiting", "the node was lost")
     search.finish("a")
     assert search.board.queue == []  # nobody is there to take one
-    assert search.start("b").round == 2
+    assert search.start("b").round == 3
 
 
 def test_workers_that_never_get_to_a_trial_end_the_search_unless_others_do() -> None:
     search = Search(max_failures=0)
 
     def lose(trial_id: str) -> None:
-        search.searcher.suggest(trial_id)
-        search.searcher.lost(trial_id, "no such GPU")
+        search.hear(Idle())
+        search.lose(trial_id, "no such GPU")
 
     lose("a")
     search.start("b")
     search.finish("b")
     lose("c")
-    assert search.searcher.error is None
-    lose("d")
-    assert "2 workers in a row ended before their first trial: no such GPU" in str(
-        search.searcher.error
-    )
+    with pytest.raises(SearchError, match=r"2 workers in a row .* first trial: no such GPU"):
+        lose("d")
 
 
 def request(number: int) -> TrialRequest:
@@ -157,7 +177,7 @@ def test_a_cohort_never_goes_to_a_worker_that_is_gone() -> None:
         await asyncio.sleep(0)
         await board.push(cohort)
         assert await dead is None
-        return await asyncio.wait_for(alive, timeout=10)
+        return await alive
 
     assert asyncio.run(play()) == cohort
 

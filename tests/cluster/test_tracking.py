@@ -15,31 +15,36 @@ from ray import tune
 from tiny import tiny
 
 from bdistil.cluster import trackers as tracking
-from bdistil.cluster.trainable import RESULT, metrics
+from bdistil.cluster.launch import launch_search
+from bdistil.cluster.trainable import RESULT, Report, metrics
 from bdistil.errors import BdistilWarning, MissingDependencyError, SpecError
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.runs.trial import CohortResult, TrialRequest, TrialResult
-from bdistil.searching.run import run_search
+from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.spec import TrackingSpec
 
 FIGURES = ("edge", "relative_edge", "gain", "loss", "metric", "largest_gap")
 
 
-def request(number: int = 3) -> TrialRequest:
+def request(number: int) -> TrialRequest:
     params = {"lr": 0.02, "connection": "gru", "temperature": None}
     return TrialRequest(round=2, number=number, rung=0, attempt=0, params=params, seed=1)
 
 
-def finished(**figures: Any) -> TrialResult:
-    return TrialResult(request=request(), status="finished", **figures)
+ALONE = Cohort(requests=(request(3),))
+TWO = Cohort(requests=(request(0), request(1)))
+COHORTS = {cohort.place: cohort for cohort in (ALONE, TWO)}
+
+
+def finished(**figures: Any) -> TrialAnswer:
+    return TrialAnswer(status="finished", **figures)
 
 
 def test_a_finished_trial_has_plain_figures_and_a_failed_one_only_its_place() -> None:
     figures = {name: index / 8 for index, name in enumerate(FIGURES)}
-    assert metrics(finished(**figures)) == figures | {"round": 2, "number": 3}
-    failed = TrialResult(request=request(), status="failed", reason="NaN")
-    assert metrics(failed) == {"round": 2, "number": 3}
+    assert metrics(request(3), finished(**figures)) == figures | {"round": 2, "number": 3}
+    failed = TrialAnswer(status="failed", reason="NaN")
+    assert metrics(request(3), failed) == {"round": 2, "number": 3}
 
 
 class Notebook(tune.Callback):
@@ -79,13 +84,19 @@ def show(tracker: tracking.Tracker, staging: Path, result: dict[str, Any]) -> No
     tracker.on_trial_result(iteration=1, trials=[], trial=trial, result=result)
 
 
-def result_of(*answers: TrialResult) -> dict[str, Any]:
-    return {RESULT: CohortResult(results=answers).model_dump_json(), **metrics(answers[0])}
+def tracker_of(folder: Path, **loggers: Notebook) -> tracking.Tracker:
+    return tracking.Tracker(loggers, folder / "tune", COHORTS.__getitem__)
+
+
+def result_of(*answers: TrialAnswer) -> dict[str, Any]:
+    cohort = ALONE if len(answers) == 1 else TWO
+    report = Report(place=cohort.place, answers=list(answers))
+    return {RESULT: report.model_dump_json(), **metrics(cohort.requests[0], answers[0])}
 
 
 def test_a_logger_hears_a_trial_by_round_and_number_with_its_values(tmp_path: Path) -> None:
     notebook, answer = Notebook(), finished(edge=0.5)
-    tracker = tracking.Tracker({"notebook": notebook}, tmp_path / "tune")
+    tracker = tracker_of(tmp_path, notebook=notebook)
     tracker.setup()
     show(tracker, tmp_path / "staging", result_of(answer))
     tracker.on_experiment_end(trials=[])
@@ -93,7 +104,7 @@ def test_a_logger_hears_a_trial_by_round_and_number_with_its_values(tmp_path: Pa
     assert notebook.heard == [
         ("setup", None),
         ("start", (name, {"lr": 0.02, "connection": "gru"})),
-        ("result", metrics(answer)),
+        ("result", metrics(request(3), answer)),
         ("complete", None),
         ("end", None),
     ]
@@ -101,26 +112,21 @@ def test_a_logger_hears_a_trial_by_round_and_number_with_its_values(tmp_path: Pa
 
 
 def test_every_member_of_a_cohort_is_shown(tmp_path: Path) -> None:
-    members = [
-        finished(edge=edge).model_copy(
-            update={"request": finished().request.model_copy(update={"number": number})}
-        )
-        for number, edge in enumerate((0.1, 0.7))
-    ]
+    members = [finished(edge=edge) for edge in (0.1, 0.7)]
     notebook = Notebook()
     show(
-        tracking.Tracker({"notebook": notebook}, tmp_path / "tune"),
+        tracker_of(tmp_path, notebook=notebook),
         tmp_path / "s",
         result_of(*members),
     )
     shown = [content for event, content in notebook.heard if event == "result"]
-    assert shown == [metrics(member) for member in members]
+    assert shown == [metrics(*pair) for pair in zip(TWO.requests, members, strict=True)]
     for number in (0, 1):
         assert (tmp_path / "tune" / f"round-002-trial-{number:03d}" / "note").exists()
 
 
 def test_a_round_that_is_played_again_replaces_its_files(tmp_path: Path) -> None:
-    tracker = tracking.Tracker({"notebook": Notebook()}, tmp_path / "tune")
+    tracker = tracker_of(tmp_path, notebook=Notebook())
     old = tmp_path / "tune" / "round-002-trial-003" / "old"
     old.parent.mkdir(parents=True)
     old.touch()
@@ -131,7 +137,7 @@ def test_a_round_that_is_played_again_replaces_its_files(tmp_path: Path) -> None
 @pytest.mark.parametrize("status", ["failed", "stopped"])
 def test_trials_without_figures_are_not_shown(tmp_path: Path, status: str) -> None:
     notebook = Notebook()
-    tracker = tracking.Tracker({"notebook": notebook}, tmp_path / "tune")
+    tracker = tracker_of(tmp_path, notebook=notebook)
     show(tracker, tmp_path / "a", result_of(finished().model_copy(update={"status": status})))
     show(tracker, tmp_path / "b", {"done": True})  # a worker that goes home
     assert notebook.heard == []
@@ -142,7 +148,7 @@ def test_a_logger_that_fails_ends_the_tracking_but_not_the_search(
     tmp_path: Path, event: str
 ) -> None:
     broken, whole = Notebook(fail=event), Notebook()
-    tracker = tracking.Tracker({"broken": broken, "whole": whole}, tmp_path / "tune")
+    tracker = tracker_of(tmp_path, broken=broken, whole=whole)
 
     def search() -> None:
         tracker.setup()
@@ -169,7 +175,7 @@ def test_a_missing_package_is_named_before_the_search(monkeypatch: pytest.Monkey
 def test_options_that_a_logger_does_not_take_are_named(tmp_path: Path) -> None:
     spec = tiny("tracking.callbacks=[{name: tensorboard, options: {flush: 1}}]")
     with pytest.raises(SpecError, match=r"tensorboard does not take .*flush.*TBXLoggerCallback"):
-        tracking.make_tracker(spec, tmp_path)
+        tracking.make_tracker(spec, tmp_path, COHORTS.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +212,8 @@ def local_ray() -> Iterator[None]:
 
 
 def searched(folder: Path, *overrides: str) -> tuple[RunDirectory, list[RoundRecord]]:
-    small = ("search.rounds=2", "search.trials_per_round=2", "space.epochs=2")
-    run = run_search(tiny(*small, *overrides), folder / "run")
+    small = ("search.rounds=2", "search.tries_per_class=1", "space.epochs=2")
+    run = launch_search(tiny(*small, *overrides), folder / "run").run
     return run, run.journal.read()
 
 
@@ -224,7 +230,7 @@ def test_tensorboards_files_hold_the_figures_of_the_journal(
     for trial in trials:
         place = trial.request
         scalars = scalars_in(folders.pop(f"round-{place.round:03d}-trial-{place.number:03d}"))
-        for name, value in metrics(trial).items():
+        for name, value in metrics(place, trial).items():
             assert scalars[f"ray/tune/{name}"] == pytest.approx(value, rel=1e-6), name
     assert not folders
     assert not run.study_file.exists()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from tiny import PATIENCE, eventually
 
 SCRIPT = Path(__file__).parents[2] / "clusters" / "slurm.sh"
 
@@ -32,14 +32,14 @@ STUBS = {
                 trap 'say "ray ends"; exit 143' TERM
                 say "ray $* token=$RAY_AUTH_TOKEN"
                 [[ $* == *--head* ]] && touch "$LOG.head"
-                for _ in {1..300}; do sleep 0.1; done;;
+                for _ in {1..6000}; do sleep 0.1; done;;
         esac
     """,
     "bdistil": """
         trap 'say "search ends"; sleep 0.3; exit 130' TERM
         until (($(grep -c '^ray start' "$LOG") == (NODES > 1 ? 2 : 1))); do sleep 0.05; done
         say "bdistil $* at $RAY_ADDRESS"
-        if [[ $BEHAVIOUR == long ]]; then for _ in {1..300}; do sleep 0.1; done; fi
+        if [[ $BEHAVIOUR == long ]]; then for _ in {1..6000}; do sleep 0.1; done; fi
         exit "${BEHAVIOUR/done/0}"
     """,
 }
@@ -86,14 +86,12 @@ class Slurm:
         return self.log.read_text().splitlines()
 
     def wait_for(self, start: str) -> None:
-        deadline = time.monotonic() + 20
-        while not any(line.startswith(start) for line in self.lines()):
-            assert time.monotonic() < deadline, self.lines()
-            time.sleep(0.05)
+        said = eventually(lambda: any(line.startswith(start) for line in self.lines()))
+        assert said, self.lines()
 
 
 def finished(job: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = job.communicate(timeout=30)
+    output, _ = job.communicate(timeout=PATIENCE)
     with pytest.raises(ProcessLookupError):  # nothing of the job is left
         os.killpg(job.pid, 0)
     return job.returncode, output

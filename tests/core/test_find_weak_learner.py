@@ -241,13 +241,14 @@ def test_round_one_refuses_a_useless_student_although_its_edge_is_zero(skip):
     assert not finding.is_weak_learner(min_edge=0, min_gain=0)
 
 
-def test_a_weak_learner_needs_both_edge_and_gain():
-    finding = Finding((0.1,), 0.1, 0.5, 1.0, 0.2, 0.9, 3.0, 4, 1.0)
+def test_a_weak_learner_needs_edge_gain_and_answers_no_worse():
+    finding = Finding((0.1,), 0.1, 0.5, 1.0, 0.2, 0.9, 0.0, 3.0, 4, 1.0)
     assert finding.is_weak_learner(0.1, 0.1)
     assert not finding.is_weak_learner(0.11, 0.1)
     assert not finding.is_weak_learner(0.1, 0.2)
     assert not dataclasses.replace(finding, gain=math.nan).is_weak_learner(0, 0)
     assert not dataclasses.replace(finding, edge=math.nan).is_weak_learner(0, 0)
+    assert not dataclasses.replace(finding, metric_gain=-1e-9).is_weak_learner(0, 0)
 
 
 @pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])

@@ -124,7 +124,7 @@ def test_candidates_of_a_class_share_what_was_compiled(second_round, traced):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("stacked", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_torch_inductor_gives_the_same_candidates(second_round, stacked):
     members = candidates(quick("accurate"), 2)
     exact = copy.deepcopy(members)

@@ -105,7 +105,7 @@ def test_unfit_teachers_are_explained(tmp_path, teacher, columns, message):
 
 
 def test_columns_are_refused(tmp_path):
-    with pytest.raises(SpecError, match="are for tables"):
+    with pytest.raises(SpecError, match=r"data\.ignore is for columns, .*npz holds arrays"):
         load(save(tmp_path, x=numbers(2), y=LABELS), ignore=["a"])
 
 

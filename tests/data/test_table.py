@@ -165,7 +165,7 @@ def test_rare_and_single_classes(tmp_path):
 def test_a_saved_index_is_left_out_with_a_warning(tmp_path):
     path = tmp_path / "animals.csv"
     make_frame().to_csv(path)
-    with pytest.warns(BdistilWarning, match="'Unnamed: 0' looks like row numbers"):
+    with pytest.warns(BdistilWarning, match="'Unnamed: 0' was the table's index"):
         assert load(path).input_shape == (8,)
     make_frame().set_index("legs").to_parquet(tmp_path / "indexed.parquet")
     assert load(tmp_path / "indexed.parquet").input_shape == (7,)
@@ -181,10 +181,10 @@ def test_a_saved_index_is_left_out_with_a_warning(tmp_path):
         ("blank.csv", b"\n\n", "cannot be read"),
         ("ragged.csv", b"a,label\n1,2\n1,2,3,4\n", "cannot be read"),
         ("latin.csv", b"a,label\n1,\xe9t\xe9\n", "not UTF-8 text; save it as UTF-8"),
-        ("twins.csv", b"a, a,label\n1,2,3\n", "column 'a' stands there twice"),
+        ("twins.csv", b"a, a,label\n1,2,3\n", "column 'a' stands there 2 times"),
         ("trail.csv", b"a,label\n1,2,x\n3,4,y\n", "more fields than the 2 names in the header"),
         ("noise.parquet", b"PAR1 but nothing else", "cannot be read"),
-        ("table.xlsx", b"PK", "file type must be one of .parquet, .csv"),
+        ("table.xlsx", b"PK", "file type must be one of .parquet, .pq"),
     ],
 )
 def test_unreadable_files_are_explained_in_one_line(tmp_path, name, content, message):
@@ -217,5 +217,6 @@ def test_a_damaged_parquet_file_and_a_folder(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="cannot be read"):
         load(path)
-    with pytest.raises(DataError, match="is a folder"):
-        load(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: the folder holds none of what can be read"):
+        load(tmp_path / "empty")

@@ -2,65 +2,28 @@ import math
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from bdistil.datasets.catalogue import list_datasets, load_dataset
 from bdistil.errors import MissingDependencyError, SpecError, TeacherError
 from bdistil.optional import advice_if_missing, require
 from bdistil.spec import DataSpec
+from bdistil.testing import DATASET_CHECKS
 
 ENTRIES = list_datasets()
 LARGE = 10**7
 """Values of a data set that would make these tests slow."""
-PRESENT = [e for e in ENTRIES if e.present and e.examples * math.prod(e.input_shape) < LARGE]
+PRESENT = [e.name for e in ENTRIES if e.present and e.examples * math.prod(e.input_shape) < LARGE]
 
 
 def load(name, seed=0, **settings):
     return load_dataset(DataSpec(name=name, **settings), seed)
 
 
-@pytest.mark.parametrize("entry", PRESENT, ids=lambda entry: entry.name)
-class TestEveryNamedDataset:
-    def test_is_as_listed(self, entry):
-        dataset = load(entry.name)
-        splits = (dataset.train, dataset.validation, dataset.test)
-        assert dataset.name == entry.name
-        assert (dataset.domain, dataset.task) == (entry.domain, entry.task)
-        assert dataset.input_shape == entry.input_shape
-        assert sum(len(split) for split in splits) == entry.examples
-        assert dataset.outputs == (entry.classes or dataset.train.y.shape[1])
-        assert entry.remedy == ""
-
-    def test_types_are_those_of_the_contract(self, entry):
-        dataset = load(entry.name)
-        for split in (dataset.train, dataset.validation, dataset.test):
-            assert split.x.dtype == np.float32
-            assert np.isfinite(split.x).all()
-            if dataset.task == "classification":
-                assert split.y.dtype == np.int64
-                assert set(split.y) == set(range(dataset.outputs))
-            else:
-                assert split.y.dtype == np.float32
-                assert split.y.shape == (len(split), dataset.outputs)
-        if dataset.class_names is not None:
-            assert all(type(name) is str for name in dataset.class_names)
-
-    def test_seed_decides_the_split(self, entry):
-        first, again, other = (load(entry.name, seed) for seed in (3, 3, 4))
-        np.testing.assert_array_equal(first.test.x, again.test.x)
-        np.testing.assert_array_equal(first.train.y, again.train.y)
-        assert not np.array_equal(first.train.x, other.train.x)
-        assert np.array_equal(first.test.x, other.test.x) == entry.published_test
-
-    def test_shares_are_respected(self, entry):
-        dataset = load(entry.name, validation=0.1, test=0.4)
-        if entry.published_test:
-            learnt = len(dataset.train) + len(dataset.validation)
-            assert len(dataset.validation) == pytest.approx(0.1 * learnt, abs=dataset.outputs)
-            return
-        assert len(dataset.validation) == pytest.approx(0.1 * entry.examples, abs=1)
-        assert len(dataset.test) == pytest.approx(0.4 * entry.examples, abs=1)
+@pytest.mark.parametrize("name", PRESENT)
+@pytest.mark.parametrize("check", DATASET_CHECKS, ids=lambda check: check.__name__)
+def test_every_named_data_set_keeps_the_contract(check, name):
+    check(name)
 
 
 def test_digits_are_images_with_raw_values():
@@ -88,7 +51,7 @@ def test_wrong_option_value_is_shown(value):
 
 
 def test_settings_of_a_file_are_refused_for_a_name():
-    with pytest.raises(SpecError, match=r"remove them for data.name: cube"):
+    with pytest.raises(SpecError, match=r"remove it for data.name: cube"):
         load("cube", ignore=["id"])
     with pytest.raises(SpecError, match=r"data.task is regression, but cube is for classification"):
         load("cube", task="regression")

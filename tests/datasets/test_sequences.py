@@ -8,9 +8,10 @@ import pytest
 
 from bdistil.datasets.catalogue import list_datasets, load_dataset
 from bdistil.datasets.daily_sports import dsa19
-from bdistil.datasets.speech_commands import log_mel, read_wave
+from bdistil.datasets.speech_commands import FRAMES, LEAST_ENERGY, RATE, read_wave
 from bdistil.datasets.time_series import padded, read_ts
 from bdistil.errors import DataError
+from bdistil.files.log_mel import log_mel
 from bdistil.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")
@@ -19,6 +20,10 @@ PRESENT = {entry.name for entry in list_datasets() if entry.present}
 
 def load(name, root, seed=0, **options):
     return load_dataset(DataSpec(name=name, options={"root": str(root), **options}), seed)
+
+
+def bands_of(samples):
+    return log_mel(samples, RATE, FRAMES, LEAST_ENERGY)
 
 
 class TestSpeech:
@@ -39,7 +44,7 @@ class TestSpeech:
 
     def test_a_tone_is_strongest_in_a_band_that_rises_with_it(self):
         waves = np.stack([files.tone(hertz) for hertz in (300, 1000, 3000, 6000)])
-        bands = log_mel(waves.astype(np.int16))
+        bands = bands_of(waves.astype(np.int16))
         assert bands.shape == (4, 99, 32)
         assert bands.dtype == np.float32
         strongest = bands.argmax(axis=2)
@@ -51,7 +56,7 @@ class TestSpeech:
     def test_time_runs_in_frames_of_10_ms(self):
         samples = np.zeros((1, 16_000), np.int16)
         samples[0, 8_000:] = files.tone(1000, 8_000)
-        loud = log_mel(samples)[0].max(axis=1) > 0
+        loud = bands_of(samples)[0].max(axis=1) > 0
         assert 47 <= loud.argmax() <= 50
         assert loud[50:].all()
 
@@ -60,7 +65,7 @@ class TestSpeech:
         samples = read_wave(tmp_path / "a.wav")
         assert not samples[:12_000].any()
         assert samples[12_001:].any()
-        silent = log_mel(samples[None])[0, :70]
+        silent = bands_of(samples[None])[0, :70]
         np.testing.assert_allclose(silent, np.log(1e-10), rtol=1e-5)
 
     @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,10 +127,10 @@ def test_a_cell_that_says_nothing_is_refused(text: str) -> None:
         cell_of(text)
 
 
-def test_one_cell_is_no_comparison(tmp_path: Path) -> None:
+def test_one_cell_is_no_comparison(bdistil: Callable[..., Any], tmp_path: Path) -> None:
     answer = bdistil("ablate", spec_file(tmp_path, "one"), "--cell", "space.skip=true")
-    assert answer.returncode == 2
-    assert "or two --cell" in answer.stderr
+    assert answer.status == 2
+    assert "or two --cell" in answer.errors
 
 
 def test_every_combination_is_searched_with_every_seed(tmp_path: Path) -> None:
@@ -264,18 +266,20 @@ def test_new_draws_of_the_same_cells_rarely_differ() -> None:
     assert np.mean(held) >= 0.9  # 95% promised; 60 draws
 
 
-def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_experiment_is_refused(
+    bdistil: Callable[..., Any], tmp_path: Path
+) -> None:
     answer = bdistil("reproduce", tmp_path)
-    assert answer.returncode == 2
-    assert f"{tmp_path} holds no experiment" in answer.stderr
+    assert answer.status == 2
+    assert f"{tmp_path} holds no experiment" in answer.errors
 
 
-def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place_is_told(bdistil: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
     answer = bdistil("ablate", spec_file(tmp_path, "one"), *cells, "--out", tmp_path / "out")
-    assert answer.returncode == 2
-    assert "a file stands where a folder belongs; choose another --out" in answer.stderr
+    assert answer.status == 2
+    assert "a file stands where a folder belongs; choose another --out" in answer.errors
 
 
 @pytest.mark.cluster

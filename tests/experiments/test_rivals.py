@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import bdistil, tiny
 
+from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SearchError
@@ -29,7 +30,6 @@ from bdistil.experiments.rivals.early_exit import (
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.searching.outcome import load_students
 from bdistil.searching.resolve import resolve
-from bdistil.searching.run import run_search, teach
 from bdistil.teachers.obtain import game_logits
 
 ALIKE = ("snapshot", "torchensemble")  # members are of one size, whatever the budgets
@@ -48,7 +48,7 @@ def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Contest:
 
 def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Contest:
     spec = tiny("workers.count=0", *SPEC, *overrides)
-    store = teach(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
+    store = launch_teacher(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
     dataset = load_dataset(spec.data, spec.seed)
     return Contest(resolve(spec, dataset), dataset, store.logits())
 
@@ -181,9 +181,9 @@ def test_all_methods_have_the_searchs_first_student(
     tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]
 ) -> None:
     place = tmp_path_factory.mktemp("first")
-    tries = ("search.tries_per_class=4", "search.trials_per_round=4", "search.select=best")
+    tries = ("search.tries_per_class=4", "search.select=best")
     spec = tiny("workers.count=0", *SPEC, *tries, *overrides, "search.rounds=1")
-    run = run_search(spec, place / "run")
+    run = launch_search(spec, place / "run").run
     dataset = load_dataset(spec.data, spec.seed)
     contest = Contest(resolve(spec, dataset), dataset, game_logits(run.teacher.logits()))
     ours = next(load_students(run, dataset).stages(contest.test.inputs)).detach()

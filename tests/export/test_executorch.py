@@ -24,7 +24,9 @@ ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ENSEMBLES)
+@pytest.mark.parametrize(
+    "kind", ["mlp", *(pytest.param(k, marks=pytest.mark.nightly) for k in ENSEMBLES if k != "mlp")]
+)
 def test_programs_answer_as_torch(kind: str, tmp_path: Path) -> None:
     from executorch.runtime import Runtime
 

@@ -36,7 +36,13 @@ ENSEMBLES = {
 }
 
 
-@pytest.fixture(scope="module", params=ENSEMBLES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "mixed",
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in ENSEMBLES if n != "mixed"),
+    ],
+)
 def exported(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     students = ENSEMBLES[request.param]

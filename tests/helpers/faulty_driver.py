@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bdistil.cli.app import main
-from bdistil.cluster.tune_experiment import Experiment
 from bdistil.report import report  # noqa: F401
 from bdistil.runs.journal import Journal
+from bdistil.searching.loop import SearchLoop
 
 
 def kill() -> None:
@@ -68,9 +68,7 @@ def search(request: dict[str, Any]) -> None:
 
     watch(os, "replace", lambda source, target: Path(target).name)
     watch(Journal, "append", lambda journal, record: f"record {record.round}")
-    watch(
-        Experiment, "open_round", lambda experiment: f"round {len(experiment.ledger.records) + 1}"
-    )
+    watch(SearchLoop, "open_round", lambda loop: f"round {len(loop.ledger.records) + 1}")
     main()
 
 

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import bdistil, tiny
+from tiny import tiny
 from torch import nn
 
+from bdistil.cluster.launch import launch_search
 from bdistil.errors import SpecError
 from bdistil.report.bench import Bench, bench, onnx_subjects, torch_subjects
 from bdistil.report.plots import bench_plot
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.outcome import evaluation, run_dataset
-from bdistil.searching.run import run_search
+from bdistil.searching.result import SearchResult
 
-STAGES = 3
+STAGES = 2
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+def run(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     spec = tiny("workers.count=0", f"search.rounds={STAGES}", "space.connection=[dense, lstm]")
-    return run_search(spec, tmp_path_factory.mktemp("bench") / "run")
+    return launch_search(spec, tmp_path_factory.mktemp("bench") / "run")
 
 
 @pytest.fixture(scope="module")
-def found(run: RunDirectory) -> Bench:
+def found(run: SearchResult) -> Bench:
     return bench(run, batches=(1, 7), seconds=0)
 
 
@@ -46,8 +47,8 @@ def test_every_stage_is_timed_in_every_way(found: Bench) -> None:
     }
 
 
-def test_figures_stand_beside_the_teachers(found: Bench, run: RunDirectory) -> None:
-    figures = evaluation(run)
+def test_figures_stand_beside_the_teachers(found: Bench, run: SearchResult) -> None:
+    figures = run.evaluation
     for timing in found.timings:
         teacher = next(
             t for t in found.timings
@@ -61,10 +62,8 @@ def test_figures_stand_beside_the_teachers(found: Bench, run: RunDirectory) -> N
     assert [overhead.batch for overhead in found.overheads] == [1, 7]
 
 
-def test_all_subjects_compute_the_same_function(run: RunDirectory, tmp_path: Path) -> None:
-    from bdistil.searching.outcome import export_ensemble
-
-    ensemble, x = export_ensemble(run), run_dataset(run).test.x[:5]
+def test_all_subjects_compute_the_same_function(run: SearchResult, tmp_path: Path) -> None:
+    ensemble, x = run.build_ensemble(), run.dataset.test.x[:5]
     subjects = [*torch_subjects(ensemble, None), *onnx_subjects(ensemble, None, tmp_path, x)]
     expected = [logits.detach().numpy() for logits in ensemble.stages(ensemble.as_inputs(x))]
     assert len(subjects) == 4 * STAGES
@@ -84,25 +83,25 @@ def test_an_exported_program_is_timed_as_teacher(tmp_path: Path, dynamic: bool) 
     example = (torch.zeros(3 if dynamic else 1, 16),)
     torch.export.save(torch.export.export(teacher, example, dynamic_shapes=batch), program)
     spec = tiny("workers.count=0", "search.rounds=1", f"teacher={{model: {program}}}")
-    run = run_search(spec, tmp_path / "run")
-    [stage] = evaluation(run).stages
+    run = launch_search(spec, tmp_path / "run")
+    [stage] = run.evaluation.stages
     assert stage.latency_ratio > 0
     kept = {t.way for t in bench(run, batches=(1,), seconds=0).timings if t.runtime == "torch"}
     assert kept == {"teacher", "straight", "streamed"}
 
 
-def test_a_batch_beyond_the_data_is_refused(run: RunDirectory) -> None:
+def test_a_batch_beyond_the_data_is_refused(run: SearchResult) -> None:
     with pytest.raises(SpecError, match="--batch must lie between 1 and"):
         bench(run, batches=(10**6,))
 
 
-def test_from_the_command_line(run: RunDirectory) -> None:
-    answer = bdistil("bench", run.path, "--batch", "2", "--seconds", "0", "--json")
-    assert answer.returncode == 0, answer.stderr
-    figures = json.loads(answer.stdout)
+def test_from_the_command_line(bdistil: Callable[..., Any], run: SearchResult) -> None:
+    answer = bdistil("bench", run.directory, "--batch", "2", "--seconds", "0", "--json")
+    assert answer.status == 0, answer.errors
+    figures = json.loads(answer.printed)
     assert len(figures["timings"]) == 2 * (2 * STAGES + 1)
-    assert json.loads((run.path / "bench.json").read_text()) == figures
-    assert (run.path / "bench.svg").read_text().startswith("<svg")
+    assert json.loads((run.directory / "bench.json").read_text()) == figures
+    assert (run.directory / "bench.svg").read_text().startswith("<svg")
 
 
 def test_the_plot_holds_a_curve_for_each_cost(found: Bench) -> None:

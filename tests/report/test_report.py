@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import tiny
+from tiny import PATIENCE, tiny
 
 import bdistil
 from bdistil.export.early_prediction import EarlyPoint
@@ -20,6 +20,7 @@ from bdistil.export.evaluation import Evaluation, StageFigures, TeacherFigures
 from bdistil.report.plots import anytime_plot, early_plot
 from bdistil.report.report import headline, render, write_report
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.result import SearchResult
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -70,7 +71,7 @@ class Page(HTMLParser):
 
 @pytest.mark.cluster
 def test_a_report_is_one_well_formed_page_without_outside_references(run: Path) -> None:
-    text = write_report(RunDirectory(run)).read_text(encoding="utf-8")
+    text = write_report(SearchResult.of(run)).read_text(encoding="utf-8")
     page = Page(text)
     assert all(reference.startswith("#") for reference in page.references)
     assert not re.search(r"@import|url\((?!#)|<script", text)
@@ -81,7 +82,7 @@ def test_a_report_is_one_well_formed_page_without_outside_references(run: Path) 
 
 @pytest.mark.cluster
 def test_its_tables_hold_the_figures_of_the_files(run: Path) -> None:
-    page = Page(render(RunDirectory(run)))
+    page = Page(render(SearchResult.of(run)))
     evaluation = json.loads((run / "evaluation.json").read_text())
     _, *rows, teacher = page.tables["stages"]
     assert len(rows) == 3
@@ -178,18 +179,18 @@ def test_a_browser_shows_tables_and_plots(run: Path, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("chromium is not on PATH")
-    report = write_report(RunDirectory(run))
+    report = write_report(SearchResult.of(run))
     options = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
     command = [browser, *options, f"--user-data-dir={tmp_path}", "--window-size=1100,1500"]
     picture = tmp_path / "report.png"
     subprocess.run(
         [*command, f"--screenshot={picture}", report.as_uri()],
-        capture_output=True, timeout=120, check=True,
+        capture_output=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert picture.read_bytes().startswith(b"\x89PNG")
     done = subprocess.run(
         [*command, "--dump-dom", report.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert done.stdout.count("<svg") == 2
     assert done.stdout.count("<table") == 2

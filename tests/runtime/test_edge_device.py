@@ -79,7 +79,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     arguments = json.dumps({k: [str(a) for a in v] for k, v in commands.items()})
     command = [sys.executable, "-c", DEVICE, str(folder), arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not (folder / "run").exists()
     answers: dict[str, Any] = json.loads(done.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -118,11 +119,17 @@ def test_a_budgeted_batch_keeps_its_budget(
         assert counts == [examples] * len(increments)
 
 
-@given(temperature=st.floats(0.3, 5))
-def test_the_fitted_temperature_undoes_a_known_one(temperature: float) -> None:
+@functools.cache
+def drawn_labels() -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn with the probabilities that they say."""
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(4000, 3)) * 2
-    labels = np.array([generator.choice(3, p=p) for p in softmax(logits)])
+    return logits, np.array([generator.choice(3, p=p) for p in softmax(logits)])
+
+
+@given(temperature=st.floats(0.3, 5))
+def test_the_fitted_temperature_undoes_a_known_one(temperature: float) -> None:
+    logits, labels = drawn_labels()
     assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.15)
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from tiny import tiny
 
+from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.searching.problem import build_problem
 from bdistil.searching.resolve import comparison_measure, resolve
-from bdistil.searching.run import run_search
 
 HERE = ("workers.count=0", "search.rounds=2", "space.connection=dense")
 MIXED = (
@@ -26,7 +26,7 @@ MIXED = (
 
 @pytest.mark.parametrize("cohort", [1, 2])
 def test_trials_sample_correction_loss_and_bound(tmp_path: Path, cohort: int) -> None:
-    run = run_search(tiny(*MIXED, f"search.cohort={cohort}"), tmp_path / "run")
+    run = launch_search(tiny(*MIXED, f"search.cohort={cohort}"), tmp_path / "run").run
     trials = pd.read_parquet(run.trials_file)
     assert set(trials.param_correction) <= {"none", "orthogonal", "bounded"}
     assert trials.param_correction.nunique() > 1
@@ -38,10 +38,10 @@ def test_trials_sample_correction_loss_and_bound(tmp_path: Path, cohort: int) ->
 
 
 def test_a_correction_changes_the_student(tmp_path: Path) -> None:
-    one = ("space.lr=0.02", "search.rounds=1", "search.trials_per_round=1")
+    one = ("space.lr=0.02", "search.rounds=1", "search.tries_per_class=1")
     losses = [
-        run_search(tiny(*HERE, *one, f"space.correction={name}"), tmp_path / name)
-        .journal.read()[0]
+        launch_search(tiny(*HERE, *one, f"space.correction={name}"), tmp_path / name)
+        .rounds[0]
         .result.largest_gap
         for name in ("none", "orthogonal", "minimax_relative")
     ]

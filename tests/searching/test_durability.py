@@ -125,7 +125,7 @@ def test_append_line_adds_one_line(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one\ntwo\n"
 
 
-SPEC = load_spec({"data": {"name": "cube"}})
+SPEC = load_spec({"data": {"name": "cube"}, "search": {"rounds": 6}})
 
 
 def test_a_run_directory_of_another_search_is_refused_with_the_difference(tmp_path: Path) -> None:

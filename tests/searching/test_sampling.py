@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 from bdistil.core.seeds import derived_seed
 from bdistil.errors import SpecError
 from bdistil.runs.trial import TrialRequest, TrialResult
 from bdistil.searching.sampling import Sampler, build_sampler
+from bdistil.searching.trial_values import standardise
 from bdistil.spec import Spec, load_spec
 
 SPACE = {
@@ -101,10 +103,14 @@ def test_other_seeds_sample_other_values() -> None:
 def test_values_lie_in_their_dimensions() -> None:
     history: list[TrialResult] = []
     play(build_sampler(spec_of("tpe"), lambda: history), history, range(1, 9))
-    for params in params_of(history):
+    for result in history:
+        params = result.request.params
+        if result.request.round == 1:  # where these have no effect
+            assert params["connection"] is params["gamma"] is params["skip"] is None
+        else:
+            assert params["connection"] in SPACE["connection"]
+            assert 1 <= params["gamma"] <= 100
         assert params["recipe"] in SPACE["recipe"]
-        assert params["connection"] in SPACE["connection"]
-        assert 1 <= params["gamma"] <= 100
         assert 0.01 <= params["lr"] <= 0.1
         assert params["temperature"] is None  # left to the recipe
 
@@ -163,3 +169,84 @@ def test_a_request_puts_its_values_into_its_recipe() -> None:
     recipe = request.recipe()
     assert (recipe.connection, recipe.gamma, recipe.epochs) == ("gru", 7.0, 3)
     assert recipe.temperature == 2.0  # faithful's own
+
+
+def results(gains: list[float], round_number: int, rung: int = 0) -> list[TrialResult]:
+    """Trials of one class, of which those that are NaN have failed."""
+    found = []
+    for number, gain in enumerate(gains):
+        request = TrialRequest(
+            round=round_number, number=number, rung=rung, attempt=0, params={"lr": 0.02}, seed=0
+        )
+        failed = {"status": "failed"} if gain != gain else {"status": "finished", "gain": gain}
+        found.append(TrialResult.model_validate({"request": request} | failed))
+    return found
+
+
+LR: dict[str, BaseDistribution] = {"lr": FloatDistribution(0.01, 0.1)}
+
+
+def test_gains_count_by_their_distance_from_the_mean_of_round_and_class() -> None:
+    trials = standardise([*results([0.9, 0.7], 1), *results([0.01, 0.03], 2, rung=1)], LR)
+    assert [trial.value for trial in trials] == pytest.approx([1, -1, -1, 1])
+
+
+def test_a_failed_trial_is_worse_than_the_worst_of_its_class() -> None:
+    trials = standardise(results([0.1, 0.3, float("nan")], 2), LR)
+    assert trials[2].value == pytest.approx(-2)
+    [alone] = standardise(results([float("nan")], 2), LR)
+    assert alone.value == -1
+
+
+@pytest.mark.parametrize("params", [{"lr": 0.2}, {"lr": None}, {}])
+def test_trials_of_other_spaces_teach_nothing(params: dict[str, Any]) -> None:
+    [result] = results([0.1], 2)
+    request = result.request.model_copy(update={"params": params})
+    assert standardise([result.model_copy(update={"request": request})], LR) == []
+
+
+def test_a_search_learns_from_the_runs_that_it_starts_from() -> None:
+    def first_proposals(others: list[list[TrialResult]]) -> list[float]:
+        sampler = build_sampler(spec_of("tpe", {"lr": {"low": 0.01, "high": 0.1}}), list, others)
+        sampler.open_round(2)
+        return [sampler.ask(2, number)["lr"] for number in range(4)]
+
+    known: list[TrialResult] = []
+    for number, lr in enumerate([0.01 + 0.0045 * k for k in range(20)]):
+        request = TrialRequest(round=2, number=number, rung=0, attempt=0, params={"lr": lr}, seed=0)
+        gain = -abs(lr - 0.08)
+        known.append(TrialResult(request=request, status="finished", gain=gain, edge=0.1))
+    started = first_proposals([known])
+    assert max(abs(lr - 0.08) for lr in started) < 0.02
+    assert max(abs(lr - 0.08) for lr in first_proposals([])) > 0.02
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
+def test_later_rounds_do_not_learn_from_the_first(algorithm: str) -> None:
+    space = {"lr": {"low": 0.01, "high": 0.1}}
+
+    def proposal(history: list[TrialResult]) -> float:
+        sampler = build_sampler(spec_of(algorithm, space), lambda: history)
+        sampler.open_round(2)
+        value: float = sampler.ask(2, 0)["lr"]
+        return value
+
+    first: list[TrialResult] = []
+    play_lr(first, 1)
+    later = [*first]
+    play_lr(later, 2)
+    assert proposal(first) == proposal([])
+    assert proposal(later) != proposal([])
+
+
+def play_lr(history: list[TrialResult], round_number: int) -> None:
+    for number in range(12):
+        request = TrialRequest(
+            round=round_number,
+            number=number,
+            rung=0,
+            attempt=0,
+            params={"lr": 0.01 + 0.007 * number},
+            seed=0,
+        )
+        history.append(TrialResult(request=request, status="finished", gain=number / 12, edge=0.1))

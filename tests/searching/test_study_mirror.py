@@ -16,7 +16,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tiny import tiny
+from tiny import PATIENCE, tiny
 
 from bdistil.cluster.trackers import check_tracking
 from bdistil.core.student import StudentConfig
@@ -235,10 +235,10 @@ def test_optuna_dashboard_opens_the_journal_file(tmp_path: Path) -> None:
 
 
 def answer(server: subprocess.Popen[bytes], address: str) -> dict[str, list[dict[str, object]]]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            with urllib.request.urlopen(address, timeout=10) as reply:
+            with urllib.request.urlopen(address, timeout=PATIENCE) as reply:
                 content: dict[str, list[dict[str, object]]] = json.load(reply)
                 return content
         except OSError:

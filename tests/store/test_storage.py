@@ -39,6 +39,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def fetched(uri: str) -> dict[str, str]:
     copy = WorkingCopy(uri)  # its folder lives as long as it
+    copy.fetch()
     return contents(copy.folder)
 
 
@@ -60,6 +61,7 @@ def test_what_one_machine_sends_another_gets(uri: str, bucket: Path) -> None:
     here.send()
     assert contents(bucket) == {STUDENT: "weights", JOURNAL: "one"}
     there = WorkingCopy(uri)
+    there.fetch()
     assert contents(there.folder) == contents(bucket)
     write(there, JOURNAL, "one and two")
     there.send()
@@ -120,7 +122,8 @@ def test_folders_can_be_left_out(uri: str) -> None:
     write(copy, "teacher/logits.safetensors", "large")
     write(copy, "ensemble/config.json", "small")
     copy.send()
-    light = WorkingCopy(uri, leave_out=("teacher",))
+    light = WorkingCopy(uri)
+    light.fetch(leave_out=("teacher",))
     assert contents(light.folder) == {"ensemble/config.json": "small"}
 
 

@@ -17,7 +17,8 @@ from own_teachers import OWN, export, loaded, spec_of, users_folder
 from tiny import eventually, tiny
 
 from bdistil.cluster import fold_actors as crossfit_workers
-from bdistil.cluster.fold_actors import fitted_by_workers
+from bdistil.cluster.fold_actors import fit_on_workers
+from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset, Split
@@ -29,8 +30,8 @@ from bdistil.report.report import render
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching import problem
 from bdistil.searching import sup_norms as module
-from bdistil.searching.outcome import evaluation, load_students, run_dataset
-from bdistil.searching.run import run_search, teach
+from bdistil.searching.outcome import load_students, run_dataset
+from bdistil.searching.result import SearchResult
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec import Spec, load_spec
 from bdistil.teachers import crossfit
@@ -42,7 +43,7 @@ from bdistil.teachers.teacher_store import OUT_OF_FOLD, TeacherStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
 
-HERE = ("workers.count=0", "search.rounds=2", "search.trials_per_round=1", "space.connection=dense")
+HERE = ("workers.count=0", "search.rounds=2", "search.tries_per_class=1", "space.connection=dense")
 CROSS = (*HERE, "teacher.crossfit=3", "teacher.epochs=2")
 
 
@@ -123,7 +124,7 @@ def test_the_table_is_what_each_folds_own_teacher_says(tmp_path: Path) -> None:
 
 
 def test_the_game_is_played_on_the_out_of_fold_table(tmp_path: Path) -> None:
-    run = run_search(tiny(*CROSS), tmp_path / "run")
+    run = launch_search(tiny(*CROSS), tmp_path / "run").run
     logits = run.teacher.logits()
     game = game_logits(logits)
     assert game["train"] is logits[OUT_OF_FOLD]
@@ -137,23 +138,23 @@ def test_the_game_is_played_on_the_out_of_fold_table(tmp_path: Path) -> None:
 
 
 def test_both_sup_norms_are_reported(tmp_path: Path, bdistil: Command) -> None:
-    run = run_search(tiny(*CROSS), tmp_path / "run")
+    run = launch_search(tiny(*CROSS), tmp_path / "run").run
     logits, dataset = run.teacher.logits(), run_dataset(run)
     inputs = torch.from_numpy(standardised(dataset, dataset.train))
     with torch.no_grad():
         stages = [f.numpy() for f in load_students(run, dataset).stages(inputs)]
-    for figures, f in zip(evaluation(run).stages, stages, strict=True):
+    for figures, f in zip(SearchResult(run).evaluation.stages, stages, strict=True):
         assert figures.sup_norm == pytest.approx(np.abs(f - logits["train"]).max(), rel=1e-5)
         expected = np.abs(f - logits[OUT_OF_FOLD]).max()
         assert figures.sup_norm_out_of_fold == pytest.approx(expected, rel=1e-5)
     shown = json.loads(bdistil("status", run.path, "--json").printed)
     assert {"sup_norm", "sup_norm_out_of_fold"} <= shown["stages"][0].keys()
-    assert "max|F − G̃|" in render(run)
+    assert "max|F − G̃|" in render(SearchResult(run))
 
 
 def test_without_crossfit_there_is_one_sup_norm(tmp_path: Path) -> None:
-    run = run_search(tiny(*HERE), tmp_path / "run")
-    stage = evaluation(run).stages[0]
+    run = launch_search(tiny(*HERE), tmp_path / "run").run
+    stage = SearchResult(run).evaluation.stages[0]
     assert stage.sup_norm > 0
     assert stage.sup_norm_out_of_fold is None
     assert OUT_OF_FOLD not in run.teacher.logits()
@@ -188,7 +189,7 @@ def test_a_killed_cross_fit_goes_on_with_the_missing_folds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = tiny(*CROSS)
-    whole = run_search(spec, tmp_path / "whole")
+    whole = launch_search(spec, tmp_path / "whole").run
     original, fits = crossfit.fit_fold, []
 
     def dies_at_the_third(*arguments: object) -> object:
@@ -199,12 +200,12 @@ def test_a_killed_cross_fit_goes_on_with_the_missing_folds(
 
     monkeypatch.setattr(crossfit, "fit_fold", dies_at_the_third)
     with pytest.raises(KilledError):
-        run_search(spec, tmp_path / "run")
+        launch_search(spec, tmp_path / "run")
     run = RunDirectory(tmp_path / "run")
     assert not run.teacher.exists
     assert [run.teacher.fold_file(b).exists() for b in (1, 2, 3)] == [True, True, False]
     told: list[str] = []
-    run = run_search(spec, tmp_path / "run", reporter=_Told(told))
+    run = launch_search(spec, tmp_path / "run", reporter=_Told(told)).run
     assert len(fits) == 4  # the one that was missing, and no other
     np.testing.assert_array_equal(
         run.teacher.logits()[OUT_OF_FOLD], whole.teacher.logits()[OUT_OF_FOLD]
@@ -281,8 +282,8 @@ def test_folds_need_examples() -> None:
 
 def test_a_shared_teacher_brings_its_folds(tmp_path: Path) -> None:
     spec = tiny(*CROSS)
-    shared = teach(spec, tmp_path / "teacher")
-    run = run_search(spec, tmp_path / "run", teacher=shared.path)
+    shared = launch_teacher(spec, tmp_path / "teacher")
+    run = launch_search(spec, tmp_path / "run", teacher=shared.path).run
     np.testing.assert_array_equal(
         run.teacher.logits()[OUT_OF_FOLD], shared.teacher.logits()[OUT_OF_FOLD]
     )
@@ -290,10 +291,10 @@ def test_a_shared_teacher_brings_its_folds(tmp_path: Path) -> None:
 
 def test_regression_is_cross_fitted_too(tmp_path: Path) -> None:
     spec = tiny(*HERE, "data={name: diabetes}", "teacher.crossfit=2")
-    run = run_search(spec, tmp_path / "run")
+    run = launch_search(spec, tmp_path / "run").run
     logits = run.teacher.logits()
     assert logits[OUT_OF_FOLD].shape == logits["train"].shape
-    assert evaluation(run).stages[0].sup_norm_out_of_fold > 0
+    assert SearchResult(run).evaluation.stages[0].sup_norm_out_of_fold > 0
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +307,8 @@ def local_ray() -> Iterator[None]:
 @pytest.mark.cluster
 @pytest.mark.usefixtures("local_ray")
 def test_workers_fit_folds_to_the_same_bits(tmp_path: Path) -> None:
-    here = teach(tiny(*CROSS), tmp_path / "here").teacher.logits()
-    there = teach(tiny(*CROSS, "workers.count=2"), tmp_path / "there").teacher.logits()
+    here = launch_teacher(tiny(*CROSS), tmp_path / "here").teacher.logits()
+    there = launch_teacher(tiny(*CROSS, "workers.count=2"), tmp_path / "there").teacher.logits()
     np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
 
 
@@ -316,14 +317,14 @@ def test_workers_fit_folds_to_the_same_bits(tmp_path: Path) -> None:
 def test_what_fails_in_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
     spec = trees("workers.count=1", "teacher.options={max_depth: -3}")
     with pytest.raises(TeacherError, match=r"cannot be fitted.*teacher\.options"):
-        teach(spec, tmp_path / "run")
+        launch_teacher(spec, tmp_path / "run")
 
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("local_ray")
 def test_more_workers_than_the_cluster_holds_take_turns(tmp_path: Path) -> None:
-    here = teach(trees(), tmp_path / "here").teacher.logits()
-    there = teach(trees("workers.count=4"), tmp_path / "there").teacher.logits()
+    here = launch_teacher(trees(), tmp_path / "here").teacher.logits()
+    there = launch_teacher(trees("workers.count=4"), tmp_path / "there").teacher.logits()
     np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
 
 
@@ -342,7 +343,7 @@ def test_workers_stop_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(crossfit_workers, "check", interrupt_once_all_work)
-    folds = fitted_by_workers(data, spec, folds_of(data, 4, spec.seed))
+    folds = fit_on_workers(data, spec, folds_of(data, 4, spec.seed))
     with pytest.raises(KeyboardInterrupt):
         next(folds)
     assert eventually(lambda: ray.available_resources().get("CPU", 0) == 2)
@@ -361,4 +362,4 @@ def test_a_fold_that_is_lost_with_every_worker_ends_in_one_sentence(
     spec = trees("workers.count=1")
     data = load_dataset(spec.data, spec.seed)
     with pytest.raises(ClusterError, match=r"a fold of teacher\.crossfit was lost with 3 workers"):
-        next(fitted_by_workers(data, spec, folds_of(data, 4, spec.seed)))
+        next(fit_on_workers(data, spec, folds_of(data, 4, spec.seed)))

@@ -17,6 +17,7 @@ from own_teachers import (
     users_folder,
 )
 
+from bdistil.cluster.launch import launch_search
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.errors import (
@@ -27,7 +28,6 @@ from bdistil.export.checkpoint import build_student
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import evaluate_on_test
 from bdistil.searching.resolve import resolve
-from bdistil.searching.run import run_search
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
 
@@ -40,9 +40,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A search up to the teacher, without Ray."""
-    monkeypatch.setattr("bdistil.searching.run.workers_if_needed", lambda *_: nullcontext())
+    monkeypatch.setattr("bdistil.searching.run.opened_if", lambda *_: nullcontext())
     monkeypatch.setattr("bdistil.searching.run.play", lambda *_: None)
-    return run_search
+    return lambda *arguments: launch_search(*arguments).run
 
 
 def test_a_search_goes_on_without_the_files_and_refuses_changed_ones(

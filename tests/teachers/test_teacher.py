@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from bdistil.cluster.launch import launch_search
 from bdistil.core.arrays import as_tensor
 from bdistil.core.examples import metric
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError, SpecError, TeacherError
-from bdistil.searching.run import run_search
 from bdistil.spec import Spec, load_spec
 from bdistil.teachers.answers import (
     LEAST_PROBABILITY,
@@ -164,7 +164,7 @@ def test_outputs_that_cannot_teach_are_refused_before_anything_is_written(
     outputs, teacher, sentence = UNFIT[case]
     spec = of_file(user_file(tmp_path, outputs), **teacher)
     with pytest.raises(TeacherError, match=sentence) as caught:
-        run_search(spec, tmp_path / "run")
+        launch_search(spec, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -183,7 +183,7 @@ def test_a_teacher_that_cannot_be_built_is_refused_before_anything_is_written(
     tmp_path: Path, override: str, sentence: str
 ) -> None:
     with pytest.raises(BdistilError, match=sentence):
-        run_search(load_spec(TRAINED, [override]), tmp_path / "run")
+        launch_search(load_spec(TRAINED, [override]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -16,11 +16,11 @@ from own_teachers import (
 )
 from torch import nn
 
+from bdistil.cluster.launch import launch_search
 from bdistil.errors import (
     BdistilError,
     SpecError,
 )
-from bdistil.searching.run import run_search
 from bdistil.spec import load_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
@@ -96,7 +96,7 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
         torch.save(shuffle.state_dict(), "shuffle.pt")
     spec = load_spec({"data": {"path": "data.npz"}, "teacher": teacher})
     with pytest.raises(BdistilError, match=sentence) as caught:
-        run_search(spec, place / "run")
+        launch_search(spec, place / "run")
     assert "\n" not in str(caught.value)
     assert not (place / "run").exists()
 

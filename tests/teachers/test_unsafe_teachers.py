@@ -22,10 +22,10 @@ from own_teachers import (
 )
 from torch.export.pt2_archive import PT2ArchiveWriter
 
+from bdistil.cluster.launch import launch_search
 from bdistil.errors import (
     TeacherError,
 )
-from bdistil.searching.run import run_search
 from bdistil.teachers.obtain import check_teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
@@ -124,7 +124,7 @@ def test_a_pickled_model_is_not_opened(place: Path, name: str) -> None:
     (place / name).write_bytes(pickle.dumps(Bomb(bomb)))
     spec = spec_of(name)
     with pytest.raises(TeacherError, match=r"can hold pickles, .* so it is not opened"):
-        run_search(spec, place / "run")
+        launch_search(spec, place / "run")
     assert not bomb.exists()
     pickle.loads((place / name).read_bytes())
     assert bomb.exists()  # it would have
@@ -139,6 +139,6 @@ def test_weights_that_are_more_than_weights_are_not_opened(place: Path, how: str
         torch.save(Bomb(bomb) if how == "zipped" else network(), "evil.pt")
     spec = spec_of("code.py:network", weights="evil.pt")
     with pytest.raises(TeacherError, match=r"evil.pt holds more than weights, .* not opened"):
-        run_search(spec, place / "run")
+        launch_search(spec, place / "run")
     assert not bomb.exists()
     assert not (place / "run").exists()

@@ -106,12 +106,12 @@ class Contest:
     @property
     def stages(self) -> int:
         """How many budgets there are."""
-        return self.spec.search.rounds
+        return self.spec.search.most_rounds
 
     @property
     def candidates(self) -> int:
         """How many are tried for each student, as in a round of the search."""
-        return min(self.spec.search.tries_per_class, self.spec.search.trials_per_round)
+        return self.spec.search.tries
 
     @cached_property
     def budgets(self) -> list[float]:

@@ -1,0 +1,127 @@
+"""The last steps that all of the user's own sources share: split, cut, and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.assemble import assemble
+from bdistil.data.card import ColumnNote
+from bdistil.data.dataset import Dataset
+from bdistil.data.describe import describe
+from bdistil.data.divide import Known, divide
+from bdistil.data.labels import Labels
+from bdistil.data.split import SplitIndices
+from bdistil.data.teacher_outputs import check_width
+from bdistil.errors import SpecError
+from bdistil.files.file_readers import name_of
+from bdistil.names import Domain
+from bdistil.spec import DataSpec
+
+
+class Features(Protocol):
+    """Features of all rows, before it is known which row is in which split."""
+
+    @property
+    def domain(self) -> Domain:
+        """The kind of input."""
+
+    @property
+    def padding(self) -> float | None:
+        """What stands in front of shorter sequences."""
+
+    @property
+    def form(self) -> dict[str, Any] | None:
+        """What photographs or recordings became (see DataCard)."""
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """Numbers (N,), equal for rows with equal features; None if that is not known."""
+
+    def splits(self, rows: SplitIndices) -> Sequence[NDArray[Any]]:
+        """The features of each split; what is learnt from them, from training alone."""
+
+    def columns(self) -> dict[str, Any] | None:
+        """How columns became features (see Dataset), once there are splits."""
+
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """What became of each column, and what else is to be said, once there are splits."""
+
+
+def assemble_own(
+    spec: DataSpec,
+    seed: int,
+    source: str,
+    features: Features,
+    labels: Labels,
+    known: Known,
+    *,
+    teacher: NDArray[np.float32] | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """Split the user's rows and make a data set of them that says how it came about.
+
+    Args:
+        spec: of the data.
+        seed: of the split.
+        source: what was read, in words.
+        features: of all rows.
+        labels: of all rows.
+        known: what decides on the splits, beside equal features.
+        teacher: a teacher's outputs, float32 (N, L).
+        notes: what else a reader should know.
+
+    Raises:
+        DataError: if the rows cannot be split or the features are unfit.
+        TeacherError: if the teacher has another number of outputs than the labels need.
+    """
+    assert spec.path is not None
+    check_width(teacher, labels)
+    division = divide(labels, replace(known, same=features.hashes()), spec, seed)
+    dataset = assemble(
+        name_of(spec.path),
+        features.domain,
+        features.splits(division.rows),
+        labels.y,
+        division.rows,
+        class_names=labels.class_names,
+        teacher=teacher,
+        columns=features.columns(),
+        padding=features.padding,
+    )
+    columns, said = features.said()
+    notes = [*said, *notes, *division.notes]
+    card = describe(dataset, source, division.how, columns, notes, features.form)
+    return replace(dataset, card=card)
+
+
+FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays"}
+USES = {
+    **FORMS,
+    **dict.fromkeys(("features", "ignore", "split", "group", "order"), "columns"),
+}
+"""What the spec's keys that are not for every source are for."""
+
+
+def check_unused(spec: DataSpec, key: str | None, what: str) -> None:
+    """Refuse keys that say how to read what a source is not; `key` is its own, if it has one."""
+    check_unset(spec, [other for other in FORMS if other != key], what)
+
+
+def check_unset(spec: DataSpec, keys: Sequence[str], what: str) -> None:
+    """Refuse keys of the spec that mean nothing for a source.
+
+    Args:
+        spec: of the data.
+        keys: that must be at their defaults.
+        what: the source is or holds, in words that go on from its path.
+
+    Raises:
+        SpecError: naming the first that is set.
+    """
+    for key in keys:
+        if getattr(spec, key):
+            raise SpecError(f"data.{key} is for {USES[key]}, but {spec.path} {what}; remove it.")

@@ -1,0 +1,156 @@
+"""What each column of a user's table is for: label, features, splits, or nothing."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bdistil.data.card import ColumnNote
+from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
+from bdistil.files.parts import looks_like_parts
+from bdistil.files.table_files import Table
+from bdistil.files.wording import some
+from bdistil.spec import DataSpec
+
+if TYPE_CHECKING:
+    from bdistil.data.columns import TableColumns
+
+SHOWN_COLUMNS = 12
+LEFT_OUT = "left out"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns are features, and what the others are.
+
+    Attributes:
+        features: in order; one, if it holds photographs or recordings.
+        others: what else there is by name, in words.
+    """
+
+    features: list[str]
+    others: dict[str, str]
+
+    def notes(self, encoded: TableColumns | None = None) -> list[ColumnNote]:
+        """Every column for the card, features as they were encoded."""
+        known = {} if encoded is None else {column.name: column for column in encoded.features}
+        uses = {
+            name: "categories, one-hot" if name in known and known[name].categories else "numbers"
+            for name in (self.features if known else ())
+        }
+        return [ColumnNote(name=name, use=use) for name, use in (uses | self.others).items()]
+
+
+def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
+    """Decide on every column of a table.
+
+    Args:
+        table: with the columns.
+        spec: that names some of them.
+        teacher: columns of a teacher's outputs.
+
+    Raises:
+        DataError: if a named column is missing or named twice, or no feature is left.
+        TeacherError: if a teacher's column is missing.
+    """
+    known = list(table.frame.columns)
+    _check_named(spec, known, teacher)
+    others = dict.fromkeys(spec.labels, "label") | dict.fromkeys(teacher, "teacher")
+    others |= dict.fromkeys(spec.ignore, f"{LEFT_OUT} (data.ignore)")
+    for key in ("split", "group", "order"):
+        name = getattr(spec, key)
+        if name is not None and name not in (spec.features or ()):
+            others.setdefault(name, f"data.{key}")
+    if spec.features is None:
+        others |= dict.fromkeys(_index(table, others), f"{LEFT_OUT}, the table's index")
+    free = [name for name in known if name not in others]
+    names = list(dict.fromkeys(free if spec.features is None else spec.features))
+    _check_no_clash(names, others)
+    _check_no_split(table, names)
+    names, beside = _media_alone(table, names, spec.features is not None)
+    if not names:
+        raise DataError("no feature column is left; check data.features and data.ignore.")
+    others |= dict.fromkeys(beside, f"{LEFT_OUT} beside {names[0]}")
+    rest = [name for name in known if name not in others and name not in names]
+    others |= dict.fromkeys(rest, f"{LEFT_OUT}, not in data.features")
+    return Roles(names, others)
+
+
+def _index(table: Table, others: Mapping[str, str]) -> list[str]:
+    """What was an index beside the data: often row numbers, which leak the order of the file."""
+    found = [name for name in table.index if name not in others]
+    for name in found:
+        warnings.warn(
+            f"column {name!r} was the table's index and is left out; name it in data.features if "
+            "it is a feature.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _media_alone(table: Table, names: list[str], given: bool) -> tuple[list[str], list[str]]:
+    """Photographs or recordings are the only feature; and what is left out beside them.
+
+    Raises:
+        DataError: if several such columns, or others too, are to be features.
+    """
+    media = [name for name in names if name in table.media]
+    if not media:
+        return names, []
+    if len(media) > 1 or (given and len(names) > 1):
+        raise DataError(
+            f"column {media[0]!r} holds {table.media[media[0]].noun}s, which are features on their "
+            f"own, not with {some([name for name in names if name != media[0]])}; name one column "
+            "in data.features."
+        )
+    return media, [name for name in names if name not in media]
+
+
+def _check_named(spec: DataSpec, known: list[str], teacher: Sequence[str]) -> None:
+    _check_known(spec.labels, known, "data.label")
+    _check_known(spec.ignore, known, "data.ignore")
+    _check_known(spec.features or (), known, "data.features")
+    for key in ("split", "group", "order"):
+        name = getattr(spec, key)
+        _check_known([] if name is None else [name], known, f"data.{key}")
+    _check_known(teacher, known, "teacher.columns", TeacherError)
+    _check_no_clash(spec.labels, {*spec.ignore, *teacher})
+
+
+def _check_known(
+    wanted: Iterable[str], known: list[str], key: str, error: type[BdistilError] = DataError
+) -> None:
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            shown = ", ".join(known[:SHOWN_COLUMNS]) + (
+                ", ..." if len(known) > SHOWN_COLUMNS else ""
+            )
+            raise error(f"{key} names column {name!r}, which is missing; {hint}there are {shown}.")
+
+
+def _check_no_clash(names: Sequence[str], taken: Iterable[str]) -> None:
+    for name in names:
+        if name in taken:
+            raise DataError(
+                f"column {name!r} is named twice; it stands in one of data.label, data.features, "
+                "data.ignore, data.split and teacher.columns only."
+            )
+
+
+def _check_no_split(table: Table, names: Sequence[str]) -> None:
+    """Refuse a column of train and test among the features."""
+    for name in names:
+        if name in table.media or name in getattr(table.frame, "of_numbers", ()):
+            continue
+        values = table.frame[name]
+        if values.dtype.kind == "O" and looks_like_parts(values.unique()):
+            raise DataError(
+                f"column {name!r} holds nothing but names of splits, such as {values.iloc[0]!r}; "
+                f"set data.split={name} to split by it, or leave it out with data.ignore."
+            )

@@ -1,0 +1,217 @@
+"""A Parquet table, in one file or in parts, of which one column at a time is in memory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from bdistil.errors import DataError
+from bdistil.files.array_files import is_large
+from bdistil.files.file_readers import reading
+from bdistil.files.wording import some
+from bdistil.optional import require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+
+class ColumnFile:
+    """A Parquet table, read on demand: ``file[name]`` is a column.
+
+    Folders ``key=value`` above a part, as Hive and Spark write them, are a column of it.
+
+    Args:
+        paths: the parts, in the order of their rows.
+        folders: of each part, the names of the folders that may be columns.
+
+    Attributes:
+        columns: names of all columns.
+        index: those of them that were the index of a pandas frame.
+        notes: on an index that is no column.
+        class_names: what the codes of some columns mean, as data sets of the Hugging Face hub
+            keep it.
+        of_bytes: columns of bytes, or of structs with a field `bytes`.
+        of_numbers: columns of numbers and booleans.
+
+    Raises:
+        DataError: if a part is damaged.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], folders: Sequence[Sequence[str]] | None = None
+    ) -> None:
+        self.paths = paths
+        self.keys = _typed([_folder_keys(names) for names in folders or [()] * len(paths)])
+        schemas = []
+        for path in paths:
+            with self._opened(path) as file:
+                schemas.append(file.schema_arrow)
+        names = [[*schema.names, *keys] for schema, keys in zip(schemas, self.keys, strict=True)]
+        check_same_columns(paths, names)
+        refuse_twins(names[0])
+        self.columns: list[str] = names[0]
+        schema = _unified(schemas)
+        self.of_bytes = _of_bytes(schema)
+        self.of_numbers = {field.name for field in schema if _is_number(field.type)}
+        metadata = schemas[0].metadata or {}
+        with reading(paths[0], alone=len(paths) == 1):
+            self.index, self.notes = _index_of(metadata)
+            self.class_names = _class_names(metadata)
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Any]:
+        parquet = require("pyarrow.parquet", "table")
+        with reading(path, alone=len(self.paths) == 1):
+            # Buffering ahead keeps all that was read until the end.
+            yield parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Of each part."""
+        counts = []
+        for path in self.paths:
+            with self._opened(path) as file:
+                counts.append(int(file.metadata.num_rows))
+        return counts
+
+    def __len__(self) -> int:
+        return sum(self.rows)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        column: pd.Series[Any] = self.read([name])[name]
+        return column
+
+    @property
+    def is_large(self) -> bool:
+        """Whether all columns are too many for the memory."""
+        return is_large(len(self) * len(self.columns))
+
+    def read(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of all rows."""
+        pyarrow = require("pyarrow", "table")
+        tables = []
+        for path, keys, rows in zip(self.paths, self.keys, self.rows, strict=True):
+            with self._opened(path) as file:
+                table = file.read(columns=[name for name in names if name not in keys])
+            for name in names:
+                if name in keys:
+                    table = table.append_column(name, pyarrow.array([keys[name]] * rows))
+            tables.append(table.select(names))
+        with reading(self.paths[0]):
+            joined = pyarrow.concat_tables(tables, promote_options="permissive")
+            frame: pd.DataFrame = joined.replace_schema_metadata().to_pandas()
+        return frame
+
+    def blocks(self, names: Sequence[str], rows: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Some columns of all rows, at most so many rows at once.
+
+        Yields:
+            A record batch of Arrow's, and the columns that have one value in all of it.
+        """
+        for path, keys in zip(self.paths, self.keys, strict=True):
+            own = [name for name in names if name not in keys]
+            constant = {name: keys[name] for name in names if name in keys}
+            with self._opened(path) as file:
+                for batch in file.iter_batches(rows, columns=own, use_threads=False):
+                    yield batch, constant
+
+
+def check_same_columns(files: Sequence[Path], names: Sequence[Sequence[str]]) -> None:
+    """Refuse parts of a table that differ in columns.
+
+    Raises:
+        DataError: naming the columns.
+    """
+    first, *others = names
+    for file, own in zip(files[1:], others, strict=True):
+        for lacking, there, having in ((file, own, first), (files[0], first, own)):
+            if missing := [name for name in having if name not in there]:
+                raise DataError(
+                    f"{lacking.name} lacks column{'s' if len(missing) > 1 else ''} "
+                    f"{some(missing)}, which other parts have; give all parts the same columns."
+                )
+
+
+def _unified(schemas: Sequence[Any]) -> Any:
+    pyarrow = require("pyarrow", "table")
+    try:
+        return pyarrow.unify_schemas(schemas, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"the parts differ in the types of their columns ({error}); write them alike."
+        ) from None
+
+
+def _is_number(kind: Any) -> bool:
+    types = require("pyarrow", "table").types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _of_bytes(schema: Any) -> list[str]:
+    types = require("pyarrow", "table").types
+    fields = {field.name: field.type for field in schema}
+    inner = {
+        name: kind.field("bytes").type
+        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+        else kind
+        for name, kind in fields.items()
+    }
+    return [name for name, kind in inner.items() if "binary" in str(kind)]
+
+
+def _index_of(metadata: dict[bytes, bytes]) -> tuple[list[str], list[str]]:
+    """Columns that were the index of a pandas frame; what to say of one that is no column."""
+    entries = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+    columns = [entry for entry in entries if isinstance(entry, str)]
+    ranges = [entry["name"] for entry in entries if isinstance(entry, dict) and entry.get("name")]
+    return columns, [f"the index {name!r}, row numbers, is left out" for name in ranges]
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """What the codes of a column mean, by column."""
+    content = json.loads(metadata.get(b"huggingface", b"{}"))
+    features = content.get("info", {}).get("features", {})
+    return {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("names")
+    }
+
+
+def refuse_twins(names: Sequence[Any]) -> None:
+    """Refuse columns of one name.
+
+    Raises:
+        DataError: naming the first.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(f"column {name!r} stands there {count} times; rename the others.")
+
+
+def _folder_keys(folders: Sequence[str]) -> dict[str, str | None]:
+    """Columns that the names of folders are: ``year=2020/month=5``."""
+    pairs = (name.split("=", 1) for name in folders if "=" in name)
+    return {key: None if value == NO_VALUE else unquote(value) for key, value in pairs}
+
+
+def _typed(keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Whole numbers where all values of a key are."""
+    for name in keys[0]:
+        values = [own.get(name) for own in keys]
+        if all(value is None or value.lstrip("-").isdecimal() for value in values):
+            for own in keys:
+                own[name] = None if own.get(name) is None else int(own[name])
+    return [*keys]

@@ -1,0 +1,208 @@
+"""A table in one file or in parts, as pandas, polars, DuckDB and Spark write it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bdistil.errors import DataError
+from bdistil.files.class_folders import visible
+from bdistil.files.column_file import ColumnFile
+from bdistil.files.file_readers import (
+    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
+    check_file,
+    errors_naming,
+    has_suffix,
+)
+from bdistil.files.parts import Parts, join_parts, part_in
+from bdistil.files.text_tables import read_texts
+from bdistil.files.wording import some
+from bdistil.optional import require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bdistil.files.encoded import Medium
+    from bdistil.spec import DataSpec
+
+UNNAMED = r"__index_level_\d+__"
+UNNAMED_IN_TEXT = r"Unnamed: \d+(\.\d+)?"
+"""What pandas calls an index without a name, in Parquet and, of the first columns, in text."""
+
+
+class TableFile(NamedTuple):
+    """A file of a table.
+
+    Attributes:
+        path: of the file.
+        part: the split that its rows are for; None if nothing says it.
+        folders: names of the folders from the table's own to the file.
+    """
+
+    path: Path
+    part: int | None = None
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of all the files that a spec names.
+
+    Attributes:
+        frame: the columns: in memory, or read on demand if they are large or hold whole files.
+        said: the files, in words.
+        parts: the split of each row, if files say it.
+        index: columns that were the index of a pandas frame.
+        class_names: what the codes of a column mean.
+        media: columns that hold photographs or recordings, and which of them.
+        notes: what else a reader should know.
+    """
+
+    frame: pd.DataFrame | ColumnFile
+    said: str
+    parts: Parts | None = None
+    index: Sequence[str] = ()
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def read_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
+    """Read a table whole; text may be separated by comma, semicolon or tab.
+
+    Args:
+        path: the file, or a folder of parts.
+        texts: columns of a text file that must not be taken for numbers or booleans: "007" stays
+            what it is.
+
+    Raises:
+        DataError: if a file is missing, empty or damaged.
+        MissingDependencyError: if pandas or pyarrow is not installed.
+    """
+    require("pandas", "table")
+    files = table_files(path)
+    if is_parquet(files):
+        table = _column_file(files)
+        return table.read(table.columns)
+    return _below_one_another(_text_frames(files, texts))
+
+
+def open_table(spec: DataSpec) -> Table:
+    """The table of all the files that a spec names.
+
+    Raises:
+        DataError: if a file is missing, empty or damaged, or the parts do not belong together.
+        MissingDependencyError: if pandas or pyarrow is not installed.
+    """
+    from bdistil.files.media import media_columns  # which reading a plain table does without
+
+    require("pandas", "table")
+    found = {key: _named_files(path) for key, path in spec.sources.items()}
+    files = [file for own in found.values() for file in own]
+    with errors_naming(files[0].path) if len(files) == 1 else nullcontext():
+        if is_parquet(files):
+            columns = _column_file(files)
+            media = media_columns(columns)
+            lazy = bool(media) or columns.is_large
+            table = Table(
+                columns if lazy else columns.read(columns.columns),
+                _said(files),
+                index=[*columns.index, *filter(re.compile(UNNAMED).fullmatch, columns.columns)],
+                class_names=columns.class_names,
+                media=media,
+                notes=columns.notes,
+            )
+            rows = columns.rows
+        else:
+            frames = _text_frames(files)
+            first = takewhile(re.compile(UNNAMED_IN_TEXT).fullmatch, frames[0].columns)
+            table = Table(_below_one_another(frames), _said(files), index=list(first))
+            rows = [len(frame) for frame in frames]
+    counts = iter(rows)
+    parts = {key: _parts(own, [next(counts) for _ in own]) for key, own in found.items()}
+    return replace(table, parts=join_parts(parts))
+
+
+def table_files(path: Path) -> list[TableFile]:
+    """The files of a table: one, or the parts in a folder.
+
+    Raises:
+        DataError: if there are none, or not all say which split they are.
+    """
+    if not path.is_dir():
+        check_file(path, TABLE_SUFFIXES)
+        return [TableFile(path)]
+    inner = [file for file, is_folder in visible(path) if not is_folder]
+    inner = [file for file in inner if has_suffix(file, TABLE_SUFFIXES)]
+    parts = [part_in("/".join(name for name in file.parts if "=" not in name)) for file in inner]
+    silent = [str(file) for file, part in zip(inner, parts, strict=True) if part is None]
+    if silent and len(silent) < len(parts):
+        raise DataError(
+            f"some files say which split they are and others do not ({some(silent)}); rename "
+            "them, or give files by data.path, data.validation_path and data.test_path."
+        )
+    return [
+        TableFile(path / file, part, file.parts[:-1])
+        for file, part in zip(inner, parts, strict=True)
+    ]
+
+
+def is_parquet(files: Sequence[TableFile]) -> bool:
+    """Whether files are Parquet; else they are text.
+
+    Raises:
+        DataError: if there are none, or some of both.
+    """
+    kinds = {has_suffix(file.path, PARQUET_SUFFIXES) for file in files}
+    if len(kinds) != 1:
+        found = "both Parquet and text files" if kinds else "no table"
+        raise DataError(f"there is {found}; give a file or folder of one kind.")
+    return kinds.pop()
+
+
+def _named_files(path: Path) -> list[TableFile]:
+    with errors_naming(path):
+        return table_files(path)
+
+
+def _column_file(files: Sequence[TableFile]) -> ColumnFile:
+    table = ColumnFile([file.path for file in files], [file.folders for file in files])
+    _check_rows(len(table))
+    return table
+
+
+def _text_frames(files: Sequence[TableFile], texts: Collection[str] = ()) -> list[pd.DataFrame]:
+    frames = read_texts([file.path for file in files], texts)
+    _check_rows(sum(map(len, frames)))
+    return frames
+
+
+def _below_one_another(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    frame: pd.DataFrame = require("pandas", "table").concat(frames, ignore_index=True)
+    return frame
+
+
+def _check_rows(rows: int) -> None:
+    if not rows:
+        raise DataError("the table has no rows; give one with examples.")
+
+
+def _parts(files: Sequence[TableFile], rows: Sequence[int]) -> tuple[Parts | None, int]:
+    """The split of each row of some files, and the number of rows."""
+    parts = [file.part for file in files if file.part is not None]
+    return np.repeat(np.array(parts, np.int8), rows) if parts else None, sum(rows)
+
+
+def _said(files: Sequence[TableFile]) -> str:
+    names = [file.path.name for file in files]
+    return (
+        " and ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)} files)"
+    )

@@ -1,0 +1,1 @@
+"""What a search leaves on disk: the run directory, its journal and records."""

@@ -1,0 +1,138 @@
+"""A search's goal: stages planned up to a limit of cost, and the end once enough is reached."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bdistil.core.growth import folded_flops
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.recipes import recipe
+from bdistil.core.student import StudentConfig
+from bdistil.data.dataset import Dataset
+from bdistil.errors import SpecError
+from bdistil.export.checkpoint import build_student
+from bdistil.names import ConnectionName
+from bdistil.runs.journal import EndRecord, RoundRecord
+from bdistil.spec import Spec
+
+GROWTH = 1.7  # cumulative cost of a stage over the one before, about
+MOST_STAGES = 12
+
+
+def plan_stages(
+    spec: Spec, within: float | None, dataset: Dataset, teacher_flops: int | None
+) -> Spec:
+    """The spec with its rounds and growth decided, geometrically up to `goal.within`.
+
+    Args:
+        spec: what it names itself stays.
+        within: share of the teacher's FLOPs that the last stage may cost; None without a limit.
+        dataset: its data.
+        teacher_flops: of one example; None if they cannot be counted.
+
+    Raises:
+        SpecError: if a limit is given that cannot be kept or told.
+    """
+    rounds, growth = spec.search.rounds, spec.space.growth
+    if within is None or teacher_flops is None:
+        growth = GROWTH if growth is None else growth
+    else:
+        room = within * teacher_flops / first_cost(spec, dataset)
+        if room < 1:
+            raise SpecError(
+                f"goal.within={within:g} of the teacher's {teacher_flops:,} FLOPs is less than the "
+                f"first student's {first_cost(spec, dataset):,}; raise it, or begin space.ladder "
+                f"below {spec.space.ladder[0]}."
+            )
+        if rounds is None:
+            rounds = stages_within(room, growth or GROWTH)
+        if growth is None:
+            growth = max(1.05, room ** (1 / max(1, rounds - 1)))
+    return spec.model_copy(
+        update={
+            "search": spec.search.model_copy(update={"rounds": rounds or MOST_STAGES}),
+            "space": spec.space.model_copy(update={"growth": growth}),
+        }
+    )
+
+
+def stages_within(room: float, growth: float) -> int:
+    """How many stages lead from a first cost to `room` times that."""
+    return min(MOST_STAGES, max(2, 1 + math.ceil(math.log(room) / math.log(growth))))
+
+
+def first_cost(spec: Spec, dataset: Dataset) -> int:
+    """FLOPs of the smallest first student."""
+
+    def cost(kind: str) -> int:
+        with torch.device("meta"):
+            config = StudentConfig(kind, spec.space.ladder[0], "none", skip=False)
+            student = build_student(config, dataset.input_shape, dataset.outputs, ())
+        return folded_flops(student, dataset.input_shape, ())
+
+    return min(map(cost, spec.space.values("student")))
+
+
+def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[int, ...]) -> int:
+    """FLOPs that a next student of width 1 adds, of the dearest class and connection."""
+    connections = spec.space.values("connection") or tuple(
+        recipe(name).connection for name in spec.recipes
+    )
+
+    def cost(kind: str, connection: ConnectionName) -> int:
+        config, earlier = StudentConfig(kind, 1, connection, skip=False), ensemble.features
+        with torch.device("meta"):
+            student = build_student(config, shape, ensemble.outputs, earlier)
+        return folded_flops(student, shape, earlier)
+
+    return max(cost(kind, each) for kind in spec.space.values("student") for each in connections)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The goal as figures of one run.
+
+    Attributes:
+        keep: share of the teacher's metric; None if the cost alone ends the search.
+        teacher_metric: on validation.
+        examples: of the validation split.
+        counts: whether the metric is a share of the examples, so that it has a standard error.
+        most_flops: of the last stage; None without a limit.
+    """
+
+    keep: float | None
+    teacher_metric: float
+    examples: int
+    counts: bool
+    most_flops: float | None
+
+    @property
+    def wanted(self) -> float | None:
+        """The validation metric that is enough: what is to be kept, and a standard error."""
+        if self.keep is None:
+            return None
+        kept = self.keep * self.teacher_metric
+        error = math.sqrt(max(0.0, kept * (1 - kept)) / self.examples) if self.counts else 0.0
+        return kept + error
+
+    def end(self, record: RoundRecord, flops: int, least: int) -> EndRecord | None:
+        """Why no stage is wanted after a round; None if the search goes on.
+
+        Args:
+            record: of the round.
+            flops: of its stage.
+            least: that another student would cost.
+        """
+        metric, wanted = record.result.metric, self.wanted
+        share = metric / self.teacher_metric if self.teacher_metric else math.nan
+        here = f"stage {record.round} has {share:.1%} of the teacher's metric on validation"
+        if wanted is not None and metric >= wanted:
+            enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
+            return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {enough}")
+        if self.most_flops is not None and flops + least > self.most_flops:
+            used = f"{here} and uses {flops:,} of the {self.most_flops:,.0f} FLOPs allowed"
+            return EndRecord(end="cost", reason=used)
+        return None

@@ -1,0 +1,147 @@
+"""The one loop of a search: requests go to the backend, its answers to the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bdistil.errors import SearchError
+from bdistil.interrupt import check
+from bdistil.runs.journal import EndRecord, RoundRecord
+from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Backend, ShouldStop
+from bdistil.searching.controller import RoundController
+from bdistil.searching.goal import Goal, cost_of_narrowest
+from bdistil.searching.ledger import Ledger
+from bdistil.searching.progress import Reporter, Snapshot
+from bdistil.searching.sampling import Sampler
+from bdistil.searching.verdict import Winner
+from bdistil.searching.workbench import stage_costs
+from bdistil.spec import Spec
+
+Accepted = Callable[[RoundRecord], None]
+
+
+def drive(controller: RoundController, backend: Backend, should_stop: ShouldStop) -> None:
+    """Hand out trials and take results until the controller has finished.
+
+    Args:
+        controller: decides; its round is open at the backend.
+        backend: runs trials; a cohort is asked for whenever one of its workers is idle.
+        should_stop: see :meth:`~bdistil.searching.backend.Backend.wait`; also asked in between.
+    """
+    while not controller.finished:
+        while backend.idle > 0 and (cohort := controller.next_cohort()) is not None:
+            backend.submit(cohort)
+        controller.answer(backend.wait(controller.open.deadline, should_stop))
+        should_stop()
+
+
+class SearchLoop:
+    """Plays the rounds that the journal does not hold yet.
+
+    Args:
+        spec: the resolved search.
+        ledger: the accepted rounds; extended here.
+        backend: runs trials; its search is started.
+        sampler: proposes values for trials.
+        reporter: shows progress.
+        accepted: called after each accepted round.
+        goal: ends the search once it is reached.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        ledger: Ledger,
+        backend: Backend,
+        sampler: Sampler,
+        reporter: Reporter,
+        accepted: Accepted = lambda record: None,
+        goal: Goal | None = None,
+    ) -> None:
+        self.spec = spec
+        self.ledger = ledger
+        self.backend = backend
+        self.reporter = reporter
+        self.accepted = accepted
+        self.goal = goal
+        self.started = backend.now()
+        self.shown = self.started
+        self.controller = RoundController(
+            spec, sampler, self.accept, rounds_done=len(ledger.records), clock=backend.now
+        )
+
+    def run(self) -> None:
+        """Play rounds until T, the goal or the time budget, or until nothing helps any more.
+
+        Raises:
+            BdistilError: if the search cannot go on; rounds accepted so far stay.
+        """
+        self.ledger.replay(self.backend.play)
+        if self.ledger.records:
+            self.look_at_goal(self.ledger.records[-1])
+        if not self.controller.finished:
+            self.open_round()
+            drive(self.controller, self.backend, self.should_stop)
+        if self.controller.ended is not None:
+            self.end(self.controller.ended)
+        self.show()
+
+    def look_at_goal(self, record: RoundRecord) -> None:
+        """End the search if nothing more is wanted after a round."""
+        if self.goal is None:
+            return
+        ensemble, shape = self.ledger.ensemble, self.ledger.problem.input_shape
+        flops, least = (
+            sum(stage_costs(ensemble, shape)),
+            cost_of_narrowest(self.spec, ensemble, shape),
+        )
+        self.controller.ended = self.goal.end(record, flops, least)
+
+    def end(self, ended: EndRecord) -> None:
+        """Write down why no further round is played.
+
+        Raises:
+            SearchError: if not even the first round has a student.
+        """
+        if not self.ledger.records:
+            raise SearchError(f"round 1 ended without a student: {ended.reason}.")
+        self.ledger.close(ended)
+        self.reporter.message(f"Ended after round {len(self.ledger.records)}: {ended.reason}.")
+
+    def open_round(self) -> None:
+        """Begin the next round."""
+        self.opened = self.backend.now()
+        self.backend.open_round(len(self.ledger.records) + 1)
+
+    def accept(self, winner: Winner) -> None:
+        """Keep a round's winner and open the next round."""
+        weights = self.backend.close_round(winner.result.request.number)
+        student = self.ledger.student(weights, "the winner")
+        played = self.backend.play(student, weights)
+        seconds = self.backend.now() - self.opened
+        record = self.ledger.accept(winner, student, weights, played, seconds)
+        self.reporter.round_accepted(record)
+        self.accepted(record)
+        self.look_at_goal(record)
+        if self.controller.ended is None and record.round < self.spec.search.most_rounds:
+            self.open_round()
+
+    def should_stop(self) -> bool:
+        """Look at signals, display and clock; whether running trials are in vain."""
+        check()
+        now, budget = self.backend.now(), self.spec.search.time_budget
+        if now - self.shown > SECONDS_BETWEEN_LOOKS:
+            self.show()
+        if budget is not None and now - self.started > budget and not self.controller.finished:
+            self.controller.stop()
+            self.reporter.message(
+                f"Time budget of {budget:g} s reached; resume with more, or with "
+                f"search.time_budget=null."
+            )
+        return self.controller.stopped
+
+    def show(self) -> None:
+        """The state of the search, for people."""
+        self.shown = self.backend.now()
+        seconds = self.shown - self.started
+        self.reporter.update(Snapshot.of(self.controller, self.ledger.records, seconds))

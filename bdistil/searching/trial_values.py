@@ -1,0 +1,78 @@
+"""What a trial was worth, in Optuna's own form."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from bdistil.runs.trial import TrialResult
+
+Dimensions = Mapping[str, BaseDistribution]
+
+
+def standardise(results: Iterable[TrialResult], dimensions: Dimensions) -> list[FrozenTrial]:
+    """Trials with their gain's distance from the mean of their round and class, in deviations.
+
+    One that failed is a deviation below the worst of its round and class. Stopped ones have no
+    gain, and trials of another search may have values outside of the dimensions: they are left out.
+    """
+
+    def place(result: TrialResult) -> tuple[int, int]:
+        return result.request.round, result.request.rung
+
+    known = [
+        result
+        for result in results
+        if result.status != "stopped" and lies_within(result.request.params, dimensions)
+    ]
+    groups = itertools.groupby(sorted(known, key=place), key=place)
+    return [trial for _, group in groups for trial in standardise_group([*group], dimensions)]
+
+
+def standardise_group(
+    results: Sequence[TrialResult], dimensions: Dimensions
+) -> Iterable[FrozenTrial]:
+    """The same for the trials of one round and class."""
+    finished = np.array([each.status == "finished" for each in results])
+    gains = np.array([each.gain for each in results])
+    values = np.zeros(len(results))
+    if gains[finished].size and (scale := gains[finished].std()) > 0:
+        values = (gains - gains[finished].mean()) / scale
+    values[~finished] = values[finished].min(initial=0.0) - 1
+    for result, value in zip(results, values, strict=True):
+        excess = -result.edge if result.status == "finished" else 1.0
+        yield in_optunas_form(result, dimensions, float(value), excess)
+
+
+def lies_within(params: Mapping[str, Any], dimensions: Dimensions) -> bool:
+    """Whether every dimension has a value that could be sampled."""
+    return all(
+        params.get(name) is not None and each._contains(each.to_internal_repr(params[name]))
+        for name, each in dimensions.items()
+    )
+
+
+def frozen_trial(result: TrialResult, dimensions: Dimensions) -> FrozenTrial:
+    """A finished trial, with its gain as it is."""
+    params = result.request.params
+    sampled = {name: each for name, each in dimensions.items() if params[name] is not None}
+    return in_optunas_form(result, sampled, result.gain, -result.edge)
+
+
+def in_optunas_form(
+    result: TrialResult, dimensions: Dimensions, value: float, excess: float
+) -> FrozenTrial:
+    """A trial of that value; it breaks the constraint on edges by `excess`."""
+    return optuna.create_trial(
+        params={name: result.request.params[name] for name in dimensions},
+        distributions=dict(dimensions),
+        value=value,
+        constraints={"edge": excess},
+        user_attrs={"round": result.request.round, "number": result.request.number},
+    )

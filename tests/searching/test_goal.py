@@ -1,0 +1,141 @@
+"""A search's goal: what is planned, what ends it, and a limit that is kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import record
+from tiny import tiny
+
+from bdistil.cluster.launch import launch_search
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import SpecError
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.goal import GROWTH, MOST_STAGES, Goal, stages_within
+from bdistil.searching.resolve import resolve
+from bdistil.spec import load_spec
+
+HERE = "workers.count=0"
+
+
+@given(room=st.floats(1, 1e6))
+def test_stages_grow_by_no_more_than_the_rule_wants_until_there_are_most(room: float) -> None:
+    stages = stages_within(room, GROWTH)
+    assert 2 <= stages <= MOST_STAGES
+    if stages < MOST_STAGES:
+        assert room ** (1 / (stages - 1)) <= GROWTH * (1 + 1e-9)
+
+
+def goal(**changes: object) -> Goal:
+    return Goal(
+        **{  # type: ignore[arg-type]
+            "keep": 0.9,
+            "teacher_metric": 0.8,
+            "examples": 100,
+            "counts": True,
+            "most_flops": 1000.0,
+        }
+        | changes
+    )
+
+
+def test_a_standard_error_of_the_validation_split_is_left_over() -> None:
+    assert goal().wanted == pytest.approx(0.72 + math.sqrt(0.72 * 0.28 / 100))
+    assert goal(counts=False).wanted == pytest.approx(0.72)
+    assert goal(keep=None).wanted is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "flops", "end"),
+    [(0.76, 10, None), (0.77, 10, "goal"), (0.1, 980, None), (0.1, 981, "cost")],
+)
+def test_what_ends_a_search(metric: float, flops: int, end: str | None) -> None:
+    accepted = record(3)
+    result = accepted.result.model_copy(update={"metric": metric})
+    ended = goal().end(accepted.model_copy(update={"result": result}), flops, 20)
+    assert (None if ended is None else ended.end) == end
+
+
+def test_shares_are_written_as_people_write_them() -> None:
+    spec = load_spec({"data": {"name": "cube"}}, ["goal.keep=99%", "goal.within=.5"])
+    assert spec.goal is not None
+    assert (spec.goal.keep, spec.goal.within) == (0.99, 0.5)
+    with pytest.raises(SpecError, match=r"goal.keep: must be a share such as 0.5 or 50%, not 'x%'"):
+        load_spec({"data": {"name": "cube"}}, ["goal.keep=x%"])
+
+
+def test_stages_are_planned_from_the_first_students_cost_to_the_limit() -> None:
+    spec = tiny("goal.within=50%", "search.rounds=null", "space.ladder=[1]")
+    dataset = load_dataset(spec.data, 0)
+    planned = resolve(spec, dataset)
+    teacher, first = 2 * (16 * 16 + 16 * 4), 2 * (16 + 4)
+    rounds, growth = planned.search.rounds, planned.space.growth
+    assert rounds is not None
+    assert growth is not None
+    assert first * growth ** (rounds - 1) == pytest.approx(teacher / 2)
+    kept = resolve(tiny("goal.within=50%", "space.growth=2", "search.rounds=3"), dataset)
+    assert (kept.search.rounds, kept.space.growth) == (3, 2)
+
+
+def test_a_limit_below_the_first_student_is_refused_with_the_arithmetic() -> None:
+    spec = tiny("goal.within=1%", "search.rounds=null")
+    with pytest.raises(SpecError, match=r"of the teacher's 640 FLOPs is less than the first"):
+        resolve(spec, load_dataset(spec.data, 0))
+
+
+def test_a_class_that_cannot_be_reached_is_refused_with_the_arithmetic() -> None:
+    spec = tiny("search.tries_per_class=4", "search.trials_per_round=8", "space.ladder=[2, 3, 4]")
+    with pytest.raises(SpecError, match=r"reaches 2 of the 3 classes .* raise the first to 12"):
+        resolve(spec, load_dataset(spec.data, 0))
+
+
+def test_the_limit_holds_for_every_class_and_the_end_is_kept(tmp_path: Path) -> None:
+    spec = tiny(HERE, "goal.within=60%", "search.rounds=null", "space.ladder=[2, 8]")
+    result = launch_search(spec, tmp_path / "run")
+    assert all(stage.flops <= 0.6 * 640 for stage in result.evaluation.stages)
+    ended = RunDirectory(tmp_path / "run").journal.end()
+    assert ended is not None
+    assert ended.end == "cost"
+    assert "FLOPs allowed" in ended.reason
+    journal = (tmp_path / "run" / "rounds.jsonl").read_bytes()
+    again = launch_search(spec, tmp_path / "run")  # nothing is left to do
+    assert again.complete
+    assert (tmp_path / "run" / "rounds.jsonl").read_bytes() == journal
+
+
+def test_a_run_that_was_cut_before_its_end_was_written_ends_as_it_would_have(
+    tmp_path: Path,
+) -> None:
+    spec = tiny(HERE, "goal.keep=10%")
+    launch_search(spec, tmp_path / "run")
+    file = tmp_path / "run" / "rounds.jsonl"
+    whole = file.read_bytes()
+    *rounds, ended = whole.splitlines(keepends=True)
+    assert b'"end":"goal"' in ended
+    file.write_bytes(b"".join(rounds) + ended[:9])
+    launch_search(spec, tmp_path / "run")
+    assert file.read_bytes() == whole
+
+
+def test_a_teacher_whose_cost_is_not_known_sets_no_limit_and_that_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Notes:
+        def message(self, text: str) -> None:
+            said.append(text)
+
+        def __getattr__(self, name: str) -> object:
+            return lambda *args: None
+
+    forest = "sklearn.ensemble:RandomForestClassifier"
+    spec = tiny(
+        HERE,
+        f"teacher={{model: '{forest}', options: {{n_estimators: 3}}}}",
+        "goal={keep: 1%, within: 50%}",
+    )
+    launch_search(spec, tmp_path / "run", reporter=Notes())  # type: ignore[arg-type]
+    assert any("FLOPs are not known, so goal.within=0.5 sets no limit" in text for text in said)
