@@ -42,7 +42,7 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-reference: install  ## docs/spec.md's tables and docs/spec.schema.json, from the models.
+reference: install  ## docs/spec.md and docs/spec.schema.json, from the models.
 	$(BIN)/python -m bdistil.spec.reference docs
 
 picture: install  ## Draw the rooms anew after their imports changed.

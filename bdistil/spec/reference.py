@@ -1,4 +1,4 @@
-"""What people and editors know of a spec, from its models: docs/spec.md's tables and a JSON schema.
+"""What people and editors know of a spec, from its models: docs/spec.md and a JSON schema.
 
 ``python -m bdistil.spec.reference docs`` (``make reference``) writes both anew.
 """
@@ -22,24 +22,23 @@ def schema() -> str:
     return json.dumps({"$schema": DIALECT, **Spec.model_json_schema()}, indent=2) + "\n"
 
 
-def with_tables(page: str) -> str:
-    """The Markdown page with the table below each heading written from the section of that name."""
-    sections = sections_of(Spec.model_json_schema())
-    blocks, title = page.rstrip().split("\n\n"), ""
-    for index, block in enumerate(blocks):
-        if block.startswith("## "):
-            title = block.removeprefix("## ")
-        elif block.startswith("| "):
-            blocks[index] = table(sections[title], DIMENSIONS if title == "space" else ())
-    return "\n\n".join(blocks) + "\n"
+def with_reference(page: str) -> str:
+    """The Markdown page with everything from its first section on written anew from the models."""
+    introduction = page.partition("\n## ")[0].rstrip()
+    return "\n\n".join([introduction, *sections(Spec.model_json_schema())]) + "\n"
 
 
-def sections_of(whole: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The fields of each section, by its title on the page."""
+def sections(whole: dict[str, Any]) -> list[str]:
+    """A heading, the model's words and a table of its fields for each section of a spec."""
     fields, models = whole["properties"], whole["$defs"]
-    found = {name: model for name, field in fields.items() if (model := model_of(field))}
-    top = {name: field for name, field in fields.items() if name not in found}
-    return {"(top)": top} | {name: models[model]["properties"] for name, model in found.items()}
+    parts = {name: models[model] for name, field in fields.items() if (model := model_of(field))}
+    top = {name: field for name, field in fields.items() if name not in parts}
+    found = [f"## (top)\n\n{table(top, ())}"]
+    for name, part in parts.items():
+        words = " ".join(part["description"].split())
+        dimensions = DIMENSIONS if name == "space" else ()
+        found.append(f"## {name}\n\n{words}\n\n{table(part['properties'], dimensions)}")
+    return found
 
 
 def model_of(field: dict[str, Any]) -> str | None:
@@ -71,7 +70,7 @@ def meaning(field: dict[str, Any]) -> str:
 def write(folder: Path) -> None:
     """Write the folder's spec.md and spec.schema.json anew."""
     page = folder / "spec.md"
-    page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(with_reference(page.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / "spec.schema.json").write_text(schema(), encoding="utf-8")
 
 

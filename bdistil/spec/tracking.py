@@ -50,7 +50,10 @@ Callback = Annotated[
 
 
 class TrackingSpec(Section):
-    """Where trials are shown besides in the run directory."""
+    """Where trials are shown besides in the run directory.
+
+    May change from one run of the command to the next, like `workers`.
+    """
 
     callbacks: list[Callback] = Field([])
     """loggers of Ray Tune: `tensorboard`, `mlflow`, `wandb`, by name or as
