@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n logical --dist loadfile  # a worker for each core; a file's fixtures are made once
 
-.PHONY: install demo test test-fast test-nightly lint format picture benchmarks clean
+.PHONY: install demo test test-fast test-nightly lint format reference picture benchmarks clean
 
 install: $(INSTALLED)
 
@@ -41,6 +41,9 @@ lint: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: install  ## docs/spec.md and docs/spec.schema.json, from the models.
+	$(BIN)/python -m bdistil.spec.reference docs
 
 picture: install  ## Draw the rooms anew after their imports changed.
 	$(BIN)/python docs/draw_rooms.py

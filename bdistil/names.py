@@ -29,8 +29,24 @@ CORRECTIONS: tuple[Correction, ...] = get_args(Correction)
 Normalisation = Literal["joint", "per_label"]
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 
+Algorithm = Literal["tpe", "gp", "random", "grid"]
+"""How values of the dimensions are proposed."""
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+Selection = Literal["first", "best"]
+"""Which weak learner of a round is taken."""
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+
+Fallback = Literal["none", "helpful", "best"]
+"""What a round without a weak learner keeps."""
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
+
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+Layout = Literal["sequence", "image", "NTF", "NFT", "NHW", "NCHW", "NHWC"]
+"""What the axes of an array of examples mean."""
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 TeacherKind = Literal["trained", "columns", "network", "exported", "onnx", "estimator"]
 TEACHER_KINDS: tuple[TeacherKind, ...] = get_args(TeacherKind)

@@ -16,12 +16,12 @@ import json
 import numpy as np
 import torch
 
-from bdistil.core.connections import ConnectionName
 from bdistil.core.cost import timed_in_turns
 from bdistil.core.student import StudentConfig
 from bdistil.export.checkpoint import build_student
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.ensemble import Ensemble
+from bdistil.names import ConnectionName
 from bdistil.report.bench import overhead
 
 ENSEMBLES = {

@@ -1,4 +1,4 @@
-"""``bdistil status``, ``report``, ``datasets`` and ``students``."""
+"""``bdistil status``, ``report``, ``datasets``, ``students`` and ``schema``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run = Annotated[str, typer.Argument(help="The run directory, a path or URI.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, report, datasets, students):
+    for command in (status, report, datasets, students, schema):
         app.command()(command)
 
 
@@ -110,3 +110,10 @@ def students(module: Modules = None) -> None:
         for s in student_classes()
     ]
     output.print(plain_table(rows, "name", "domains", "lr", "growth", "description"))
+
+
+def schema() -> None:
+    """Print the JSON schema of a search space, by which editors complete and check it."""
+    from bdistil.spec.reference import schema
+
+    typer.echo(schema(), nl=False)

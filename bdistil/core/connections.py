@@ -7,15 +7,14 @@ into its own hidden state; the head then reads that state (and, for ``dense``, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdistil.errors import SpecError
-
-ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
+from bdistil.names import ConnectionName
 
 
 class Hidden(NamedTuple):
@@ -127,14 +126,13 @@ def gru_step(cell: nn.GRUCell, x: Tensor, state: Tensor) -> Tensor:
     return new + update * (state - new)
 
 
-_CLASSES: dict[str, type[Connection]] = {
+_CLASSES: dict[ConnectionName, type[Connection]] = {
     "none": Connection,
     "residual": Residual,
     "dense": Connection,
     "lstm": LSTM,
     "gru": GRU,
 }
-assert set(_CLASSES) == set(get_args(ConnectionName))
 
 
 GATED: tuple[ConnectionName, ...] = ("lstm", "gru")
@@ -148,7 +146,7 @@ def connection_of_stage(name: ConnectionName, stage: int) -> ConnectionName:
     return "none" if stage == 1 and name in GATED else name
 
 
-def build_connection(name: str, own: int, earlier: Sequence[int]) -> Connection:
+def build_connection(name: ConnectionName, own: int, earlier: Sequence[int]) -> Connection:
     """The connection `name` for a student of `own` features after students of `earlier` features.
 
     Raises:
@@ -159,6 +157,6 @@ def build_connection(name: str, own: int, earlier: Sequence[int]) -> Connection:
     return _CLASSES[name](own, earlier)
 
 
-def head_sources(name: str, earlier: Sequence[int]) -> tuple[int, ...]:
+def head_sources(name: ConnectionName, earlier: Sequence[int]) -> tuple[int, ...]:
     """Indices of the earlier students whose hidden states the head of a new one reads."""
     return tuple(range(len(earlier))) if name == "dense" else ()

@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bdistil.core.losses import log_softmax
-
-Distillation = Literal["kl", "squared_p", "squared_log_p"]
-Correction = Literal[
-    "none", "orthogonal", "bounded", "minimax_relative", "minimax_absolute", "minimax_power"
-]
+from bdistil.names import Correction, Distillation
 
 TABULAR_FLOOR = 1 / 500  # of p̂; both as published
 FLOOR = 1e-2
-POWERS = {"minimax_absolute": 0.0, "minimax_power": 0.5, "minimax_relative": 1.0}
-BOUNDS = {  # c where none is given; all let the teacher be wrong by about 0.03 where p̂ is 1/10
+POWERS: dict[Correction, float] = {
+    "minimax_absolute": 0.0,
+    "minimax_power": 0.5,
+    "minimax_relative": 1.0,
+}
+BOUNDS: dict[
+    Correction, float
+] = {  # c where none is given; all let the teacher be wrong by about 0.03 where p̂ is 1/10
     "bounded": 1e-3,
     "minimax_absolute": 0.03,
     "minimax_power": 0.1,

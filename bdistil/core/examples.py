@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
-from bdistil.core.losses import Task, fitting_loss
+from bdistil.core.losses import fitting_loss
 from bdistil.core.placement import Device, copied, size_of
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks, hidden_states, move
 from bdistil.core.student import Student, advance
+from bdistil.names import Task
 
 METRIC: dict[Task, str] = {
     "classification": "accuracy",

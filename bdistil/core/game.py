@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Normalisation = Literal["joint", "per_label"]
+from bdistil.names import Normalisation
 
 
 def log_entries(examples: int, outputs: int, normalisation: Normalisation) -> float:

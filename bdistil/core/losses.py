@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Task = Literal["classification", "regression", "multilabel"]
+from bdistil.names import Task
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 BARRIER_FLOOR = 0.05  # below it the logarithm is continued by its tangent

@@ -6,74 +6,42 @@ close to the teacher's logits, ``paper`` is the published algorithm as written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
 
 from bdistil.errors import SpecError
-
-if TYPE_CHECKING:  # settings need no torch
-    from bdistil.core.connections import ConnectionName
-    from bdistil.core.correction import Correction, Distillation
-    from bdistil.core.game import Normalisation
-
-Precision = Literal["fp32", "bf16"]
+from bdistil.names import Normalisation, Precision, RecipeName
+from bdistil.spec.space import Settings
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of FIND_WL for one candidate.
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Settings):
+    """Settings of FIND_WL for one candidate: the space's dimensions, and what no space varies.
 
     Attributes:
         normalisation: of K+ and K-; the first recipe of a search decides for the whole run.
         target: which logits the fitting loss sees: the student's f_t or the ensemble's F_t.
-        label_share: weight of the labels in the fitting loss; the rest is distillation.
-        temperature: τ of the distillation loss.
         penalty: the weak-learning term.
-        gamma: the term is weighted by 1/γ.
         gamma_decay: factor on γ for each further try in the same student class.
-        lr: Adam's peak learning rate; None takes the student class's own.
-        weight_decay: decoupled, of AdamW.
-        epochs: passes over the training split, with a cosine schedule.
-        batch_size: None for min(128, max(16, N/4)).
-        connection: how a student uses the ones before it.
-        skip: f_t = F_{t-1} + t·a_t instead of f_t = a_t.
         precision: of the student's products while it trains; ``bf16`` is autocast's.
         growth: cumulative cost of stage t+1 over stage t; 0 for equal widths, None for the
             student class's own.
-        distillation: the distillation loss (see :mod:`.correction`, as the next two).
-        correction: of its targets, by the labels.
-        correction_bound: c of the correction; None takes the correction's own.
-        early_accept: accept at the first epoch whose edges hold (the paper, literally) instead of
-            after the full schedule. Faster and much less accurate. Round 1, where every edge is
-            zero, has its full schedule all the same.
     """
 
     normalisation: Normalisation
     target: Literal["student", "ensemble"]
-    label_share: float
-    temperature: float
     penalty: Literal["barrier", "hinge"]
-    gamma: float
     gamma_decay: float
-    epochs: int
-    connection: ConnectionName
-    skip: bool
-    lr: float | None = None
-    weight_decay: float = 0.0
-    batch_size: int | None = None
     precision: Precision = "fp32"
     growth: float | None = 0.0
-    distillation: Distillation = "kl"
-    correction: Correction = "none"
-    correction_bound: float | None = None
-    early_accept: bool = False
 
     def batch_for(self, examples: int) -> int:
         """Batch size for a training split of `examples`."""
         return self.batch_size or min(128, max(16, examples // 4))
 
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[RecipeName, Recipe] = {
     "accurate": Recipe(
         normalisation="joint",
         target="ensemble",
@@ -114,7 +82,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe(name: str) -> Recipe:
+def recipe(name: RecipeName) -> Recipe:
     """The recipe of that name.
 
     Raises:

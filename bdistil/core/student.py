@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bdistil.core.connections import ConnectionName, Hidden, build_connection, head_sources
+from bdistil.core.connections import Hidden, build_connection, head_sources
+from bdistil.names import ConnectionName
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from bdistil.files.array_files import cache_folder, file_state
 from bdistil.files.file_readers import errors_naming, read_arrays
 from bdistil.files.parts import Parts, join_parts, part_named
 from bdistil.files.wording import some
+from bdistil.names import TaskChoice
 from bdistil.runtime.values import finite_numbers
-from bdistil.spec import DataSpec, Task
+from bdistil.spec import DataSpec
 
 TEACHER = "teacher"
 Arrays = dict[str, NDArray[Any]]
@@ -188,7 +189,7 @@ def _check_lengths(arrays: dict[str, NDArray[Any]]) -> None:
         raise DataError(f"the arrays differ in length ({shown}); give one entry an example.")
 
 
-def _labels(y: NDArray[Any], task: Task) -> Labels:
+def _labels(y: NDArray[Any], task: TaskChoice) -> Labels:
     if y.ndim > 2:
         raise DataError(
             f"array 'y' has shape {y.shape}; give (N,), or (N, L) for L targets or labels."

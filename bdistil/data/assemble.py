@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bdistil.data.dataset import Dataset, Domain, Split
+from bdistil.data.dataset import Dataset, Split
 from bdistil.data.labels import task_of
 from bdistil.data.split import SplitIndices, split_indices, stratified_order
 from bdistil.data.standardise import fit_standardisation
+from bdistil.names import Domain
 from bdistil.runtime.columns import TableColumns
 
 Limit = Annotated[int, Field(ge=2)]

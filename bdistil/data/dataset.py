@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.card import DataCard
+from bdistil.names import Domain, Task
 from bdistil.runtime.columns import TableColumns
-
-Domain = Literal["tabular", "image", "sequence"]
-LearningTask = Literal["classification", "regression", "multilabel"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Dataset:
 
     name: str
     domain: Domain
-    task: LearningTask
+    task: Task
     train: Split
     validation: Split
     test: Split

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.card import ColumnNote
-from bdistil.data.dataset import Domain
 from bdistil.data.own import check_unused
 from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices
@@ -22,6 +21,7 @@ from bdistil.files.array_files import (
     split_to_files,
 )
 from bdistil.files.encoded import Examples, Medium, decoded_to_suit
+from bdistil.names import Domain
 from bdistil.spec import DataSpec
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from bdistil.data.labels import REMEDY, Labels
 from bdistil.errors import DataError
+from bdistil.names import TaskChoice
 from bdistil.runtime.values import as_text, check_present, finite_numbers, numbers_or_nan
-from bdistil.spec import Task
 
 TRUTH = {"true": "1", "false": "0"}
 
 
-def encode_label_columns(columns: Mapping[str, Any], task: Task, what: str) -> Labels:
+def encode_label_columns(columns: Mapping[str, Any], task: TaskChoice, what: str) -> Labels:
     """Encode several columns: zeros and ones are labels, other numbers are targets.
 
     Args:

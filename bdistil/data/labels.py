@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.dataset import LearningTask
 from bdistil.errors import DataError
+from bdistil.names import Task, TaskChoice
 from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
-from bdistil.spec import Task
 
 MANY_CLASSES = 50
 MANY_CLASSES_SHARE = 0.05
@@ -31,14 +30,14 @@ class Labels(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-def task_of(y: NDArray[Any], class_names: Sequence[str] | None) -> LearningTask:
+def task_of(y: NDArray[Any], class_names: Sequence[str] | None) -> Task:
     """What labels encoded so ask for (see :class:`Labels`)."""
     if class_names is None:
         return "regression"
     return "classification" if y.ndim == 1 else "multilabel"
 
 
-def encode_labels(values: Any, task: Task, what: str) -> Labels:
+def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
     """Encode labels: numbers with fractions are targets of a regression, all others classes.
 
     Classes are ordered by number if all of them are numbers, as given if they are an ordered
@@ -106,7 +105,7 @@ def _class_names(values: Any) -> tuple[str, ...]:
     return tuple(sorted_texts(present))
 
 
-def _check_classes(names: tuple[str, ...], values: Any, task: Task, what: str) -> None:
+def _check_classes(names: tuple[str, ...], values: Any, task: TaskChoice, what: str) -> None:
     if len(names) < 2:
         raise DataError(
             f"{what} holds only one class, {names[0]!r}; give data with at least two, or name "

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.dataset import Domain
 from bdistil.errors import DataError, SpecError
-from bdistil.spec import Layout
+from bdistil.names import Domain, Layout
 
 DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}
 CHANNELS = (1, 3, 4)

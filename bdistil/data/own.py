@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
 from bdistil.data.card import ColumnNote
-from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.dataset import Dataset
 from bdistil.data.describe import describe
 from bdistil.data.divide import Known, divide
 from bdistil.data.labels import Labels
@@ -19,6 +19,7 @@ from bdistil.data.split import SplitIndices
 from bdistil.data.teacher_outputs import check_width
 from bdistil.errors import SpecError
 from bdistil.files.file_readers import name_of
+from bdistil.names import Domain
 from bdistil.runtime.columns import TableColumns
 from bdistil.spec import DataSpec
 

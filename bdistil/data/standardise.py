@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.dataset import Dataset, Domain, Split, Standardisation
+from bdistil.data.dataset import Dataset, Split, Standardisation
 from bdistil.files.array_files import block_rows, mapped, mapped_file, new_array
+from bdistil.names import Domain
 
 POOLED_AXES: dict[Domain, tuple[int, ...]] = {
     "tabular": (0,),

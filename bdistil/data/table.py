@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdistil.data.card import ColumnNote
 from bdistil.data.columns import learn_columns
-from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.dataset import Dataset
 from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import known_of
 from bdistil.data.label_columns import encode_label_columns
@@ -27,6 +27,7 @@ from bdistil.files.column_file import ColumnFile
 from bdistil.files.encoded import Cells
 from bdistil.files.file_readers import errors_naming
 from bdistil.files.table_files import Table, open_table
+from bdistil.names import Domain
 from bdistil.optional import require
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.values import finite_numbers

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from bdistil.data.assemble import assemble
-from bdistil.data.dataset import Dataset, Domain
+from bdistil.data.dataset import Dataset
 from bdistil.data.split import split_indices
 from bdistil.datasets.catalogue import register_dataset
+from bdistil.names import Domain
 from bdistil.optional import advice_if_missing, require
 
 _advice = partial(advice_if_missing, "sklearn", "search")

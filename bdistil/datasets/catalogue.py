@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError, validate_call
 
-from bdistil.data.dataset import Dataset, Domain, LearningTask
+from bdistil.data.dataset import Dataset
 from bdistil.data.describe import describe
 from bdistil.errors import SpecError, TeacherError
+from bdistil.names import Domain, Task
 from bdistil.spec import DataSpec
 
 MODULES = tuple(
@@ -60,7 +61,7 @@ class DatasetEntry:
 
     name: str
     domain: Domain
-    task: LearningTask
+    task: Task
     input_shape: tuple[int, ...]
     classes: int | None
     examples: int
@@ -101,7 +102,7 @@ def register_dataset(
     """
 
     def register(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
-        task: LearningTask = "multilabel" if multilabel else "classification"
+        task: Task = "multilabel" if multilabel else "classification"
         if classes is None:
             task = "regression"
         _entries[name] = DatasetEntry(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from bdistil.core.losses import Task
 from bdistil.core.student import StudentConfig
 from bdistil.export.evaluation import Evaluation
+from bdistil.names import Task
 from bdistil.runtime.manifest import FORMAT, Manifest
 
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from bdistil.core.examples import metric
-from bdistil.core.losses import Task
 from bdistil.core.progressive_ensemble import ROWS, ProgressiveEnsemble
 from bdistil.errors import DataError
+from bdistil.names import Task
 from bdistil.zoo.recurrent import RecurrentBody
 
 FRACTIONS = tuple(tenth / 10 for tenth in range(1, 11))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from bdistil.core.cost import count_flops, flops, latencies, parameters
 from bdistil.core.examples import metric
 from bdistil.core.folding import FoldedPrefix
-from bdistil.core.losses import Task
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.errors import BdistilWarning
+from bdistil.names import Task
 
 
 class TeacherCosts(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bdistil.core.examples import metric
-from bdistil.core.losses import Task
+from bdistil.names import Task
 from bdistil.runtime.predictor import Predictor
 
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from bdistil.core.examples import METRIC, metric
-from bdistil.core.losses import Task
 from bdistil.data.label_columns import indicators
 from bdistil.data.labels import class_indices
 from bdistil.data.new_examples import read_new_examples
+from bdistil.names import Task
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Predictor
 from bdistil.runtime.values import numbers_or_nan

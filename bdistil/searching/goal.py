@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from bdistil.core.connections import ConnectionName
 from bdistil.core.growth import folded_flops
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.recipes import recipe
@@ -15,8 +14,9 @@ from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
+from bdistil.names import ConnectionName
 from bdistil.runs.journal import EndRecord, RoundRecord
-from bdistil.spec import Range, Spec, values_of
+from bdistil.spec import Range, Spec
 from bdistil.zoo.registry import student_class
 
 GROWTH = 1.7  # cumulative cost of a stage over the one before, about
@@ -39,9 +39,7 @@ def plan_stages(
     Raises:
         SpecError: if a limit is given that cannot be kept or told.
     """
-    rounds, growth, lr = spec.search.rounds, spec.space.growth, spec.space.lr
-    if lr is None:
-        lr = slower_rates(spec)
+    rounds, growth = spec.search.rounds, spec.space.growth
     if within is None or teacher_flops is None:
         growth = GROWTH if growth is None else growth
     else:
@@ -56,10 +54,11 @@ def plan_stages(
             rounds = stages_within(room, growth or GROWTH)
         if growth is None:
             growth = max(1.05, room ** (1 / max(1, rounds - 1)))
+    rates = {} if spec.space.values("lr") else {"lr": slower_rates(spec)}
     return spec.model_copy(
         update={
             "search": spec.search.model_copy(update={"rounds": rounds or MOST_STAGES}),
-            "space": spec.space.model_copy(update={"growth": growth, "lr": lr}),
+            "space": spec.space.model_copy(update=rates | {"growth": growth}),
         }
     )
 
@@ -69,7 +68,7 @@ def slower_rates(spec: Spec) -> Range:
 
     Their own were found on small data, where they are best; larger ones overfit with them.
     """
-    own = [student_class(kind).lr for kind in values_of(spec.space.student)]
+    own = [student_class(kind).lr for kind in spec.space.values("student")]
     return Range(low=min(own) / 10, high=max(own), log=True)
 
 
@@ -87,12 +86,12 @@ def first_cost(spec: Spec, dataset: Dataset) -> int:
             student = build_student(config, dataset.input_shape, dataset.outputs, ())
         return folded_flops(student, dataset.input_shape, ())
 
-    return min(map(cost, values_of(spec.space.student)))
+    return min(map(cost, spec.space.values("student")))
 
 
 def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[int, ...]) -> int:
     """FLOPs that a next student of width 1 adds, of the dearest class and connection."""
-    connections = values_of(spec.space.connection) or tuple(
+    connections = spec.space.values("connection") or tuple(
         recipe(name).connection for name in spec.recipes
     )
 
@@ -102,7 +101,7 @@ def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[in
             student = build_student(config, shape, ensemble.outputs, earlier)
         return folded_flops(student, shape, earlier)
 
-    return max(cost(kind, each) for kind in values_of(spec.space.student) for each in connections)
+    return max(cost(kind, each) for kind in spec.space.values("student") for each in connections)
 
 
 @dataclass(frozen=True)

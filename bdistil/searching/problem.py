@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from bdistil.core.arrays import as_tensor
 from bdistil.core.examples import Examples
-from bdistil.core.losses import Task
 from bdistil.core.progressive_ensemble import ROWS, chunks
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised, standardised_file
 from bdistil.errors import ClusterError
 from bdistil.files.array_files import mapped
+from bdistil.names import Task
 
 SHARD_BYTES = 64 * 2**20
 INPUT_BYTES = 256 * 2**20

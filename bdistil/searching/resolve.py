@@ -8,13 +8,13 @@ import torch
 
 from bdistil.core.examples import Measure
 from bdistil.core.game import Rules, log_entries, step_size
-from bdistil.core.losses import Task
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
+from bdistil.names import Task
 from bdistil.searching.goal import plan_stages
 from bdistil.searching.problem import Problem
-from bdistil.spec import Range, SearchSpec, SpaceSpec, Spec, values_of
+from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.search import TRIES
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
@@ -33,15 +33,15 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if spec.goal is None:
         search = search.model_copy(update={"rounds": search.most_rounds})
     check_classes(search, len(spec.space.ladder))
-    student = spec.space.student
-    if student == "auto":
-        student = default_student(dataset.domain)
-    for name in values_of(student):
+    space = spec.space
+    if space.student == "auto":
+        space = space.model_copy(update={"student": default_student(dataset.domain)})
+    for name in space.values("student"):
         with torch.device("meta"):
-            student_class(name).build(dataset.input_shape, spec.space.ladder[0])
+            student_class(name).build(dataset.input_shape, space.ladder[0])
     changes: dict[str, Any] = {
         "search": search,
-        "space": spec.space.model_copy(update={"student": student}),
+        "space": space,
         "data": spec.data.absolute(),
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
@@ -84,7 +84,7 @@ def check_losses(space: SpaceSpec, task: Task) -> None:
     if task != "regression":
         return
     for name, plain in (("correction", "none"), ("distillation", "kl")):
-        for value in values_of(getattr(space, name)):
+        for value in space.values(name):
             if value != plain:
                 raise SpecError(
                     f"space.{name} is {value!r}, which is about probabilities of classes, but the "
@@ -106,10 +106,8 @@ def comparison_measure(spec: Spec, problem: Problem) -> Measure:
     A corrected loss aims at the truth and no longer at the teacher, so with a correction in the
     space labels alone count.
     """
-    if any(name != "none" for name in values_of(spec.space.correction)):
+    if any(name != "none" for name in spec.space.values("correction")):
         return Measure(problem.task, 1.0)
-    shares = [recipe(name).label_share for name in spec.recipes]
-    given = spec.space.label_share
-    if given is not None:
-        shares = list(given.bounds() if isinstance(given, Range) else values_of(given))
+    recipes = [recipe(name).label_share for name in spec.recipes]
+    shares = spec.space.values("label_share") or recipes
     return Measure(problem.task, max(shares))

@@ -30,31 +30,12 @@ from bdistil.core.seeds import derived_seed
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.trial_values import standardise
 from bdistil.spec import Range, SpaceSpec, Spec
+from bdistil.spec.space import COHORT_OWN, DIMENSIONS, WITHOUT_EFFECT_IN_ROUND_1
 
 Trials = Iterable[TrialResult]
 History = Callable[[], Trials]
 
-DIMENSIONS = (
-    "recipe",
-    "student",
-    "connection",
-    "skip",
-    "gamma",
-    "lr",
-    "epochs",
-    "batch_size",
-    "label_share",
-    "temperature",
-    "weight_decay",
-    "early_accept",
-    "distillation",
-    "correction",
-    "correction_bound",
-)
-WITHOUT_EFFECT_IN_ROUND_1 = ("gamma", "connection", "skip", "early_accept")
 MOST_REMEMBERED = 300  # trials of earlier rounds and other searches; each proposal reads them all
-# What members of a cohort may differ in.
-COHORT_OWN = ("gamma", "lr", "weight_decay", "correction_bound")
 
 
 class Sampler(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bdistil.names import Fallback
 from bdistil.runs.trial import TrialRequest, TrialResult
-from bdistil.spec import Fallback
 
 
 @dataclass(frozen=True)

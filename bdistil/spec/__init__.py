@@ -5,12 +5,12 @@ A *dimension* of the space is a constant (``lr: 0.02``), a list of choices
 A dimension left out takes the value of the recipe.
 """
 
-from bdistil.spec.data import DataSpec, Layout, Task
+from bdistil.spec.data import DataSpec
 from bdistil.spec.goal import GoalSpec
 from bdistil.spec.load import load_spec
-from bdistil.spec.search import Fallback, SearchSpec, WorkerSpec
-from bdistil.spec.section import Range, values_of
-from bdistil.spec.space import RecipeName, SpaceSpec
+from bdistil.spec.search import SearchSpec, WorkerSpec
+from bdistil.spec.section import Range
+from bdistil.spec.space import SpaceSpec
 from bdistil.spec.teacher import TeacherSpec
 from bdistil.spec.tracking import CallbackSpec, TrackingSpec
 from bdistil.spec.whole import Spec
@@ -18,18 +18,13 @@ from bdistil.spec.whole import Spec
 __all__ = [
     "CallbackSpec",
     "DataSpec",
-    "Fallback",
     "GoalSpec",
-    "Layout",
     "Range",
-    "RecipeName",
     "SearchSpec",
     "SpaceSpec",
     "Spec",
-    "Task",
     "TeacherSpec",
     "TrackingSpec",
     "WorkerSpec",
     "load_spec",
-    "values_of",
 ]

@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
+from bdistil.names import Layout, TaskChoice
 from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
 
-Task = Literal["auto", "classification", "regression", "multilabel"]
-Layout = Literal["sequence", "image", "NTF", "NFT", "NHW", "NCHW", "NHWC"]
+Part = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DataSpec(Section):
     """Which data to learn from: a named data set, or the user's own file."""
 
-    name: str | None = Field(None, description="a data set of `bdistil datasets`")
-    path: Path | None = Field(
-        None,
-        description="a Parquet, CSV or NPZ file, or a folder: of photographs or recordings, "
-        "CLASS/*.jpg or CLASS/*.wav, of Parquet parts, or with x.npy and y.npy",
-    )
-    validation_path: Path | None = Field(None, description="validation examples of their own")
-    test_path: Path | None = Field(None, description="test examples of their own")
-    label: str | list[str] = Field(
-        "label", description="the label's column in the file, or several columns"
-    )
-    features: list[str] | None = Field(None, description="feature columns; all others if left out")
-    ignore: list[str] = Field([], description="columns to leave out")
-    task: Task = "auto"
-    split: str | None = Field(
-        None, description="a column that says train, validation or test of each row"
-    )
-    group: str | None = Field(
-        None, description="a column such as speaker; no group stands in two splits"
-    )
-    order: str | None = Field(
-        None, description="a column such as date; the last rows are test, validation comes before"
-    )
-    layout: Layout | None = Field(
-        None, description="what the axes of x mean where its shape leaves it open"
-    )
-    size: int | None = Field(
-        None, ge=4, description="height and width of photographs; by default as they are if small"
-    )
-    seconds: float | None = Field(
-        None, gt=0, description="length of recordings; by default 95% of them are no longer"
-    )
-    validation: float = Field(0.2, gt=0, lt=1, description="share kept for selection")
-    test: float = Field(0.2, gt=0, lt=1, description="share kept for the final figures")
-    options: dict[str, Any] = Field({}, description="arguments of a named data set")
+    name: str | None = None
+    """a data set of `bdistil datasets`"""
+    path: Path | None = None
+    """a Parquet, CSV or NPZ file, or a folder: of photographs or recordings, `CLASS/*.jpg` or
+    `CLASS/*.wav`, of Parquet parts, or with `x.npy` and `y.npy` (docs/data.md)
+    """
+    validation_path: Path | None = None
+    """validation examples of their own"""
+    test_path: Path | None = None
+    """test examples of their own"""
+    label: str | list[str] = "label"
+    """the label's column in the file, or several columns `[a, b, c]` (docs/data.md)"""
+    features: list[str] | None = None
+    """feature columns; all others if left out"""
+    ignore: list[str] = Field([])
+    """columns to leave out"""
+    task: TaskChoice = "auto"
+    """`classification`, `multilabel` or `regression`; `auto` decides by the label: whole numbers,
+    text and booleans are classes, several columns of 0, 1, true and false are multilabel
+    """
+    split: str | None = None
+    """a column that says train, validation or test of each row (docs/data.md)"""
+    group: str | None = None
+    """a column such as speaker; no group stands in two splits"""
+    order: str | None = None
+    """a column such as date; the last rows are test, those before them validation"""
+    layout: Layout | None = None
+    """what the axes of `x` mean where its shape leaves it open"""
+    size: Annotated[int, Field(ge=4)] | None = None
+    """height and width of photographs; small ones of one size stay as they are by default"""
+    seconds: PositiveFloat | None = None
+    """length of recordings; by default 95% of them are no longer"""
+    validation: Part = 0.2
+    """share kept for selection"""
+    test: Part = 0.2
+    """share kept for the final figures; a published test split is kept instead"""
+    options: dict[str, Any] = Field({})
+    """arguments of a named data set, such as `root` (docs/data.md)"""
 
     @field_validator("label")
     @classmethod

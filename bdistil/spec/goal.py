@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, PositiveFloat
 
 from bdistil.spec.section import Section
 
 
+def _from_percent(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            raise ValueError(f"must be a share such as 0.5 or 50%, not {value!r}") from None
+    return value
+
+
+Share = Annotated[PositiveFloat, BeforeValidator(_from_percent, json_schema_input_type=float | str)]
+
+
 class GoalSpec(Section):
-    """When a search has found enough. Shares are numbers such as 0.5, or "50%"."""
+    """When a search has found enough. Shares are numbers such as 0.5, or `50%`."""
 
-    keep: float | None = Field(
-        None, gt=0, description="share of the teacher's metric on validation that is enough"
-    )
-    within: float | None = Field(
-        None, gt=0, description="share of the teacher's FLOPs that the last stage may cost"
-    )
-
-    @field_validator("keep", "within", mode="before")
-    @classmethod
-    def _share(cls, value: Any) -> Any:
-        if isinstance(value, str) and value.strip().endswith("%"):
-            try:
-                return float(value.strip()[:-1]) / 100
-            except ValueError:
-                raise ValueError(f"must be a share such as 0.5 or 50%, not {value!r}") from None
-        return value
+    keep: Share | None = None
+    """share of the teacher's metric on validation that is enough"""
+    within: Share | None = None
+    """share of the teacher's FLOPs that the last stage may cost"""

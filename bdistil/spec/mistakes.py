@@ -8,14 +8,17 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+TELLING = ("extra_forbidden", "too_short")
+
 
 def first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     """The most telling problem of a validation error of the model `root`, as one sentence."""
     # Of a union's branches, the one that got furthest into the value tells most; an unknown key
-    # (often a misspelt one) tells more than the key it leaves missing.
+    # (often a misspelt one) tells more than the key it leaves missing, and a list without entries
+    # is a list all the same.
     problem = max(
         error.errors(),
-        key=lambda p: (p["type"] == "value_error", len(p["loc"]), p["type"] == "extra_forbidden"),
+        key=lambda p: (p["type"] == "value_error", len(p["loc"]), p["type"] in TELLING),
     )
     *parents, last = problem["loc"] or (0,)
     location = [str(part) for part in parents if not _is_type_tag(part)]
@@ -41,7 +44,7 @@ def _is_type_tag(part: int | str) -> bool:
     return (
         isinstance(part, int)
         or part in ("float", "int", "str", "bool", "Range")
-        or part.startswith(("list[", "literal[", "function-"))
+        or part.startswith(("list[", "literal[", "function-", "constrained-"))
     )
 
 
@@ -61,9 +64,10 @@ def _section(root: type[BaseModel], location: list[str]) -> type[BaseModel]:
 
 
 def _member_types(annotation: Any) -> Iterator[type[BaseModel]]:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            yield candidate
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _member_types(part)
 
 
 def shown(value: Any) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from bdistil.names import Algorithm, Fallback, Normalisation, Precision, Selection
 from bdistil.spec.section import Section
-
-Fallback = Literal["none", "helpful", "best"]
 
 ROUNDS, TRIES = 6, 4  # where nothing is said
 
@@ -16,38 +22,41 @@ ROUNDS, TRIES = 6, 4  # where nothing is said
 class SearchSpec(Section):
     """How rounds are searched and what counts as a winner."""
 
-    algorithm: Literal["tpe", "gp", "random", "grid"] = "tpe"
-    rounds: int | None = Field(
-        None, ge=1, description="T, the most students; null: 6, or as many as the goal needs"
-    )
-    trials_per_round: int | None = Field(
-        None, ge=1, description="most trials in one round; null: the tries of all classes"
-    )
-    tries_per_class: int | None = Field(
-        None,
-        ge=1,
-        description="trials before the next larger class; null: 4, or more for more workers",
-    )
-    select: Literal["first", "best"] = "best"
-    fallback: Fallback = Field(
-        "helpful",
-        description="what a round without a weak learner keeps: the candidate of the largest gain "
-        "if the ensemble is better with it on validation (helpful) or whatever it does (best), or "
-        "none of them; without one the search ends",
-    )
-    grace: float = Field(0, ge=0, description="seconds that others get after the first winner")
-    cohort: int = Field(1, ge=1, description="candidates of one class that train together")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of students' products while they train; bf16 by autocast"
-    )
-    normalisation: Literal["joint", "per_label"] | None = None
-    min_edge: float = Field(0, description="least edge of a weak learner")
-    min_gain: float = Field(0, description="least relative gain in validation loss")
-    time_budget: float | None = Field(None, gt=0, description="seconds of one run of the command")
-    max_failures: int = Field(8, ge=0, description="failed trials that stop the search")
-    warm_start: list[str] = Field(
-        [], description="run directories whose trials the sampler learns from before its own"
-    )
+    algorithm: Algorithm = "tpe"
+    """`tpe`, `gp`, `random` or `grid` (lists only)"""
+    rounds: PositiveInt | None = None
+    """T, the most students; null: 6, or as many as the goal needs"""
+    trials_per_round: PositiveInt | None = None
+    """most trials in one round; null: the tries of all classes"""
+    tries_per_class: PositiveInt | None = None
+    """trials before the next larger class; null: 4, or more for more workers"""
+    select: Selection = "best"
+    """`first` weak learner to finish, or `best` of the class on validation"""
+    fallback: Fallback = "helpful"
+    """what a round without a weak learner keeps: the candidate of the largest gain if the ensemble
+    is better with it on validation (`helpful`) or whatever it does (`best`), or `none` of them;
+    without one the search ends
+    """
+    grace: NonNegativeFloat = 0
+    """seconds that others get after the first winner"""
+    cohort: PositiveInt = 1
+    """candidates of one class that train together, where torch can stack them"""
+    precision: Precision = "fp32"
+    """of students' products while they train: `fp32` or, by autocast, `bf16`; judging is always
+    fp32
+    """
+    normalisation: Normalisation | None = None
+    """`joint` or `per_label`; null takes the recipe's"""
+    min_edge: float = 0
+    """least edge of a weak learner"""
+    min_gain: float = 0
+    """least relative gain in validation loss"""
+    time_budget: PositiveFloat | None = None
+    """seconds of one run of the command; a resumed search has them anew"""
+    max_failures: NonNegativeInt = 8
+    """failed trials that stop the search"""
+    warm_start: list[str] = Field([])
+    """run directories whose trials the sampler learns from before its own"""
 
     @property
     def most_rounds(self) -> int:
@@ -87,12 +96,17 @@ class SearchSpec(Section):
 class WorkerSpec(Section):
     """Workers of the Ray cluster and what each trial takes of it."""
 
-    count: int = Field(
-        2, ge=0, description="trials that run at the same time; 0 searches without Ray, here"
-    )
-    cpus: float = Field(1, gt=0, description="CPUs a trial")
-    gpus: float = Field(0, ge=0, description="GPUs a trial; fractions share a GPU")
-    compile: bool = Field(False, description="train by torch.compile")
-    autoscale: bool | None = Field(
-        None, description="whether the cluster adds nodes when trials wait; null asks the cluster"
-    )
+    count: NonNegativeInt = 2
+    """trials that run at the same time; 0 searches in the command's own process, without Ray"""
+    cpus: PositiveFloat = 1
+    """CPUs a trial"""
+    gpus: NonNegativeFloat = 0
+    """GPUs a trial; fractions share a GPU"""
+    compile: bool = False
+    """train by torch.compile: the same candidates up to rounding, after seconds to a minute for
+    each class, width and round; needs a C++ compiler
+    """
+    autoscale: bool | None = None
+    """whether the cluster adds nodes when trials wait: `true`, `false`, or null to ask its
+    autoscaler
+    """

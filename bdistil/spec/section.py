@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+Value = TypeVar("Value")
+Choices = Annotated[list[Value], Field(min_length=1)]
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Section(BaseModel):
-    """A part of the spec: unknown keys are errors, values are immutable."""
+    """A part of the spec: unknown keys are errors, values are immutable.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    The text below a field describes it in docs/spec.md and in editors.
+    """
+
+    model_config = ConfigDict(**STRICT, frozen=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -45,13 +63,20 @@ class Range(Section):
         return self.low, self.high
 
 
-Number = float | list[float] | Range | None
+def dimension_of(kind: Any) -> Any:
+    """A value of this type, a list of them, for numbers a range within their bounds, or None."""
+    values = kind | Annotated[list[kind], Field(min_length=1)]
+    return values | _range_of(kind) | None if float in (kind, *get_args(kind)) else values | None
 
 
-def values_of(dimension: Any) -> tuple[Any, ...]:
-    """Every value named in a dimension: its constant, its choices or its two bounds."""
-    if dimension is None:
-        return ()
-    if isinstance(dimension, Range):
-        return dimension.bounds()
-    return tuple(dimension) if isinstance(dimension, list) else (dimension,)
+def _range_of(number: Any) -> Any:
+    ends = TypeAdapter(list[number])
+
+    def check(given: Range) -> Range:
+        try:
+            ends.validate_python(given.bounds())
+        except ValidationError as error:
+            raise ValueError(f"{error.errors()[0]['msg']}, not {given!r}") from None
+        return given
+
+    return Annotated[Range, AfterValidator(check)]

@@ -1,47 +1,136 @@
-"""The dimensions that trials search over."""
+"""The dimensions that trials search over, each declared once.
+
+A dimension is a field of :class:`Settings`: its type with bounds, its words for people and, where
+all recipes agree, its default. The field of :class:`SpaceSpec`, what is sampled and in which order,
+what members of a cohort may differ in, a trial's recipe, docs/spec.md and its schema follow.
+"""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import Field, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+    field_validator,
+)
+from pydantic.dataclasses import dataclass
 
-from bdistil.spec.mistakes import shown
-from bdistil.spec.section import Number, Section, values_of
+from bdistil.names import ConnectionName, Correction, Distillation, RecipeName
+from bdistil.spec.section import STRICT, Choices, Range, Section, dimension_of
 
-RecipeName = Literal["paper", "faithful", "accurate"]
-Distillation = Literal["kl", "squared_p", "squared_log_p"]
-Correction = Literal[
-    "none", "orthogonal", "bounded", "minimax_relative", "minimax_absolute", "minimax_power"
-]
-ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
+Value = TypeVar("Value")
+Space = TypeVar("Space", bound=Section)
+Own = Annotated[Value, "own"]
+"""What members of a cohort may differ in (see core/cohort.py)."""
+Later = Annotated[Value, "later"]
+"""What has no effect in round 1, where every edge is zero and there are no earlier students."""
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Settings:
+    """One value for each dimension that a recipe decides if the space does not.
+
+    The order is that of sampling: a new dimension comes last, so that searches stay what they were.
+    """
+
+    connection: Later[ConnectionName]
+    """how a student uses the ones before it"""
+    skip: Later[bool]
+    """add the student's logits to the ensemble's: f_t = F_{t-1} + t·a_t instead of f_t = a_t"""
+    gamma: Own[Later[PositiveFloat]]
+    """the weak-learning term is weighted by 1/γ"""
+    lr: Own[PositiveFloat] | None = None
+    """peak learning rate; the student class's own if the recipe has none"""
+    epochs: PositiveInt
+    """passes over the training split, with a cosine schedule"""
+    batch_size: PositiveInt | None = None
+    """examples a step; min(128, max(16, N/4)) if the recipe has none"""
+    label_share: Share
+    """weight of the labels in the fitting loss; the rest is distillation"""
+    temperature: PositiveFloat
+    """τ of the distillation loss"""
+    weight_decay: Own[NonNegativeFloat] = 0.0
+    """decoupled, of AdamW"""
+    early_accept: Later[bool] = False
+    """stop at the first epoch whose edges hold, as published: fast and much less accurate. Round 1,
+    where every edge is zero, has its full schedule all the same
+    """
+    distillation: Distillation = "kl"
+    """the distillation loss: `kl` (annealed cross-entropy, of softmax at τ; so if left out),
+    `squared_p` (squared error of probabilities), `squared_log_p` (of log p, that is of centred
+    logits)
+    """
+    correction: Correction = "none"
+    """of the distillation loss by the labels (docs/method.md); none if left out"""
+    correction_bound: Own[PositiveFloat] | None = None
+    """c of the correction: how wrong the teacher may be. Useful values are small; null takes 0.001
+    (`bounded`), 0.03 (`minimax_absolute`), 0.1 (`minimax_power`) or 0.3 (`minimax_relative`)
+    """
+
+
+def _without_none(hint: Any) -> Any:
+    return next((kind for kind in get_args(hint) if NoneType in get_args(hint)), hint)
+
+
+KINDS: dict[str, Any] = {
+    name: _without_none(hint)
+    for name, hint in get_type_hints(Settings, include_extras=True).items()
+}
+DIMENSIONS = ("recipe", "student", *KINDS)
+
+
+def _marked(mark: Any) -> tuple[str, ...]:
+    (word,) = mark.__metadata__
+    return tuple(name for name, kind in KINDS.items() if word in getattr(kind, "__metadata__", ()))
+
+
+COHORT_OWN = _marked(Own)
+WITHOUT_EFFECT_IN_ROUND_1 = _marked(Later)
+
+
+def with_dimensions(space: type[Space]) -> type[Space]:
+    """The model with each setting as a field: a constant, choices or, for numbers, a range."""
+    fields: dict[str, Any] = {}
+    for name, kind in KINDS.items():
+        words = Settings.__pydantic_fields__[name].description  # type: ignore[attr-defined]
+        fields[name] = (dimension_of(kind), Field(None, description=words))
+    return create_model(
+        space.__name__,
+        __base__=space,
+        __module__=space.__module__,
+        __doc__=space.__doc__,
+        **fields,
+    )
+
+
+@with_dimensions
 class SpaceSpec(Section):
     """The dimensions that trials search over."""
 
-    recipe: RecipeName | list[RecipeName] = "accurate"
-    student: str | list[str] = Field("auto", description="student classes of `bdistil students`")
-    ladder: list[int] = Field(
-        [8, 16, 32], min_length=1, description="widths of the growing classes F_1, F_2, ..."
-    )
-    connection: ConnectionName | list[ConnectionName] | None = None
-    skip: bool | list[bool] | None = None
-    gamma: Number = None
-    lr: Number = None
-    epochs: int | list[int] | None = None
-    batch_size: int | list[int] | None = None
-    label_share: Number = None
-    temperature: Number = None
-    weight_decay: Number = None
-    early_accept: bool | list[bool] | None = None
-    distillation: Distillation | list[Distillation] | None = None
-    correction: Correction | list[Correction] | None = None
-    correction_bound: Number = None
-    growth: float | None = Field(
-        None, ge=0, description="cumulative FLOPs of stage t+1 over stage t; 0 = equal widths"
-    )
+    recipe: RecipeName | Choices[RecipeName] = "accurate"
+    """`accurate`, `faithful` or `paper` (docs/method.md); the first one rules normalisation"""
+    student: str | Choices[str] = "auto"
+    """student classes of `bdistil students`"""
+    ladder: list[int] = Field([8, 16, 32], min_length=1)
+    """widths of the growing classes F_1, F_2, ..."""
+    growth: NonNegativeFloat | None = None
+    """cumulative FLOPs of stage t+1 over stage t; 0 = equal widths"""
+
+    def values(self, dimension: str) -> tuple[Any, ...]:
+        """Every value named in a dimension: its constant, its choices or its two bounds."""
+        value = getattr(self, dimension)
+        if value is None:
+            return ()
+        if isinstance(value, Range):
+            return value.bounds()
+        return tuple(value) if isinstance(value, list) else (value,)
 
     @field_validator("ladder")
     @classmethod
@@ -49,34 +138,6 @@ class SpaceSpec(Section):
         if ladder[0] < 1 or any(a >= b for a, b in itertools.pairwise(ladder)):
             raise ValueError(f"widths must be positive and growing, not {ladder}")
         return ladder
-
-    @field_validator("*")
-    @classmethod
-    def _not_empty(cls, value: Any) -> Any:
-        if isinstance(value, list) and not value:
-            raise ValueError("a list of choices needs at least one entry")
-        return value
-
-    @field_validator("gamma", "lr", "epochs", "batch_size", "temperature", "correction_bound")
-    @classmethod
-    def _positive(cls, value: Any) -> Any:
-        if any(v <= 0 for v in values_of(value)):
-            raise ValueError(f"must be positive, not {shown(value)}")
-        return value
-
-    @field_validator("weight_decay")
-    @classmethod
-    def _not_negative(cls, value: Any) -> Any:
-        if any(v < 0 for v in values_of(value)):
-            raise ValueError(f"must not be negative, not {shown(value)}")
-        return value
-
-    @field_validator("label_share")
-    @classmethod
-    def _is_share(cls, value: Any) -> Any:
-        if any(not 0 <= v <= 1 for v in values_of(value)):
-            raise ValueError(f"must lie between 0 and 1, not {shown(value)}")
-        return value
 
     @field_validator("growth")
     @classmethod

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
+from bdistil.names import TeacherInputs, TeacherOutputs
 from bdistil.spec.section import Section
 
 
 class TeacherSpec(Section):
     """The model to distil: trained here, the user's own, or columns of the user's table."""
 
-    model: str = Field(
-        "auto",
-        description="a teacher of the zoo, auto, torchvision:NAME, timm:NAME, module:factory, "
-        "file.py:factory, or a .onnx or .pt2 file",
-    )
-    options: dict[str, Any] = Field({}, description="arguments of the model, such as widths")
-    weights: Path | None = Field(
-        None, description="weights of your own network: .safetensors, or a state dict as .pt"
-    )
-    inputs: Literal["raw", "standardised"] | None = Field(
-        None, description="features that your own model reads; raw if left out"
-    )
-    epochs: int = Field(60, ge=1)
-    lr: float = Field(2e-3, gt=0)
-    batch_size: int = Field(64, ge=1)
-    weight_decay: float = Field(1e-4, ge=0)
-    columns: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="columns that hold a teacher's outputs, one a class, in class order",
-    )
-    outputs: Literal["logits", "probabilities"] = "logits"
-    crossfit: int = Field(
-        0, ge=0, description="folds, each answered by a teacher trained without it; 0 = off"
-    )
+    model: str = "auto"
+    """a teacher of the zoo, or `auto` to fit the data; or your own (docs/teachers.md):
+    `module:factory`, `file.py:factory`, `torchvision:NAME`, `timm:NAME`, a `.onnx` or `.pt2` file
+    """
+    options: dict[str, Any] = Field({})
+    """arguments of the model, such as widths"""
+    weights: Path | None = None
+    """weights of your own network: `.safetensors`, or a state dict as `.pt` or `.pth`"""
+    inputs: TeacherInputs | None = None
+    """features that your own model reads: `raw` (if left out) or `standardised`"""
+    epochs: PositiveInt = 60
+    """passes over the training split"""
+    lr: PositiveFloat = 2e-3
+    """learning rate"""
+    batch_size: PositiveInt = 64
+    """examples a step, or asked at once"""
+    weight_decay: NonNegativeFloat = 1e-4
+    """of AdamW"""
+    columns: Annotated[list[str], Field(min_length=1)] | None = None
+    """columns that hold a teacher's outputs, one a class (label, target), in class order"""
+    outputs: TeacherOutputs = "logits"
+    """what `columns` hold or your own model answers: `logits` or `probabilities`"""
+    crossfit: NonNegativeInt = 0
+    """folds of the training split, each answered by a teacher that was trained without it
+    (docs/teachers.md); 0 for none
+    """
 
     @field_validator("crossfit")
     @classmethod
@@ -67,7 +77,7 @@ class TeacherSpec(Section):
         return ":" in self.model or Path(self.model).suffix != ""
 
     @property
-    def reads(self) -> Literal["raw", "standardised"]:
+    def reads(self) -> TeacherInputs:
         """The features that the user's own model reads."""
         return self.inputs or "raw"
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
+
+CallbackName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class CallbackSpec(Section):
     """A logger of Ray Tune and its arguments."""
 
-    name: Literal["tensorboard", "mlflow", "wandb"]
-    options: dict[str, Any] = Field({}, description="arguments of Ray's callback")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    name: CallbackName
+    """of the logger"""
+    options: dict[str, Any] = Field({})
+    """arguments of Ray's callback"""
 
     @field_validator("options")
     @classmethod
@@ -41,15 +40,29 @@ def _refuse_password(url: Any, instead: str) -> None:
         raise ValueError(f"a password would be written to the run; leave it out and set {instead}")
 
 
-class TrackingSpec(Section):
-    """Where trials are shown besides in the run directory."""
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
 
-    callbacks: list[CallbackSpec] = Field(
-        [], description="`tensorboard`, `mlflow` or `wandb`, as name or as {name, options}"
-    )
-    optuna_storage: str | None = Field(
-        None, description="database URL of the Optuna study; null keeps it in optuna.journal"
-    )
+
+Callback = Annotated[
+    CallbackSpec, BeforeValidator(_by_name, json_schema_input_type=CallbackName | CallbackSpec)
+]
+
+
+class TrackingSpec(Section):
+    """Where trials are shown besides in the run directory.
+
+    May change from one run of the command to the next, like `workers`.
+    """
+
+    callbacks: list[Callback] = Field([])
+    """loggers of Ray Tune: `tensorboard`, `mlflow`, `wandb`, by name or as
+    `{name: mlflow, options: {experiment_name: mine}}`
+    """
+    optuna_storage: str | None = None
+    """database of the Optuna study, such as `sqlite:///study.db` or `postgresql://user@host/optuna`;
+    null keeps it in `optuna.journal`. Passwords come from PGPASSWORD or `~/.pgpass`
+    """
 
     @field_validator("optuna_storage")
     @classmethod

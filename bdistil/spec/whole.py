@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
+from bdistil.names import RecipeName
 from bdistil.spec.data import DataSpec
 from bdistil.spec.goal import GoalSpec
 from bdistil.spec.search import SearchSpec, WorkerSpec
-from bdistil.spec.section import Range, Section, values_of
-from bdistil.spec.space import RecipeName, SpaceSpec
+from bdistil.spec.section import Range, Section
+from bdistil.spec.space import SpaceSpec
 from bdistil.spec.teacher import TeacherSpec
 from bdistil.spec.tracking import TrackingSpec
 
@@ -21,10 +22,13 @@ class Spec(Section):
     """A whole search: data, teacher, space, search, workers and tracking."""
 
     name: str = "search"
-    seed: int = Field(0, ge=0)
-    modules: list[str] = Field(
-        [], description="your own code: installed modules or .py files, imported everywhere"
-    )
+    """of the run; names the default run directory `runs/<name>`"""
+    seed: NonNegativeInt = 0
+    """everything random derives from it: split, teacher, samples, students"""
+    modules: list[str] = Field([])
+    """your own code: installed modules or `.py` files, relative to the working directory, that
+    register students, teachers or data sets (docs/students.md)
+    """
     data: DataSpec
     teacher: TeacherSpec = TeacherSpec()
     space: SpaceSpec = SpaceSpec()
@@ -61,7 +65,7 @@ class Spec(Section):
     @property
     def recipes(self) -> tuple[RecipeName, ...]:
         """Every recipe of the space; the first one rules the game of the whole run."""
-        return values_of(self.space.recipe)
+        return self.space.values("recipe")
 
     def identity(self) -> dict[str, Any]:
         """What decides a run's result; a run resumes only under the same identity.

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +20,11 @@ from bdistil.core.progressive_ensemble import chunks
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import BdistilError, TeacherError
+from bdistil.names import TeacherInputs, TeacherOutputs
 from bdistil.store.durable import disk_errors
 from bdistil.teachers.source import AnswerProgress, one_line
 
 LEAST_PROBABILITY = 1 / 500  # clips log p, as "Knowledge distillation as semiparametric inference"
-
-Outputs = Literal["logits", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Examinee:
     name: str
     answer: Callable[[NDArray[np.float32]], NDArray[Any]]
     rows: int
-    inputs: Literal["raw", "standardised"]
-    outputs: Outputs
+    inputs: TeacherInputs
+    outputs: TeacherOutputs
     only_full: bool = False
 
     def check(self, dataset: Dataset) -> None:
@@ -140,7 +139,9 @@ def torch_answer(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[An
     return answer
 
 
-def as_taught(outputs: NDArray[np.float32], dataset: Dataset, kind: Outputs) -> NDArray[np.float32]:
+def as_taught(
+    outputs: NDArray[np.float32], dataset: Dataset, kind: TeacherOutputs
+) -> NDArray[np.float32]:
     """Raw outputs (N, L) as the game takes them: centred logits, or standardised targets.
 
     Logits of labels are not centred: sigmoids see a constant.
@@ -156,7 +157,7 @@ def as_taught(outputs: NDArray[np.float32], dataset: Dataset, kind: Outputs) -> 
     return centred(as_logits(outputs, kind))
 
 
-def as_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32]:
+def as_logits(outputs: NDArray[np.float32], kind: TeacherOutputs) -> NDArray[np.float32]:
     """Logits from logits or from probabilities.
 
     Raises:
@@ -174,7 +175,7 @@ def as_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32
     return logarithms
 
 
-def as_label_logits(outputs: NDArray[np.float32], kind: Outputs) -> NDArray[np.float32]:
+def as_label_logits(outputs: NDArray[np.float32], kind: TeacherOutputs) -> NDArray[np.float32]:
     """Logits of labels that hold or not, from logits or from a probability each.
 
     Raises:

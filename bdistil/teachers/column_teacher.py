@@ -10,23 +10,17 @@ from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Split
 from bdistil.errors import TeacherError
+from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import as_taught
-from bdistil.teachers.source import (
-    AnswerProgress,
-    EpochProgress,
-    Kind,
-    Rows,
-    Teacher,
-    refuse_rows,
-)
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, refuse_rows
 
 
 @dataclass(frozen=True)
 class ColumnsSource:
     """Outputs that came with the data."""
 
-    kind: ClassVar[Kind] = "columns"
+    kind: ClassVar[TeacherKind] = "columns"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

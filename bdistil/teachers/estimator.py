@@ -12,9 +12,10 @@ from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import standardised
 from bdistil.errors import TeacherError
+from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
-from bdistil.teachers.source import EpochProgress, Kind, Rows, Teacher, one_line
+from bdistil.teachers.source import EpochProgress, Rows, Teacher, one_line
 
 ROWS = 8192  # trees take as long for one example as for a hundred
 
@@ -23,7 +24,7 @@ ROWS = 8192  # trees take as long for one example as for a hundred
 class EstimatorSource:
     """An unfitted estimator; reads each example as one row of features."""
 
-    kind: ClassVar[Kind] = "estimator"
+    kind: ClassVar[TeacherKind] = "estimator"
     can_refit: ClassVar[bool] = True
 
     dataset: Dataset

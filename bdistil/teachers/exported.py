@@ -14,11 +14,12 @@ from torch import nn
 from bdistil.core.cost import count_flops, parameters
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
+from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee, torch_answer
 from bdistil.teachers.network import on_standardised
 from bdistil.teachers.program_archive import load_program
-from bdistil.teachers.source import EpochProgress, Kind, Rows, Teacher, refuse_rows
+from bdistil.teachers.source import EpochProgress, Rows, Teacher, refuse_rows
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Program:
 class ExportedSource:
     """A ``.pt2`` file of one network."""
 
-    kind: ClassVar[Kind] = "exported"
+    kind: ClassVar[TeacherKind] = "exported"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

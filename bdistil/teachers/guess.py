@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.dataset import LearningTask
+from bdistil.names import Task
 
 
-def best_guess(y: NDArray[Any], task: LearningTask) -> float:
+def best_guess(y: NDArray[Any], task: Task) -> float:
     """The metric of the best constant answer: the commonest class, set of labels, or the mean.
 
     Args:

@@ -15,16 +15,10 @@ from bdistil.core.cost import count_flops, flops, parameters
 from bdistil.core.placement import training_device
 from bdistil.data.dataset import Dataset, Split
 from bdistil.errors import TeacherError
+from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee, torch_answer
-from bdistil.teachers.source import (
-    AnswerProgress,
-    EpochProgress,
-    Kind,
-    Rows,
-    Teacher,
-    refuse_rows,
-)
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, refuse_rows
 from bdistil.teachers.teacher_files import load_weights
 
 
@@ -32,7 +26,7 @@ from bdistil.teachers.teacher_files import load_weights
 class NetworkSource:
     """A network that `teacher.model` built and whose weights `teacher.weights` holds."""
 
-    kind: ClassVar[Kind] = "network"
+    kind: ClassVar[TeacherKind] = "network"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

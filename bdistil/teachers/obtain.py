@@ -9,6 +9,7 @@ from bdistil.core.examples import metric
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
+from bdistil.names import TeacherKind
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.teachers.crossfit import (
     FitFolds,
@@ -19,7 +20,7 @@ from bdistil.teachers.crossfit import (
 )
 from bdistil.teachers.guess import best_guess
 from bdistil.teachers.select import teacher_source
-from bdistil.teachers.source import AnswerProgress, EpochProgress, Kind, Teacher
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher
 from bdistil.teachers.teacher_files import files_of, files_sha256
 from bdistil.teachers.teacher_store import (
     OUT_OF_FOLD,
@@ -102,7 +103,7 @@ def make_teacher(
 
 
 def card_of(
-    kind: Kind, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
+    kind: TeacherKind, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
 ) -> TeacherCard:
     """What is known of a teacher, without hashes."""
     has_columns = kind == "columns"
@@ -179,7 +180,10 @@ def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
     )
 
 
-REMEDIES: dict[Kind, str] = {"trained": "teacher.lr", "columns": "the order of teacher.columns"}
+REMEDIES: dict[TeacherKind, str] = {
+    "trained": "teacher.lr",
+    "columns": "the order of teacher.columns",
+}
 
 
 def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:

@@ -11,17 +11,11 @@ from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
+from bdistil.names import TeacherKind
 from bdistil.optional import require
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
-from bdistil.teachers.source import (
-    EpochProgress,
-    Kind,
-    Rows,
-    Teacher,
-    one_line,
-    refuse_rows,
-)
+from bdistil.teachers.source import EpochProgress, Rows, Teacher, one_line, refuse_rows
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 
@@ -30,7 +24,7 @@ TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float1
 class OnnxSource:
     """A ``.onnx`` file of one input; the option ``output`` names one of several outputs."""
 
-    kind: ClassVar[Kind] = "onnx"
+    kind: ClassVar[TeacherKind] = "onnx"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from torch import nn
 
 from bdistil.data.dataset import Split
 from bdistil.errors import TeacherError
+from bdistil.names import TeacherKind
 
-Kind = Literal["trained", "columns", "network", "exported", "onnx", "estimator"]
 EpochProgress = Callable[[int, int, float], None]
 AnswerProgress = Callable[[int, int], None]
 Rows = NDArray[np.intp]
@@ -46,7 +46,7 @@ class TeacherSource(Protocol):
         can_refit: whether `obtain` can train it on a part of the training split.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[TeacherKind]
     can_refit: ClassVar[bool]
 
     def check(self) -> None:

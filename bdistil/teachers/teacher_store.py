@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from torch import nn
 
-from bdistil.data.dataset import Domain
 from bdistil.errors import CheckpointError
+from bdistil.names import Domain, TeacherKind
 from bdistil.store.durable import replacing, write_atomic
-from bdistil.teachers.source import Kind, Rows
+from bdistil.teachers.source import Rows
 from bdistil.zoo.registry import build_teacher
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +44,7 @@ class TeacherCard(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    source: Kind
+    source: TeacherKind
     model: str
     options: dict[str, Any]
     domain: Domain

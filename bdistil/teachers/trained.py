@@ -16,15 +16,10 @@ from bdistil.core.placement import home, size_of, training_device
 from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
+from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import on_disk
-from bdistil.teachers.source import (
-    AnswerProgress,
-    EpochProgress,
-    Kind,
-    Rows,
-    Teacher,
-)
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
 
@@ -33,7 +28,7 @@ from bdistil.zoo.training import logits_in_batches, train_teacher
 class TrainedSource:
     """A network trained on the training split, chosen by the validation split."""
 
-    kind: ClassVar[Kind] = "trained"
+    kind: ClassVar[TeacherKind] = "trained"
     can_refit: ClassVar[bool] = True
 
     dataset: Dataset

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bdistil.core.cost import flops
-from bdistil.data.dataset import Domain
+from bdistil.names import Domain
 from bdistil.testing.network_checks import (
     Shape,
     expect,

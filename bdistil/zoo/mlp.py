@@ -6,10 +6,11 @@ import math
 
 from torch import Tensor, nn
 
+from bdistil.names import DOMAINS
 from bdistil.zoo.registry import register_student
 
 
-@register_student("mlp", domains=("tabular", "image", "sequence"), lr=2e-2, growth=1.25)
+@register_student("mlp", domains=DOMAINS, lr=2e-2, growth=1.25)
 class MLPBody(nn.Module):
     """One hidden layer of `width` units over the flattened input."""
 

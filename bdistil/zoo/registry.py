@@ -13,14 +13,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
 from bdistil.errors import SpecError
+from bdistil.names import Domain
 
-Domain = Literal["tabular", "image", "sequence"]
 BuildStudent = Callable[[tuple[int, ...], int], nn.Module]
 BuildTeacher = Callable[..., nn.Module]
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from bdistil.names import DOMAINS
 from bdistil.zoo.cnn import CELLS, halved, pooled_grid, windows
 from bdistil.zoo.recurrent import RecurrentBody
 from bdistil.zoo.registry import register_teacher
@@ -18,7 +19,7 @@ Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-@register_teacher("mlp", domains=("tabular", "image", "sequence"))
+@register_teacher("mlp", domains=DOMAINS)
 def mlp(
     input_shape: tuple[int, ...], outputs: int, *, widths: Sizes = (256, 128), dropout: Share = 0.0
 ) -> nn.Module:

@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from bdistil.core.examples import micro_f1
-from bdistil.core.losses import Task
 from bdistil.core.placement import copied
 from bdistil.errors import TeacherError
+from bdistil.names import Task
 
 Progress = Callable[[int, int, float], None]
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from small_ensembles import build_students, inputs, small_ensemble
 from torch import nn
 
-from bdistil.core.connections import ConnectionName
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.data.standardise import TargetScale
 from bdistil.export.evaluation import evaluate
+from bdistil.names import ConnectionName
 from bdistil.searching.outcome import to_raw_targets
 
 INPUTS, OUTPUTS, WIDTHS = 5, 3, (3, 4, 2)

@@ -9,7 +9,7 @@ import torch
 
 from bdistil.core.cost import flops
 from bdistil.datasets.catalogue import list_datasets
-from bdistil.spec import load_spec, values_of
+from bdistil.spec import load_spec
 from bdistil.zoo.registry import build_teacher, default_student, student_class
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -21,8 +21,8 @@ def test_every_data_set_has_a_search_space_whose_networks_take_it(name: str) -> 
     entry, spec = ENTRIES[name], load_spec(FOLDER / f"{name}.yaml")
     assert spec.data.name == name
     outputs = entry.classes or 1
-    teacher, students = spec.teacher, spec.space.student
-    kinds = [default_student(entry.domain)] if students == "auto" else values_of(students)
+    teacher, students = spec.teacher, spec.space.values("student")
+    kinds = [default_student(entry.domain)] if students == ("auto",) else students
     with torch.device("meta"):
         model = build_teacher(
             teacher.model, entry.domain, entry.input_shape, outputs, teacher.options

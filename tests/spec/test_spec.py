@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdistil.errors import SpecError
-from bdistil.spec import RecipeName, Spec, load_spec, values_of
+from bdistil.names import RECIPE_NAMES, RecipeName
+from bdistil.spec import Spec, load_spec
 
 CUBE = {"data": {"name": "cube"}}
 
@@ -64,7 +65,7 @@ MISTAKES = {
     "data.task=clustering": "data.task is 'clustering': input should be 'auto',",
     "teacher.outputs=odds": "teacher.outputs is 'odds': input should be 'logits' or 'probab",
     # ranges of values
-    "search.rounds=0": "search.rounds is 0: input should be greater than or equal to 1",
+    "search.rounds=0": "search.rounds is 0: input should be greater than 0",
     "search.time_budget=0": "search.time_budget is 0: input should be greater than 0",
     "search.grace=-1": "search.grace is -1: input should be greater than or equal to 0",
     "seed=-1": "seed is -1: input should be greater than or equal to 0",
@@ -74,14 +75,14 @@ MISTAKES = {
     "teacher.epochs=0": "teacher.epochs is 0",
     "data.validation=0": "data.validation is 0: input should be greater than 0",
     "data.test=1": "data.test is 1: input should be less than 1",
-    "space.lr=0": "space.lr: must be positive, not 0.0",
-    "space.lr=[0.1, -1]": "space.lr: must be positive, not [0.1, -1.0]",
-    "space.gamma={low: -1, high: 2}": "space.gamma: must be positive, not -1 to 2",
-    "space.epochs=[5, 0]": "space.epochs: must be positive, not [5, 0]",
-    "space.batch_size=0": "space.batch_size: must be positive, not 0",
-    "space.temperature=-2": "space.temperature: must be positive, not -2.0",
-    "space.label_share=1.5": "space.label_share: must lie between 0 and 1, not 1.5",
-    "space.label_share={low: -1, high: 1}": "space.label_share: must lie between 0 and 1, not -1",
+    "space.lr=0": "space.lr is 0: input should be greater than 0",
+    "space.lr=[0.1, -1]": "space.lr is -1: input should be greater than 0",
+    "space.gamma={low: -1, high: 2}": "space.gamma: input should be greater than 0, not -1 to 2",
+    "space.epochs=[5, 0]": "space.epochs is 0: input should be greater than 0",
+    "space.batch_size=0": "space.batch_size is 0: input should be greater than 0",
+    "space.temperature=-2": "space.temperature is -2: input should be greater than 0",
+    "space.label_share=1.5": "space.label_share is 1.5: input should be less than or equal to 1",
+    "space.label_share={low: -1, high: 1}": "space.label_share: input should be greater than",
     "space.growth=0.5": "space.growth: must be above 1, or 0 for equal widths, not 0.5",
     "space.growth=1": "space.growth: must be above 1, or 0 for equal widths, not 1",
     "space.growth=-1": "space.growth is -1: input should be greater than or equal to 0",
@@ -90,11 +91,11 @@ MISTAKES = {
     "search.min_edge=.nan": "search.min_edge is nan: input should be a finite number",
     "workers.cpus=.inf": "workers.cpus is inf: input should be a finite number",
     # lists and ranges
-    "space.lr=[]": "space.lr: a list of choices needs at least one entry",
-    "space.label_share=[]": "space.label_share: a list of choices needs at least one entry",
-    "space.temperature=[]": "space.temperature: a list of choices needs at least one entry",
-    "space.student=[]": "space.student: a list of choices needs at least one entry",
-    "space.skip=[]": "space.skip: a list of choices needs at least one entry",
+    "space.lr=[]": "space.lr is []: list should have at least 1 item",
+    "space.label_share=[]": "space.label_share is []: list should have at least 1 item",
+    "space.temperature=[]": "space.temperature is []: list should have at least 1 item",
+    "space.student=[]": "space.student is []: list should have at least 1 item",
+    "space.skip=[]": "space.skip is []: list should have at least 1 item",
     "space.ladder=[]": "space.ladder",
     "space.ladder=[8, 4]": "space.ladder: widths must be positive and growing, not [8, 4]",
     "space.ladder=[8, 8]": "space.ladder: widths must be positive and growing, not [8, 8]",
@@ -173,7 +174,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_overrides_reach_into_sections_that_the_source_leaves_out() -> None:
     spec = load_spec(CUBE, ["space.lr.low=0.01", "space.lr.high=1e-1", "search.rounds=3", "seed=7"])
-    assert values_of(spec.space.lr) == (0.01, 0.1)
+    assert spec.space.values("lr") == (0.01, 0.1)
     assert (spec.search.rounds, spec.seed) == (3, 7)
 
 
@@ -191,7 +192,7 @@ numbers = (
     | st.lists(positive, min_size=1, max_size=3)
     | ranges.map(lambda ends: dict(zip(("low", "high", "log"), ends, strict=True)))
 )
-recipes = st.sampled_from(["paper", "faithful", "accurate"])
+recipes = st.sampled_from(RECIPE_NAMES)
 names = st.text(min_size=1).filter(lambda s: s.isprintable() and not set(s) & set("/\\."))
 
 

@@ -33,7 +33,7 @@ from bdistil.searching.problem import build_problem
 from bdistil.searching.resolve import comparison_measure, game_rules
 from bdistil.searching.sampling import Sampler, build_sampler
 from bdistil.searching.workbench import resolved_recipe
-from bdistil.spec import Spec, values_of
+from bdistil.spec import Spec
 from bdistil.teachers.teacher_store import Logits
 
 ALL_FAILED = "every candidate of a rival failed; lower space.lr."
@@ -140,7 +140,7 @@ class Contest:
 
     def student(self, width: int) -> Student:
         """A new student without connections."""
-        kind = values_of(self.spec.space.student)[0]
+        kind = self.spec.space.values("student")[0]
         config = StudentConfig(kind, width, "none", self.recipe(1, 0).skip)
         return build_student(config, self.shape, self.outputs, ())
 
