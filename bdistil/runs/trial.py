@@ -83,8 +83,13 @@ class TrialAnswer(BaseModel):
 
     @property
     def helps(self) -> bool:
-        """Whether the ensemble is better on validation with the student, in loss and metric."""
-        return self.status == "finished" and self.gain > 0 and self.metric_gain >= 0
+        """Whether the ensemble answers better on validation with the student.
+
+        By the metric; the loss decides where that is the same. It may rise as the metric does, if
+        the student is too sure of itself: temperatures mend that later.
+        """
+        better = self.metric_gain > 0 or (self.metric_gain == 0 and self.gain > 0)
+        return self.status == "finished" and better
 
     def checked(self) -> TrialAnswer:
         """Itself; failed instead if one of its figures is NaN or infinite."""

@@ -36,13 +36,16 @@ def choose(results: Sequence[TrialResult], fallback: Fallback) -> TrialResult | 
     Args:
         results: of all trials that finished, at least one.
         fallback: what takes the place of a weak learner (see
-            :class:`~bdistil.spec.search.SearchSpec`): the largest gain decides.
+            :class:`~bdistil.spec.search.SearchSpec`): the largest gain decides, of candidates that
+            help that in the metric.
     """
     weak = best_weak_learner(results)
     if weak is not None or fallback == "none":
         return weak
-    standing = results if fallback == "best" else [each for each in results if each.helps]
-    return max(standing, key=lambda result: result.gain) if standing else None
+    if fallback == "best":
+        return max(results, key=lambda result: result.gain)
+    helpful = [each for each in results if each.helps]
+    return max(helpful, key=lambda each: (each.metric_gain, each.gain)) if helpful else None
 
 
 def explain(results: Sequence[TrialResult], fallback: Fallback) -> str:

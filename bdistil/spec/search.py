@@ -33,9 +33,9 @@ class SearchSpec(Section):
     select: Selection = "best"
     """`first` weak learner to finish, or `best` of the class on validation"""
     fallback: Fallback = "helpful"
-    """what a round without a weak learner keeps: the candidate of the largest gain if the ensemble
-    is better with it on validation (`helpful`) or whatever it does (`best`), or `none` of them;
-    without one the search ends
+    """what a round without a weak learner keeps: the candidate with which the ensemble answers
+    best on validation, if that is better than without it (`helpful`), the one of the largest gain
+    whatever it does (`best`), or `none`; a round without a student ends the search
     """
     grace: NonNegativeFloat = 0
     """seconds that others get after the first winner"""

@@ -205,7 +205,7 @@ def result(number: int, **figures: float) -> TrialResult:
     return Outcome(1, weak=False, **figures).result(request)
 
 
-def test_without_a_weak_learner_the_largest_gain_that_helps_is_kept_and_marked() -> None:
+def test_without_a_weak_learner_the_one_that_helps_most_is_kept_and_marked() -> None:
     results = [
         result(0, gain=0.2, edge=-0.5),
         result(1, gain=0.3, edge=-0.9),
