@@ -44,8 +44,8 @@ def spec_file(folder: Path, **sections: Any) -> Path:
     ("override", "sentence"),
     [
         ("serach.rounds=3", "unknown key 'serach'; did you mean 'search'?"),
-        ("search.rounds=0", "search.rounds is 0: input should be greater than or equal to 1."),
-        ("space.lr=[]", "space.lr: a list of choices needs at least one entry."),
+        ("search.rounds=0", "search.rounds is 0: input should be greater than 0."),
+        ("space.lr=[]", "space.lr is []: list should have at least 1 item"),
         ("space.student=mpl", "student 'mpl' is unknown; did you mean 'mlp'?"),
         ("space.student=cnn", "student 'cnn' takes inputs of shape"),
         ("teacher.model=resnet50", "teacher 'resnet50' is unknown;"),

@@ -73,7 +73,7 @@ def test_regression_has_no_probabilities_to_correct(field: str, value: str) -> N
 
 @pytest.mark.parametrize("value", ["0", "[0.1, -1]", "{low: 0, high: 1}"])
 def test_a_bound_is_positive(value: str) -> None:
-    with pytest.raises(SpecError, match=r"space\.correction_bound.*positive"):
+    with pytest.raises(SpecError, match=r"space\.correction_bound.*should be greater than 0"):
         tiny(f"space.correction_bound={value}")
 
 
