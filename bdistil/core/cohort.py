@@ -27,6 +27,7 @@ from bdistil.core.find_weak_learner import (
     shuffled_batches,
 )
 from bdistil.core.objective import Objective, correction_bound, term_weight
+from bdistil.core.own_head import WithOwnHead
 from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.round import Round
 from bdistil.core.step import loss_of_step
@@ -94,7 +95,7 @@ def find_weak_learners(
     for _ in range(epochs):
         if not trainer.run_epoch(should_stop):
             return None
-    trainer.stack.unstack([member.student for member in members])
+    trainer.stack.unstack(trainer.models)
     share = (time.perf_counter() - started) / len(members)
     try:
         return [_outcome(member, state, epochs, share, should_stop) for member in members]
@@ -114,7 +115,7 @@ def _outcome(
 class _Stack:
     """The members' weights, a row of one matrix for each member; called as one student is."""
 
-    def __init__(self, students: Sequence[Student]) -> None:
+    def __init__(self, students: Sequence[Student | WithOwnHead]) -> None:
         _keep_freed_memory()
         weights, buffers = stack_module_state(list(students))
         self.shapes = [weight.shape for weight in weights.values()]
@@ -129,21 +130,20 @@ class _Stack:
         parts = zip(self.flat.split(self.sizes, dim=1), self.shapes, strict=True)
         return [part.view(shape) for part, shape in parts]
 
-    def __call__(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, None]:
-        """Logits of every member, float (K, B, L); hidden states are not kept."""
+    def __call__(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, Tensor | None]:
+        """Logits of every member, float (K, B, L), and of second heads; no hidden states."""
+        has_second = isinstance(self.architecture, WithOwnHead)
 
-        def one(*state: Tensor) -> Tensor:
+        def one(*state: Tensor) -> tuple[Tensor, ...]:
             named = dict(zip(self.names, state, strict=True))
-            logits: Tensor = functional_call(
-                self.architecture, named, (x, earlier), tie_weights=False
-            )[0]
-            return logits
+            answers = functional_call(self.architecture, named, (x, earlier), tie_weights=False)
+            return tuple(answers) if has_second else answers[:1]
 
-        stacked: Tensor = vmap(one)(*self.weights(), *self.buffers)
-        return stacked, None
+        stacked: tuple[Tensor, ...] = vmap(one)(*self.weights(), *self.buffers)
+        return stacked[0], stacked[1] if has_second else None
 
     @torch.no_grad()
-    def unstack(self, students: Sequence[Student]) -> None:
+    def unstack(self, students: Sequence[Student | WithOwnHead]) -> None:
         """Write the weights and buffers back into the members."""
         state = [*self.weights(), *self.buffers]
         for index, student in enumerate(students):
@@ -168,11 +168,14 @@ class _CohortTrainer:
         self, members: Sequence[Member], state: Round, seed: int, compiled: bool = False
     ) -> None:
         shared = members[0].recipe
-        self.stack = _Stack([member.student for member in members])
-        device = self.stack.flat.device
+        device, skip = members[0].student.device, members[0].student.config.skip
         bounds = torch.tensor([correction_bound(m.recipe) for m in members], device=device)
-        skip = members[0].student.config.skip
         self.objective = Objective(state, shared, skip, device, bounds)
+        has_own_loss = self.objective.has_own_loss
+        self.models: list[Student | WithOwnHead] = [
+            WithOwnHead(member.student) if has_own_loss else member.student for member in members
+        ]
+        self.stack = _Stack(self.models)
         self.loss = loss_of_step(compiled)
         self.shards = state.train.shards
         self.batch_size = shared.batch_for(len(state.train))

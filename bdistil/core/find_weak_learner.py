@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bdistil.core.objective import Objective, term_weight
+from bdistil.core.own_head import WithOwnHead
 from bdistil.core.placement import copied
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
@@ -128,9 +129,9 @@ class _Trainer:
         seed: int,
         compiled: bool = False,
     ) -> None:
-        self.student = student
         self.shards = state.train.shards
         self.objective = Objective(state, recipe, student.config.skip, student.device)
+        self.model = WithOwnHead(student) if self.objective.has_own_loss else student
         self.loss = loss_of_step(compiled)
         weight = term_weight(recipe, attempt)
         # As a number, each further γ would be compiled anew.
@@ -138,7 +139,7 @@ class _Trainer:
         self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
-            student.parameters(),
+            self.model.parameters(),
             lr=recipe.lr or DEFAULT_LR,
             weight_decay=recipe.weight_decay,
             fused=True,
@@ -150,14 +151,14 @@ class _Trainer:
 
     def run_epoch(self, should_stop: ShouldStop) -> bool:
         """One pass over the training split; False if it was told to stop."""
-        self.student.train()
+        self.model.train()
         loss = torch.tensor(0.0)
         for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
             if should_stop():
                 return False
             self.optimiser.zero_grad()
             batch = self.objective.batch(shard, rows)
-            loss = self.loss(self.student, self.objective, batch, self.weight)
+            loss = self.loss(self.model, self.objective, batch, self.weight)
             loss.backward()
             self.optimiser.step()
             self.schedule.step()

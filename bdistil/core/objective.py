@@ -53,6 +53,7 @@ class Objective:
     ) -> None:
         self.task = state.measure.task
         self.rules = state.train.rules
+        self.stage = state.train.stage
         self.recipe = recipe
         self.skip = skip
         self.device = torch.device(device)
@@ -75,13 +76,23 @@ class Objective:
             return shard.game.margin[rows] < 0
         return shard.game.direction(rows)
 
-    def loss(self, logits: Tensor, batch: Batch, weight: float | Tensor) -> Tensor:
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether candidates train with a second head; in round 1 it would see what theirs does."""
+        return self.recipe.own_loss > 0 and self.stage > 1
+
+    def loss(
+        self, logits: Tensor, batch: Batch, weight: float | Tensor, own_logits: Tensor | None = None
+    ) -> Tensor:
         """The loss, float (...), for logits a_t, float (..., B, L), on a batch.
 
-        Leading dimensions are candidates of their own, with a weight each.
+        Leading dimensions are candidates of their own, with a weight each. `own_logits`, shaped
+        alike, are those of the second head, if there is one (see :mod:`.own_head`).
         """
         examples = batch.examples
         loss = self.fitting_loss(self.fitted(logits, examples), examples)
+        if own_logits is not None:
+            loss = loss + self.recipe.own_loss * self.fitting_loss(own_logits, examples)
         if batch.preference is None:
             return loss
         own = student_logits(examples.ensemble, logits, examples.stage, self.skip)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bdistil.core.objective import Batch, Objective
 
-Model = Callable[..., tuple[Tensor, object]]  # a student, or a stack of them
+Model = Callable[..., tuple[Tensor, Any]]  # a student, maybe with a second head, or a stack
 StepLoss = Callable[[Model, Objective, Batch, float | Tensor], Tensor]
 
 VARIANTS = 64  # of compiled steps: a round, class, width and batch size each; torch's limit is 8
@@ -30,8 +31,9 @@ def step_loss(model: Model, objective: Objective, batch: Batch, weight: float | 
     """The objective on a batch, float32 (...), with the recipe's precision in the forward pass."""
     examples = batch.examples
     with autocast(objective.recipe.precision, examples.inputs.device):
-        logits, _ = model(examples.inputs, examples.earlier)
-    return objective.loss(logits.float(), batch, weight)
+        logits, second = model(examples.inputs, examples.earlier)
+    own = second.float() if objective.has_own_loss else None
+    return objective.loss(logits.float(), batch, weight, own)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

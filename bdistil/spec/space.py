@@ -73,6 +73,10 @@ class Settings:
     """c of the correction: how wrong the teacher may be. Useful values are small; null takes 0.001
     (`bounded`), 0.03 (`minimax_absolute`), 0.1 (`minimax_power`) or 0.3 (`minimax_relative`)
     """
+    own_loss: Later[NonNegativeFloat] = 0.0
+    """weight of the same fitting loss on a second head, which reads the student's own features
+    alone and is dropped after training; for data on which later students learn too little
+    """
 
 
 def _without_none(hint: Any) -> Any:

@@ -176,3 +176,16 @@ def test_members_may_differ_in_the_bound_of_their_correction(correction):
             other.student, state, other.recipe, attempt=other.attempt, seed=3
         )
         assert finding.loss == pytest.approx(expected.loss, abs=1e-4)
+
+
+def test_members_with_a_second_head_train_as_they_do_alone():
+    state = toy_round([trained_alike(build(4))])
+    members = crowd("accurate", "dense", (4,), 2, own_loss=0.7)
+    alone = copy.deepcopy(members)
+    findings = find_weak_learners(members, state, seed=3)
+    for member, other, finding in zip(members, alone, findings, strict=True):
+        expected = find_weak_learner(
+            other.student, state, other.recipe, attempt=other.attempt, seed=3
+        )
+        assert finding.loss == pytest.approx(expected.loss, abs=1e-4)
+        assert member.student.state_dict().keys() == other.student.state_dict().keys()

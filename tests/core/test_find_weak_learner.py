@@ -359,3 +359,19 @@ def test_the_learning_rate_falls_to_zero_however_the_rows_are_cut(monkeypatch):
     assert len(rates) == recipe.epochs * 3 * 2
     assert all(before > after for before, after in itertools.pairwise(rates))
     assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+def test_the_own_loss_reaches_the_body_and_leaves_no_second_head(connection):
+    """With a head that stays at zero, only the second head's loss can move the body."""
+
+    def trained(own_loss):
+        students, _ = search(quick("accurate", epochs=1), rounds=1)
+        recipe = quick("accurate", epochs=3, connection=connection, own_loss=own_loss)
+        students, findings = search(recipe, rounds=2)
+        return students[-1].state_dict(), findings[-1]
+
+    (plain, without), (moved, with_own) = trained(0.0), trained(5.0)
+    assert plain.keys() == moved.keys()
+    assert any(not torch.equal(plain[name], moved[name]) for name in plain if "body" in name)
+    assert without.loss != with_own.loss

@@ -130,6 +130,32 @@ def test_objective_is_the_stated_one(name, normalisation, stage, attempt, skip, 
     )
 
 
+@pytest.mark.parametrize("weight", [0.3, 2.0])
+@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+def test_the_own_loss_is_the_fitting_loss_of_the_second_heads_logits(name, weight):
+    recipe, state = quick(name, gamma=1.3, own_loss=weight), late_round(2, "joint")
+    objective = Objective(state, recipe, True)
+    batch = objective.batch(state.train.shards[1], torch.arange(3, 3 + BATCH))
+    logits, own = (torch.from_numpy(random_array(seed, BATCH, OUTPUTS)) for seed in (9, 10))
+    both = objective.loss(logits, batch, 0.5, own)
+    alone = objective.loss(logits, batch, 0.5)
+    g, a = batch.examples.teacher.double().numpy(), own.double().numpy()
+    tau, right = recipe.temperature, batch.examples.labels.numpy()
+    log_p, log_q = log_softmax(g / tau), log_softmax(a / tau)
+    distilled = tau**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()
+    told = -log_softmax(a)[np.arange(BATCH), right].mean()
+    expected = (1 - recipe.label_share) * distilled + recipe.label_share * told
+    assert (both - alone).item() == pytest.approx(weight * expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("stage", "weight", "has"), [(1, 1.0, False), (2, 0.0, False), (2, 1.0, True)]
+)
+def test_a_second_head_is_there_only_where_it_sees_less_than_the_first(stage, weight, has):
+    recipe = quick("accurate", own_loss=weight)
+    assert Objective(late_round(stage, "joint"), recipe, True).has_own_loss == has
+
+
 def loss_of(student, state, shard, rows, recipe, weight):
     objective = Objective(state, recipe, student.config.skip)
     batch = objective.batch(shard, rows)
