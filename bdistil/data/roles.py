@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bdistil.data.card import ColumnNote
+from bdistil.data.set_aside import reason_to_set_aside
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
 from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
@@ -66,6 +67,7 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
             others.setdefault(name, f"data.{key}")
     if spec.features is None:
         others |= dict.fromkeys(_index(table, others), f"{LEFT_OUT}, the table's index")
+        others |= _set_aside(table, [name for name in known if name not in others])
     free = [name for name in known if name not in others]
     names = list(dict.fromkeys(free if spec.features is None else spec.features))
     _check_no_clash(names, others)
@@ -86,6 +88,21 @@ def _index(table: Table, others: Mapping[str, str]) -> list[str]:
         warnings.warn(
             f"column {name!r} was the table's index and is left out; name it in data.features if "
             "it is a feature.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _set_aside(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """Columns that teach nothing, and why they are left out."""
+    found: dict[str, str] = {}
+    for name in names:
+        if name in table.media or (reason := reason_to_set_aside(table.frame[name])) is None:
+            continue
+        found[name] = f"{LEFT_OUT}, {reason}"
+        warnings.warn(
+            f"column {name!r} is left out: {reason}; name it in data.features if it is a feature.",
             BdistilWarning,
             stacklevel=2,
         )

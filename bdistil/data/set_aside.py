@@ -1,0 +1,49 @@
+"""Columns that can teach nothing, or nothing but the order of the file: left out unless named."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST_ROWS = 20
+"""Below, numbers may well be consecutive and texts all different by chance."""
+NAMED_AS_IDENTIFIER = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid|key|index)$)|[a-z]I[dD]$")
+
+
+def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
+    """Why a column is no feature, in words; None if it may be one.
+
+    Row numbers are whole numbers without a gap, in any order: sorted by class they would give the
+    class away in training and mean nothing afterwards. Whole numbers that differ in each row are
+    identifiers if their column is named as one, texts that do always.
+    """
+    different = values.nunique(dropna=False)
+    if different == 1:
+        return "the same in every row"
+    if len(values) < FEWEST_ROWS or different < len(values) or values.isna().any():
+        return None
+    if values.dtype.kind in "iu":
+        if int(values.max()) - int(values.min()) + 1 == len(values):
+            return "row numbers"
+        named = NAMED_AS_IDENTIFIER.search(str(values.name)) is not None
+        return "identifiers, another number in each row" if named else None
+    is_text = values.dtype.kind in "OSU" and all(isinstance(value, str) for value in values)
+    return (
+        "identifiers, another text in each row"
+        if is_text and not looks_like_numbers(values)
+        else None
+    )
+
+
+def looks_like_numbers(values: pd.Series[Any]) -> bool:
+    """Whether most texts would be numbers in some notation; they are refused with the remedy."""
+    return (
+        sum(
+            any(sign.isdigit() for sign in text) and not any(sign.isalpha() for sign in text)
+            for text in values
+        )
+        > len(values) / 2
+    )
