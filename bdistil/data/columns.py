@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 MOST_CATEGORIES = 100
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
+FEWEST_NUMBERS = 10
+"""Different texts from which on a column of them that look like numbers was meant as numbers."""
+OTHER_NOTATION = re.compile(r"[-+]?[$€£]?\s?(\d+|\d{1,3}([.,' ]\d{3})+)([.,]\d+)?\s?(%|[$€£])?")
+"""Decimal commas, thousands, percent and currencies."""
 REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
 
 
@@ -83,17 +88,35 @@ def _note_lost_digits(name: str, series: pd.Series[Any], numbers: NDArray[np.flo
 
 def _categories(series: pd.Series[Any], rows: NDArray[np.int64]) -> tuple[str, ...]:
     categories = sorted_texts(as_text(value) for value in series.iloc[rows].unique())
+    _refuse_misread_numbers(series, categories)
     if len(categories) <= MOST_CATEGORIES:
         return tuple(categories)
-    numbers = require("pandas", "table").to_numeric(series, errors="coerce")
-    if numbers.notna().mean() > 0.5:
-        row = int(np.argmax(numbers.isna()))
-        raise DataError(
-            f"column {series.name!r} looks like numbers but holds {series.iloc[row]!r} in row "
-            f"{row} (counted from 0); {REMEDY}."
-        )
     raise DataError(
         f"column {series.name!r} holds {len(categories)} different texts, more than the "
         f"{MOST_CATEGORIES} that are encoded as categories; leave it out with data.ignore or "
         "encode it as numbers."
     )
+
+
+def _refuse_misread_numbers(series: pd.Series[Any], categories: Sequence[str]) -> None:
+    """Refuse texts most of which are numbers, in Python's notation or another, but not all.
+
+    Raises:
+        DataError: naming the first that is none, or the notation.
+    """
+    if len(categories) < FEWEST_NUMBERS:
+        return
+    numbers = require("pandas", "table").to_numeric(series, errors="coerce")
+    if 0.5 < numbers.notna().mean() < 1:
+        row = int(np.argmax(numbers.isna()))
+        raise DataError(
+            f"column {series.name!r} looks like numbers but holds {series.iloc[row]!r} in row "
+            f"{row} (counted from 0); {REMEDY}."
+        )
+    foreign = [text for text in categories if OTHER_NOTATION.fullmatch(text.strip())]
+    if len(foreign) > len(categories) / 2 and numbers.notna().mean() < 1:
+        raise DataError(
+            f"column {series.name!r} holds numbers in another notation, such as {foreign[0]!r}; "
+            "write them as 1234.5 (pandas.read_csv takes decimal=',' and thousands='.'), or leave "
+            "the column out with data.ignore."
+        )
