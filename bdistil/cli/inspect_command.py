@@ -32,7 +32,7 @@ def status(
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
     require_search()
-    from bdistil.data.card import stored_card
+    from bdistil.data.data_card import stored_card
     from bdistil.searching.result import SearchResult
 
     run = RunDirectory.existing(directory)

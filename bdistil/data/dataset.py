@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.card import DataCard
+from bdistil.data.data_card import DataCard
 from bdistil.names import Domain, Task
 from bdistil.runtime.columns import TableColumns
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.card import ColumnNote
+from bdistil.data.data_card import ColumnNote
 from bdistil.data.own import check_unused
 from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bdistil.data.card import ColumnNote, DataCard
+from bdistil.data.data_card import ColumnNote, DataCard
 from bdistil.data.dataset import Dataset
 from bdistil.files.parts import SPLITS
 from bdistil.files.wording import some

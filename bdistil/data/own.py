@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
-from bdistil.data.card import ColumnNote
+from bdistil.data.data_card import ColumnNote
 from bdistil.data.dataset import Dataset
 from bdistil.data.describe import describe
 from bdistil.data.divide import Known, divide

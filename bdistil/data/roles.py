@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bdistil.data.card import ColumnNote
+from bdistil.data.data_card import ColumnNote
 from bdistil.data.set_aside import reason_to_set_aside
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
 from bdistil.files.parts import looks_like_parts

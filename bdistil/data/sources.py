@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bdistil.data.arrays import load_arrays
+from bdistil.data.array_sources import load_arrays
 from bdistil.data.dataset import Dataset
 from bdistil.data.folders import load_folder
 from bdistil.data.table import load_table

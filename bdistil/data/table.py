@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.card import ColumnNote
-from bdistil.data.columns import learn_columns
+from bdistil.data.data_card import ColumnNote
 from bdistil.data.dataset import Dataset
 from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import known_of
 from bdistil.data.label_columns import encode_label_columns
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import table_splits
+from bdistil.data.learn_columns import learn_columns
 from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles

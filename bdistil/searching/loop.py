@@ -9,10 +9,10 @@ from bdistil.interrupt import check
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Backend, ShouldStop
 from bdistil.searching.controller import RoundController
-from bdistil.searching.goal import Goal, cost_of_narrowest
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.progress import Reporter, Snapshot
 from bdistil.searching.sampling import Sampler
+from bdistil.searching.stage_plan import Goal, cost_of_narrowest
 from bdistil.searching.verdict import Winner
 from bdistil.searching.workbench import stage_costs
 from bdistil.spec import Spec

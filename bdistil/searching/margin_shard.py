@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.connections import Hidden
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import Student
+from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import TrainingSplit, summary_of
 from bdistil.searching.problem import Part
 

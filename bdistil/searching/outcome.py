@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.tensors import as_tensor
 from bdistil.core.threads import one_thread
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised

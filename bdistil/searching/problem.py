@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.examples import Examples
 from bdistil.core.progressive_ensemble import ROWS, chunks
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised, standardised_file
 from bdistil.errors import ClusterError

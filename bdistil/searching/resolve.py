@@ -12,8 +12,8 @@ from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Task
-from bdistil.searching.goal import plan_stages
 from bdistil.searching.problem import Problem
+from bdistil.searching.stage_plan import plan_stages
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.search import TRIES
 from bdistil.spec.user_modules import UserModule

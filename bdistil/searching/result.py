@@ -7,9 +7,9 @@ import copy
 from functools import cached_property
 from pathlib import Path
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
-from bdistil.data.card import DataCard, stored_card
+from bdistil.core.tensors import as_tensor
+from bdistil.data.data_card import DataCard, stored_card
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import standardised
 from bdistil.export.early_prediction import EarlyPoint, early_prediction

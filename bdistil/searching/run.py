@@ -18,7 +18,6 @@ from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, Work, opened
-from bdistil.searching.goal import Goal
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.loop import Accepted, SearchLoop
@@ -29,6 +28,7 @@ from bdistil.searching.progress import Reporter, Silent
 from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
+from bdistil.searching.stage_plan import Goal
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import sweep, write_atomic

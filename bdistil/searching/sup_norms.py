@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset
 from bdistil.searching.problem import training_shards
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
@@ -21,6 +20,7 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble, move
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
+from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.placement import copied
 from bdistil.core.progressive_ensemble import chunks
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import BdistilError, TeacherError

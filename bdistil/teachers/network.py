@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.cost import count_flops, flops, parameters
 from bdistil.core.placement import training_device
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.errors import TeacherError
 from bdistil.names import TeacherKind

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.examples import metric
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError

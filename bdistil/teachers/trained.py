@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.cost import flops, parameters
 from bdistil.core.placement import home, size_of, training_device
 from bdistil.core.seeds import derived_seed
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.names import TeacherKind

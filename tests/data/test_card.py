@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, r2_score
 
-from bdistil.data.card import DataCard, stored_card
+from bdistil.data.data_card import DataCard, stored_card
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import CheckpointError
 from bdistil.spec import DataSpec

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdistil.data.columns import learn_columns
+from bdistil.data.learn_columns import learn_columns
 from bdistil.errors import DataError
 from bdistil.runtime.columns import TableColumns, is_table
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from files_to_predict import read_all
 
-from bdistil.data.columns import learn_columns
 from bdistil.data.labels import class_indices
+from bdistil.data.learn_columns import learn_columns
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.runtime.columns import TableColumns
 

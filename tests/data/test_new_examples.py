@@ -10,7 +10,7 @@ import pytest
 from files_to_predict import read_all, read_batches
 
 from bdistil.data import new_examples
-from bdistil.data.columns import learn_columns
+from bdistil.data.learn_columns import learn_columns
 from bdistil.errors import DataError
 from bdistil.files import array_files
 

@@ -15,8 +15,8 @@ from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.goal import GROWTH, MOST_STAGES, Goal, stages_within
 from bdistil.searching.resolve import resolve
+from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, Goal, stages_within
 from bdistil.spec import load_spec
 
 HERE = "workers.count=0"

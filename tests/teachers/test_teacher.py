@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bdistil.cluster.launch import launch_search
-from bdistil.core.arrays import as_tensor
 from bdistil.core.examples import metric
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset

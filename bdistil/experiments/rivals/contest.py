@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bdistil.core.arrays import as_tensor
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.cost import parameters
 from bdistil.core.examples import Examples, Measure
@@ -23,6 +22,7 @@ from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.seeds import derived_seed
 from bdistil.core.student import Student, StudentConfig
+from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import TrainingSplit
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale, standardised

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.card import ColumnNote
+from bdistil.data.data_card import ColumnNote
 from bdistil.data.dataset import Dataset
 from bdistil.data.divide import known_of
 from bdistil.data.label_columns import encode_label_columns
