@@ -64,9 +64,9 @@ def test_bf16_is_for_the_students_products_alone(second_round):
     seen = {}
 
     class Spy(Objective):
-        def loss(self, logits, batch, weight):
+        def loss(self, logits, batch, weight, own_logits=None):
             seen.update(logits=logits, preference=batch.preference, teacher=batch.examples.teacher)
-            loss = super().loss(logits, batch, weight)
+            loss = super().loss(logits, batch, weight, own_logits)
             seen["autocast"] = torch.is_autocast_enabled("cpu")
             return loss
 
