@@ -108,7 +108,7 @@ def test_its_tables_hold_the_figures_of_the_files(run: Path) -> None:
 def test_a_hostile_name_stays_text(run: Path, name: str) -> None:
     directory = RunDirectory(run)
     directory.create(directory.spec().model_copy(update={"name": name}))
-    text = render(directory)
+    text = render(SearchResult(directory))
     page = Page(text)
     assert "script" not in page.tags
     assert "img" not in page.tags
@@ -165,7 +165,7 @@ def test_a_report_on_sequences_has_a_table_of_early_prediction(tmp_path: Path) -
     spec["data"] = {"path": str(tmp_path / "own.npz")}
     spec["teacher"] |= {"model": "gru", "options": {"width": 4}}
     directory = RunDirectory(bdistil.search(spec, tmp_path / "run").directory)
-    page = Page(render(directory))
+    page = Page(render(SearchResult(directory)))
     header, *rows = page.tables["early"]
     assert header == ["seen", "stage 1", "stage 2", "teacher"]
     assert [row[0] for row in rows] == [f"{tenth}0%" for tenth in range(1, 11)]
