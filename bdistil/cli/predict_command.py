@@ -27,6 +27,17 @@ def predict(
     ensemble: Annotated[str, typer.Argument(help="A saved ensemble or run, a path or URI.")],
     data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ, NPY or folder to predict.")],
     stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="Best answers by then, for each 4,096 rows, such as 5ms.")
+    ] = None,
+    exit: Annotated[
+        str | None,
+        typer.Option(help="Rows leave once they are sure, by a score such as confidence."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Mean FLOPs of a row, or such as 50% of all stages.")
+    ] = None,
+    proba: Annotated[bool, typer.Option("--proba", help="The probability of every class.")] = False,
     out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
     module: Modules = None,
 ) -> None:
@@ -34,7 +45,15 @@ def predict(
     import_modules(module or [])
     copy = WorkingCopy(ensemble)
     copy.fetch(leave_out=("teacher", "students", "tune"))
-    predictions = predict_file(copy.folder, data, stages)
+    predictions = predict_file(
+        copy.folder,
+        data,
+        stages,
+        deadline=deadline,
+        exit=exit,
+        budget=budget,
+        every_class=proba,
+    )
     text = as_csv(predictions.header, predictions.rows)
     if out is None:
         sys.stdout.write(text)

@@ -14,9 +14,10 @@ from bdistil.core.examples import METRIC, metric
 from bdistil.data.label_columns import indicators
 from bdistil.data.labels import class_indices
 from bdistil.data.new_examples import read_new_examples
+from bdistil.errors import SpecError
 from bdistil.names import Task
 from bdistil.runtime.manifest import Manifest
-from bdistil.runtime.predictor import Predictor
+from bdistil.runtime.predictor import Answer, Predictor
 from bdistil.runtime.values import numbers_or_nan
 
 
@@ -41,30 +42,57 @@ class Predictions:
     compared: int
 
 
-def predict_file(source: str | Path, data: Path, stages: int | None = None) -> Predictions:
+def predict_file(
+    source: str | Path,
+    data: Path,
+    stages: int | None = None,
+    *,
+    deadline: float | str | None = None,
+    exit: str | None = None,
+    budget: float | str | None = None,
+    every_class: bool = False,
+) -> Predictions:
     """Run a saved ensemble over a Parquet, CSV, NPZ or NPY file.
 
     Args:
         source: a saved ensemble or a run directory.
         data: the file; a label column, if there, is only compared with.
         stages: students to run; None runs all.
+        deadline: as of :meth:`~bdistil.runtime.predictor.Predictor.answer`, for each batch of rows.
+        exit: likewise, the name of a score.
+        budget: as of :meth:`~bdistil.runtime.predictor.Predictor.predict_batch`.
+        every_class: give the probability of each class instead of that of the answer.
 
     Raises:
         CheckpointError: if the ensemble cannot be read.
         DataError: if the file does not fit it, or there is no such stage.
+        SpecError: if more than one of `stages`, `deadline`, `exit` and `budget` is given, or the
+            ensemble has no such probabilities.
     """
     predictor = Predictor(source)
     manifest = predictor.manifest
+    if every_class and manifest.task != "classification":
+        raise SpecError("probabilities of every class are for classification; leave out --proba.")
+    if sum(each is not None for each in (stages, deadline, exit, budget)) > 1:
+        raise SpecError("give one of stages, deadline, exit and budget, not several.")
     batches, labels = read_new_examples(data, manifest)
-    answers = [predictor.answer(x, stages=stages) for x in batches]
+
+    def answered(x: NDArray[np.float32]) -> Answer:
+        if budget is not None:
+            return predictor.predict_batch(x, budget)
+        return predictor.answer(x, stages=stages, deadline=deadline, exit=exit)
+
+    answers = [answered(x) for x in batches]
     values = np.concatenate([answer.values for answer in answers])
     found = [answer.probabilities for answer in answers if answer.probabilities is not None]
     probabilities = np.concatenate(found) if found else None
-    rows = _rows(values, probabilities)
-    return Predictions(_header(manifest), rows, *_compared(manifest, values, labels))
+    rows = _rows(values, probabilities, every_class)
+    return Predictions(_header(manifest, every_class), rows, *_compared(manifest, values, labels))
 
 
-def _header(manifest: Manifest) -> list[str]:
+def _header(manifest: Manifest, every_class: bool) -> list[str]:
+    if every_class:
+        return ["prediction", *(f"probability_{name}" for name in manifest.names)]
     if manifest.task == "classification":
         return ["prediction", "probability"]
     if manifest.task == "multilabel":
@@ -72,11 +100,13 @@ def _header(manifest: Manifest) -> list[str]:
     return ["prediction"] if manifest.outputs == 1 else [f"prediction_{n}" for n in manifest.names]
 
 
-def _rows(values: NDArray[Any], probabilities: NDArray[np.floating] | None) -> list[list[Any]]:
+def _rows(
+    values: NDArray[Any], probabilities: NDArray[np.floating] | None, every_class: bool
+) -> list[list[Any]]:
     columns = values.reshape(len(values), -1)
     if probabilities is None:
         return columns.tolist()
-    if values.ndim == 1:
+    if values.ndim == 1 and not every_class:
         probabilities = probabilities.max(axis=1, keepdims=True)
     pairs = zip(columns.tolist(), probabilities.tolist(), strict=True)
     return [[*answers, *(f"{p:.6g}" for p in sure)] for answers, sure in pairs]

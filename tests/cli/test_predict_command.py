@@ -107,3 +107,39 @@ def test_labels_of_several_batches_are_compared(
     np.savez(tmp_path / "x.npz", x=x, y=wrong)
     answer = bdistil("predict", tmp_path / "model", tmp_path / "x.npz")
     assert answer.errors.endswith("x.npz: 0.7500\n")
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> tuple[Path, Path]:
+    """A saved ensemble and a file of examples."""
+    folder, file = tmp_path / "model", tmp_path / "x.npy"
+    deploy(folder, *STUDENTS, task="classification", class_names=NAMES)
+    warm_all_temperatures(folder)
+    np.save(file, examples("mlp", 40))
+    return folder, file
+
+
+def test_a_deadline_far_away_is_the_whole_ensemble(
+    bdistil: Callable[..., Any], classifier: tuple[Path, Path]
+) -> None:
+    assert printed_by(bdistil, *classifier, "--deadline", "1000s") == printed_by(
+        bdistil, *classifier
+    )
+
+
+def test_probabilities_of_every_class(
+    bdistil: Callable[..., Any], classifier: tuple[Path, Path]
+) -> None:
+    header, *rows = printed_by(bdistil, *classifier, "--proba")
+    assert header == ["prediction", *(f"probability_{name}" for name in NAMES)]
+    expected = Predictor(classifier[0]).predict_proba(examples("mlp", 40))
+    np.testing.assert_allclose(np.array(rows)[:, 1:].astype(float), expected, rtol=1e-5)
+    assert [row[0] for row in rows] == [NAMES[index] for index in expected.argmax(axis=1)]
+
+
+def test_two_ways_of_stopping_are_refused(
+    bdistil: Callable[..., Any], classifier: tuple[Path, Path]
+) -> None:
+    answer = bdistil("predict", *classifier, "--stages", 1, "--deadline", "1s")
+    assert answer.status == 2
+    assert "give one of stages, deadline, exit and budget" in answer.errors
