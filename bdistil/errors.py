@@ -6,6 +6,9 @@ command line prints it without a traceback and exits with status 2.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class BdistilError(Exception):
     """Base of every error a caller can act upon."""
@@ -41,3 +44,15 @@ class MissingDependencyError(BdistilError):
 
 class BdistilWarning(UserWarning):
     """Something a user should know that does not stop the work."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'mlp'?`` for the known name most like a wrong one; empty if none is."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """:func:`did_you_mean`, and all that is known."""
+    known = list(known)
+    return f"{did_you_mean(name, known)} known: {', '.join(known) or 'none'}".lstrip()

@@ -15,9 +15,6 @@ DOMAINS: tuple[Domain, ...] = get_args(Domain)
 RecipeName = Literal["paper", "faithful", "accurate"]
 RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 
-ConnectionName = Literal["none", "residual", "dense", "lstm", "gru"]
-CONNECTIONS: tuple[ConnectionName, ...] = get_args(ConnectionName)
-
 Distillation = Literal["kl", "squared_p", "squared_log_p"]
 DISTILLATIONS: tuple[Distillation, ...] = get_args(Distillation)
 
@@ -47,9 +44,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Layout = Literal["sequence", "image", "NTF", "NFT", "NHW", "NCHW", "NHWC"]
 """What the axes of an array of examples mean."""
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-TeacherKind = Literal["trained", "columns", "network", "exported", "onnx", "estimator"]
-TEACHER_KINDS: tuple[TeacherKind, ...] = get_args(TeacherKind)
 
 TeacherInputs = Literal["raw", "standardised"]
 TEACHER_INPUTS: tuple[TeacherInputs, ...] = get_args(TeacherInputs)

@@ -21,7 +21,6 @@ from bdistil.core.student import StudentConfig
 from bdistil.export.checkpoint import build_student
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.ensemble import Ensemble
-from bdistil.names import ConnectionName
 from bdistil.report.bench import overhead
 
 ENSEMBLES = {
@@ -32,7 +31,7 @@ ENSEMBLES = {
 OUTPUTS, BATCHES, SECONDS = 10, (1, 64), 4.0
 
 
-def build(kind: str, connection: ConnectionName) -> Ensemble:
+def build(kind: str, connection: str) -> Ensemble:
     """An ensemble with random weights; students of one kind have the same bodies."""
     shape, widths = ENSEMBLES[kind]
     students, sizes = [], []

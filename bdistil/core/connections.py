@@ -2,19 +2,19 @@
 
 Every connection turns the student's own features and the hidden states of the earlier students
 into its own hidden state; the head then reads that state (and, for ``dense``, all earlier ones).
+A connection is one class under :func:`register_connection`; users bring theirs in a module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bdistil.errors import SpecError
-from bdistil.names import ConnectionName
+from bdistil.errors import SpecError, suggest
 
 
 class Hidden(NamedTuple):
@@ -30,12 +30,21 @@ class Hidden(NamedTuple):
 
 
 class Connection(nn.Module):
-    """Base: passes the student's own features on (``none`` and ``dense``).
+    """Base of all: passes the student's own features on.
 
     Args:
         own: features of the student's body.
         earlier: features of each earlier student, first to last.
+
+    Attributes:
+        gates: it only bends the student's own features if there are no earlier students, so that
+            a first student goes without.
+        head_reads_all: the student's head reads the hidden states of all earlier students too.
+        features: of the hidden state.
     """
+
+    gates: ClassVar[bool] = False
+    head_reads_all: ClassVar[bool] = False
 
     def __init__(self, own: int, earlier: Sequence[int]) -> None:
         super().__init__()
@@ -46,6 +55,35 @@ class Connection(nn.Module):
         return Hidden(own)
 
 
+ConnectionClass = TypeVar("ConnectionClass", bound=type[Connection])
+
+_CONNECTIONS: dict[str, type[Connection]] = {}
+
+
+def register_connection(name: str) -> Callable[[ConnectionClass], ConnectionClass]:
+    """Make a class known as the connection of that name.
+
+    Its operations must be such as ``torch.func.vmap`` can batch, as cohorts train stacked.
+
+    Raises:
+        SpecError: if the name is taken.
+    """
+
+    def register(connection: ConnectionClass) -> ConnectionClass:
+        if name in _CONNECTIONS:
+            raise SpecError(f"connection name {name!r} is taken; register it under another name.")
+        _CONNECTIONS[name] = connection
+        return connection
+
+    return register
+
+
+@register_connection("none")
+class Unconnected(Connection):
+    """The earlier students are not looked at."""
+
+
+@register_connection("residual")
 class Residual(Connection):
     """Own features plus a projection of the previous student's."""
 
@@ -60,11 +98,20 @@ class Residual(Connection):
         return Hidden(own + self.projection(earlier[-1].features))
 
 
+@register_connection("dense")
+class Dense(Connection):
+    """The head reads the hidden states of all earlier students beside the own features."""
+
+    head_reads_all = True
+
+
 class Gated(Connection):
     """A recurrent cell over rounds: own features in, the previous hidden state as its state.
 
     Students may differ in width, so a state of another width is projected first.
     """
+
+    gates = True
 
     def __init__(self, own: int, earlier: Sequence[int]) -> None:
         super().__init__(own, earlier)
@@ -79,6 +126,7 @@ class Gated(Connection):
         return projected
 
 
+@register_connection("lstm")
 class LSTM(Gated):
     """An LSTM cell over rounds; a predecessor without memory counts as an empty one."""
 
@@ -94,6 +142,7 @@ class LSTM(Gated):
         )
 
 
+@register_connection("gru")
 class GRU(Gated):
     """A GRU cell over rounds."""
 
@@ -126,37 +175,46 @@ def gru_step(cell: nn.GRUCell, x: Tensor, state: Tensor) -> Tensor:
     return new + update * (state - new)
 
 
-_CLASSES: dict[ConnectionName, type[Connection]] = {
-    "none": Connection,
-    "residual": Residual,
-    "dense": Connection,
-    "lstm": LSTM,
-    "gru": GRU,
-}
+def connection_names() -> tuple[str, ...]:
+    """Every known connection, in the order of registration."""
+    return tuple(_CONNECTIONS)
 
 
-GATED: tuple[ConnectionName, ...] = ("lstm", "gru")
+def connection_class(name: str) -> type[Connection]:
+    """The connection of that name.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    if name not in _CONNECTIONS:
+        raise SpecError(f"connection {name!r} is unknown; {suggest(name, _CONNECTIONS)}.")
+    return _CONNECTIONS[name]
 
 
-def connection_of_stage(name: ConnectionName, stage: int) -> ConnectionName:
+def connection_of_stage(name: str, stage: int) -> str:
     """A connection as students of a stage have it: a first student has nothing to gate.
 
     A cell there would cost what a cell costs and only bend the student's own features.
+
+    Raises:
+        SpecError: if there is no connection of that name.
     """
-    return "none" if stage == 1 and name in GATED else name
+    return "none" if stage == 1 and connection_class(name).gates else name
 
 
-def build_connection(name: ConnectionName, own: int, earlier: Sequence[int]) -> Connection:
+def build_connection(name: str, own: int, earlier: Sequence[int]) -> Connection:
     """The connection `name` for a student of `own` features after students of `earlier` features.
 
     Raises:
         SpecError: if there is no connection of that name.
     """
-    if name not in _CLASSES:
-        raise SpecError(f"connection {name!r} is unknown; choose one of {', '.join(_CLASSES)}.")
-    return _CLASSES[name](own, earlier)
+    return connection_class(name)(own, earlier)
 
 
-def head_sources(name: ConnectionName, earlier: Sequence[int]) -> tuple[int, ...]:
-    """Indices of the earlier students whose hidden states the head of a new one reads."""
-    return tuple(range(len(earlier))) if name == "dense" else ()
+def head_sources(name: str, earlier: Sequence[int]) -> tuple[int, ...]:
+    """Indices of the earlier students whose hidden states the head of a new one reads.
+
+    Raises:
+        SpecError: if there is no connection of that name.
+    """
+    return tuple(range(len(earlier))) if connection_class(name).head_reads_all else ()

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bdistil.core.connections import Hidden, build_connection, head_sources
-from bdistil.names import ConnectionName
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class StudentConfig:
 
     kind: str
     width: int
-    connection: ConnectionName
+    connection: str
     skip: bool
 
 

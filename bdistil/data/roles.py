@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdistil.data.data_card import ColumnNote
 from bdistil.data.set_aside import reason_to_set_aside
-from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError
+from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError, did_you_mean
 from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
 from bdistil.files.wording import some
@@ -143,8 +142,7 @@ def _check_known(
 ) -> None:
     for name in wanted:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            hint = f"{did_you_mean(name, known)} ".lstrip()
             shown = ", ".join(known[:SHOWN_COLUMNS]) + (
                 ", ..." if len(known) > SHOWN_COLUMNS else ""
             )

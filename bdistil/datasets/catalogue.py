@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from pydantic import ValidationError, validate_call
 
 from bdistil.data.dataset import Dataset
 from bdistil.data.describe import describe
-from bdistil.errors import SpecError, TeacherError
+from bdistil.errors import SpecError, TeacherError, did_you_mean
 from bdistil.names import Domain, Task
 from bdistil.spec import DataSpec
 
@@ -221,7 +220,6 @@ def _check_options(options: dict[str, Any], entry: DatasetEntry) -> None:
 
 
 def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if guess := did_you_mean(name, known):
+        return guess
     return f"known: {', '.join(known)}" if known else "it takes none"

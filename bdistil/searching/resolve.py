@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from bdistil.core.connections import connection_class
 from bdistil.core.examples import Measure
 from bdistil.core.game import Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
@@ -25,9 +26,11 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     """The spec with student classes and tries chosen and paths of data and teacher made absolute.
 
     Raises:
-        SpecError: if a student class is unknown or does not take the data's input, a dimension of
-            the loss makes no sense for the task, or a class can never be reached.
+        SpecError: if a connection or a student class is unknown or does not take the data's input,
+            a dimension of the loss makes no sense for the task, or a class can never be reached.
     """
+    for name in spec.space.values("connection"):
+        connection_class(name)
     check_losses(spec.space, dataset.task)
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec)})
     if spec.goal is None:

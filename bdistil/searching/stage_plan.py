@@ -14,7 +14,6 @@ from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
-from bdistil.names import ConnectionName
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.spec import Range, Spec
 from bdistil.zoo.registry import student_class
@@ -95,7 +94,7 @@ def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[in
         recipe(name).connection for name in spec.recipes
     )
 
-    def cost(kind: str, connection: ConnectionName) -> int:
+    def cost(kind: str, connection: str) -> int:
         config, earlier = StudentConfig(kind, 1, connection, skip=False), ensemble.features
         with torch.device("meta"):
             student = build_student(config, shape, ensemble.outputs, earlier)

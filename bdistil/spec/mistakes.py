@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from bdistil.errors import did_you_mean
 
 TELLING = ("extra_forbidden", "too_short")
 
@@ -50,8 +51,7 @@ def _is_type_tag(part: int | str) -> bool:
 
 def _unknown_key(root: type[BaseModel], parents: list[str], key: str) -> str:
     known = _section(root, parents).model_fields
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}."
+    hint = did_you_mean(key, known) or f"known: {', '.join(known)}."
     return f"unknown key {'.'.join([*parents, key])!r}; {hint}"
 
 

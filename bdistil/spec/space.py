@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from bdistil.names import ConnectionName, Correction, Distillation, RecipeName
+from bdistil.names import Correction, Distillation, RecipeName
 from bdistil.spec.section import STRICT, Choices, Range, Section, dimension_of
 
 Value = TypeVar("Value")
@@ -40,8 +40,10 @@ class Settings:
     The order is that of sampling: a new dimension comes last, so that searches stay what they were.
     """
 
-    connection: Later[ConnectionName]
-    """how a student uses the ones before it"""
+    connection: Later[str]
+    """how a student uses the ones before it: `none`, `residual`, `dense`, `lstm`, `gru` or your own
+    (docs/students.md)
+    """
     skip: Later[bool]
     """add the student's logits to the ensemble's: f_t = F_{t-1} + t·a_t instead of f_t = a_t"""
     gamma: Own[Later[PositiveFloat]]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Split
 from bdistil.errors import TeacherError
-from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import as_taught
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, refuse_rows
@@ -20,7 +19,7 @@ from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
 class ColumnsSource:
     """Outputs that came with the data."""
 
-    kind: ClassVar[TeacherKind] = "columns"
+    kind: ClassVar[str] = "columns"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

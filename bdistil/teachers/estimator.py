@@ -12,7 +12,6 @@ from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import standardised
 from bdistil.errors import TeacherError
-from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
 from bdistil.teachers.source import EpochProgress, Rows, Teacher, one_line
@@ -24,7 +23,7 @@ ROWS = 8192  # trees take as long for one example as for a hundred
 class EstimatorSource:
     """An unfitted estimator; reads each example as one row of features."""
 
-    kind: ClassVar[TeacherKind] = "estimator"
+    kind: ClassVar[str] = "estimator"
     can_refit: ClassVar[bool] = True
 
     dataset: Dataset

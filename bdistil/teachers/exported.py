@@ -14,7 +14,6 @@ from torch import nn
 from bdistil.core.cost import count_flops, parameters
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
-from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee, torch_answer
 from bdistil.teachers.network import on_standardised
@@ -39,7 +38,7 @@ class Program:
 class ExportedSource:
     """A ``.pt2`` file of one network."""
 
-    kind: ClassVar[TeacherKind] = "exported"
+    kind: ClassVar[str] = "exported"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

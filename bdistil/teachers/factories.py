@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -13,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from bdistil.data.dataset import Dataset
-from bdistil.errors import SpecError, TeacherError
+from bdistil.errors import SpecError, TeacherError, did_you_mean
 from bdistil.optional import require
 from bdistil.teachers.source import one_line
 
@@ -69,8 +68,7 @@ LIBRARIES: dict[str, Callable[[str, dict[str, Any], Dataset], Any]] = {
 
 def _check_known(name: str, known: list[str], library: str) -> None:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"see {library}'s list of models."
+        hint = did_you_mean(name, known) or f"see {library}'s list of models."
         raise SpecError(f"teacher.model: {library} has no model {name!r}; {hint}")
 
 

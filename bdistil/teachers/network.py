@@ -15,7 +15,6 @@ from bdistil.core.placement import training_device
 from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.errors import TeacherError
-from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee, torch_answer
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, refuse_rows
@@ -26,7 +25,7 @@ from bdistil.teachers.teacher_files import load_weights
 class NetworkSource:
     """A network that `teacher.model` built and whose weights `teacher.weights` holds."""
 
-    kind: ClassVar[TeacherKind] = "network"
+    kind: ClassVar[str] = "network"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

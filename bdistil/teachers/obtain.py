@@ -9,7 +9,6 @@ from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
-from bdistil.names import TeacherKind
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.teachers.crossfit import (
     FitFolds,
@@ -103,7 +102,7 @@ def make_teacher(
 
 
 def card_of(
-    kind: TeacherKind, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
+    kind: str, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
 ) -> TeacherCard:
     """What is known of a teacher, without hashes."""
     has_columns = kind == "columns"
@@ -180,7 +179,7 @@ def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
     )
 
 
-REMEDIES: dict[TeacherKind, str] = {
+REMEDIES: dict[str, str] = {
     "trained": "teacher.lr",
     "columns": "the order of teacher.columns",
 }

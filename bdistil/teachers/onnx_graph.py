@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
-from bdistil.names import TeacherKind
 from bdistil.optional import require
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
@@ -24,7 +23,7 @@ TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float1
 class OnnxSource:
     """A ``.onnx`` file of one input; the option ``output`` names one of several outputs."""
 
-    kind: ClassVar[TeacherKind] = "onnx"
+    kind: ClassVar[str] = "onnx"
     can_refit: ClassVar[bool] = False
 
     dataset: Dataset

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from torch import nn
 
 from bdistil.data.dataset import Dataset
@@ -17,6 +20,20 @@ from bdistil.teachers.source import TeacherSource
 from bdistil.teachers.teacher_files import check_program
 from bdistil.teachers.trained import TrainedSource
 
+OpenSource = Callable[[Dataset, Spec], TeacherSource | None]
+Opener = TypeVar("Opener", bound=OpenSource)
+
+_USERS: list[OpenSource] = []
+
+
+def register_teacher_source(opens: Opener) -> Opener:
+    """Make another kind of teacher known: ``(dataset, spec) -> source``, None if not its spec.
+
+    Kinds registered so are asked before bdistil's own, the last one first.
+    """
+    _USERS.insert(0, opens)
+    return opens
+
 
 def teacher_source(dataset: Dataset, spec: Spec) -> TeacherSource:
     """The source of the spec's teacher; imports and calls the user's code if the spec names some.
@@ -27,6 +44,10 @@ def teacher_source(dataset: Dataset, spec: Spec) -> TeacherSource:
         SpecError: if a library does not know the model.
         MissingDependencyError: if the library is not installed.
     """
+    for opens in _USERS:
+        source = opens(dataset, spec)
+        if source is not None:
+            return source
     settings = spec.teacher
     if not settings.is_foreign:
         known = settings.columns is not None or dataset.train.teacher is not None

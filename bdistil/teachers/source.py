@@ -12,7 +12,6 @@ from torch import nn
 
 from bdistil.data.dataset import Split
 from bdistil.errors import TeacherError
-from bdistil.names import TeacherKind
 
 EpochProgress = Callable[[int, int, float], None]
 AnswerProgress = Callable[[int, int], None]
@@ -46,7 +45,7 @@ class TeacherSource(Protocol):
         can_refit: whether `obtain` can train it on a part of the training split.
     """
 
-    kind: ClassVar[TeacherKind]
+    kind: ClassVar[str]
     can_refit: ClassVar[bool]
 
     def check(self) -> None:

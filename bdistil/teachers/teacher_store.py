@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bdistil.errors import CheckpointError
-from bdistil.names import Domain, TeacherKind
+from bdistil.names import Domain
 from bdistil.store.durable import replacing, write_atomic
 from bdistil.teachers.source import Rows
 from bdistil.zoo.registry import build_teacher
@@ -44,7 +44,7 @@ class TeacherCard(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    source: TeacherKind
+    source: str
     model: str
     options: dict[str, Any]
     domain: Domain

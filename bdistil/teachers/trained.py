@@ -16,7 +16,6 @@ from bdistil.core.seeds import derived_seed
 from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
-from bdistil.names import TeacherKind
 from bdistil.spec import Spec
 from bdistil.teachers.answers import on_disk
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
@@ -28,7 +27,7 @@ from bdistil.zoo.training import logits_in_batches, train_teacher
 class TrainedSource:
     """A network trained on the training split, chosen by the validation split."""
 
-    kind: ClassVar[TeacherKind] = "trained"
+    kind: ClassVar[str] = "trained"
     can_refit: ClassVar[bool] = True
 
     dataset: Dataset

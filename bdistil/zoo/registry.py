@@ -8,7 +8,6 @@ there.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from bdistil.errors import SpecError
+from bdistil.errors import SpecError, suggest
 from bdistil.names import Domain
 
 BuildStudent = Callable[[tuple[int, ...], int], nn.Module]
@@ -212,14 +211,7 @@ def _check_shape(
 def _look_up(registry: dict[str, Entry], name: str, kind: str) -> Entry:
     if name in registry:
         return registry[name]
-    hint = _hint(name, sorted(registry))
-    raise SpecError(f"{kind} {name!r} is unknown; {hint}.")
-
-
-def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}known: {', '.join(known) or 'none'}"
+    raise SpecError(f"{kind} {name!r} is unknown; {suggest(name, sorted(registry))}.")
 
 
 def _add(registry: dict[str, Entry], entry: Entry, kind: str) -> None:
@@ -248,7 +240,7 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
 def _checked_options(teacher: TeacherClass, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in teacher.options.model_fields:
-            hint = _hint(name, list(teacher.options.model_fields))
+            hint = suggest(name, teacher.options.model_fields)
             raise SpecError(f"teacher {teacher.name!r} has no option {name!r}; {hint}.")
     try:
         return teacher.options.model_validate(options).model_dump()

@@ -47,6 +47,7 @@ def spec_file(folder: Path, **sections: Any) -> Path:
         ("search.rounds=0", "search.rounds is 0: input should be greater than 0."),
         ("space.lr=[]", "space.lr is []: list should have at least 1 item"),
         ("space.student=mpl", "student 'mpl' is unknown; did you mean 'mlp'?"),
+        ("space.connection=[gru, densee]", "connection 'densee' is unknown; did you mean 'dense'?"),
         ("space.student=cnn", "student 'cnn' takes inputs of shape"),
         ("teacher.model=resnet50", "teacher 'resnet50' is unknown;"),
         ("teacher.options={depth: 3}", "teacher 'mlp' has no option 'depth';"),

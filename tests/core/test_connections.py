@@ -180,7 +180,7 @@ def test_centring_changes_no_probability(connection):
 
 
 def test_an_unknown_connection_is_refused_by_name():
-    with pytest.raises(SpecError, match="'highway' is unknown; choose one of none, residual"):
+    with pytest.raises(SpecError, match="'highway' is unknown; known: none, residual"):
         Student(StudentConfig("mlp", 4, "highway", True), Mlp(4), OUTPUTS, ())
 
 

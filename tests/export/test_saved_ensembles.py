@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 from small_ensembles import SHAPES, inputs, small_ensemble
 
+from bdistil.core.connections import connection_names
 from bdistil.errors import CheckpointError, DataError
 from bdistil.export import ensemble as ensemble_module
 from bdistil.export.ensemble import Ensemble
 
-CONNECTIONS = ("none", "residual", "dense", "lstm", "gru")
+CONNECTIONS = connection_names()
 SKIPS = [(True, True, True), (False, False, False), (False, True, False)]
 ENSEMBLES = [
     ((kind, 3, connection, a), (kind, 5, connection, b), (kind, 2, connection, c))

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bdistil.core.connections import connection_names
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.game import Rules
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
@@ -16,7 +17,7 @@ from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_split import TrainingSplit
 
-CONNECTIONS = ("none", "residual", "dense", "lstm", "gru")
+CONNECTIONS = connection_names()
 INPUTS, OUTPUTS = 6, 3
 
 property_test = settings(deadline=None, max_examples=40)

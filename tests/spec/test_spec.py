@@ -57,8 +57,6 @@ MISTAKES = {
     # one of several names
     "space.recipe=best": "space.recipe is 'best': input should be 'paper', 'faithful' or",
     "space.recipe=[paper, best]": "space.recipe is 'best': input should be 'paper', 'faithful' or",
-    "space.connection=densee": "space.connection is 'densee': input should be 'none', 'residual',",
-    "space.connection=[gru, x]": "space.connection is 'x': input should be 'none', 'residual',",
     "search.algorithm=evolution": "search.algorithm is 'evolution': input should be 'tpe',",
     "search.precision=fp16": "search.precision is 'fp16': input should be 'fp32' or 'bf16'",
     "workers.compile=fast": "workers.compile is 'fast': input should be a valid boolean",
