@@ -54,3 +54,8 @@ TEACHER_OUTPUTS: tuple[TeacherOutputs, ...] = get_args(TeacherOutputs)
 Backend = Literal["auto", "torch", "onnx", "int8"]
 """What computes a saved ensemble; ``auto`` takes the graphs if they are there."""
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+Stacking = Literal["none", "block", "grouped", "apart"]
+"""How the bodies of students run side by side: one by one, or in one with their later layers as one
+layer with zeros between the students, as one layer of equal groups, or each on its own channels."""
+STACKINGS: tuple[Stacking, ...] = get_args(Stacking)

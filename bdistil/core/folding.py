@@ -7,7 +7,7 @@ straight to a known stage then costs what one without connections costs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,17 @@ class FoldedPrefix(nn.Module):
 
     def joined(self, features: Sequence[Tensor]) -> Tensor:
         """F_t from the features of each body, which do not depend on one another."""
-        earlier: list[Hidden] = []
-        for own, connection in zip(features, self.connections, strict=True):
-            earlier.append(connection(own, earlier))
-        logits: Tensor = self.head(torch.cat([state.features for state in earlier], dim=1))
+        states = connected(features, self.connections)
+        logits: Tensor = self.head(torch.cat([state.features for state in states], dim=1))
         return logits
+
+
+def connected(features: Sequence[Tensor], connections: Iterable[nn.Module]) -> list[Hidden]:
+    """Hidden states of students from the features of their bodies, (B, own) each."""
+    states: list[Hidden] = []
+    for own, connection in zip(features, connections, strict=True):
+        states.append(connection(own, states))
+    return states
 
 
 @torch.no_grad()

@@ -1,0 +1,193 @@
+"""Stages of an ensemble as one network: bodies side by side, heads of all stages in one product.
+
+Students of the connections ``none`` and ``dense`` never read one another in their hidden states,
+and what ``residual`` adds is linear, so that it goes into the heads. Bodies of one class become one
+network (:mod:`~bdistil.export.merging`) with the standardisation folded in. Gates run as they are,
+and so do bodies that do not merge, such as recurrent ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bdistil.core.connections import Connection, Residual
+from bdistil.core.folding import connected, folded_head
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.student import Student, body_features
+from bdistil.export.merged_layers import Affine, CannotMerge
+from bdistil.export.merging import Merged, merge
+from bdistil.names import Stacking
+
+
+class StackedStages(nn.Module):
+    """Raw features (B, ...) to F_k of several stages k, each float (B, L).
+
+    Args:
+        students: first to last.
+        affine: the standardisation.
+        input_shape: of one example.
+        stages: whose answers are wanted.
+        way: how layers after the first are stacked.
+
+    Attributes:
+        apart: for each student class whose bodies run one by one, why.
+        layered: whether there are layers after the first, so that the ways differ.
+    """
+
+    order: Tensor
+
+    def __init__(
+        self,
+        students: ProgressiveEnsemble,
+        affine: Affine,
+        input_shape: Sequence[int],
+        stages: Sequence[int],
+        way: Stacking,
+    ) -> None:
+        super().__init__()
+        needed = list(students)[: max(stages)]
+        self.outputs = students.outputs
+        self.apart: dict[str, str] = {}
+        bodies = self._stacked(needed, affine, input_shape, way)
+        self.bodies, self.layered = bodies.network, bodies.layered
+        self.connections: nn.ModuleList | None = None
+        places, width = bodies.places, bodies.width
+        linear = all(reads_linearly(student.connection) for student in needed)
+        if not linear:
+            self.connections = nn.ModuleList(student.connection for student in needed)
+            self.register_buffer("order", torch.cat(places), persistent=False)
+            self.sizes = [len(place) for place in places]
+            width = sum(student.features for student in needed)
+            places = list(torch.arange(width).split([student.features for student in needed]))
+        heads = [stage_head(students, stage, onto_bodies=linear) for stage in stages]
+        self.head = joined_heads(heads, places, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """F_k of each of the stages."""
+        features = self.bodies(x)
+        if self.connections is not None:
+            own = features.index_select(1, self.order).split(self.sizes, dim=1)
+            states = connected(own, self.connections)
+            features = torch.cat([state.features for state in states], dim=1)
+        logits: Tensor = self.head(features)
+        several = logits.shape[1] > self.outputs
+        return logits.split(self.outputs, dim=1) if several else (logits,)
+
+    def _stacked(
+        self, students: Sequence[Student], affine: Affine, shape: Sequence[int], way: Stacking
+    ) -> Merged:
+        """The bodies of all classes as one network."""
+        by_class: dict[str, list[int]] = {}
+        for place, student in enumerate(students):
+            by_class.setdefault(student.config.kind, []).append(place)
+        example = affine.shift.new_zeros(1, *shape)
+        inside = affine if len(by_class) == 1 else None
+        places: dict[int, Tensor] = {}
+        parts: list[Merged] = []
+        for name, members in by_class.items():
+            bodies = [students[member].body for member in members]
+            try:
+                part = merge(bodies, example, inside, way)
+            except CannotMerge as error:
+                self.apart[name], inside = str(error), None
+                part = _one_by_one(bodies)
+            start = sum(each.width for each in parts)
+            places |= {m: start + own for m, own in zip(members, part.places, strict=True)}
+            parts.append(part)
+        network: nn.Module = SideBySide([part.network for part in parts])
+        if inside is None:
+            network = Standardised(network, affine)
+        return Merged(
+            network if len(parts) > 1 or inside is None else parts[0].network,
+            [places[place] for place in range(len(students))],
+            sum(part.width for part in parts),
+            any(part.layered for part in parts),
+        )
+
+
+class SideBySide(nn.Module):
+    """Networks of one input, the features of each after those of the one before."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, D) of inputs (B, ...)."""
+        return torch.cat([network(x) for network in self.networks], dim=1)
+
+
+class Standardised(nn.Module):
+    """A network after its standardisation."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, affine: Affine) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("shift", affine.shift)
+        self.register_buffer("scale", affine.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network makes of raw features (B, ...)."""
+        made: Tensor = self.network((x - self.shift) / self.scale)
+        return made
+
+
+def _one_by_one(bodies: Sequence[nn.Module]) -> Merged:
+    sizes = [body_features(body) for body in bodies]
+    places = list(torch.arange(sum(sizes)).split(sizes))
+    return Merged(SideBySide(bodies), places, sum(sizes), layered=False)
+
+
+def reads_linearly(connection: Connection) -> bool:
+    """Whether the hidden state is a linear map of the features of this and earlier bodies."""
+    return type(connection).forward in (Connection.forward, Residual.forward)
+
+
+@torch.no_grad()
+def stage_head(
+    students: ProgressiveEnsemble, stage: int, *, onto_bodies: bool
+) -> tuple[list[Tensor], Tensor]:
+    """Weights (L, d) of F_stage over each student's hidden state and the bias (L,).
+
+    Args:
+        students: first to last.
+        stage: up to which they are needed.
+        onto_bodies: over the features of the bodies instead, all connections being linear.
+    """
+    needed = list(students)[:stage]
+    weight, bias = folded_head(students, stage)
+    pieces = list(weight.split([student.features for student in needed], dim=1))
+    for late in range(stage - 1, 0, -1) if onto_bodies else ():
+        connection = needed[late].connection
+        if isinstance(connection, Residual) and connection.projection is not None:
+            pieces[late - 1] = pieces[late - 1] + pieces[late] @ connection.projection.weight
+    return pieces, bias
+
+
+@torch.no_grad()
+def joined_heads(
+    heads: Sequence[tuple[Sequence[Tensor], Tensor]], places: Sequence[Tensor], width: int
+) -> nn.Linear:
+    """Heads of several stages as one: the logits of one stage after those of another.
+
+    Args:
+        heads: of each stage.
+        places: where what they read is, for each student.
+        width: of all that can be read.
+    """
+    weights = []
+    for pieces, bias in heads:
+        weight = bias.new_zeros(len(bias), width)
+        for place, piece in zip(places, pieces, strict=False):  # a stage reads only its students
+            weight[:, place] = piece
+        weights.append(weight)
+    weight, bias = torch.cat(weights), torch.cat([bias for _, bias in heads])
+    head = nn.Linear(width, len(bias), device="meta")
+    head.weight, head.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return head
