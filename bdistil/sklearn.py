@@ -82,7 +82,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             CheckpointError: if the folder cannot be written.
         """
         check_is_fitted(self)
-        self.ensemble_.save_pretrained(directory)
+        self.ensemble_.with_fastest_ways().save_pretrained(directory)
 
     def _search(self, x: Array, y: Array, class_names: tuple[str, ...] | None) -> None:
         """Distil into ``ensemble_``; `y` holds class indices (N,) or targets (N, L)."""

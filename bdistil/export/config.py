@@ -9,13 +9,18 @@ from pydantic.dataclasses import dataclass
 
 from bdistil.core.student import StudentConfig
 from bdistil.export.evaluation import Evaluation
-from bdistil.names import Task
+from bdistil.names import Stacking, Task
 from bdistil.runtime.manifest import FORMAT, Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleConfig(Manifest):
-    """The manifest with all that ``config.json`` holds, of checked types."""
+    """The manifest with all that ``config.json`` holds, of checked types.
+
+    Attributes:
+        stacking: how torch goes straight to each stage, the fastest way when it was exported;
+            empty if it was not measured.
+    """
 
     format: int = FORMAT
     domain: str
@@ -23,6 +28,12 @@ class EnsembleConfig(Manifest):
     outputs: int = Field(ge=1)
     students: tuple[StudentConfig, ...] = Field(min_length=1)
     figures: Evaluation | None = None
+    stacking: tuple[Stacking, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.stacking) not in (0, self.stages):
+            raise ValueError(f"stacking of {len(self.stacking)} stages for {self.stages} students")
 
     @property
     def costs(self) -> tuple[float, ...] | None:
@@ -41,8 +52,13 @@ class EnsembleConfig(Manifest):
             figures = figures.model_copy(update={"stages": figures.stages[:stages]})
         if calibration is not None and stages < len(self.students):
             calibration = calibration.truncated(stages)
-        students = self.students[:stages]
-        return replace(self, students=students, figures=figures, calibration=calibration)
+        return replace(
+            self,
+            students=self.students[:stages],
+            figures=figures,
+            calibration=calibration,
+            stacking=self.stacking[:stages],
+        )
 
 
 CONFIG = TypeAdapter(EnsembleConfig)

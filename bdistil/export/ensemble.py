@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdistil.core.connections import Hidden
 from bdistil.core.folding import FoldedPrefix
@@ -21,6 +22,11 @@ from bdistil.errors import CheckpointError, SpecError
 from bdistil.export.card import model_card
 from bdistil.export.checkpoint import build_student, check_known
 from bdistil.export.config import CONFIG, EnsembleConfig
+from bdistil.export.fastest import fastest_way, random_inputs, ways_to
+from bdistil.export.flattening import flattened
+from bdistil.export.merged_layers import Affine
+from bdistil.export.stacking import StackedStages
+from bdistil.names import Stacking
 from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
 from bdistil.store.durable import disk_errors, write_atomic
 
@@ -31,8 +37,9 @@ CARD_FILE = "README.md"
 class Ensemble(ProgressiveEnsemble):
     """A progressive ensemble that takes raw features.
 
-    ``ensemble(x, stages=k)`` runs straight to stage k with folded heads; ``ensemble.stages(x)``
-    yields one answer after another and can be left at any time.
+    ``ensemble(x, stages=k)`` runs straight to stage k with folded heads, and stacked where the
+    configuration says that this is faster; ``ensemble.stages(x)`` yields one answer after another
+    and can be left at any time.
 
     Args:
         config: what is built.
@@ -52,6 +59,7 @@ class Ensemble(ProgressiveEnsemble):
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
         self._prefixes: dict[int, FoldedPrefix] = {}
+        self._stacks: dict[int, nn.Module] = {}
         self.register_load_state_dict_post_hook(_fold_anew)  # type: ignore[no-untyped-call]
         self.eval()
 
@@ -126,11 +134,19 @@ class Ensemble(ProgressiveEnsemble):
     def forward(self, x: Tensor, stages: int | None = None) -> Tensor:
         """F_k after `stages` = k students (all, if left out), float (B, L), for raw features.
 
+        Gradients reach the students; where none are wanted (``torch.no_grad``), copies of their
+        weights may run stacked.
+
         Raises:
             DataError: if there is no such stage.
         """
-        prefix = self.prefix(len(self) if stages is None else stages)
-        logits: Tensor = prefix(self.standardise(x))
+        stage = len(self) if stages is None else stages
+        stacked = None if torch.is_grad_enabled() else self.stacked(stage)
+        if stacked is None:
+            logits: Tensor = self.prefix(stage)(self.standardise(x))
+            return logits
+        self.config.check_shape(x.shape)
+        logits = stacked(x.to(self.shift.dtype))
         return logits
 
     def prefix(self, stage: int) -> FoldedPrefix:
@@ -139,6 +155,51 @@ class Ensemble(ProgressiveEnsemble):
         if stage not in self._prefixes:
             self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
+
+    def stacked(self, stage: int) -> nn.Module | None:
+        """From raw features straight to a stage, stacked; None if this was not faster."""
+        self.config.check_stage(stage)
+        way = self.config.stacking[stage - 1] if self.config.stacking else "none"
+        if way == "none" or self.shift.dtype not in (torch.float32, torch.float64):
+            return None
+        if stage not in self._stacks:
+            self._stacks[stage] = self.stack(stage, way)
+        return self._stacks[stage]
+
+    def stack(self, stages: int | Sequence[int], way: Stacking = "block") -> nn.Module:
+        """One network from raw features to a stage, or to several at once.
+
+        It answers as the ensemble does, up to rounding, on copies of its weights.
+
+        Args:
+            stages: one, for logits (B, L), or several, for (B, stages, L).
+            way: how layers after the first are stacked.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        return flattened(self._stacked_stages(stages, way))
+
+    def kept_apart(self) -> dict[str, str]:
+        """Student classes whose bodies run one by one in any case, each with the reason."""
+        return self._stacked_stages(len(self), "apart").apart
+
+    def with_fastest_ways(self) -> Ensemble:
+        """The same, measured: it goes straight to each stage in the way that is fastest here."""
+        affine, shape = Affine(self.shift, self.scale), self.config.input_shape
+        inputs = random_inputs(affine, shape)
+        found = [
+            fastest_way(ways_to(self, affine, shape, stage), inputs)
+            for stage in range(1, len(self) + 1)
+        ]
+        config = replace(self.config, stacking=tuple(found))
+        return Ensemble(config, list(self), self.shift, self.scale)
+
+    def _stacked_stages(self, stages: int | Sequence[int], way: Stacking) -> StackedStages:
+        for stage in [stages] if isinstance(stages, int) else stages:
+            self.config.check_stage(stage)
+        affine = Affine(self.shift, self.scale)
+        return StackedStages(self, affine, self.config.input_shape, stages, way).eval()
 
     @torch.no_grad()
     def predict(self, x: Any, stages: int | None = None) -> NDArray[Any]:
@@ -161,7 +222,7 @@ class Ensemble(ProgressiveEnsemble):
         return torch.as_tensor(self.config.as_examples(x), device=self.shift.device)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Ensemble:
-        self._prefixes = {}  # their folded heads are not part of the module tree
+        self._prefixes, self._stacks = {}, {}  # copies of weights, not part of the module tree
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -179,7 +240,7 @@ def _refuse_others_files(directory: Path) -> None:
 
 def _fold_anew(ensemble: Ensemble, _: object) -> None:
     """After new weights were loaded, also as a part of a larger module."""
-    ensemble._prefixes = {}
+    ensemble._prefixes, ensemble._stacks = {}, {}
 
 
 def _check_fits_an_example(shift: Tensor, scale: Tensor, shape: tuple[int, ...]) -> None:

@@ -16,6 +16,8 @@ from bdistil.core.examples import metric
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.errors import BdistilWarning
+from bdistil.export.fastest import fastest_way, random_inputs, ways_to
+from bdistil.export.merged_layers import Affine
 from bdistil.names import Task
 
 
@@ -53,7 +55,8 @@ class StageFigures(BaseModel):
         streamed_flops: of one example when every stage up to this one is answered on the way.
         flops_fraction: `flops` over the teacher's.
         parameters: values that the stage needs, folded.
-        latency_ratio: measured seconds over the teacher's, one example, one thread.
+        latency_ratio: measured seconds over the teacher's, one example, one thread, in the fastest
+            way to the stage.
         sup_norm: max|F_t - g| on the training split, g the deployed teacher's logits (targets in
             units of the training split); None if it was not computed.
         sup_norm_out_of_fold: the same against the out-of-fold logits that the game was played on;
@@ -119,7 +122,7 @@ def evaluate(
         flops=teacher_costs.flops,
         parameters=teacher_costs.parameters,
     )
-    ratios = latency_ratios(prefixes, teacher, inputs[:1])
+    ratios = latency_ratios(ensemble, teacher, inputs[:1])
     streamed = streamed_flops(ensemble, shape)
     costs = [flops(prefix, shape) for prefix in prefixes]
     stages = [
@@ -138,17 +141,20 @@ def evaluate(
 
 
 def latency_ratios(
-    prefixes: Sequence[nn.Module], teacher: nn.Module | None, x: Tensor
+    ensemble: ProgressiveEnsemble, teacher: nn.Module | None, x: Tensor
 ) -> list[float | None]:
-    """Median seconds of each prefix over the teacher's, measured in turns; None if it fails."""
-    unknown: list[float | None] = [None] * len(prefixes)
+    """Median seconds of each stage over the teacher's, measured in turns; None if it fails."""
     if teacher is None:
-        return unknown
+        return [None] * len(ensemble)
+    affine = Affine(x.new_zeros(()), x.new_ones(()))
+    inputs = random_inputs(affine, x.shape[1:])
+    ways = (ways_to(ensemble, affine, x.shape[1:], t) for t in range(1, len(ensemble) + 1))
+    fastest = [each[fastest_way(each, inputs)] for each in ways]
     try:
-        *times, reference = latencies([*prefixes, teacher.eval()], x)
+        *times, reference = latencies([*fastest, teacher.eval()], x)
     except Exception as error:  # the user's own network may raise anything
         warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
-        return unknown
+        return [None] * len(ensemble)
     return [time / reference for time in times]
 
 

@@ -23,17 +23,18 @@ from bdistil.names import Stacking
 
 
 class StackedStages(nn.Module):
-    """Raw features (B, ...) to F_k of several stages k, each float (B, L).
+    """Raw features (B, ...) to F_k, float (B, L), or of several stages k at once, (B, stages, L).
 
     Args:
         students: first to last.
         affine: the standardisation.
         input_shape: of one example.
-        stages: whose answers are wanted.
+        stages: whose answers are wanted: one, or several.
         way: how layers after the first are stacked.
 
     Attributes:
         apart: for each student class whose bodies run one by one, why.
+        stacks: whether the bodies of any class run as one.
         layered: whether there are layers after the first, so that the ways differ.
     """
 
@@ -44,15 +45,17 @@ class StackedStages(nn.Module):
         students: ProgressiveEnsemble,
         affine: Affine,
         input_shape: Sequence[int],
-        stages: Sequence[int],
+        stages: int | Sequence[int],
         way: Stacking,
     ) -> None:
         super().__init__()
-        needed = list(students)[: max(stages)]
-        self.outputs = students.outputs
+        wanted = [stages] if isinstance(stages, int) else list(stages)
+        needed = list(students)[: max(wanted)]
+        self.several = None if isinstance(stages, int) else (len(wanted), students.outputs)
         self.apart: dict[str, str] = {}
         bodies = self._stacked(needed, affine, input_shape, way)
         self.bodies, self.layered = bodies.network, bodies.layered
+        self.stacks = len(self.apart) < len({student.config.kind for student in needed})
         self.connections: nn.ModuleList | None = None
         places, width = bodies.places, bodies.width
         linear = all(reads_linearly(student.connection) for student in needed)
@@ -62,19 +65,18 @@ class StackedStages(nn.Module):
             self.sizes = [len(place) for place in places]
             width = sum(student.features for student in needed)
             places = list(torch.arange(width).split([student.features for student in needed]))
-        heads = [stage_head(students, stage, onto_bodies=linear) for stage in stages]
+        heads = [stage_head(students, stage, onto_bodies=linear) for stage in wanted]
         self.head = joined_heads(heads, places, width)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """F_k of each of the stages."""
+    def forward(self, x: Tensor) -> Tensor:
+        """F_k, or those of all the stages."""
         features = self.bodies(x)
         if self.connections is not None:
             own = features.index_select(1, self.order).split(self.sizes, dim=1)
             states = connected(own, self.connections)
             features = torch.cat([state.features for state in states], dim=1)
         logits: Tensor = self.head(features)
-        several = logits.shape[1] > self.outputs
-        return logits.split(self.outputs, dim=1) if several else (logits,)
+        return logits if self.several is None else logits.unflatten(1, self.several)
 
     def _stacked(
         self, students: Sequence[Student], affine: Affine, shape: Sequence[int], way: Stacking

@@ -74,10 +74,10 @@ class TorchRunner:
     @torch.inference_mode()
     def straight(self, x: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
         """F_stage, float32 (B, L), without answers on the way (folded heads)."""
-        inputs = self._standardised(x)
-        prefix = self.ensemble.prefix(stage)
         if self.pool is None:
-            return as_numpy(prefix(inputs))
+            raw = torch.as_tensor(x, device=self.ensemble.shift.device)
+            return as_numpy(self.ensemble(raw, stage))
+        inputs, prefix = self._standardised(x), self.ensemble.prefix(stage)
         guarded = torch.inference_mode()  # of the calling thread alone otherwise
         bodies = self.pool.map(guarded(lambda body: body(inputs)), prefix.bodies)
         return as_numpy(prefix.joined(list(bodies)))

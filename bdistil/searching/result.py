@@ -141,7 +141,8 @@ class SearchResult:
             CheckpointError: if no round is accepted yet or a file is damaged.
         """
         students, figures = copy.deepcopy(self.students), self.evaluation
-        return for_raw_data(students, self.dataset, self.run.spec().name, figures)
+        built = for_raw_data(students, self.dataset, self.run.spec().name, figures)
+        return built.with_fastest_ways()
 
     def write(self) -> None:
         """The trials' table, the figures and the ensemble."""
