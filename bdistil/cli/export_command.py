@@ -11,6 +11,7 @@ import typer
 
 from bdistil.cli.display import output, plain_table
 from bdistil.errors import SpecError
+from bdistil.names import Stacking
 from bdistil.optional import require_search
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 
 MOST_CHECKED = 4096  # examples on which other formats are compared
+STACKING_WORDS: dict[Stacking, str] = {
+    "none": "students one by one, which is the fastest here",
+    "block": "students stacked, later layers as one with zeros between them",
+    "grouped": "students stacked, later layers as one of equal groups",
+    "apart": "first layers stacked",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -51,17 +58,27 @@ def export(
     ensemble = result.build_ensemble()
     if stages is not None:
         ensemble = ensemble.truncated(stages)
-    ensemble.save_pretrained(target)
-    output.print(run.shown(target))
     chosen = {"onnx": onnx, "int8": int8, "programs": torch_export, "executorch": executorch}
     formats = {name for name, wanted in chosen.items() if wanted}
-    if formats:
-        convert(ensemble, target, result.dataset, formats)
+    with ensemble.saving(target) as folder:
+        output.print(run.shown(target))
+        if formats:
+            convert(ensemble, folder, target, result.dataset, formats)
     run.keep()
 
 
-def convert(ensemble: Ensemble, target: Path, dataset: Dataset, formats: set[str]) -> None:
-    """Other formats of a saved ensemble, each checked on the validation split."""
+def convert(
+    ensemble: Ensemble, folder: Path, shown: Path, dataset: Dataset, formats: set[str]
+) -> None:
+    """Other formats of an ensemble, each checked on the validation split.
+
+    Args:
+        ensemble: that is saved in `folder`.
+        folder: for the formats.
+        shown: where they will be.
+        dataset: with the validation split.
+        formats: of ``onnx``, ``int8``, ``programs`` and ``executorch``.
+    """
     from bdistil.export.executorch_export import export_executorch
     from bdistil.export.formats import accuracies
     from bdistil.export.onnx_export import export_onnx
@@ -73,20 +90,27 @@ def convert(ensemble: Ensemble, target: Path, dataset: Dataset, formats: set[str
     examples = np.asarray(validation.x[:MOST_CHECKED], np.float32)
     checked = f"on {len(examples)} validation examples"
     if formats & {"onnx", "int8"}:
-        difference = export_onnx(ensemble, target / ONNX_FOLDER, examples)
-        output.print(f"{target / ONNX_FOLDER}: largest difference {difference:.1e} {checked}")
+        found = export_onnx(ensemble, folder / ONNX_FOLDER, examples)
+        output.print(f"{shown / ONNX_FOLDER}: largest difference {found.difference:.1e} {checked}")
+        output.print(f"Straight to a stage: {STACKING_WORDS[found.way]}{kept_apart(ensemble)}")
     if "int8" in formats:
-        quantise_onnx(target / ONNX_FOLDER, target / INT8_FOLDER)
-        output.print(f"{target / INT8_FOLDER}: by stage {checked}")
+        quantise_onnx(folder / ONNX_FOLDER, folder / INT8_FOLDER)
+        output.print(f"{shown / INT8_FOLDER}: by stage {checked}")
         output.print(
             quantised_table(
-                *accuracies(target, ("onnx", "int8"), examples, validation.y[:MOST_CHECKED], task)
+                *accuracies(folder, ("onnx", "int8"), examples, validation.y[:MOST_CHECKED], task)
             )
         )
     for name, write in (("programs", export_programs), ("executorch", export_executorch)):
         if name in formats:
-            difference = write(ensemble, target / name, examples)
-            output.print(f"{target / name}: largest difference {difference:.1e} {checked}")
+            difference = write(ensemble, folder / name, examples)
+            output.print(f"{shown / name}: largest difference {difference:.1e} {checked}")
+
+
+def kept_apart(ensemble: Ensemble) -> str:
+    """Which bodies do not stack, and why."""
+    reasons = ensemble.kept_apart().items()
+    return "".join(f"; {name} students run one by one, as {reason}" for name, reason in reasons)
 
 
 def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +28,15 @@ from bdistil.export.flattening import flattened
 from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
 from bdistil.names import Stacking
+from bdistil.runtime.hashes import HASHES_FILE, sha256
 from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
-from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
+from bdistil.store.durable import disk_errors, replacing_files, write_atomic
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch")
+GRAPH_SUFFIXES = (".onnx", ".pt2", ".pte")
 
 
 class Ensemble(ProgressiveEnsemble):
@@ -75,12 +80,15 @@ class Ensemble(ProgressiveEnsemble):
         config = _read_config(path / CONFIG_FILE)
         check_known(config.students, path / CONFIG_FILE)
         try:
-            weights = safetensors.torch.load_file(path / WEIGHTS_FILE)
+            content = (path / WEIGHTS_FILE).read_bytes()
+            _check_hash(content, config)
+            weights = safetensors.torch.load(content)
+            _check_finite(weights)
             shift, scale = weights["shift"].float(), weights["scale"].float()
             _check_fits_an_example(shift, scale, config.input_shape)
             ensemble = cls(config, _empty_students(config), shift, scale)
             ensemble.load_state_dict(weights)
-        except (OSError, SafetensorError, KeyError, RuntimeError, SpecError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, SpecError) as error:
             detail = " ".join(str(error).split())[:200]
             raise CheckpointError(
                 f"{path / WEIGHTS_FILE} is missing or does not fit {CONFIG_FILE}: {detail}."
@@ -90,22 +98,44 @@ class Ensemble(ProgressiveEnsemble):
     def save_pretrained(self, directory: str | Path) -> None:
         """Write ``model.safetensors``, a model card and, last, ``config.json``.
 
-        A folder without a configuration does not load: one that a crash left half-written is no
-        ensemble, also where another one was before.
-
         Raises:
             CheckpointError: if `directory` is a file or holds another project's files of these
-                names, or the disk is full or not writable.
+                names, or the disk is full or not writable; what was there still loads.
+        """
+        with self.saving(directory):
+            pass
+
+    @contextlib.contextmanager
+    def saving(self, directory: str | Path) -> Iterator[Path]:
+        """As :meth:`save_pretrained`, with the body's files: all are written aside and then moved.
+
+        If the body fails, the directory is as it was. Graphs of other weights are removed, as they
+        no longer belong to the ensemble.
+
+        Yields:
+            the folder where the files are until they are moved.
+
+        Raises:
+            CheckpointError: see there.
         """
         path = Path(directory)
         _refuse_others_files(path)
+        weights = self._weights()
+        config = replace(self.config, weights_hash=sha256(weights))
+        with replacing_files(path, CONFIG_FILE) as aside:
+            write_atomic(aside / WEIGHTS_FILE, weights)
+            write_atomic(aside / CARD_FILE, model_card(config).encode())
+            write_atomic(aside / CONFIG_FILE, CONFIG.dump_json(config, indent=2) + b"\n")
+            yield aside
+            _remove_graphs_of_other_weights(path, config)
+
+    def weights_hash(self) -> str:
+        """SHA-256 of ``model.safetensors`` as it would be written."""
+        return sha256(self._weights())
+
+    def _weights(self) -> bytes:
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        with disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            (path / CONFIG_FILE).unlink(missing_ok=True)
-        write_atomic(path / WEIGHTS_FILE, safetensors.torch.save(tensors))
-        write_atomic(path / CARD_FILE, model_card(self.config).encode())
-        write_atomic(path / CONFIG_FILE, CONFIG.dump_json(self.config, indent=2) + b"\n")
+        return safetensors.torch.save(tensors)
 
     def truncated(self, stages: int) -> Ensemble:
         """The first `stages` students as an ensemble of their own; weights are shared.
@@ -236,6 +266,31 @@ def _refuse_others_files(directory: Path) -> None:
             raise CheckpointError(
                 f"{file} is there already and not of a saved ensemble; choose an empty folder."
             )
+
+
+def _remove_graphs_of_other_weights(folder: Path, config: EnsembleConfig) -> None:
+    """So that no runner takes those of an earlier ensemble in the same folder for this one's."""
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file() or sha256(weights.read_bytes()) == config.weights_hash:
+        return
+    with disk_errors(folder):
+        for name in GRAPH_FOLDERS:
+            for graph in (folder / name).glob("*.*"):
+                if graph.suffix in GRAPH_SUFFIXES or graph.name == HASHES_FILE:
+                    graph.unlink()
+
+
+def _check_hash(content: bytes, config: EnsembleConfig) -> None:
+    if config.weights_hash and sha256(content) != config.weights_hash:
+        raise ValueError("it is damaged or of another ensemble, since its hash is another one")
+
+
+def _check_finite(weights: dict[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
+    if not (weights["scale"] > 0).all():
+        raise ValueError("scale holds values that are not positive")
 
 
 def _fold_anew(ensemble: Ensemble, _: object) -> None:

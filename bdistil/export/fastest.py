@@ -51,16 +51,16 @@ def random_inputs(affine: Affine, input_shape: Sequence[int]) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def fastest_way(
-    ways: Mapping[Stacking, Callable[[Any], Any]], inputs: Sequence[Any]
-) -> Stacking:
+def fastest_way(ways: Mapping[Stacking, Callable[[Any], Any]], inputs: Sequence[Any]) -> Stacking:
     """The way with the least product of medians over the inputs, among those that are exact.
 
     Args:
         ways: from an input to logits, tensors or arrays; ``none`` is what others must agree with.
         inputs: batches of several sizes.
     """
-    exact = [way for way, run in ways.items() if all(_agree(ways["none"](x), run(x)) for x in inputs)]
+    exact = [
+        way for way, run in ways.items() if all(_agree(ways["none"](x), run(x)) for x in inputs)
+    ]
     if len(exact) < 2:
         return "none"
     total = np.zeros(len(exact))

@@ -22,11 +22,11 @@ Rooms = tuple[int, ...]
 LARGEST_SHIFT = 8.0  # in deviations; folding a larger one would cost digits of float32
 
 
-class CannotMerge(Exception):
+class NotMergeableError(Exception):
     """Why some layers cannot be one."""
 
 
-class CannotFold(CannotMerge):
+class NotFoldableError(NotMergeableError):
     """The standardisation has to be computed before the layer."""
 
 
@@ -57,16 +57,18 @@ def first_layers(
     """Layers that take the same input as one.
 
     Raises:
-        CannotMerge: if they cannot be one, or the standardisation does not fold.
+        NotMergeableError: if they cannot be one, or the standardisation does not fold.
     """
     if not mergeable(layers):
-        raise CannotMerge(f"{type(layers[0]).__name__} layers do not stack")
+        raise NotMergeableError(f"{type(layers[0]).__name__} layers do not stack")
     if any(_groups(layer) > 1 for layer in layers):
-        raise CannotMerge("their first convolutions are grouped")
+        raise NotMergeableError("their first convolutions are grouped")
+    standardised = layers
     if affine is not None:
-        layers = [_with_standardisation(layer, affine) for layer in layers]
+        standardised = [_with_standardisation(layer, affine) for layer in layers]
     rooms = _rooms([_outputs(layer) for layer in layers], way)
-    return _placed(layers, (0,) * len(layers), layers[0].weight.shape[1], rooms), rooms
+    width = layers[0].weight.shape[1]
+    return _placed(standardised, (0,) * len(layers), width, rooms), rooms
 
 
 def later_layers(
@@ -106,7 +108,9 @@ def _placed(
     one = layers[0].weight
     weight = one.new_zeros(sum(rooms), width, *one.shape[2:])
     bias = one.new_zeros(sum(rooms))
-    for layer, row, column in zip(layers, itertools.accumulate(rooms, initial=0), starts, strict=False):
+    for layer, row, column in zip(
+        layers, itertools.accumulate(rooms, initial=0), starts, strict=False
+    ):
         rows = slice(row, row + _outputs(layer))
         weight[rows, column : column + layer.weight.shape[1]] = layer.weight
         if layer.bias is not None:
@@ -132,16 +136,16 @@ def _with_standardisation(layer: WeightLayer, affine: Affine) -> WeightLayer:
     """The layer that takes x where this one takes (x - shift) / scale; computed in float64."""
     shift, scale = (_per_channel(each, layer) for each in affine)
     if float((shift / scale).abs().max()) > LARGEST_SHIFT:
-        raise CannotFold("the shift is many deviations")
+        raise NotFoldableError("the shift is many deviations")
     pads = not isinstance(layer, nn.Linear) and layer.padding != (0,) * len(layer.kernel_size)
     if pads and shift.any():
-        raise CannotFold("a convolution pads with zeros of standardised values")
+        raise NotFoldableError("a convolution pads with zeros of standardised values")
     kernel = [1] * (layer.weight.ndim - 2)
     weight = layer.weight.double() / scale.view(1, -1, *kernel)
     lost = (weight * shift.view(1, -1, *kernel)).flatten(1).sum(dim=1)
     bias = -lost if layer.bias is None else layer.bias.double() - lost
     if not (weight.float().isfinite().all() and bias.float().isfinite().all()):
-        raise CannotFold("a scale is too small")
+        raise NotFoldableError("a scale is too small")
     return _like(layer, weight.to(layer.weight), bias.to(layer.weight), 1)
 
 
@@ -149,7 +153,7 @@ def _per_channel(values: Tensor, layer: WeightLayer) -> Tensor:
     """One value for each of the layer's input channels, float64 (C,)."""
     flat = values[0].double().flatten(1) if values.ndim > 2 else values.double().reshape(-1, 1)
     if not torch.equal(flat, flat[:, :1].expand_as(flat)):
-        raise CannotFold("the standardisation differs from place to place")
+        raise NotFoldableError("the standardisation differs from place to place")
     return flat[:, 0]
 
 
@@ -162,7 +166,7 @@ def mergeable(layers: Sequence[nn.Module]) -> TypeGuard[Sequence[WeightLayer]]:
 
 
 def _settings(layer: WeightLayer) -> tuple[Any, ...] | None:
-    """Kernel size, stride, padding and dilation of a convolution; None if it pads in its own way."""
+    """Kernel size, stride, padding and dilation of a convolution; None if it pads unusually."""
     if isinstance(layer, nn.Linear):
         return ()
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):

@@ -21,8 +21,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 from bdistil.export.merged_layers import (
     Affine,
     Apart,
-    CannotFold,
-    CannotMerge,
+    NotFoldableError,
+    NotMergeableError,
     Rooms,
     first_layers,
     later_layers,
@@ -85,11 +85,11 @@ def merge(
         way: of the layers after the first.
 
     Raises:
-        CannotMerge: if they cannot be one; the message says why.
+        NotMergeableError: if they cannot be one; the message says why.
     """
     traces = [_traced(network, example) for network in networks]
     if len({_described(trace) for trace in traces}) > 1:
-        raise CannotMerge("they differ in more than their widths")
+        raise NotMergeableError("they differ in more than their widths")
     if affine is None:
         return _Merger(traces, way).merged(None, None)
     shift, scale = (each.expand(example.shape) for each in affine)
@@ -98,7 +98,7 @@ def merge(
     for before, folded in ((None, whole), (shifted, scaled)):
         try:
             return _Merger(traces, way).merged(before, folded)
-        except CannotFold:
+        except NotFoldableError:
             pass
     return _Merger(traces, way).merged(whole, None)
 
@@ -108,7 +108,7 @@ def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
         trace = fx.symbolic_trace(network)
         ShapeProp(trace).propagate(example)
     except Exception:  # whatever a body does with a stand-in for a tensor
-        raise CannotMerge("they cannot be traced") from None
+        raise NotMergeableError("they cannot be traced") from None
     return trace
 
 
@@ -152,7 +152,7 @@ class _Merger:
         results = [_source(node) for node in nodes]
         value = self.values[results[0]]
         if value.rooms is None or len(_shape(results[0])) != 2:
-            raise CannotMerge("they give no features of their own")
+            raise NotMergeableError("they give no features of their own")
         self.graph.output(value.node)
         starts = itertools.accumulate(value.rooms, initial=0)
         sizes = [_shape(result)[1] for result in results]
@@ -188,7 +188,9 @@ class _Merger:
                 return Value(self._call(one, _standardised(value)), value.rooms)
         if value.rooms is None:
             if not on_channels:
-                raise CannotMerge("their first layers take every step of a sequence by itself")
+                raise NotMergeableError(
+                    "their first layers take step after step"
+                )
             layer, rooms = first_layers(modules, value.affine, self.way)
             return Value(self._call(layer, value), rooms)
         self.layered = True
@@ -197,13 +199,13 @@ class _Merger:
             return Value(self._call(layer, value), rooms)
         return self._apart(modules, value, nodes)
 
-    def _apart(
-        self, modules: Sequence[nn.Module], value: Value, nodes: Sequence[fx.Node]
-    ) -> Value:
+    def _apart(self, modules: Sequence[nn.Module], value: Value, nodes: Sequence[fx.Node]) -> Value:
         """Modules of any kind, each on the channels of its own network."""
         rooms = tuple(_shape(_source(node))[1] for node in nodes)
         if value.rooms != rooms:
-            raise CannotMerge(f"{type(modules[0]).__name__} layers take no zeros between networks")
+            raise NotMergeableError(
+                f"{type(modules[0]).__name__} layers take no zeros between networks"
+            )
         node = self._call(Apart(modules, rooms), value)
         return Value(node, tuple(_shape(node)[1] for node in nodes))
 
@@ -211,7 +213,7 @@ class _Merger:
         node = nodes[0]
         values = [self.values[source] for source in node.all_input_nodes]
         if node.op == "get_attr" or not values:
-            raise CannotMerge("they have weights outside of layers")
+            raise NotMergeableError("they have weights outside of layers")
         arguments = fx.map_arg((node.args, node.kwargs), lambda source: self.values[source].node)
         emitted = self.graph.create_node(node.op, node.target, *arguments)
         if node.op == "call_method" and node.target in RESHAPING:
@@ -219,7 +221,7 @@ class _Merger:
             return self._reshaped(values[0], emitted, node, apply)
         rooms = {_standardised(value).rooms for value in values}
         if len(rooms) > 1 or (values[0].rooms is not None and node.target not in ELEMENTWISE):
-            raise CannotMerge(f"the operation {_name(node)} does not stack")
+            raise NotMergeableError(f"the operation {_name(node)} does not stack")
         return Value(emitted, values[0].rooms)
 
     def _reshaped(
@@ -232,7 +234,7 @@ class _Merger:
         before, after = _shape(_source(node)), _shape(node)
         cells = math.prod(before[2:])
         if after != (before[0], before[1] * cells):
-            raise CannotMerge(f"the operation {_name(node)} does not stack")
+            raise NotMergeableError(f"the operation {_name(node)} does not stack")
         return Value(emitted, tuple(room * cells for room in value.rooms))
 
     def _call(self, module: nn.Module, value: Value) -> fx.Node:
@@ -244,7 +246,7 @@ class _Merger:
 def _standardised(value: Value) -> Value:
     """The same, if it can go on without a layer that takes the standardisation in."""
     if value.affine is not None:
-        raise CannotFold("an operation comes before the first layer")
+        raise NotFoldableError("an operation comes before the first layer")
     return value
 
 
@@ -256,16 +258,17 @@ def _without_weights(modules: Sequence[nn.Module]) -> bool:
 
 def _source(node: fx.Node) -> fx.Node:
     """The one tensor that an operation takes."""
-    if len(node.args) != 1 and node.op == "call_module" or not isinstance(node.args[0], fx.Node):
-        raise CannotMerge(f"{_name(node)} takes more than one tensor")
-    return node.args[0]
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or (node.op == "call_module" and len(node.args) > 1):
+        raise NotMergeableError(f"{_name(node)} takes more than one tensor")
+    return source
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
     """Of what an operation gave for the example."""
     found = node.meta.get("tensor_meta")
-    if not hasattr(found, "shape"):
-        raise CannotMerge(f"{_name(node)} gives more than one tensor")
+    if found is None or not hasattr(found, "shape"):
+        raise NotMergeableError(f"{_name(node)} gives more than one tensor")
     return tuple(found.shape)
 
 

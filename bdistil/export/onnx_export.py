@@ -1,12 +1,14 @@
-"""ONNX graphs of an ensemble: one from each stage to the next, and one straight to each stage."""
+"""ONNX graphs of an ensemble: from each stage to the next, straight to each stage, and to all."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bdistil.errors import CheckpointError
+from bdistil.export.config import CONFIG
 from bdistil.export.ensemble import Ensemble
+from bdistil.export.fastest import fastest_way, random_inputs, ways_to
 from bdistil.export.graphs import (
     BATCH,
     LARGEST_DIFFERENCE,
@@ -23,41 +27,81 @@ from bdistil.export.graphs import (
     any_batch,
     stage_inputs,
 )
+from bdistil.export.merged_layers import Affine
 from bdistil.export.torch_runner import TorchRunner
+from bdistil.names import Stacking
 from bdistil.optional import require
-from bdistil.runtime.onnx_runner import INPUT, LOGITS, OnnxRunner, prefix_file, stage_file
+from bdistil.runtime.hashes import HASHES_FILE, describe_files
+from bdistil.runtime.onnx_runner import (
+    ALL_STAGES_FILE,
+    CONFIG_KEY,
+    INPUT,
+    LOGITS,
+    OnnxRunner,
+    prefix_file,
+    stage_file,
+)
 from bdistil.runtime.runner import Runner
-from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.store.durable import replacing_files, write_atomic
 
 
-def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:
+class OnnxExport(NamedTuple):
+    """What was found while graphs were written.
+
+    Attributes:
+        difference: the largest one between onnxruntime's and torch's logits on the examples.
+        way: how bodies run in the graphs that go straight to a stage, the fastest here.
+    """
+
+    difference: float
+    way: Stacking
+
+
+def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> OnnxExport:
     """Write the graphs and check them on real examples.
+
+    ``stage_1.onnx``, ... go from one stage to the next, ``prefix_1.onnx``, ... straight to one,
+    and ``model.onnx`` to all stages at once; it holds ``config.json`` among its metadata.
 
     Args:
         ensemble: on the CPU.
-        directory: for ``stage_1.onnx``, ``prefix_1.onnx``, ...
+        directory: for the files; graphs that are there already are replaced all together.
         examples: raw, float32 (N, ...), at least :data:`BATCH` of them.
-
-    Returns:
-        The largest difference between onnxruntime's and torch's logits on `examples`.
 
     Raises:
         MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
         CheckpointError: if the disk is full, or the difference is above
-            :data:`LARGEST_DIFFERENCE`; then no graph is left behind.
+            :data:`LARGEST_DIFFERENCE`; `directory` then is as it was.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, "onnx")
-    with disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    _remove_graphs(directory)
-    for stage, state in enumerate(stage_inputs(ensemble, examples[:BATCH]), start=1):
-        _write(StageGraph(ensemble, stage), state, directory / stage_file(stage))
-        _write(PrefixGraph(ensemble, stage), state[:1], directory / prefix_file(stage))
-    return _checked(ensemble, directory, examples)
+    with replacing_files(directory, HASHES_FILE) as aside:
+        way = _fastest_way(ensemble, examples)
+        for stage, state in enumerate(stage_inputs(ensemble, examples[:BATCH]), start=1):
+            graph = StageGraph(ensemble, stage)
+            _write_graph(graph, state, graph.inputs, graph.outputs, aside / stage_file(stage))
+            one_by_one = way == "none"
+            straight = PrefixGraph(ensemble, stage) if one_by_one else ensemble.stack(stage, way)
+            export_module(straight, examples, aside / prefix_file(stage))
+        everything = ensemble.stack(range(1, len(ensemble) + 1), "apart" if way == "none" else way)
+        config = CONFIG.dump_json(ensemble.config).decode()
+        export_module(everything, examples, aside / ALL_STAGES_FILE, {CONFIG_KEY: config})
+        difference = _checked(ensemble, aside, examples)
+        hashes = describe_files(aside, ensemble.weights_hash())
+        write_atomic(aside / HASHES_FILE, hashes)
+        written = {path.name for path in aside.iterdir()}
+    for old in directory.glob("*.onnx"):
+        if old.name not in written:  # a stage that there is no more
+            old.unlink()
+    return OnnxExport(difference, way)
 
 
-def export_module(module: nn.Module, examples: NDArray[np.float32], path: Path) -> None:
+def export_module(
+    module: nn.Module,
+    examples: NDArray[np.float32],
+    path: Path,
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write any module from raw features, float32 (B, ...), to logits as one graph.
 
     Raises:
@@ -66,17 +110,20 @@ def export_module(module: nn.Module, examples: NDArray[np.float32], path: Path) 
     """
     for package in ("onnx", "onnxscript"):
         require(package, "onnx")
-    _write_graph(module, [torch.as_tensor(examples[:BATCH])], (INPUT,), (LOGITS,), path)
+    inputs = [torch.as_tensor(examples[:BATCH])]
+    _write_graph(module, inputs, (INPUT,), (LOGITS,), path, metadata)
 
 
-def _remove_graphs(directory: Path) -> None:
-    with disk_errors(directory):
-        for graph in directory.glob("*.onnx"):
-            graph.unlink()
-
-
-def _write(graph: StageGraph | PrefixGraph, inputs: list[Tensor], path: Path) -> None:
-    _write_graph(graph, inputs, graph.inputs, graph.outputs, path)
+def _fastest_way(ensemble: Ensemble, examples: NDArray[np.float32]) -> Stacking:
+    """Of going straight to the last stage, by onnxruntime."""
+    affine, shape = Affine(ensemble.shift, ensemble.scale), ensemble.config.input_shape
+    ways = ways_to(ensemble, affine, shape, len(ensemble))
+    with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
+        for way, module in ways.items():
+            export_module(module, examples, Path(folder) / f"{way}.onnx")
+        runner = OnnxRunner(Path(folder), ensemble.outputs)
+        inputs = [x.numpy() for x in random_inputs(affine, shape)]
+        return fastest_way({way: runner.graph(f"{way}.onnx") for way in ways}, inputs)
 
 
 def _write_graph(
@@ -85,6 +132,7 @@ def _write_graph(
     input_names: Sequence[str],
     output_names: Sequence[str],
     path: Path,
+    metadata: dict[str, str] | None = None,
 ) -> None:
     with _quiet():
         program = torch.onnx.export(
@@ -97,24 +145,39 @@ def _write_graph(
             verbose=False,
         )
     assert program is not None  # as it is with dynamo
-    write_atomic(path, program.model_proto.SerializeToString())
+    model = program.model_proto
+    _forget_origin(model)
+    for key, value in (metadata or {}).items():
+        model.metadata_props.add(key=key, value=value)
+    write_atomic(path, model.SerializeToString())
+
+
+def _forget_origin(message: Any) -> None:
+    """Leave out what the exporter notes of its source: stack traces with paths of this machine."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.type == field.TYPE_MESSAGE and field.name != "initializer":
+            for part in value if field.is_repeated else [value]:
+                _forget_origin(part)
 
 
 def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:
-    """The largest difference between both runners over all stages and prefixes."""
+    """The largest difference between both runners over all stages and all ways to them."""
     difference = 0.0
     graphs = OnnxRunner(directory, ensemble.outputs)
     runners: tuple[Runner, Runner] = (TorchRunner(ensemble), graphs)
+    at_once = graphs.every_stage(examples)
     progress = [runner.begin(examples) for runner in runners]
     for stage in range(1, len(ensemble) + 1):
         progress = [r.advance(p) for r, p in zip(runners, progress, strict=True)]
         straight = [runner.straight(examples, stage) for runner in runners]
-        for mine, other in ([p.logits for p in progress], straight):
+        exact, streamed = (p.logits for p in progress)
+        for mine, other in ((exact, streamed), straight, (exact, at_once[:, stage - 1])):
             difference = max(difference, float(np.abs(mine - other).max()))
     if not difference <= LARGEST_DIFFERENCE:
-        _remove_graphs(directory)
         raise CheckpointError(
-            f"{directory}: the ONNX graphs differ from torch by {difference:.2g} in a logit, more "
+            f"the ONNX graphs differ from torch by {difference:.2g} in a logit, more "
             f"than {LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
         )
     return difference

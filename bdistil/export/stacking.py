@@ -17,7 +17,7 @@ from bdistil.core.connections import Connection, Residual
 from bdistil.core.folding import connected, folded_head
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student, body_features
-from bdistil.export.merged_layers import Affine, CannotMerge
+from bdistil.export.merged_layers import Affine, NotMergeableError
 from bdistil.export.merging import Merged, merge
 from bdistil.names import Stacking
 
@@ -93,7 +93,7 @@ class StackedStages(nn.Module):
             bodies = [students[member].body for member in members]
             try:
                 part = merge(bodies, example, inside, way)
-            except CannotMerge as error:
+            except NotMergeableError as error:
                 self.apart[name], inside = str(error), None
                 part = _one_by_one(bodies)
             start = sum(each.width for each in parts)

@@ -6,6 +6,7 @@ json and numpy alone, without torch or pydantic.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -68,6 +69,7 @@ class Manifest:
         columns: how a table's columns become features; None if features come as arrays.
         figures: what the search measured of each stage.
         calibration: temperatures and early exits, fitted on the validation split.
+        weights_hash: SHA-256 of ``model.safetensors``; empty if not known.
     """
 
     name: str
@@ -79,12 +81,18 @@ class Manifest:
     columns: TableColumns | None = None
     figures: Any = None
     calibration: Calibration | None = None
+    weights_hash: str = ""
 
     def __post_init__(self) -> None:
         if self.class_names is not None and len(self.class_names) != self.outputs:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         if self.costs is not None and len(self.costs) != self.stages:
             raise ValueError(f"figures of {len(self.costs)} stages for {self.stages} students")
+        temperatures = self.temperatures
+        if len(temperatures) != self.stages:
+            raise ValueError(f"{len(temperatures)} temperatures for {self.stages} students")
+        if not all(0 < temperature < math.inf for temperature in temperatures):
+            raise ValueError("temperatures must be positive and finite")
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
@@ -100,6 +108,7 @@ class Manifest:
             columns=columns and TableColumns.of(columns),
             figures=content.get("figures"),
             calibration=calibration and Calibration.of(calibration),
+            weights_hash=content.get("weights_hash", ""),
         )
 
     @classmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError
 from bdistil.optional import require
+from bdistil.runtime.hashes import read_checked
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.runner import Progress
 
 INPUT, LOGITS = "x", "logits"
+ALL_STAGES_FILE = "model.onnx"
+CONFIG_KEY = "bdistil.config"  # of the metadata of that file
 ONNX_FOLDER, INT8_FOLDER = "onnx", "onnx-int8"  # in the folder of a saved ensemble
 
 
@@ -30,12 +34,12 @@ def prefix_file(stage: int) -> str:
 
 def open_onnx(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     """The graphs of a saved ensemble."""
-    return OnnxRunner(folder / ONNX_FOLDER, manifest.outputs, threads)
+    return OnnxRunner(folder / ONNX_FOLDER, manifest.outputs, threads, manifest.weights_hash)
 
 
 def open_int8(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     """The graphs with 8-bit weights of a saved ensemble."""
-    return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, threads)
+    return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, threads, manifest.weights_hash)
 
 
 class OnnxRunner:
@@ -45,15 +49,17 @@ class OnnxRunner:
         directory: the folder with ``stage_1.onnx``, ``prefix_1.onnx``, ...
         outputs: L.
         threads: branches of a graph that run at the same time.
+        weights: hash of the ensemble's weights, which the graphs must be made of; empty if unknown.
 
     Raises:
         MissingDependencyError: if onnxruntime is not installed.
     """
 
-    def __init__(self, directory: Path, outputs: int, threads: int = 1) -> None:
+    def __init__(self, directory: Path, outputs: int, threads: int = 1, weights: str = "") -> None:
         self.directory = directory
         self.outputs = outputs
         self.threads = threads
+        self.weights = weights
         self._sessions: dict[str, Any] = {}
 
     def begin(self, x: NDArray[np.float32]) -> Progress:
@@ -81,12 +87,20 @@ class OnnxRunner:
         """F_stage, float32 (B, L), without answers on the way (folded heads)."""
         return self.run_graph(prefix_file(stage), x)
 
+    def every_stage(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """F_1, F_2, ... at once, float32 (B, stages, L)."""
+        return self.run_graph(ALL_STAGES_FILE, x)
+
     def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What one graph of the folder, from raw features to logits, gives for a batch."""
         session = self._session(name)
         inputs = {INPUT: np.ascontiguousarray(x, np.float32)}
         logits: NDArray[np.float32] = session.run(None, inputs)[0]
         return logits
+
+    def graph(self, name: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        """One graph of the folder as a function, see :meth:`run_graph`."""
+        return partial(self.run_graph, name)
 
     @cached_property
     def _runtime(self) -> Any:
@@ -98,8 +112,7 @@ class OnnxRunner:
         return self._sessions[name]
 
     def _load(self, path: Path) -> Any:
-        if not path.is_file():
-            raise CheckpointError(f"{path} is missing; export the ensemble again.")
+        content = read_checked(path, self.weights)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = self.threads
@@ -107,7 +120,7 @@ class OnnxRunner:
             options.execution_mode = self._runtime.ExecutionMode.ORT_PARALLEL
         try:
             return self._runtime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises its own kinds, one for each fault
             detail = " ".join(str(error).split())[:200]

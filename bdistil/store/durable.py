@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,43 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: Path, last: str) -> Iterator[Path]:
+    """A temporary folder for the body to fill; after it, its files take their places in `folder`.
+
+    They do so one by one, `last` as the last one: a reader that finds it with what it says of the
+    others has them all. Other files of `folder` stay.
+
+    Raises:
+        CheckpointError: if the disk is full or not writable. Then, and if the body fails, `folder`
+            is as it was.
+    """
+    with disk_errors(folder):
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(PARTIAL, ".export.", folder))
+    try:
+        yield temporary
+        with disk_errors(folder):
+            _move_files(temporary, folder, last)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # not empty, as it should be
+                folder.rmdir()
+
+
+def _move_files(source: Path, target: Path, last: str) -> None:
+    files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+    for name in files:
+        sync(source / name)
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: name == Path(last)):
+        (source / name).replace(target / name)
+    for folder in {(target / name).parent for name in files}:
+        sync(folder)
 
 
 def sweep(folder: Path) -> None:

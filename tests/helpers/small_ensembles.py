@@ -37,7 +37,7 @@ def small_ensemble(
 ) -> Ensemble:
     """An ensemble of students given as (kind, width, connection, skip)."""
     configs = [StudentConfig(*student) for student in students]
-    shape = SHAPES[configs[0].kind]
+    shape = changes.get("input_shape") or SHAPES[configs[0].kind]
     settings = {
         "name": "small",
         "domain": DOMAINS[len(shape)],
