@@ -128,6 +128,7 @@ class Ensemble(ProgressiveEnsemble):
             write_atomic(aside / CONFIG_FILE, CONFIG.dump_json(config, indent=2) + b"\n")
             yield aside
             _remove_graphs_of_other_weights(path, config)
+        self.config = config
 
     def weights_hash(self) -> str:
         """SHA-256 of ``model.safetensors`` as it would be written."""

@@ -188,9 +188,7 @@ class _Merger:
                 return Value(self._call(one, _standardised(value)), value.rooms)
         if value.rooms is None:
             if not on_channels:
-                raise NotMergeableError(
-                    "their first layers take step after step"
-                )
+                raise NotMergeableError("their first layers take step after step")
             layer, rooms = first_layers(modules, value.affine, self.way)
             return Value(self._call(layer, value), rooms)
         self.layered = True

@@ -18,7 +18,7 @@ from bdistil.export.graphs import (
     checked,
     stage_inputs,
 )
-from bdistil.store.durable import disk_errors
+from bdistil.store.durable import disk_errors, replacing
 
 
 def export_programs(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:
@@ -57,7 +57,9 @@ def _save(
     graph: StageGraph | PrefixGraph, few: list[Tensor], many: list[Tensor], path: Path
 ) -> float:
     program = torch.export.export(graph, tuple(few), dynamic_shapes=any_batch(few))
-    with disk_errors(path):
-        torch.export.save(program, path)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it has paths of this machine
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.export.save(program, file)
     loaded = torch.export.load(path).module()
     return checked(path, [(loaded(*many), graph(*many))])

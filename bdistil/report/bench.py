@@ -195,10 +195,10 @@ def onnx_subjects(
     found = [Subject("onnxruntime", "straight", stage, straight(stage)) for stage in stages]
     found += [Subject("onnxruntime", "streamed", stage, streamed(stage)) for stage in stages]
     if teacher is not None:
-        export_module(teacher, examples, folder / TEACHER_GRAPH)
-        found.append(
-            Subject("onnxruntime", "teacher", 0, lambda x: runner.run_graph(TEACHER_GRAPH, x))
-        )
+        own = folder / "teacher"
+        export_module(teacher, examples, own / TEACHER_GRAPH)
+        call = OnnxRunner(own, ensemble.outputs).graph(TEACHER_GRAPH)
+        found.append(Subject("onnxruntime", "teacher", 0, call))
     return found
 
 

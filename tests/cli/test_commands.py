@@ -188,10 +188,12 @@ def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_pat
     out = tmp_path / "model"
     answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
     assert answer.status == 0
+    assert "Straight to a stage: students " in answer.printed
     folders = {"onnx": "onnx", "onnx-int8": "onnx", "programs": "pt2"}
     for folder, suffix in folders.items():
         assert str(out / folder) in answer.printed
         names = {f"{kind}_{stage}.{suffix}" for kind in ("stage", "prefix") for stage in (1, 2)}
+        names |= {"model.onnx", "hashes.json"} if suffix == "onnx" else set()
         assert {file.name for file in (out / folder).iterdir()} == names
     x = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
     predictors = [Predictor(out, backend=backend) for backend in ("torch", "onnx", "int8")]

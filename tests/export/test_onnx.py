@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ import numpy as np
 import pytest
 import torch
 from deployed import deploy, examples
+from small_ensembles import small_ensemble
 
 from bdistil import Predictor
 from bdistil.errors import CheckpointError
 from bdistil.export import onnx_export
+from bdistil.export.config import CONFIG
+from bdistil.export.ensemble import Ensemble
 from bdistil.export.onnx_export import export_onnx
+from bdistil.export.onnx_quantise import quantise_onnx
+from bdistil.export.torch_export import export_programs
+from bdistil.runtime.onnx_runner import OnnxRunner
 
 pytest.importorskip("onnxruntime")
 
@@ -48,7 +55,7 @@ def exported(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     students = ENSEMBLES[request.param]
     ensemble = deploy(folder, *students)
     kind = students[0][0]
-    assert export_onnx(ensemble, folder / "onnx", examples(kind)) < 1e-4
+    assert export_onnx(ensemble, folder / "onnx", examples(kind)).difference < 1e-4
     return kind, folder
 
 
@@ -94,8 +101,23 @@ def test_graphs_run_where_torch_is_not_installed(exported: tuple[str, Path]) -> 
     assert done.stdout.strip().split(",") == expected.tolist()
 
 
-def test_graphs_that_differ_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ensemble = deploy(tmp_path, ("mlp", 2, "none", True))
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with graphs of two stages."""
+    ensemble = deploy(tmp_path, *[("mlp", 3, "dense", True)] * 2)
+    export_onnx(ensemble, tmp_path / "onnx", examples("mlp"))
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_export_that_fails_leaves_the_old_one_working(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(model)
+    ensemble = Ensemble.from_pretrained(model)
     right = onnx_export.StageGraph.forward
 
     def wrong(self: Any, x: torch.Tensor, logits: torch.Tensor, *rest: torch.Tensor) -> Any:
@@ -103,9 +125,71 @@ def test_graphs_that_differ_are_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
         return after + 0.01, *own
 
     monkeypatch.setattr(onnx_export.StageGraph, "forward", wrong)
-    with pytest.raises(CheckpointError, match=r"differ from torch by 0\.01 in a logit"):
-        export_onnx(ensemble, tmp_path / "onnx", examples("mlp"))
-    assert not list((tmp_path / "onnx").glob("*"))
+    for target in (model / "onnx", model / "new"):
+        with pytest.raises(CheckpointError, match=r"differ from torch by 0\.02 in a logit"):
+            export_onnx(ensemble, target, examples("mlp"))
+    assert contents(model) == before
+    assert not (model / "new").exists()
+
+
+def test_a_shorter_ensemble_leaves_no_graph_of_later_stages(model: Path) -> None:
+    short = Ensemble.from_pretrained(model).truncated(1)
+    with short.saving(model) as folder:
+        export_onnx(short, folder / "onnx", examples("mlp"))
+    names = {path.name for path in (model / "onnx").iterdir()}
+    assert names == {"model.onnx", "stage_1.onnx", "prefix_1.onnx", "hashes.json"}
+    assert len(Predictor(model, backend="onnx").predict(examples("mlp"))) == 9
+
+
+def test_all_stages_at_once(model: Path) -> None:
+    ensemble, x = Ensemble.from_pretrained(model), examples("mlp", 6, seed=3)
+    with torch.no_grad():
+        expected = torch.stack(list(ensemble.stages(torch.as_tensor(x))), dim=1)
+    found = OnnxRunner(model / "onnx", ensemble.outputs).every_stage(x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_one_file_says_what_it_is(model: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    metadata = onnx.load(model / "onnx" / "model.onnx").metadata_props
+    (config,) = (entry.value for entry in metadata if entry.key == "bdistil.config")
+    assert CONFIG.validate_json(config) == Ensemble.from_pretrained(model).config
+
+
+def test_files_hold_nothing_of_the_machine_that_wrote_them(model: Path) -> None:
+    export_programs(Ensemble.from_pretrained(model), model / "programs", examples("mlp"))
+    places = [str(Path(__file__).parents[2]), "site-packages", "stack_trace", "def forward"]
+    for file in (*model.glob("onnx/*"), *model.glob("programs/*")):
+        content = file.read_bytes()
+        if file.suffix == ".pt2":
+            with zipfile.ZipFile(file) as archive:
+                content = b"".join(map(archive.read, archive.namelist()))
+        assert not [place for place in places if place.encode() in content], file
+
+
+@pytest.mark.parametrize("backend", ["onnx", "int8"])
+@pytest.mark.parametrize("change", ["a byte", "another stage's", "another ensemble's"])
+def test_changed_graphs_are_refused(
+    model: Path, tmp_path_factory: pytest.TempPathFactory, backend: str, change: str
+) -> None:
+    quantise_onnx(model / "onnx", model / "onnx-int8")
+    graph = model / ("onnx" if backend == "onnx" else "onnx-int8") / "prefix_2.onnx"
+    content = bytearray(graph.read_bytes())
+    if change == "another ensemble's":
+        other = tmp_path_factory.mktemp("other")
+        torch.manual_seed(7)
+        small_ensemble(*[("mlp", 3, "dense", True)] * 2).save_pretrained(other)
+        (other / graph.parent.name).mkdir()
+        for file in graph.parent.iterdir():
+            (other / graph.parent.name / file.name).write_bytes(file.read_bytes())
+        model, message = other, "was made of other weights"
+    else:
+        content[len(content) // 2] ^= 1
+        wrong = graph.with_name("prefix_1.onnx").read_bytes()
+        graph.write_bytes(bytes(content) if change == "a byte" else wrong)
+        message = "is damaged or another file"
+    with pytest.raises(CheckpointError, match=message):
+        Predictor(model, backend=backend).predict(examples("mlp"))
 
 
 def test_a_missing_or_damaged_graph_is_named(exported: tuple[str, Path], tmp_path: Path) -> None:

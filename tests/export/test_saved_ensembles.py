@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from small_ensembles import SHAPES, inputs, small_ensemble
 
+from bdistil import Predictor
 from bdistil.core.connections import connection_names
 from bdistil.errors import CheckpointError, DataError
 from bdistil.export import ensemble as ensemble_module
@@ -282,10 +283,11 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_not_executed(tmp_path: 
 
 
 @pytest.mark.parametrize("crash_at", ["model.safetensors", "README.md", "config.json"])
-def test_a_crash_while_saving_leaves_no_ensemble_that_loads_half(
+def test_a_save_that_fails_leaves_the_old_one_working(
     tmp_path: Path, crash_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     write = ensemble_module.write_atomic
 
     def crash(path: Path, content: bytes) -> None:
@@ -295,11 +297,88 @@ def test_a_crash_while_saving_leaves_no_ensemble_that_loads_half(
 
     monkeypatch.setattr(ensemble_module, "write_atomic", crash)
     with pytest.raises(KeyboardInterrupt):
-        saved(tmp_path)
-    assert "is no saved ensemble" in refusal(tmp_path)
+        small_ensemble(MIXED[0]).save_pretrained(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        small_ensemble(MIXED[0]).save_pretrained(tmp_path / "new")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(Ensemble.from_pretrained(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("moved", [1, 2])
+def test_a_crash_while_files_are_moved_is_seen(
+    tmp_path: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path)
+    move, done = Path.replace, []
+
+    def crash(self: Path, target: Path) -> Path:
+        if Path(target).parent == tmp_path:
+            done.append(target)
+            if len(done) > moved:
+                raise KeyboardInterrupt
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        small_ensemble(*DENSE).save_pretrained(tmp_path)
     monkeypatch.undo()
+    weights_moved = any(path.name == "model.safetensors" for path in done[:moved])
+    if weights_moved:
+        assert "its hash is another one" in refusal(tmp_path)
+    else:
+        assert len(Ensemble.from_pretrained(tmp_path)) == 2
     saved(tmp_path)
     assert len(Ensemble.from_pretrained(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    ensemble = small_ensemble(*DENSE)
+    with torch.no_grad():
+        ensemble.students[1].head.weight[0, 0] = value
+    ensemble.save_pretrained(tmp_path)
+    assert "students.1.head.weight holds values that are not finite" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan])
+def test_scales_that_are_not_positive_are_refused(tmp_path: Path, value: float) -> None:
+    ensemble = small_ensemble(*DENSE)
+    ensemble.scale[2] = value
+    ensemble.save_pretrained(tmp_path)
+    assert "scale holds values that are not" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("temperatures", [[1.0], [1.0, 0.0], [1.0, -2.0], [1.0, float("nan")]])
+def test_temperatures_that_do_not_fit_are_refused(tmp_path: Path, temperatures: Any) -> None:
+    config = saved(tmp_path) / "config.json"
+    content = json.loads(config.read_text()) | {"calibration": {"temperatures": temperatures}}
+    config.write_text(json.dumps(content))
+    assert "temperatures" in refusal(tmp_path)
+    with pytest.raises(CheckpointError, match="temperatures"):
+        Predictor(tmp_path)
+
+
+def test_weights_of_another_ensemble_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    saved(tmp_path / "one")
+    torch.manual_seed(2)
+    other = saved(tmp_path / "two") / "model.safetensors"
+    other.replace(tmp_path / "one" / "model.safetensors")
+    assert "its hash is another one" in refusal(tmp_path / "one")
+
+
+def test_graphs_of_other_weights_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    ensemble = small_ensemble(*DENSE)
+    ensemble.save_pretrained(tmp_path)
+    (tmp_path / "onnx").mkdir()
+    graph, note = tmp_path / "onnx" / "prefix_1.onnx", tmp_path / "onnx" / "note.txt"
+    graph.write_bytes(b"")
+    note.write_text("mine")
+    ensemble.save_pretrained(tmp_path)
+    assert graph.exists()
+    small_ensemble(*DENSE).save_pretrained(tmp_path)
+    assert not graph.exists()
+    assert note.exists()
 
 
 def test_saving_over_a_file_is_one_sentence(tmp_path: Path) -> None:
