@@ -55,7 +55,8 @@ Backend = Literal["auto", "torch", "onnx", "int8"]
 """What computes a saved ensemble; ``auto`` takes the graphs if they are there."""
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
-Stacking = Literal["none", "block", "grouped", "apart"]
-"""How the bodies of students run side by side: one by one, or in one with their later layers as one
-layer with zeros between the students, as one layer of equal groups, or each on its own channels."""
+Stacking = Literal["none", "block", "grouped", "apart", "aligned"]
+"""How bodies of students run: one by one; side by side in one network, whose later layers are one
+layer with zeros between the students, or one of equal groups, or each on its own channels; or one
+by one with channels that are filled up to what the processor takes at once."""
 STACKINGS: tuple[Stacking, ...] = get_args(Stacking)

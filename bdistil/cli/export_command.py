@@ -25,6 +25,7 @@ STACKING_WORDS: dict[Stacking, str] = {
     "block": "students stacked, later layers as one with zeros between them",
     "grouped": "students stacked, later layers as one of equal groups",
     "apart": "first layers stacked",
+    "aligned": "students one by one, channels filled up to multiples of eight",
 }
 
 

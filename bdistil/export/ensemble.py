@@ -64,7 +64,7 @@ class Ensemble(ProgressiveEnsemble):
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
         self._prefixes: dict[int, FoldedPrefix] = {}
-        self._stacks: dict[int, nn.Module] = {}
+        self._stacks: dict[int | None, tuple[nn.Module | None, torch.dtype]] = {}
         self.register_load_state_dict_post_hook(_fold_anew)  # type: ignore[no-untyped-call]
         self.eval()
 
@@ -171,14 +171,21 @@ class Ensemble(ProgressiveEnsemble):
         Raises:
             DataError: if there is no such stage.
         """
-        stage = len(self) if stages is None else stages
-        stacked = None if torch.is_grad_enabled() else self.stacked(stage)
-        if stacked is None:
-            logits: Tensor = self.prefix(stage)(self.standardise(x))
-            return logits
-        self.config.check_shape(x.shape)
-        logits = stacked(x.to(self.shift.dtype))
+        if not torch.is_grad_enabled():
+            stacked, dtype = self._stacks.get(stages) or self._stack_once(stages)
+            if stacked is not None:
+                self.config.check_shape(x.shape)
+                logits: Tensor = stacked(x if x.dtype is dtype else x.to(dtype))
+                return logits
+        prefix = self.prefix(len(self) if stages is None else stages)
+        logits = prefix(self.standardise(x))
         return logits
+
+    def _stack_once(self, stages: int | None) -> tuple[nn.Module | None, torch.dtype]:
+        """What goes straight to a stage, if not its prefix, and the precision that it takes."""
+        stage = len(self) if stages is None else stages
+        self._stacks[stages] = self.stacked(stage), self.shift.dtype
+        return self._stacks[stages]
 
     def prefix(self, stage: int) -> FoldedPrefix:
         """The module that goes straight to a stage, for standardised features."""
@@ -188,14 +195,12 @@ class Ensemble(ProgressiveEnsemble):
         return self._prefixes[stage]
 
     def stacked(self, stage: int) -> nn.Module | None:
-        """From raw features straight to a stage, stacked; None if this was not faster."""
+        """From raw features straight to a stage, stacked anew; None if this was not faster."""
         self.config.check_stage(stage)
         way = self.config.stacking[stage - 1] if self.config.stacking else "none"
         if way == "none" or self.shift.dtype not in (torch.float32, torch.float64):
             return None
-        if stage not in self._stacks:
-            self._stacks[stage] = self.stack(stage, way)
-        return self._stacks[stage]
+        return self.stack(stage, way)
 
     def stack(self, stages: int | Sequence[int], way: Stacking = "block") -> nn.Module:
         """One network from raw features to a stage, or to several at once.

@@ -1,7 +1,7 @@
 """Layers of several networks as one layer, whose channels are theirs one after another.
 
-Each network has some room in the channels: what it needs, or as much as the widest, where a layer
-of equal groups asks for that. What room a network does not need is zero.
+Each network has some room in the channels: what it needs, or more where that is faster, such as a
+multiple of what the processor takes at once. What a network does not need of its room is zero.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d
 Rooms = tuple[int, ...]
 """Channels that are reserved for each network."""
 
+LANES = 8  # convolutions are fastest on multiples of so many channels
 LARGEST_SHIFT = 8.0  # in deviations; folding a larger one would cost digits of float32
 
 
@@ -66,7 +67,7 @@ def first_layers(
     standardised = layers
     if affine is not None:
         standardised = [_with_standardisation(layer, affine) for layer in layers]
-    rooms = _rooms([_outputs(layer) for layer in layers], way)
+    rooms = _rooms(layers, way)
     width = layers[0].weight.shape[1]
     return _placed(standardised, (0,) * len(layers), width, rooms), rooms
 
@@ -74,31 +75,44 @@ def first_layers(
 def later_layers(
     layers: Sequence[WeightLayer], rooms: Rooms, way: Stacking
 ) -> tuple[nn.Module, Rooms]:
-    """Layers that each take their own channels as one."""
-    outputs = _rooms([_outputs(layer) for layer in layers], way)
+    """Layers that each take their own channels as one.
+
+    Raises:
+        NotMergeableError: if they are grouped already, in groups of different sizes.
+    """
+    outputs, starts = _rooms(layers, way), tuple(itertools.accumulate(rooms, initial=0))[:-1]
     if way == "apart":
         return Apart(layers, rooms), outputs
-    starts = tuple(itertools.accumulate(rooms, initial=0))[:-1]
     if any(_groups(layer) > 1 for layer in layers):
-        return _grouped_already(layers, rooms, outputs), outputs
+        return _grouped_already(layers, rooms)
     if way == "grouped" and not isinstance(layers[0], nn.Linear):
         zeros = (0,) * len(layers)
         return _placed(layers, zeros, rooms[0], outputs, groups=len(layers)), outputs
     return _placed(layers, starts, sum(rooms), outputs), outputs
 
 
-def _rooms(sizes: Sequence[int], way: Stacking) -> Rooms:
-    return (max(sizes),) * len(sizes) if way == "grouped" else tuple(sizes)
+def _rooms(layers: Sequence[WeightLayer], way: Stacking) -> Rooms:
+    sizes = [_outputs(layer) for layer in layers]
+    if way == "grouped":
+        return (max(sizes),) * len(sizes)
+    if isinstance(layers[0], nn.Linear):
+        return tuple(sizes)
+    if way == "block":
+        sizes[-1] += -sum(sizes) % LANES
+    if way == "aligned":
+        sizes = [size + -size % LANES for size in sizes]
+    return tuple(sizes)
 
 
-def _grouped_already(layers: Sequence[WeightLayer], rooms: Rooms, outputs: Rooms) -> nn.Module:
+def _grouped_already(layers: Sequence[WeightLayer], rooms: Rooms) -> tuple[nn.Module, Rooms]:
     """Such as one filter a channel: more groups, if they have the same size in all networks."""
-    inputs = {layer.weight.shape[1] for layer in layers}
-    shares = {_outputs(layer) // _groups(layer) for layer in layers}
-    if len(inputs) > 1 or len(shares) > 1:
-        return Apart(layers, rooms)
-    width = inputs.pop()
-    return _placed(layers, (0,) * len(layers), width, outputs, groups=sum(rooms) // width)
+    sizes = {(layer.weight.shape[1], _outputs(layer) // _groups(layer)) for layer in layers}
+    width, share = max(sizes)
+    if len(sizes) > 1 or any(room % width for room in rooms):
+        raise NotMergeableError("their convolutions have groups of different sizes")
+    outputs = tuple(room // width * share for room in rooms)
+    zeros = (0,) * len(layers)
+    return _placed(layers, zeros, width, outputs, groups=sum(rooms) // width), outputs
 
 
 def _placed(

@@ -82,19 +82,16 @@ class StackedStages(nn.Module):
         self, students: Sequence[Student], affine: Affine, shape: Sequence[int], way: Stacking
     ) -> Merged:
         """The bodies of all classes as one network."""
-        by_class: dict[str, list[int]] = {}
-        for place, student in enumerate(students):
-            by_class.setdefault(student.config.kind, []).append(place)
-        example = affine.shift.new_zeros(1, *shape)
-        inside = affine if len(by_class) == 1 else None
+        example, groups = affine.shift.new_zeros(1, *shape), _groups(students, way)
+        inside = affine if len(groups) == 1 else None
         places: dict[int, Tensor] = {}
         parts: list[Merged] = []
-        for name, members in by_class.items():
+        for members in groups:
             bodies = [students[member].body for member in members]
             try:
                 part = merge(bodies, example, inside, way)
             except NotMergeableError as error:
-                self.apart[name], inside = str(error), None
+                self.apart[students[members[0]].config.kind], inside = str(error), None
                 part = _one_by_one(bodies)
             start = sum(each.width for each in parts)
             places |= {m: start + own for m, own in zip(members, part.places, strict=True)}
@@ -138,6 +135,15 @@ class Standardised(nn.Module):
         """What the network makes of raw features (B, ...)."""
         made: Tensor = self.network((x - self.shift) / self.scale)
         return made
+
+
+def _groups(students: Sequence[Student], way: Stacking) -> list[list[int]]:
+    """Which students' bodies are to be one network."""
+    groups: dict[object, list[int]] = {}
+    for place, student in enumerate(students):
+        key = place if way == "aligned" else student.config.kind
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
 
 
 def _one_by_one(bodies: Sequence[nn.Module]) -> Merged:
