@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +43,20 @@ class TorchRunner:
     def __init__(self, ensemble: Ensemble, threads: int = 1) -> None:
         self.ensemble = ensemble
         self.students = list(ensemble)
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without threads, which each process starts for itself."""
+        return self.__dict__ | {"_pool": None}
+
+    @property
+    def pool(self) -> ThreadPoolExecutor | None:
+        """Threads of this process; None if one is enough."""
+        if self.threads > 1 and (self._pool is None or self._process != os.getpid()):
+            self._pool, self._process = ThreadPoolExecutor(self.threads), os.getpid()
+        return self._pool
 
     @torch.inference_mode()
     def begin(self, x: NDArray[np.float32]) -> Progress:
@@ -74,12 +88,13 @@ class TorchRunner:
     @torch.inference_mode()
     def straight(self, x: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
         """F_stage, float32 (B, L), without answers on the way (folded heads)."""
-        if self.pool is None:
+        pool = self.pool
+        if pool is None:
             raw = torch.as_tensor(x, device=self.ensemble.shift.device)
             return as_numpy(self.ensemble(raw, stage))
         inputs, prefix = self._standardised(x), self.ensemble.prefix(stage)
         guarded = torch.inference_mode()  # of the calling thread alone otherwise
-        bodies = self.pool.map(guarded(lambda body: body(inputs)), prefix.bodies)
+        bodies = pool.map(guarded(lambda body: body(inputs)), prefix.bodies)
         return as_numpy(prefix.joined(list(bodies)))
 
 

@@ -48,13 +48,21 @@ class AnytimeRun:
         self._stopped = False
         self._finished = False
         self._changed = threading.Condition()
-        threading.Thread(target=self._work, daemon=True).start()
+        # No daemon: an interpreter that ends while a runtime computes in one is aborted.
+        self._thread = threading.Thread(target=self._work, daemon=False)
+        self._thread.start()
 
-    def stop(self) -> None:
-        """Compute no further stage; from any thread. Who waits gets the last finished stage."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Compute no further stage; from any thread. Who waits gets the last finished stage.
+
+        Args:
+            wait: until the stage at hand is done, so that nothing computes any more.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        if wait and threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def wait(self, timeout: float | None = None) -> Progress:
         """The latest stage once all are done, the run is stopped or `timeout` seconds are over.
@@ -77,8 +85,8 @@ class AnytimeRun:
                 with self._changed:
                     self._latest = progress
                     self._changed.notify_all()
-                    if self._stopped:
-                        return
+                    if self._stopped or not threading.main_thread().is_alive():
+                        return  # in the latter case the interpreter waits for this thread
         except BaseException as error:  # handed to whoever waits
             self._error = error
         finally:

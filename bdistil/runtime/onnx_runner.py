@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ class OnnxRunner:
         self.threads = threads
         self.weights = weights
         self._sessions: dict[str, Any] = {}
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without sessions, which each process opens for itself."""
+        return self.__dict__ | {"_sessions": {}}
+
+    def load(self, stages: int) -> None:
+        """Open the graphs from stage to stage and straight to the last, before they are needed."""
+        for name in (*map(stage_file, range(1, stages + 1)), prefix_file(stages)):
+            self._session(name)
 
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""
@@ -102,26 +113,22 @@ class OnnxRunner:
         """One graph of the folder as a function, see :meth:`run_graph`."""
         return partial(self.run_graph, name)
 
-    @cached_property
-    def _runtime(self) -> Any:
-        return require("onnxruntime", "onnx")
-
     def _session(self, name: str) -> Any:
+        if self._process != os.getpid():  # a fork has the sessions, but not their threads
+            self._sessions, self._process = {}, os.getpid()
         if name not in self._sessions:
             self._sessions[name] = self._load(self.directory / name)
         return self._sessions[name]
 
     def _load(self, path: Path) -> Any:
-        content = read_checked(path, self.weights)
-        options = self._runtime.SessionOptions()
+        content, runtime = read_checked(path, self.weights), require("onnxruntime", "onnx")
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = self.threads
         if self.threads > 1:
-            options.execution_mode = self._runtime.ExecutionMode.ORT_PARALLEL
+            options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
         try:
-            return self._runtime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
+            return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own kinds, one for each fault
             detail = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{path} is damaged: {detail}.") from None

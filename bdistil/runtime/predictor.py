@@ -21,6 +21,7 @@ from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.confidence import no_or_yes, softmax
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest, ensemble_folder
+from bdistil.runtime.pace import Pace
 from bdistil.runtime.partial_batch import PartialBatch
 from bdistil.runtime.runner import Progress
 
@@ -41,6 +42,8 @@ class Answer:
     stages: NDArray[np.intp]
 
 
+STRAIGHT = 0  # of a pace: to the last stage
+SLACK = 4.0  # times what all stages take must be left for going straight through them
 TOLERANCE = 0.001  # of the metric that early exit may lose on validation, unless told otherwise
 
 
@@ -70,7 +73,8 @@ class Predictor:
         folder = ensemble_folder(source)
         self.manifest = Manifest.read(folder)
         self.runner = open_runner(backend, folder, self.manifest, threads)
-        self._pace: dict[tuple[int, int], float] = {}
+        self._pace = Pace()
+        self._loaded = False
 
     def __len__(self) -> int:
         return self.manifest.stages
@@ -118,7 +122,8 @@ class Predictor:
             x: the examples.
             stages: go straight to this stage; all of them if nothing else is asked for.
             deadline: seconds, or such as ``"5ms"``, from now: the best answer finished by then.
-                The first stage is always waited for.
+                The first stage is always waited for, and the first call loads the graphs before
+                its time runs; :meth:`warm_up` does so earlier.
             exit: let each example leave as soon as it is sure: a policy, or the name of a score,
                 whose threshold then is the cheapest that kept the full accuracy on validation.
 
@@ -131,11 +136,20 @@ class Predictor:
             raise SpecError("give one of stages, deadline and exit, not several.")
         examples = self.manifest.as_examples(x)
         if deadline is not None:
-            return self._until(examples, started + seconds(deadline))
+            return self._until(examples, started, seconds(deadline))
         if exit is not None:
             return self._until_sure(examples, self._policy(exit))
-        stage = self._stage(stages)
-        return self._answered(self.runner.straight(examples, stage), stage)
+        return self._straight(examples, self._stage(stages))
+
+    def warm_up(self, examples: int = 1) -> None:
+        """Load everything and answer such a batch in every way, so that later calls are fast."""
+        x = np.zeros((examples, *self.manifest.input_shape), np.float32)
+        self._load()
+        for _ in range(2):  # the first time is slower
+            list(self._steps(x))
+            begun = time.perf_counter()
+            self._straight(x, len(self))
+            self._pace.note(STRAIGHT, examples, time.perf_counter() - begun)
 
     def stages(self, x: Any) -> Iterator[Answer]:
         """One answer after another, each better than the last; leave when you like."""
@@ -166,7 +180,10 @@ class Predictor:
         """
         costs = self._costs()
         increments = np.diff([0.0, *costs]).tolist()
-        progress = self.runner.begin(self.manifest.as_examples(x))
+        examples = self.manifest.as_examples(x)
+        if len(examples) == 0:
+            return self._straight(examples, 1)
+        progress = self.runner.begin(examples)
         counts = stage_counts(len(progress.logits), increments, _budget(budget, costs[-1]))
         run = PartialBatch(self.runner, progress, self._seen)
         for fewer in [*counts[1:], 0]:
@@ -217,14 +234,46 @@ class Predictor:
             return exit.policy
         return exit if isinstance(exit, ExitPolicy) else self.policy(exit).policy
 
-    def _until(self, examples: NDArray[np.float32], end: float) -> Answer:
+    def _straight(self, examples: NDArray[np.float32], stage: int) -> Answer:
+        if len(examples) == 0:
+            return self._answered(self._no_logits(), stage)
+        return self._answered(self.runner.straight(examples, stage), stage)
+
+    def _until(self, examples: NDArray[np.float32], started: float, duration: float) -> Answer:
+        if not self._loaded:
+            self._load()
+            started = time.perf_counter()
+        end, expected = started + duration, self._expected(len(examples))
+        if expected is not None and time.perf_counter() + SLACK * expected < end:
+            begun = time.perf_counter()
+            answer = self._straight(examples, len(self))
+            self._pace.note(STRAIGHT, len(examples), time.perf_counter() - begun)
+            return answer
         run = AnytimeRun(self._steps(examples, end))
         try:
             return self.finished(run.wait(end - time.perf_counter()))
         finally:
-            run.stop()
+            run.stop(wait=False)  # the stage at hand may take longer than there is time
+
+    def _load(self) -> None:
+        """Whatever a runner loads, so that this is not taken for the pace of a stage."""
+        load = getattr(self.runner, "load", None)
+        if load is not None:
+            load(len(self))
+        self._loaded = True
+
+    def _expected(self, examples: int) -> float | None:
+        """Seconds that all stages take at most, if something recent is known of them."""
+        straight = self._pace.expected(STRAIGHT, examples)
+        if straight is not None:
+            return straight
+        steps = [self._pace.expected(stage, examples) for stage in range(1, len(self) + 1)]
+        known = [step for step in steps if step is not None]
+        return sum(known) if len(known) == len(steps) else None
 
     def _until_sure(self, examples: NDArray[np.float32], policy: ExitPolicy) -> Answer:
+        if len(examples) == 0:
+            return self._straight(examples, 1)
         run = PartialBatch(self.runner, self.runner.begin(examples), self._seen)
         while len(run.rows) and run.progress.stage < len(self):
             run.advance()
@@ -232,18 +281,22 @@ class Predictor:
         return self._answered(run.logits, run.stages)
 
     def _steps(self, examples: NDArray[np.float32], end: float | None = None) -> Iterator[Progress]:
-        """Stage after stage; none that by its best time so far would not be done by `end`."""
+        """Stage after stage; none that by its latest times would not be done by `end`."""
+        if len(examples) == 0:
+            yield from (Progress(t, self._no_logits(), None) for t in range(1, len(self) + 1))
+            return
         progress = self.runner.begin(examples)
         while progress.stage < len(self):
-            started = time.perf_counter()
-            key = (progress.stage, len(examples))
-            hopeless = end is not None and started + self._pace.get(key, 0.0) > end
-            if hopeless and progress.stage > 0:
+            started, stage = time.perf_counter(), progress.stage + 1
+            expected = self._pace.expected(stage, len(examples)) if end is not None else None
+            if expected is not None and stage > 1 and started + expected > (end or 0.0):
                 return
             progress = self.runner.advance(progress)
-            spent = time.perf_counter() - started
-            self._pace[key] = min(spent, self._pace.get(key, spent))  # a slow moment is forgiven
+            self._pace.note(stage, len(examples), time.perf_counter() - started)
             yield progress
+
+    def _no_logits(self) -> NDArray[np.float32]:
+        return np.zeros((0, self.manifest.outputs), np.float32)
 
     def _seen(self, progress: Progress) -> NDArray[np.floating]:
         """What policies look at: calibrated probabilities, or predictions for regression."""
