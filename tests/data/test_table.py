@@ -99,9 +99,9 @@ def test_teacher_columns_stay_beside_their_rows_and_are_no_features(tmp_path):
     dataset = load(write(frame, tmp_path), teacher_columns=TEACHER)
     assert dataset.input_shape == (5,)
     for split in (dataset.train, dataset.validation, dataset.test):
-        assert split.teacher.dtype == np.float32
-        assert split.teacher.shape == (len(split), 3)
-        np.testing.assert_array_equal(split.teacher[:, 1], split.x[:, 0])
+        assert split.teacher_outputs.dtype == np.float32
+        assert split.teacher_outputs.shape == (len(split), 3)
+        np.testing.assert_array_equal(split.teacher_outputs[:, 1], split.x[:, 0])
 
 
 def test_missing_teacher_column(tmp_path):

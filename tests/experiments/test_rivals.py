@@ -138,12 +138,12 @@ def test_each_born_again_student_has_the_one_before_as_teacher(
 
     def noted(width: int, member: int, examples=None, **named):  # type: ignore[no-untyped-def]
         trained = fit(width, member, examples, **named)
-        teachers.append((examples.teacher, contest.answers(trained.student, contest.train)))
+        teachers.append((examples.teacher_logits, contest.answers(trained.student, contest.train)))
         return trained
 
     monkeypatch.setattr(contest, "fit", noted)
     methods.born_again(contest)
-    assert torch.equal(teachers[0][0], contest.train.teacher)
+    assert torch.equal(teachers[0][0], contest.train.teacher_logits)
     for (_, answers), (teacher, _) in itertools.pairwise(teachers):
         assert torch.equal(answers, teacher)
 
