@@ -84,7 +84,9 @@ def _read_words(column: pd.Series[Any], is_text: bool) -> pd.Series[Any]:
 
     is_word = column.isin(MISSING_WORDS)
     others = column[~is_word].dropna()
-    if others.empty or not others.map(type).eq(str).all():  # booleans beside empty fields
+    if (
+        others.empty or not others.map(lambda value: isinstance(value, str)).all()
+    ):  # booleans beside empty fields
         return column
     if others.map(ISO.fullmatch).notna().all():
         return column.where(~is_word)

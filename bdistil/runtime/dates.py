@@ -25,7 +25,8 @@ _OFFSET = re.compile(r" ?([-+]\d{2}):?(\d{2})$")
 def _since(times: Times, whole: str, unit: str) -> NDArray[np.int64]:
     """How many units of time have passed since the last whole one began, int64 (N,)."""
     passed = times.astype(f"M8[{unit}]") - times.astype(f"M8[{whole}]").astype(f"M8[{unit}]")
-    return passed.astype(np.int64)
+    counts: NDArray[np.int64] = passed.astype(np.int64)
+    return counts
 
 
 DATE_PARTS: dict[str, Callable[[Times], NDArray[np.int64]]] = {
