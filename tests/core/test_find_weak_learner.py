@@ -155,7 +155,7 @@ def test_an_absurd_learning_rate_is_an_error(name):
         find_weak_learner(first_student(), toy_round(), quick(name, lr=1e30))
 
 
-@pytest.mark.parametrize("part", ["inputs", "teacher"])
+@pytest.mark.parametrize("part", ["inputs", "teacher_logits"])
 def test_nan_in_the_data_is_an_error(part):
     state = toy_round()
     getattr(state.train.shards[0], part)[17] = math.nan

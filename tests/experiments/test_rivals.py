@@ -60,7 +60,7 @@ def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> 
     budgets = contest.budgets if name not in ALIKE else [contest.budgets[-1]] * 99
     for entry, budget in zip(entries, budgets, strict=False):
         assert entry.flops <= budget * 1.0001
-        assert entry.test.shape == contest.test.teacher.shape
+        assert entry.test.shape == contest.test.teacher_logits.shape
         assert torch.isfinite(entry.validation).all()
         assert entry.parameters > 0
         assert entry.trained > 0
