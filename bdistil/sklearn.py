@@ -103,7 +103,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             y.astype(np.int64 if class_names else np.float32),
             rows,
             class_names=class_names,
-            teacher=outputs,
+            teacher_outputs=outputs,
         )
         self.ensemble_: Ensemble = search_dataset(spec, dataset)
         self._network: Ensemble = copy.deepcopy(self.ensemble_).double()

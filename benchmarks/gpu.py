@@ -62,7 +62,9 @@ def placed(state: Round, device: str) -> Round:
     """The first round with its data on a device."""
 
     def part(shard: Examples) -> Examples:
-        return Examples.before_round_one(shard.inputs, shard.teacher, shard.labels).to(device)
+        return Examples.before_round_one(shard.inputs, shard.teacher_logits, shard.labels).to(
+            device
+        )
 
     train = TrainingSplit.before_round_one(
         [part(shard) for shard in state.train.shards], state.train.rules

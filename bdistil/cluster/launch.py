@@ -42,11 +42,11 @@ def launch_search(
     address: str | None = None,
     verbose: bool = False,
     reporter: Reporter | None = None,
-    teacher: Path | None = None,
+    teacher_dir: Path | None = None,
 ) -> SearchResult:
     """:func:`~bdistil.searching.run.run_search` on the spec's backend."""
     backend = choose_backend(spec.workers, address, verbose)
-    return run_search(spec, out, backend, reporter=reporter, teacher=teacher)
+    return run_search(spec, out, backend, reporter=reporter, teacher_dir=teacher_dir)
 
 
 def launch_teacher(spec: Spec, out: Path, reporter: Reporter | None = None) -> RunDirectory:

@@ -76,7 +76,7 @@ class Player:
         """The student, decoded once for all shards."""
         if self.last is None or self.last[0] != blob:
             sizes = [] if state is None else [each.features.shape[1] for each in state.hidden()]
-            shape, outputs = part.inputs.shape[1:], part.teacher.shape[1]
+            shape, outputs = part.inputs.shape[1:], part.teacher_logits.shape[1]
             student = student_from_bytes(blob, shape, outputs, sizes, "the accepted student")
             self.last = blob, student
         return self.last[1]
@@ -106,7 +106,7 @@ class StoredMargin:
         rows, outputs = 0, 0
         for part in parts:
             self.parts.append(ray.put(part))
-            rows, outputs = rows + len(part), part.teacher.shape[1]
+            rows, outputs = rows + len(part), part.teacher_logits.shape[1]
         self.summary = Summary.start(rows, outputs)
         self.sha256 = ""
         self.home: str = ray.get_runtime_context().get_node_id()

@@ -62,30 +62,34 @@ class CorrectedLoss:
     temperature: float = 1.0
     floor: float = FLOOR
 
-    def __call__(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """The loss, float (...): summed over classes, averaged over examples.
 
         Args:
             logits: float (..., B, L): leading dimensions are candidates of their own.
-            teacher: g, float (B, L).
+            teacher_logits: g, float (B, L).
             labels: class indices (B,); or 0 and 1, (B, L), where each label holds or not by itself,
                 which are two classes each.
         """
         if labels.dim() == 2:
-            logits, teacher, truth = two_classes(logits), two_classes(teacher), two_sided(labels)
+            logits, teacher_logits, truth = (
+                two_classes(logits),
+                two_classes(teacher_logits),
+                two_sided(labels),
+            )
         else:
-            truth = labels[:, None] == torch.arange(teacher.shape[-1], device=labels.device)
-        log_p = self.log_probabilities(teacher)
+            truth = labels[:, None] == torch.arange(teacher_logits.shape[-1], device=labels.device)
+        log_p = self.log_probabilities(teacher_logits)
         expected, given = self.targets(log_p, truth.to(log_p)), self.answers(logits)
         if self.distillation == "kl":
             losses = self.temperature**2 * (negative_entropy(self.plain(log_p)) - expected * given)
         else:
             losses = (given - expected).square()
-        return losses.sum(dim=-1).flatten(start_dim=1 - teacher.dim()).mean(dim=-1)
+        return losses.sum(dim=-1).flatten(start_dim=1 - teacher_logits.dim()).mean(dim=-1)
 
-    def log_probabilities(self, teacher: Tensor) -> Tensor:
+    def log_probabilities(self, teacher_logits: Tensor) -> Tensor:
         """log p̂ of logits, (..., L); clipped only where it is corrected."""
-        log_p = log_softmax(teacher)
+        log_p = log_softmax(teacher_logits)
         if self.correction == "none":
             return log_p
         return log_softmax(log_p.clamp_min(math.log(self.floor)))

@@ -31,22 +31,24 @@ class Examples:
 
     Attributes:
         inputs: standardised features, float32 (N, ...).
-        teacher: g, logits, centred for classification, float32 (N, L).
+        teacher_logits: g, logits, centred for classification, float32 (N, L).
         labels: class indices (N,), targets or 0 and 1 (N, L); None if unknown.
         ensemble: F_{t-1}, float32 (N, L); zeros before the first round.
         earlier: hidden states of the students 1..t-1.
     """
 
     inputs: Tensor
-    teacher: Tensor
+    teacher_logits: Tensor
     labels: Tensor | None
     ensemble: Tensor
     earlier: list[Hidden] = field(default_factory=list)
 
     @classmethod
-    def before_round_one(cls, inputs: Tensor, teacher: Tensor, labels: Tensor | None) -> Examples:
+    def before_round_one(
+        cls, inputs: Tensor, teacher_logits: Tensor, labels: Tensor | None
+    ) -> Examples:
         """The split when no student is there yet; its ensemble takes no memory."""
-        return cls(inputs, teacher, labels, zeros_like(teacher))
+        return cls(inputs, teacher_logits, labels, zeros_like(teacher_logits))
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -56,7 +58,7 @@ class Examples:
         labels = None if self.labels is None else copied(self.labels, device)
         return Examples(
             copied(self.inputs, device),
-            copied(self.teacher, device),
+            copied(self.teacher_logits, device),
             labels,
             copied(self.ensemble, device),
             [move(state, device) for state in self.earlier],
@@ -65,7 +67,7 @@ class Examples:
     @property
     def nbytes(self) -> int:
         """Bytes of all but the hidden states; the training split has its margin for `ensemble`."""
-        return size_of([self.inputs, self.teacher, self.labels, self.ensemble])
+        return size_of([self.inputs, self.teacher_logits, self.labels, self.ensemble])
 
     @property
     def stage(self) -> int:
@@ -104,7 +106,7 @@ class Measure:
         for rows in chunks(len(logits)):
             loss = fitting_loss(
                 logits[rows],
-                examples.teacher[rows],
+                examples.teacher_logits[rows],
                 None if examples.labels is None else examples.labels[rows],
                 task=self.task,
                 label_share=self.label_share,
@@ -118,11 +120,11 @@ class Measure:
 
     def best_constant(self, parts: Sequence[Answers]) -> Tensor:
         """The logits (L,) that, given to every example of all parts, have the least loss."""
-        count = sum(len(part.teacher) for part in parts)
+        count = sum(len(part.teacher_logits) for part in parts)
         sums = [
             self._targets(part, rows).sum(dim=0, dtype=torch.float64)
             for part in parts
-            for rows in chunks(len(part.teacher))
+            for rows in chunks(len(part.teacher_logits))
         ]
         centre = (torch.stack(sums).sum(dim=0) / count).float()
         if self.task == "regression":
@@ -133,12 +135,12 @@ class Measure:
 
     def _targets(self, part: Answers, rows: slice) -> Tensor:
         """What the best answer to some examples is: targets, or probabilities."""
-        targets = _probabilities(part.teacher[rows], self.task)
+        targets = _probabilities(part.teacher_logits[rows], self.task)
         if part.labels is None:
             return targets
         labels = part.labels[rows]
         if self.task == "classification":
-            labels = F.one_hot(labels, part.teacher.shape[1]).to(targets)
+            labels = F.one_hot(labels, part.teacher_logits.shape[1]).to(targets)
         return torch.lerp(targets, labels, self.label_share)
 
 
@@ -158,7 +160,7 @@ class Answers(Protocol):
     """Anything with a teacher's logits and labels: :class:`Examples` or a shard."""
 
     @property
-    def teacher(self) -> Tensor:
+    def teacher_logits(self) -> Tensor:
         """g, logits, (N, L)."""
 
     @property
@@ -171,8 +173,12 @@ def reference(examples: Examples, task: Task) -> Tensor:
     if examples.labels is not None:
         return examples.labels
     if task == "regression":
-        return examples.teacher
-    return examples.teacher.argmax(dim=1) if task == "classification" else examples.teacher > 0
+        return examples.teacher_logits
+    return (
+        examples.teacher_logits.argmax(dim=1)
+        if task == "classification"
+        else examples.teacher_logits > 0
+    )
 
 
 def metric(logits: Tensor, truth: Tensor, task: Task) -> float:

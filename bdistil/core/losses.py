@@ -19,7 +19,7 @@ BARRIER_FLOOR = 0.05  # below it the logarithm is continued by its tangent
 
 def fitting_loss(
     logits: Tensor,
-    teacher: Tensor,
+    teacher_logits: Tensor,
     labels: Tensor | None,
     *,
     task: Task = "classification",
@@ -30,7 +30,7 @@ def fitting_loss(
 
     Args:
         logits: float (..., B, L), of the ensemble or the student that is fitted.
-        teacher: g, float (B, L).
+        teacher_logits: g, float (B, L).
         labels: class indices (B,), targets (B, L), or 0 and 1 (B, L) for several labels at once;
             None drops the label loss.
         task: KL and cross-entropy for classification, both for each label by itself for
@@ -43,11 +43,11 @@ def fitting_loss(
     """
     share = label_share if labels is not None else 0.0
     if labels is None or share == 0:
-        return distillation_loss(task, temperature)(logits, teacher)
+        return distillation_loss(task, temperature)(logits, teacher_logits)
     if task == "classification" and temperature == 1:
-        return mixed_loss(logits, teacher, labels, share)
+        return mixed_loss(logits, teacher_logits, labels, share)
     distil, fit = distillation_loss(task, temperature), LABEL_LOSS[task]
-    return (1 - share) * distil(logits, teacher) + share * fit(logits, labels)
+    return (1 - share) * distil(logits, teacher_logits) + share * fit(logits, labels)
 
 
 def distillation_loss(task: Task, temperature: float) -> Loss:
@@ -57,18 +57,18 @@ def distillation_loss(task: Task, temperature: float) -> Loss:
     return partial(kl_divergence if task == "classification" else binary_divergence, temperature)
 
 
-def mixed_loss(logits: Tensor, teacher: Tensor, labels: Tensor, share: float) -> Tensor:
+def mixed_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor, share: float) -> Tensor:
     """(1 - share) · KL + share · cross-entropy at τ = 1, with a single softmax of `logits`."""
-    expected = F.log_softmax(teacher, dim=-1)
-    truth = labels[:, None] == torch.arange(teacher.shape[-1], device=labels.device)
-    targets = torch.lerp(expected.exp(), truth.to(teacher), share)
+    expected = F.log_softmax(teacher_logits, dim=-1)
+    truth = labels[:, None] == torch.arange(teacher_logits.shape[-1], device=labels.device)
+    targets = torch.lerp(expected.exp(), truth.to(teacher_logits), share)
     constant = (1 - share) * (expected.exp() * expected).sum(dim=-1).mean()
     return constant - (targets * log_softmax(logits)).sum(dim=-1).mean(dim=-1)
 
 
-def kl_divergence(temperature: float, logits: Tensor, teacher: Tensor) -> Tensor:
+def kl_divergence(temperature: float, logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """τ² KL(softmax(g/τ) ‖ softmax(logits/τ)), float (...), for logits (..., B, L)."""
-    expected = F.log_softmax(teacher / temperature, dim=-1)
+    expected = F.log_softmax(teacher_logits / temperature, dim=-1)
     given = log_softmax(logits / temperature)
     return temperature**2 * (expected.exp() * (expected - given)).sum(dim=-1).mean(dim=-1)
 
@@ -79,12 +79,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -log_softmax(logits).gather(-1, index).mean(dim=(-1, -2))
 
 
-def binary_divergence(temperature: float, logits: Tensor, teacher: Tensor) -> Tensor:
+def binary_divergence(temperature: float, logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """τ² KL(sigmoid(g/τ) ‖ sigmoid(logits/τ)), a mean over labels, for logits (..., B, L).
 
     KL between sigmoids is the Bregman divergence of softplus, whose derivative is the sigmoid.
     """
-    given, wanted = logits / temperature, teacher / temperature
+    given, wanted = logits / temperature, teacher_logits / temperature
     tangent = F.softplus(wanted) + torch.sigmoid(wanted) * (given - wanted)
     return temperature**2 * (F.softplus(given) - tangent).mean(dim=(-1, -2))
 

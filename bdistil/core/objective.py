@@ -96,7 +96,9 @@ class Objective:
         if batch.preference is None:
             return loss
         own = student_logits(examples.ensemble, logits, examples.stage, self.skip)
-        return loss + weight * self.weak_learning_term(own - examples.teacher, batch.preference)
+        return loss + weight * self.weak_learning_term(
+            own - examples.teacher_logits, batch.preference
+        )
 
     def fitting_loss(self, logits: Tensor, examples: Examples) -> Tensor:
         """The fitting loss, float (...), for what it sees of a batch, float (..., B, L).
@@ -104,17 +106,22 @@ class Objective:
         Only here do corrected targets come in: margins, edges and the weak-learning term are those
         of the teacher's own logits.
         """
-        teacher, labels, recipe = examples.teacher, examples.labels, self.recipe
+        teacher_logits, labels, recipe = examples.teacher_logits, examples.labels, self.recipe
         if self.corrected is None:
             share, temperature = recipe.label_share, recipe.temperature
             return fitting_loss(
-                logits, teacher, labels, task=self.task, label_share=share, temperature=temperature
+                logits,
+                teacher_logits,
+                labels,
+                task=self.task,
+                label_share=share,
+                temperature=temperature,
             )
         assert labels is not None, "space.correction and space.distillation need labels"
-        loss = self.corrected(logits, teacher, labels)
+        loss = self.corrected(logits, teacher_logits, labels)
         if recipe.label_share == 0:
             return loss
-        fit = fitting_loss(logits, teacher, labels, task=self.task, label_share=1.0)
+        fit = fitting_loss(logits, teacher_logits, labels, task=self.task, label_share=1.0)
         return (1 - recipe.label_share) * loss + recipe.label_share * fit
 
     def fitted(self, logits: Tensor, examples: Examples) -> Tensor:

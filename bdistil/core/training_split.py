@@ -31,14 +31,14 @@ class Shard:
 
     Attributes:
         inputs: standardised features, float32 (n, ...).
-        teacher: g, centred logits, float32 (n, L).
+        teacher_logits: g, centred logits, float32 (n, L).
         labels: class indices (n,) or targets (n, L); None if unknown.
         game: the game on these rows.
         earlier: hidden states of the students 1..t-1.
     """
 
     inputs: Tensor
-    teacher: Tensor
+    teacher_logits: Tensor
     labels: Tensor | None
     game: Game
     earlier: list[Hidden] = field(default_factory=list)
@@ -58,16 +58,16 @@ class Shard:
 
     def take(self, rows: slice | Tensor) -> Examples:
         """Some rows with their F_{t-1} = g + M / (η (t - 1))."""
-        teacher = self.teacher[rows]
+        teacher_logits = self.teacher_logits[rows]
         first = self.stage == 1
         ensemble = (
-            torch.zeros_like(teacher)
+            torch.zeros_like(teacher_logits)
             if first
-            else teacher + self.game.ensemble_gap(self.stage - 1, rows)
+            else teacher_logits + self.game.ensemble_gap(self.stage - 1, rows)
         )
         return Examples(
             self.inputs[rows],
-            teacher,
+            teacher_logits,
             None if self.labels is None else self.labels[rows],
             ensemble,
             [take(state, rows) for state in self.earlier],
@@ -86,11 +86,11 @@ class Shard:
         batch = self.take(rows).to(student.device)
         logits, hidden = student(batch.inputs, batch.earlier)
         own = student_logits(batch.ensemble, logits, self.stage, student.config.skip)
-        return (own - batch.teacher).to(self.device), move(hidden, self.device)
+        return (own - batch.teacher_logits).to(self.device), move(hidden, self.device)
 
     def played(self, student: Student) -> tuple[Tensor, Hidden]:
         """The margin M + η (f_t - g), float32 (n, L), and the student's hidden state."""
-        margin = self.game.margin.new_empty(self.teacher.shape)
+        margin = self.game.margin.new_empty(self.teacher_logits.shape)
         states = []
         for rows in self.chunks():
             gap, hidden = self.gap(student, rows)
@@ -112,16 +112,16 @@ class TrainingSplit:
     @classmethod
     def before_round_one(cls, parts: Sequence[Examples], rules: Rules) -> TrainingSplit:
         """The split when no student is there yet: all margins zero, and without memory."""
-        teacher = parts[0].teacher
-        rows, outputs = sum(len(part) for part in parts), teacher.shape[1]
-        summary = Summary.start(rows, outputs).to(teacher.device)
+        teacher_logits = parts[0].teacher_logits
+        rows, outputs = sum(len(part) for part in parts), teacher_logits.shape[1]
+        summary = Summary.start(rows, outputs).to(teacher_logits.device)
         return cls(
             [
                 Shard(
                     part.inputs,
-                    part.teacher,
+                    part.teacher_logits,
                     part.labels,
-                    Game(zeros_like(part.teacher), rules, summary),
+                    Game(zeros_like(part.teacher_logits), rules, summary),
                 )
                 for part in parts
             ]

@@ -71,7 +71,7 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
             features,
             _labels(arrays["y"], spec.task),
             known_of(arrays, spec, parts),
-            teacher=arrays.get(TEACHER),
+            teacher_outputs=arrays.get(TEACHER),
         )
 
 
@@ -115,8 +115,8 @@ def _read(
     with errors_naming(path):
         arrays, parts = _splits_joined(read_arrays(path))
         used = {name: _required(arrays, name) for name in ("x", "y")}
-        teacher = _teacher(arrays, teacher_columns)
-        used |= {} if teacher is None else {TEACHER: teacher}
+        teacher_outputs = _teacher(arrays, teacher_columns)
+        used |= {} if teacher_outputs is None else {TEACHER: teacher_outputs}
         for field in ("split", "group", "order"):
             if (name := getattr(spec, field)) is not None:
                 used[name] = _side_array(arrays, name, f"data.{field}")

@@ -28,7 +28,7 @@ def assemble(
     indices: SplitIndices,
     *,
     class_names: tuple[str, ...] | None,
-    teacher: NDArray[np.float32] | None = None,
+    teacher_outputs: NDArray[np.float32] | None = None,
     columns: TableColumns | None = None,
     padding: float | None = None,
 ) -> Dataset:
@@ -41,13 +41,13 @@ def assemble(
         y: int64 class indices (N,), or float32 (N, L): targets, or labels 0 and 1.
         indices: rows of each split.
         class_names: the classes or labels in index order; None makes the task regression.
-        teacher: a teacher's outputs, float32 (N, L).
+        teacher_outputs: a teacher's outputs, float32 (N, L).
         columns: what made `x` of a table.
         padding: see Dataset.
     """
     features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x
     train, validation, test = (
-        Split(own, y[rows], None if teacher is None else teacher[rows])
+        Split(own, y[rows], None if teacher_outputs is None else teacher_outputs[rows])
         for own, rows in zip(features, indices, strict=True)
     )
     return Dataset(

@@ -24,12 +24,12 @@ class Split:
             a file where the photographs are too many for the memory.
         y: labels, int64 class indices of shape (N,), or float32 of shape (N, L): targets, or 0 and
             1 where an example has several labels.
-        teacher: a teacher's outputs that came with the data, float32 (N, L), or None.
+        teacher_outputs: a teacher's outputs that came with the data, float32 (N, L), or None.
     """
 
     x: NDArray[np.float32] | NDArray[np.uint8]
     y: NDArray[Any]
-    teacher: NDArray[np.float32] | None = None
+    teacher_outputs: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -92,7 +92,7 @@ class Dataset:
         """Hash of every example and label, by which a changed file is noticed."""
         digest = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
-            for array in (split.x, split.y, split.teacher):
+            for array in (split.x, split.y, split.teacher_outputs):
                 if array is not None:
                     digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import DataError
+from bdistil.errors import BdistilWarning, DataError
 from bdistil.names import Task, TaskChoice
 from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
 
@@ -54,6 +55,7 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
     check_present(values, what, REMEDY)
     if task == "regression" or (task == "auto" and _is_continuous(values)):
         targets = finite_numbers(values, what, "regression needs numbers, " + REMEDY)
+        _check_varied(targets, what)
         return Labels(targets.reshape(len(targets), -1), None)
     if _is_continuous(values):
         raise DataError(
@@ -62,6 +64,7 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
         )
     names = _class_names(values)
     _check_classes(names, values, task, what)
+    _note_blanks(names, what)
     return Labels(class_indices(values, names), names)
 
 
@@ -118,3 +121,25 @@ def _check_classes(names: tuple[str, ...], values: Any, task: TaskChoice, what: 
             f"{what} holds {len(names)} different whole numbers, classes or a quantity; "
             "set data.task=classification or data.task=regression."
         )
+
+
+def _check_varied(targets: NDArray[np.float32], what: str) -> None:
+    if (targets == targets[0]).all():
+        raise DataError(
+            f"{what} holds only one value, {as_text(np.ravel(targets)[0])}, so there is nothing to "
+            "learn; name another column with data.label."
+        )
+
+
+def _note_blanks(names: tuple[str, ...], what: str) -> None:
+    """Say which classes differ in blanks alone."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(" ".join(name.split()), name)
+        if other != name:
+            warnings.warn(
+                f"{what} holds {other!r} and {name!r}, which differ in blanks alone and count as "
+                "two classes; write them alike if they are one.",
+                BdistilWarning,
+                stacklevel=2,
+            )

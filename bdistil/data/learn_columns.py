@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,18 +14,25 @@ from numpy.typing import NDArray
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.optional import require
 from bdistil.runtime.columns import FeatureColumn, TableColumns
-from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
+from bdistil.runtime.dates import DATE_PARTS, ISO, as_times, date_parts
+from bdistil.runtime.values import as_text, finite_numbers, missing_values, sorted_texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CATEGORIES = 100
+NUMBERS = ("boolean", "decimal", "integer", "floating", "mixed-integer-float")
 LEAST_DISTINCT_SHARE = 0.9  # of the values of a column that float32 must tell apart
 FEWEST_NUMBERS = 10
 """Different texts from which on a column of them that look like numbers was meant as numbers."""
 OTHER_NOTATION = re.compile(r"[-+]?[$€£]?\s?(\d+|\d{1,3}([.,' ]\d{3})+)([.,]\d+)?\s?(%|[$€£])?")
 """Decimal commas, thousands, percent and currencies."""
 REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
+
+
+Mask = NDArray[np.bool_]
+Learn = Callable[["pd.Series[Any]", Mask, Mask], FeatureColumn]
+"""From a column, where it has no value, and which rows of it train."""
 
 
 class ByColumn(Protocol):
@@ -49,7 +57,7 @@ def learn_columns(
         rows: positions of the training rows, the only ones to learn categories from.
 
     Raises:
-        DataError: if values are missing, or a column is neither numbers nor a few categories.
+        DataError: if a column is neither numbers nor dates nor a few categories.
     """
     features = tuple(_learn_column(frame[name], rows) for name in names)
     if not isinstance(label, str):
@@ -58,20 +66,62 @@ def learn_columns(
 
 
 def _learn_column(series: pd.Series[Any], rows: NDArray[np.int64]) -> FeatureColumn:
-    name = str(series.name)
-    check_present(series, f"column {name!r}", REMEDY)
+    name, missing = str(series.name), missing_values(series)
+    if missing.all():
+        raise DataError(f"column {name!r} holds no value; leave it out with data.ignore.")
+    trained = np.zeros(len(series), bool)
+    trained[rows] = True
+    column = _learner(series[~missing], name)(series, missing, trained & ~missing)
+    return replace(column, missing=int(missing.sum())) if missing.any() else _complete(column)
+
+
+def _complete(column: FeatureColumn) -> FeatureColumn:
+    """A column without missing values, which needs nothing to stand in for one."""
+    return replace(column, fill=())
+
+
+def _learner(values: pd.Series[Any], name: str) -> Learn:
+    """How a column of such values is learnt from all of them and from those of training.
+
+    Raises:
+        DataError: if they are neither numbers nor text nor dates.
+    """
     types = require("pandas", "table").api.types
-    content = types.infer_dtype(series)
-    if content == "string" or isinstance(series.dtype, types.CategoricalDtype):
-        return FeatureColumn(name=name, categories=_categories(series, rows))
-    if types.is_numeric_dtype(series) or content in ("boolean", "decimal", "integer"):
-        numbers = finite_numbers(series, f"column {name!r}", REMEDY)
-        _note_lost_digits(name, series, numbers)
-        return FeatureColumn(name=name)
+    content = types.infer_dtype(values)
+    if isinstance(values.dtype, types.CategoricalDtype):
+        return _learn_categories
+    if content in ("datetime64", "datetime", "date") or (content == "string" and are_dates(values)):
+        return _learn_dates
+    if content == "string":
+        return _learn_categories
+    if types.is_numeric_dtype(values) or content in NUMBERS:
+        return _learn_numbers
     raise DataError(
-        f"column {name!r} holds {content} values, neither numbers nor text; convert it or leave "
-        "it out with data.ignore."
+        f"column {name!r} holds {content} values, neither numbers nor text nor dates; convert it "
+        "or leave it out with data.ignore."
     )
+
+
+def _learn_numbers(series: pd.Series[Any], missing: Mask, trained: Mask) -> FeatureColumn:
+    name = str(series.name)
+    numbers = finite_numbers(np.where(missing, 0, series), f"column {name!r}", REMEDY)
+    _note_lost_digits(name, series, numbers[~missing])
+    known = numbers[trained]
+    return FeatureColumn(name, fill=(float(np.median(known)) if len(known) else 0.0,))
+
+
+def _learn_dates(series: pd.Series[Any], missing: Mask, trained: Mask) -> FeatureColumn:
+    """The parts that differ between training rows, and their medians."""
+    times = as_times(series, f"column {series.name!r}", REMEDY)[trained]
+    found = date_parts(times, tuple(DATE_PARTS))
+    parts = [i for i, own in enumerate(found.T) if len(np.unique(own)) > 1] or [0]
+    names = tuple(list(DATE_PARTS)[i] for i in parts)
+    medians = np.median(found[:, parts], axis=0) if len(found) else np.zeros(len(parts))
+    return FeatureColumn(str(series.name), parts=names, fill=tuple(map(float, medians)))
+
+
+def _learn_categories(series: pd.Series[Any], missing: Mask, trained: Mask) -> FeatureColumn:
+    return FeatureColumn(str(series.name), categories=_categories(series, missing, trained))
 
 
 def _note_lost_digits(name: str, series: pd.Series[Any], numbers: NDArray[np.float32]) -> None:
@@ -86,9 +136,9 @@ def _note_lost_digits(name: str, series: pd.Series[Any], numbers: NDArray[np.flo
         )
 
 
-def _categories(series: pd.Series[Any], rows: NDArray[np.int64]) -> tuple[str, ...]:
-    categories = sorted_texts(as_text(value) for value in series.iloc[rows].unique())
-    _refuse_misread_numbers(series, categories)
+def _categories(series: pd.Series[Any], missing: Mask, trained: Mask) -> tuple[str, ...]:
+    categories = sorted_texts(as_text(value) for value in series[trained].unique())
+    _refuse_misread_numbers(series, missing, categories)
     if len(categories) <= MOST_CATEGORIES:
         return tuple(categories)
     raise DataError(
@@ -98,7 +148,9 @@ def _categories(series: pd.Series[Any], rows: NDArray[np.int64]) -> tuple[str, .
     )
 
 
-def _refuse_misread_numbers(series: pd.Series[Any], categories: Sequence[str]) -> None:
+def _refuse_misread_numbers(
+    series: pd.Series[Any], missing: Mask, categories: Sequence[str]
+) -> None:
     """Refuse texts most of which are numbers, in Python's notation or another, but not all.
 
     Raises:
@@ -106,17 +158,23 @@ def _refuse_misread_numbers(series: pd.Series[Any], categories: Sequence[str]) -
     """
     if len(categories) < FEWEST_NUMBERS:
         return
-    numbers = require("pandas", "table").to_numeric(series, errors="coerce")
-    if 0.5 < numbers.notna().mean() < 1:
-        row = int(np.argmax(numbers.isna()))
+    numbers = require("pandas", "table").to_numeric(series, errors="coerce").notna()
+    are_numbers = numbers[~missing].mean()
+    if 0.5 < are_numbers < 1:
+        row = int(np.argmax(~numbers & ~missing))
         raise DataError(
             f"column {series.name!r} looks like numbers but holds {series.iloc[row]!r} in row "
             f"{row} (counted from 0); {REMEDY}."
         )
     foreign = [text for text in categories if OTHER_NOTATION.fullmatch(text.strip())]
-    if len(foreign) > len(categories) / 2 and numbers.notna().mean() < 1:
+    if len(foreign) > len(categories) / 2 and are_numbers < 1:
         raise DataError(
             f"column {series.name!r} holds numbers in another notation, such as {foreign[0]!r}; "
             "write them as 1234.5 (pandas.read_csv takes decimal=',' and thousands='.'), or leave "
             "the column out with data.ignore."
         )
+
+
+def are_dates(values: pd.Series[Any]) -> bool:
+    """Whether texts are dates or times, every one."""
+    return all(isinstance(value, str) and ISO.fullmatch(value.strip()) for value in values)

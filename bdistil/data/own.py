@@ -60,7 +60,7 @@ def assemble_own(
     labels: Labels,
     known: Known,
     *,
-    teacher: NDArray[np.float32] | None = None,
+    teacher_outputs: NDArray[np.float32] | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
     """Split the user's rows and make a data set of them that says how it came about.
@@ -72,7 +72,7 @@ def assemble_own(
         features: of all rows.
         labels: of all rows.
         known: what decides on the splits, beside equal features.
-        teacher: a teacher's outputs, float32 (N, L).
+        teacher_outputs: a teacher's outputs, float32 (N, L).
         notes: what else a reader should know.
 
     Raises:
@@ -80,7 +80,7 @@ def assemble_own(
         TeacherError: if the teacher has another number of outputs than the labels need.
     """
     assert spec.path is not None
-    check_width(teacher, labels)
+    check_width(teacher_outputs, labels)
     division = divide(labels, replace(known, same=features.hashes()), spec, seed)
     dataset = assemble(
         name_of(spec.path),
@@ -89,7 +89,7 @@ def assemble_own(
         labels.y,
         division.rows,
         class_names=labels.class_names,
-        teacher=teacher,
+        teacher_outputs=teacher_outputs,
         columns=features.columns(),
         padding=features.padding,
     )

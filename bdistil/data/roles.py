@@ -16,7 +16,7 @@ from bdistil.files.wording import some
 from bdistil.spec import DataSpec
 
 if TYPE_CHECKING:
-    from bdistil.runtime.columns import TableColumns
+    from bdistil.runtime.columns import FeatureColumn, TableColumns
 
 SHOWN_COLUMNS = 12
 LEFT_OUT = "left out"
@@ -37,11 +37,21 @@ class Roles:
     def notes(self, encoded: TableColumns | None = None) -> list[ColumnNote]:
         """Every column for the card, features as they were encoded."""
         known = {} if encoded is None else {column.name: column for column in encoded.features}
-        uses = {
-            name: "categories, one-hot" if name in known and known[name].categories else "numbers"
-            for name in (self.features if known else ())
-        }
+        uses = {name: _use(known[name]) for name in (self.features if known else ())}
         return [ColumnNote(name=name, use=use) for name, use in (uses | self.others).items()]
+
+
+def _use(column: FeatureColumn) -> str:
+    """What a column became, in words."""
+    if column.parts is not None:
+        said, filled = f"dates, as {', '.join(column.parts)}", "medians"
+    elif column.categories is not None:
+        said, filled = "categories, one-hot", "zeros"
+    else:
+        said, filled = "numbers", "the median"
+    if not column.missing:
+        return said
+    return f"{said}; {column.missing:,} missing values are {filled}, and marked by a feature"
 
 
 def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:

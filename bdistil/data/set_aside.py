@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bdistil.data.learn_columns import are_dates
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -31,11 +33,9 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
         named = NAMED_AS_IDENTIFIER.search(str(values.name)) is not None
         return "identifiers, another number in each row" if named else None
     is_text = values.dtype.kind in "OSU" and all(isinstance(value, str) for value in values)
-    return (
-        "identifiers, another text in each row"
-        if is_text and not looks_like_numbers(values)
-        else None
-    )
+    if not is_text or looks_like_numbers(values) or are_dates(values):
+        return None
+    return "identifiers, another text in each row"
 
 
 def looks_like_numbers(values: pd.Series[Any]) -> bool:

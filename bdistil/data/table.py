@@ -55,11 +55,18 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     with errors_naming(spec.path):
         roles = assign_roles(table, spec, teacher_columns or ())
         labels = _labels(table, spec)
-        teacher = None if teacher_columns is None else _teacher(table, teacher_columns)
+        teacher_outputs = None if teacher_columns is None else _teacher(table, teacher_columns)
         known = known_of(table.frame, spec, table.parts)
         features = _features(table, roles, spec)
         return assemble_own(
-            spec, seed, table.said, features, labels, known, teacher=teacher, notes=table.notes
+            spec,
+            seed,
+            table.said,
+            features,
+            labels,
+            known,
+            teacher_outputs=teacher_outputs,
+            notes=table.notes,
         )
 
 

@@ -9,15 +9,15 @@ from bdistil.data.labels import Labels
 from bdistil.errors import TeacherError
 
 
-def check_width(teacher: NDArray[np.float32] | None, labels: Labels) -> None:
+def check_width(teacher_outputs: NDArray[np.float32] | None, labels: Labels) -> None:
     """Refuse a teacher (N, L) whose width L is not the number of classes, labels or targets.
 
     Raises:
         TeacherError: if the widths differ.
     """
-    if teacher is None:
+    if teacher_outputs is None:
         return
-    found, names = teacher.shape[1], labels.class_names
+    found, names = teacher_outputs.shape[1], labels.class_names
     expected = labels.y.shape[1] if names is None else len(names)
     if found != expected:
         kind = "class" if labels.y.ndim == 1 else "label"

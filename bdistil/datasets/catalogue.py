@@ -142,7 +142,8 @@ def load_dataset(
         spec: the data part of the search space.
         seed: of the split and, for synthetic data, of the points.
         teacher_columns: columns of the user's table that hold a teacher's outputs, one a class in
-            class order, which become `Split.teacher`. An NPZ file holds them as array `teacher`.
+            class order, which become `Split.teacher_outputs`. An NPZ file holds them as array
+            `teacher`.
 
     Raises:
         SpecError: if the name, an option or a setting does not fit the source.

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bdistil.errors import SpecError
 from bdistil.spec import Spec, load_spec
+from bdistil.spec.yaml_text import YamlError, parse_yaml
 
 METHOD = "method"
 """The field of a cell that names a method instead of a value of the spec."""
@@ -94,8 +93,8 @@ def factors(texts: Sequence[str]) -> dict[str, list[Any]]:
     for text in texts:
         key, _, listed = text.partition("=")
         try:
-            values = yaml.safe_load(listed)
-        except yaml.YAMLError:
+            values = parse_yaml(listed)
+        except YamlError:
             values = None
         if not isinstance(values, list) or len(values) < 2 or not key:
             raise SpecError(
@@ -120,8 +119,8 @@ def cell_of(text: str) -> dict[str, Any]:
             key, separator, value = part.partition("=")
             if not separator or not key:
                 raise ValueError(part)
-            found[key] = yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError):
+            found[key] = parse_yaml(value)
+    except ValueError:
         found = {}
     if not found:
         raise SpecError(

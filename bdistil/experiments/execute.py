@@ -104,12 +104,12 @@ def make_run(run: Run, folder: Path) -> Figures:
     return figures
 
 
-def outcome(run: Run, place: Path, teacher: Path) -> Figures:
+def outcome(run: Run, place: Path, teacher_dir: Path) -> Figures:
     """The figures of a search, or of a rival if the cell names one."""
     method = run.cell.get(METHOD)
     if method in RIVALS:
-        return play(run, method, teacher)
-    return figures_of(launch_search(run.spec, place, teacher=teacher), run)
+        return play(run, method, teacher_dir)
+    return figures_of(launch_search(run.spec, place, teacher_dir=teacher_dir), run)
 
 
 def stored(place: Path) -> Figures | None:

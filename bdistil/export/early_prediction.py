@@ -43,7 +43,7 @@ def early_prediction(
     *,
     padding: Tensor | None = None,
     fractions: Sequence[float] = FRACTIONS,
-    teacher: nn.Module | None = None,
+    teacher_network: nn.Module | None = None,
     task: Task = "classification",
 ) -> tuple[EarlyPoint, ...]:
     """Metric of every stage and of the teacher against the fraction of the sequence seen.
@@ -59,7 +59,7 @@ def early_prediction(
         padding: the standardised step that stands in front of shorter sequences, (features,); None
             if all are of full length.
         fractions: above 0 and at most 1.
-        teacher: maps the same inputs to logits (N, L).
+        teacher_network: maps the same inputs to logits (N, L).
         task: decides on the metric.
 
     Raises:
@@ -79,7 +79,11 @@ def early_prediction(
 
     def point(fraction: float) -> EarlyPoint:
         stages = _stage_logits(ensemble, inputs, fraction, padding)
-        logits = None if teacher is None else _teacher_logits(teacher, inputs, fraction, padding)
+        logits = (
+            None
+            if teacher_network is None
+            else _teacher_logits(teacher_network, inputs, fraction, padding)
+        )
         return EarlyPoint(
             fraction=fraction,
             stages=tuple(metric(stage, truth, task) for stage in stages),
@@ -135,9 +139,9 @@ def _stage_logits(
 
 
 def _teacher_logits(
-    teacher: nn.Module, inputs: Tensor, fraction: float, padding: Tensor | None
+    teacher_network: nn.Module, inputs: Tensor, fraction: float, padding: Tensor | None
 ) -> Tensor:
-    teacher.eval()
-    cut = any(isinstance(part, RecurrentBody) for part in teacher.modules())
+    teacher_network.eval()
+    cut = any(isinstance(part, RecurrentBody) for part in teacher_network.modules())
     parts = (beginnings(rows, fraction, padding=padding, cut=cut) for rows in inputs.split(ROWS))
-    return torch.cat([teacher(part) for part in parts])
+    return torch.cat([teacher_network(part) for part in parts])

@@ -27,11 +27,11 @@ class TeacherCosts(NamedTuple):
     parameters: int | None
 
     @classmethod
-    def of(cls, teacher: nn.Module | None, input_shape: tuple[int, ...]) -> TeacherCosts:
+    def of(cls, teacher_network: nn.Module | None, input_shape: tuple[int, ...]) -> TeacherCosts:
         """What can be counted on a network; nothing on none."""
-        if teacher is None:
+        if teacher_network is None:
             return cls(None, None)
-        return cls(flops(teacher, input_shape), parameters(teacher))
+        return cls(flops(teacher_network, input_shape), parameters(teacher_network))
 
 
 class TeacherFigures(BaseModel):
@@ -97,7 +97,7 @@ def evaluate(
     inputs: Tensor,
     truth: Tensor,
     teacher_logits: Tensor,
-    teacher: nn.Module | None,
+    teacher_network: nn.Module | None,
     task: Task,
     teacher_costs: TeacherCosts | None = None,
 ) -> Evaluation:
@@ -108,20 +108,20 @@ def evaluate(
         inputs: standardised, float32 (N, ...).
         truth: class indices (N,), targets or labels 0 and 1 (N, L).
         teacher_logits: float32 (N, L).
-        teacher: the network, for its cost; None if unknown.
+        teacher_network: the network, for its cost; None if unknown.
         task: decides on the metric.
-        teacher_costs: counted before; None counts them on `teacher`.
+        teacher_costs: counted before; None counts them on `teacher_network`.
     """
     shape = tuple(inputs.shape[1:])
     prefixes = [FoldedPrefix(ensemble, stage).eval() for stage in range(1, len(ensemble) + 1)]
     if teacher_costs is None:
-        teacher_costs = TeacherCosts.of(teacher, shape)
+        teacher_costs = TeacherCosts.of(teacher_network, shape)
     figures = TeacherFigures(
         metric=metric(teacher_logits, truth, task),
         flops=teacher_costs.flops,
         parameters=teacher_costs.parameters,
     )
-    ratios = latency_ratios(ensemble, teacher, inputs[:1])
+    ratios = latency_ratios(ensemble, teacher_network, inputs[:1])
     streamed = streamed_flops(ensemble, shape)
     costs = [flops(prefix, shape) for prefix in prefixes]
     stages = [
@@ -140,17 +140,17 @@ def evaluate(
 
 
 def latency_ratios(
-    ensemble: ProgressiveEnsemble, teacher: nn.Module | None, x: Tensor
+    ensemble: ProgressiveEnsemble, teacher_network: nn.Module | None, x: Tensor
 ) -> list[float | None]:
     """Median seconds of each stage over the teacher's, measured in turns; None if it fails."""
-    if teacher is None:
+    if teacher_network is None:
         return [None] * len(ensemble)
     affine = Affine(x.new_zeros(()), x.new_ones(()))
     inputs = random_inputs(affine, x.shape[1:])
     ways = (ways_to(ensemble, affine, x.shape[1:], t) for t in range(1, len(ensemble) + 1))
     fastest = [each[fastest_way(each, inputs)] for each in ways]
     try:
-        *times, reference = latencies([*fastest, teacher.eval()], x)
+        *times, reference = latencies([*fastest, teacher_network.eval()], x)
     except Exception as error:  # the user's own network may raise anything
         warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
         return [None] * len(ensemble)

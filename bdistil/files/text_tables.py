@@ -12,11 +12,19 @@ from bdistil.errors import DataError
 from bdistil.files.column_file import check_same_columns, refuse_twins
 from bdistil.files.file_readers import reading
 from bdistil.optional import require
+from bdistil.runtime.dates import ISO
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = ",;\t"
+MISSING_WORDS = frozenset(
+    ("NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "none", "#N/A", "<NA>")
+)
+"""What pandas, R, SQL and spreadsheets write where a number is missing."""
+BOOLEANS = {
+    word: word.lower() == "true" for word in ("True", "TRUE", "true", "False", "FALSE", "false")
+}
 
 
 def read_texts(paths: Sequence[Path], texts: Collection[str] = ()) -> list[pd.DataFrame]:
@@ -50,6 +58,7 @@ def _read_text(path: Path, texts: Collection[str]) -> pd.DataFrame:
     refuse_twins([*names])
     types = {str(name): str for name in names if name in texts}
     options: dict[str, Any] = {"dtype": types, "low_memory": False, "index_col": False}
+    options |= {"keep_default_na": False, "na_values": [""]}
     with warnings.catch_warnings():
         warnings.simplefilter("error", pandas.errors.ParserWarning)  # fields that it would drop
         try:
@@ -60,7 +69,34 @@ def _read_text(path: Path, texts: Collection[str]) -> pd.DataFrame:
                 "column, or end the rows where the header ends."
             ) from None
     frame.columns = frame.columns.map(str)
+    for name in frame.columns[frame.dtypes.map(pandas.api.types.is_string_dtype)]:
+        frame[name] = _read_words(frame[name], is_text=name in texts)
     return frame
+
+
+def _read_words(column: pd.Series[Any], is_text: bool) -> pd.Series[Any]:
+    """A column of text, in which words such as "NA" stand for missing values among other things.
+
+    Among numbers, booleans and dates they do, and the column becomes what else it holds; among
+    texts "None" is a text as any other, as it is in Parquet.
+    """
+    import pandas
+
+    is_word = column.isin(MISSING_WORDS)
+    others = column[~is_word].dropna()
+    if (
+        others.empty or not others.map(lambda value: isinstance(value, str)).all()
+    ):  # booleans beside empty fields
+        return column
+    if others.map(ISO.fullmatch).notna().all():
+        return column.where(~is_word)
+    if is_text:
+        return column
+    if others.isin(BOOLEANS).all():
+        return column.map(BOOLEANS, na_action="ignore")
+    if pandas.to_numeric(others, errors="coerce").notna().all():
+        return pandas.to_numeric(column.where(~is_word))
+    return column
 
 
 def _separator(path: Path) -> str:

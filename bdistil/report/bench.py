@@ -107,15 +107,15 @@ class RawTeacher(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, teacher: nn.Module, ensemble: Ensemble) -> None:
+    def __init__(self, network: nn.Module, ensemble: Ensemble) -> None:
         super().__init__()
-        self.teacher = teacher
+        self.network = network
         self.register_buffer("shift", ensemble.shift)
         self.register_buffer("scale", ensemble.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float (B, L)."""
-        logits: Tensor = self.teacher((x - self.shift) / self.scale)
+        logits: Tensor = self.network((x - self.shift) / self.scale)
         return logits
 
 
@@ -139,8 +139,8 @@ def bench(result: SearchResult, batches: Sequence[int] = (1, 64), seconds: float
             f"{', '.join(map(str, batches))}."
         )
     ensemble, figures = result.build_ensemble(), result.evaluation
-    teacher = teacher_network(result.run, dataset)
-    raw = None if teacher is None else RawTeacher(teacher, ensemble).eval()
+    network = teacher_network(result.run, dataset)
+    raw = None if network is None else RawTeacher(network, ensemble).eval()
     with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
         subjects = torch_subjects(ensemble, raw)
         subjects += onnx_subjects(ensemble, raw, Path(folder), examples[:64].astype(np.float32))
@@ -152,7 +152,7 @@ def bench(result: SearchResult, batches: Sequence[int] = (1, 64), seconds: float
     return Bench(tuple(itertools.chain.from_iterable(timed)), tuple(overheads))
 
 
-def torch_subjects(ensemble: Ensemble, teacher: RawTeacher | None) -> list[Subject]:
+def torch_subjects(ensemble: Ensemble, raw_teacher: RawTeacher | None) -> list[Subject]:
     """Teacher, prefixes and streamed stages by torch."""
 
     def straight(stage: int) -> Callable[[NDArray[np.float32]], object]:
@@ -164,13 +164,13 @@ def torch_subjects(ensemble: Ensemble, teacher: RawTeacher | None) -> list[Subje
     stages = range(1, len(ensemble) + 1)
     found = [Subject("torch", "straight", stage, straight(stage)) for stage in stages]
     found += [Subject("torch", "streamed", stage, streamed(stage)) for stage in stages]
-    if teacher is not None:
-        found.append(Subject("torch", "teacher", 0, lambda x: teacher(torch.as_tensor(x))))
+    if raw_teacher is not None:
+        found.append(Subject("torch", "teacher", 0, lambda x: raw_teacher(torch.as_tensor(x))))
     return found
 
 
 def onnx_subjects(
-    ensemble: Ensemble, teacher: RawTeacher | None, folder: Path, examples: NDArray[np.float32]
+    ensemble: Ensemble, raw_teacher: RawTeacher | None, folder: Path, examples: NDArray[np.float32]
 ) -> list[Subject]:
     """The same by onnxruntime; nothing where it cannot be exported or run."""
     try:
@@ -194,9 +194,9 @@ def onnx_subjects(
     stages = range(1, len(ensemble) + 1)
     found = [Subject("onnxruntime", "straight", stage, straight(stage)) for stage in stages]
     found += [Subject("onnxruntime", "streamed", stage, streamed(stage)) for stage in stages]
-    if teacher is not None:
+    if raw_teacher is not None:
         own = folder / "teacher"
-        export_module(teacher, examples, own / TEACHER_GRAPH)
+        export_module(raw_teacher, examples, own / TEACHER_GRAPH)
         call = OnnxRunner(own, ensemble.outputs).graph(TEACHER_GRAPH)
         found.append(Subject("onnxruntime", "teacher", 0, call))
     return found

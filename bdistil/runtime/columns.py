@@ -11,40 +11,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import BdistilWarning, DataError
-from bdistil.runtime.values import as_text, check_present, finite_numbers
+from bdistil.runtime.dates import as_times, date_parts
+from bdistil.runtime.values import as_text, check_present, finite_numbers, missing_values
 
 REMEDY = "correct these values or drop their rows"
 
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """One column: numbers and booleans as they are, text and categoricals one-hot.
+    """One column: numbers and booleans as they are, text and categoricals one-hot, dates in parts.
 
     Attributes:
         name: the column's name.
-        categories: the known values as text, None for a column of numbers.
+        categories: the known values as text; None for a column of numbers or dates.
+        parts: of a column of dates, in :data:`~bdistil.runtime.dates.DATE_PARTS`; else None.
+        missing: how many values training lacked. If any, one more feature says where a value is
+            missing, and `fill` stands in its place; if none, a missing value is refused.
+        fill: for each number or part, the median of the training rows; empty for categories, all
+            of which are zero where the value is missing.
     """
 
     name: str
     categories: tuple[str, ...] | None = None
+    parts: tuple[str, ...] | None = None
+    missing: int = 0
+    fill: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
         """Number of features that the column becomes."""
-        return 1 if self.categories is None else len(self.categories)
+        values = self.categories if self.categories is not None else self.parts
+        return (1 if values is None else len(values)) + bool(self.missing)
 
     def encode(self, values: Any) -> NDArray[np.float32]:
         """Features float32 (N, width); an unknown category is all zeros.
 
         Raises:
-            DataError: if a value is missing, infinite or no number where one is expected.
+            DataError: if a value is missing, infinite, or no number or date where one is expected.
         """
         what = f"column {self.name!r}"
         if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
             raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
+        if not self.missing:
+            check_present(values, what, REMEDY)
+            return self._encode_present(values, what)
+        missing = missing_values(values)
+        if self.categories is None:
+            found = self._encode_present(np.where(missing, self._stopgap, values), what)
+            found[missing] = self.fill
+        else:
+            found = np.zeros((len(missing), self.width - 1), np.float32)
+            found[~missing] = self._encode_present(np.asarray(values)[~missing], what)
+        return np.concatenate([found, missing[:, None].astype(np.float32)], axis=1)
+
+    @property
+    def _stopgap(self) -> Any:
+        """What can be encoded in place of a missing value, so that rows keep their numbers."""
+        return 0 if self.parts is None else np.datetime64(0, "us")
+
+    def _encode_present(self, values: Any, what: str) -> NDArray[np.float32]:
+        if self.parts is not None:
+            return date_parts(as_times(values, what, REMEDY), self.parts)
         if self.categories is None:
             return finite_numbers(values, what, REMEDY).reshape(-1, 1)
-        check_present(values, what, REMEDY)
         texts = np.array([as_text(value) for value in values], dtype=object)
         one_hot: NDArray[np.bool_] = texts[:, None] == np.array(self.categories, dtype=object)
         _note_unknown(what, texts[~one_hot.any(axis=1)], len(texts))
@@ -67,7 +96,13 @@ class TableColumns:
     def of(cls, content: Mapping[str, Any]) -> TableColumns:
         """From JSON."""
         features = (
-            FeatureColumn(each["name"], each.get("categories") and tuple(each["categories"]))
+            FeatureColumn(
+                each["name"],
+                each.get("categories") and tuple(each["categories"]),
+                each.get("parts") and tuple(each["parts"]),
+                each.get("missing", 0),
+                tuple(each.get("fill", ())),
+            )
             for each in content["features"]
         )
         label = content["label"]
@@ -86,7 +121,8 @@ class TableColumns:
     @property
     def texts(self) -> set[str]:
         """Columns to be read as text, whatever they look like; a label may be one."""
-        return {*self.labels, *(column.name for column in self.features if column.categories)}
+        encoded = (column.name for column in self.features if column.categories or column.parts)
+        return {*self.labels, *encoded}
 
     @property
     def width(self) -> int:

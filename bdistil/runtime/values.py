@@ -37,7 +37,7 @@ def check_present(
     Raises:
         BdistilError: of the class given, with count and first row, if a value is missing.
     """
-    _refuse(_missing(values), "missing value", what, remedy, error)
+    _refuse(missing_values(values), "missing value", what, remedy, error)
 
 
 def finite_numbers(
@@ -84,7 +84,8 @@ def _number_or_none(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _missing(values: Any) -> NDArray[np.bool_]:
+def missing_values(values: Any) -> NDArray[np.bool_]:
+    """Where a value is None, NaN or the like, in the values' own shape."""
     if hasattr(values, "isna"):  # pandas, whose NA compares with nothing
         marks: NDArray[np.bool_] = np.asarray(values.isna())
         return marks

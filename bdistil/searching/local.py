@@ -41,7 +41,7 @@ class LocalMargin:
         self.parts = parts
         self.rules = rules
         self.states: list[ShardState] = []
-        self.summary = Summary.start(sum(map(len, parts)), parts[0].teacher.shape[1])
+        self.summary = Summary.start(sum(map(len, parts)), parts[0].teacher_logits.shape[1])
 
     def play(self, student: Student) -> str:
         """Take in an accepted student; the hash of the new margin."""

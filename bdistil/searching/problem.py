@@ -35,27 +35,29 @@ class Part:
 
     Attributes:
         inputs: standardised features, float32 (N, ...).
-        teacher: g, centred for classification, float32 (N, L).
+        teacher_logits: g, centred for classification, float32 (N, L).
         labels: int64 class indices (N,), or targets or 0 and 1, float32 (N, L).
     """
 
     inputs: NDArray[np.float32]
-    teacher: NDArray[np.float32]
+    teacher_logits: NDArray[np.float32]
     labels: NDArray[Any]
 
     def examples(self) -> Examples:
         """The split before round 1, in the same memory."""
-        inputs, teacher, labels = map(as_tensor, (self.inputs, self.teacher, self.labels))
-        return Examples.before_round_one(inputs, teacher, labels)
+        inputs, teacher_logits, labels = map(
+            as_tensor, (self.inputs, self.teacher_logits, self.labels)
+        )
+        return Examples.before_round_one(inputs, teacher_logits, labels)
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def shards(self) -> list[Part]:
         """The split in shards (see :func:`shard_rows`), in the same memory."""
-        outputs, features = self.teacher.shape[1], math.prod(self.inputs.shape[1:])
+        outputs, features = self.teacher_logits.shape[1], math.prod(self.inputs.shape[1:])
         return [
-            Part(self.inputs[rows], self.teacher[rows], self.labels[rows])
+            Part(self.inputs[rows], self.teacher_logits[rows], self.labels[rows])
             for rows in shard_rows(len(self), outputs, features)
         ]
 
@@ -73,15 +75,15 @@ class MappedPart(Part):
     rows: slice
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_part, (self.file, self.rows, self.teacher, self.labels)
+        return open_part, (self.file, self.rows, self.teacher_logits, self.labels)
 
     def unmapped(self) -> Part:
         """The same as a part that travels as bytes."""
-        return Part(np.array(self.inputs), self.teacher, self.labels)
+        return Part(np.array(self.inputs), self.teacher_logits, self.labels)
 
 
 def open_part(
-    file: Path, rows: slice, teacher: NDArray[np.float32], labels: NDArray[Any]
+    file: Path, rows: slice, teacher_logits: NDArray[np.float32], labels: NDArray[Any]
 ) -> MappedPart:
     """Map the inputs of a part.
 
@@ -95,7 +97,7 @@ def open_part(
             f"{file} cannot be read on this node; put the data and their cache (BDISTIL_CACHE) "
             f"where every node sees them."
         ) from None
-    return MappedPart(inputs, teacher, labels, file, rows)
+    return MappedPart(inputs, teacher_logits, labels, file, rows)
 
 
 def shard_rows(examples: int, outputs: int, features: int = 1) -> Iterator[slice]:
@@ -127,10 +129,12 @@ class Problem:
     validation: Part
 
     @classmethod
-    def of(cls, task: Task, teacher: Iterable[NDArray[np.float32]], validation: Part) -> Problem:
+    def of(
+        cls, task: Task, teacher_logits: Iterable[NDArray[np.float32]], validation: Part
+    ) -> Problem:
         """The problem whose teacher has these logits on the shards of the training split."""
         rows, largest, means = [], [], []
-        for logits in teacher:
+        for logits in teacher_logits:
             size = np.abs(logits)
             rows.append(len(size))
             largest.append(float(size.max()))
@@ -146,13 +150,13 @@ class Problem:
     @property
     def outputs(self) -> int:
         """L."""
-        return int(self.validation.teacher.shape[1])
+        return int(self.validation.teacher_logits.shape[1])
 
 
 def build_problem(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Problem:
     """What a search may see of a data set, with the teacher's logits of each split."""
-    teacher = logits["train"]
-    shards = (teacher[rows] for rows in rows_of_shards(dataset))
+    teacher_logits = logits["train"]
+    shards = (teacher_logits[rows] for rows in rows_of_shards(dataset))
     everything = slice(0, len(dataset.validation))
     validation = part_of(dataset, dataset.validation, logits["validation"], everything)
     return Problem.of(dataset.task, shards, validation)
@@ -169,11 +173,13 @@ def rows_of_shards(dataset: Dataset) -> Iterator[slice]:
     return shard_rows(len(dataset.train), dataset.outputs, math.prod(dataset.input_shape))
 
 
-def part_of(dataset: Dataset, split: Split, teacher: NDArray[np.float32], rows: slice) -> Part:
+def part_of(
+    dataset: Dataset, split: Split, teacher_logits: NDArray[np.float32], rows: slice
+) -> Part:
     """Some rows of a split with the teacher's logits for the split."""
     labels = TargetScale.of(dataset).standardise(split.y[rows])
     file = standardised_file(dataset, split)
     if file is not None:
-        return open_part(file, rows, teacher[rows], labels)
+        return open_part(file, rows, teacher_logits[rows], labels)
     own = standardised(dataset, Split(split.x[rows], split.y[rows]))
-    return Part(own, teacher[rows], labels)
+    return Part(own, teacher_logits[rows], labels)

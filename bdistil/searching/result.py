@@ -125,7 +125,7 @@ class SearchResult:
             as_tensor(standardised(dataset, dataset.test)),
             as_tensor(dataset.test.y),
             padding=standardised_padding(dataset),
-            teacher=self.run.teacher.network(),
+            teacher_network=self.run.teacher.network(),
             task=dataset.task,
         )
 

@@ -48,7 +48,7 @@ def run_search(
     backend: Backend,
     *,
     reporter: Reporter | None = None,
-    teacher: Path | None = None,
+    teacher_dir: Path | None = None,
 ) -> SearchResult:
     """Search, or go on with the search that `out` holds, until all rounds are accepted.
 
@@ -57,8 +57,8 @@ def run_search(
         out: the run directory, a path or a URI; made if it is not there.
         backend: runs the trials.
         reporter: shows progress; None shows nothing.
-        teacher: a run directory (see :func:`run_teacher`) whose teacher is taken instead of a new
-            one.
+        teacher_dir: a run directory (see :func:`run_teacher`) whose teacher is taken instead of
+            a new one.
 
     Returns:
         The run, complete unless the time budget ended the search.
@@ -74,8 +74,8 @@ def run_search(
         sweep(run.path)
         run.create(spec)
         say_what_was_read(run, dataset, reporter)
-        if teacher is not None and not run.teacher.exists:
-            take_over(RunDirectory.existing(teacher), run)
+        if teacher_dir is not None and not run.teacher.exists:
+            take_over(RunDirectory.existing(teacher_dir), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)
         play(run, spec, dataset, logits, backend, reporter)
         result = SearchResult(run, dataset)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from bdistil.errors import SpecError
 from bdistil.spec.mistakes import first_problem, shown
 from bdistil.spec.whole import Spec
+from bdistil.spec.yaml_text import YamlError, parse_yaml, read_yaml
 
 
 def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Spec:
@@ -40,22 +40,17 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist; see search_spaces/ for examples.") from None
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}; give a YAML file.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{str(path)!r} is not valid YAML: {_yaml_problem(error)}.") from None
+    except YamlError as error:
+        raise SpecError(f"{str(path)!r} is not valid YAML: {error}.") from None
+    except (OSError, ValueError) as error:  # such as a path that holds a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"{str(path)!r} cannot be read: {reason}; give a YAML file.") from None
     if not isinstance(tree, dict):
         raise SpecError(f"{path} must hold keys such as data: and search:, not {shown(tree)}.")
     return tree
-
-
-def _yaml_problem(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return str(error).partition("\n")[0]
 
 
 def _copy(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,10 +68,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise SpecError(f"override {override!r} must have the form key=value.")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        value = parse_yaml(text)
+    except YamlError as error:
         raise SpecError(
-            f"override {shown(override)}: what follows = is no YAML; put text in quotes."
+            f"override {shown(override)}: what follows = is no YAML ({error}); put text in quotes."
         ) from None
     *parents, leaf = key.split(".")
     for parent in parents:

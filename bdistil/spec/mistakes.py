@@ -37,6 +37,8 @@ def first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     message = message[0].lower() + message[1:]
     if problem["type"] == "value_error":
         return f"{field}: {message}." if location else f"{message}."
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool):
+        message += "; YAML takes on, off, yes and no for true and false, so put it in quotes"
     return f"{field} is {shown(problem['input'])}: {message}."
 
 

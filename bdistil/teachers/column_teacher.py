@@ -43,7 +43,7 @@ class ColumnsSource:
         return Teacher(self._logits)
 
     def _logits(self, split: Split, progress: AnswerProgress | None = None) -> NDArray[np.float32]:
-        outputs, dataset = split.teacher, self.dataset
+        outputs, dataset = split.teacher_outputs, self.dataset
         if outputs is None or outputs.shape[1] != dataset.outputs:
             found = 0 if outputs is None else outputs.shape[1]
             names = ", ".join(dataset.class_names or ())

@@ -50,7 +50,7 @@ def teacher_source(dataset: Dataset, spec: Spec) -> TeacherSource:
             return source
     settings = spec.teacher
     if not settings.is_foreign:
-        known = settings.columns is not None or dataset.train.teacher is not None
+        known = settings.columns is not None or dataset.train.teacher_outputs is not None
         return ColumnsSource(dataset, spec) if known else TrainedSource(dataset, spec)
     if ":" in settings.model:
         return _built(dataset, spec)

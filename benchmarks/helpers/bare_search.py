@@ -39,7 +39,7 @@ def run_bare_search(
 ) -> None:
     """All rounds of a search whose trials are run by what `make_runner` makes in each worker."""
     part = random_part()
-    problem = Problem.of("classification", [part.teacher], part)
+    problem = Problem.of("classification", [part.teacher_logits], part)
     backend = RayBackend(make_runner=make_runner)
     with tempfile.TemporaryDirectory() as folder, opened(backend, spec):
         ledger = Ledger(RunDirectory(Path(folder)), problem)

@@ -96,7 +96,7 @@ def play(args: argparse.Namespace) -> None:
                 shutil.rmtree(out, ignore_errors=True)
                 counter.restart()
                 began, cpu = time.monotonic(), time.process_time()
-                run = run_search(spec_of(args, name, seed, arm), out, teacher=teacher)
+                run = run_search(spec_of(args, name, seed, arm), out, teacher_dir=teacher)
                 seconds, cpu = time.monotonic() - began, time.process_time() - cpu
                 asked, finished, weak = counter.asked, counter.finished, counter.weak
                 branches = [RunDirectory(each) for each in branches_too(run.path)]

@@ -97,7 +97,6 @@ def test_numbers_as_people_read_them() -> None:
     assert (share(None), share(0.1234)) == ("-", "12.3%")
 
 
-@pytest.mark.cluster
 def test_the_state_of_a_finished_search(bdistil: Callable[..., Any], finished_run: Path) -> None:
     summary = json.loads(bdistil("status", finished_run, "--json").printed)
     assert (summary["state"], summary["rounds"], summary["accepted"]) == ("complete", 3, 3)
@@ -112,7 +111,6 @@ def test_the_state_of_a_finished_search(bdistil: Callable[..., Any], finished_ru
         assert f"{stage['flops']:,}" in shown
 
 
-@pytest.mark.cluster
 def test_a_damaged_evaluation_is_computed_again(bdistil: Callable[..., Any], run: Path) -> None:
     file = run / "evaluation.json"
     before = json.loads(file.read_text())
@@ -123,7 +121,6 @@ def test_a_damaged_evaluation_is_computed_again(bdistil: Callable[..., Any], run
         assert json.loads(file.read_text())["teacher"] == before["teacher"]
 
 
-@pytest.mark.cluster
 def test_a_curve_of_other_students_is_computed_again(
     bdistil: Callable[..., Any], run: Path
 ) -> None:
@@ -136,7 +133,6 @@ def test_a_curve_of_other_students_is_computed_again(
     assert [s["metric"] for s in after["stages"]] == [s["metric"] for s in before["stages"]]
 
 
-@pytest.mark.cluster
 def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], run: Path) -> None:
     answer = bdistil("search", run / "spec.yaml", "workers.count=7", "--out", run)
     assert answer.status == 0
@@ -146,7 +142,6 @@ def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], r
     assert (run / "report.html").exists()
 
 
-@pytest.mark.cluster
 def test_a_run_at_a_uri_is_a_run(
     bdistil: Callable[..., Any], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +178,6 @@ def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_p
     assert file.read_text() == "precious"
 
 
-@pytest.mark.cluster
 def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
@@ -206,7 +200,6 @@ def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_pat
     assert "--stages needs --out" in refused.errors
 
 
-@pytest.mark.cluster
 def test_report_writes_one_file(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "some" / "folder" / "tiny.html"
     assert bdistil("report", run, "--out", out).printed == f"{out}\n"
@@ -350,7 +343,6 @@ def test_stages_and_places_that_are_not_there(bdistil: Callable[..., Any], tmp_p
     assert f"{tmp_path} cannot be written" in answer.errors
 
 
-@pytest.mark.cluster
 def test_predictions_of_a_run(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(5000, 16))
     np.save(tmp_path / "x.npy", x)

@@ -92,7 +92,6 @@ def table(**changes: Any) -> pd.DataFrame:
 
 WITH_NAN, WITH_INFINITY = (np.where(np.arange(ROWS) == 7, v, 1.0) for v in (np.nan, np.inf))
 TABLES: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
-    "NaN": ({"a": WITH_NAN}, (), "column 'a' has 1 missing value in row 7"),
     "infinity": ({"a": WITH_INFINITY}, (), "column 'a' has 1 infinite value in row 7"),
     "label NaN": ({"y": WITH_NAN}, (), "label column 'y' has 1 missing value in row 7"),
     "one class": ({"y": "yes"}, (), "label column 'y' holds only one class, 'yes'"),

@@ -131,7 +131,7 @@ def test_every_nodes_copy_is_to_the_bit_that_of_one_process(
 def test_a_round_sends_a_student_and_no_margin(stored: StoredMargin, students: list[bytes]) -> None:
     node = other_node(stored)
     stored.play(students[0])
-    split = sum(ray.get(part).teacher.nbytes for part in stored.parts)
+    split = sum(ray.get(part).teacher_logits.nbytes for part in stored.parts)
     assert stored.traffic.take()[node] > split  # once
     for blob in students[1:]:
         stored.play(blob)

@@ -196,7 +196,9 @@ def test_the_objective_corrects_the_fitting_loss_and_nothing_else(label_share):
 
     fitted = objective.fitted(logits, batch.examples)
     loss = CorrectedLoss("squared_p", "orthogonal", floor=1 / 500)
-    expected = (1 - label_share) * loss(fitted, batch.examples.teacher, batch.examples.labels)
+    expected = (1 - label_share) * loss(
+        fitted, batch.examples.teacher_logits, batch.examples.labels
+    )
     expected += label_share * torch.nn.functional.cross_entropy(fitted, batch.examples.labels)
     torch.testing.assert_close(objective.loss(logits, batch, 0.0), expected)
 

@@ -94,7 +94,7 @@ def test_examples_move_with_everything_they_hold():
     assert moved.stage == ours.stage
     assert [state.memory is None for state in moved.earlier] == [True, False, True]
     states = [tensor for state in moved.earlier for tensor in state if tensor is not None]
-    for tensor in (moved.inputs, moved.teacher, moved.labels, moved.ensemble, *states):
+    for tensor in (moved.inputs, moved.teacher_logits, moved.labels, moved.ensemble, *states):
         assert tensor.device.type == "meta"
     assert dataclasses.replace(ours, labels=None).to("meta").labels is None
 

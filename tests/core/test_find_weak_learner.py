@@ -89,7 +89,7 @@ def test_figures_are_those_of_the_ensemble_with_the_candidate():
     assert finding.gain == pytest.approx((old - new) / old)
     correct = logits.argmax(dim=1) == state.validation.labels
     assert finding.metric == pytest.approx(correct.double().mean().item())
-    gap = own - train.teacher
+    gap = own - train.teacher_logits
     assert finding.largest_gap == pytest.approx(gap.abs().max().item(), rel=1e-5)
     (shard,) = state.train.shards
     torch.testing.assert_close(shard.gap(student, slice(None))[0], gap)
@@ -155,7 +155,7 @@ def test_an_absurd_learning_rate_is_an_error(name):
         find_weak_learner(first_student(), toy_round(), quick(name, lr=1e30))
 
 
-@pytest.mark.parametrize("part", ["inputs", "teacher"])
+@pytest.mark.parametrize("part", ["inputs", "teacher_logits"])
 def test_nan_in_the_data_is_an_error(part):
     state = toy_round()
     getattr(state.train.shards[0], part)[17] = math.nan
@@ -294,7 +294,9 @@ def test_without_labels_the_teacher_is_the_only_guide():
 
 def test_the_baseline_is_the_best_constants_loss_first_and_the_ensembles_later():
     state = toy_round(shards=3)
-    logits = state.measure.best_constant(state.train.shards).expand_as(state.validation.teacher)
+    logits = state.measure.best_constant(state.train.shards).expand_as(
+        state.validation.teacher_logits
+    )
     assert state.baseline == state.measure.loss(logits, state.validation)
     assert state.baseline < state.measure.loss(state.validation.ensemble, state.validation)
     students = [trained_alike(build(4)), trained_alike(build(3, "dense", True, (4,)))]
@@ -312,7 +314,7 @@ def batches_of(shards, seed):
 def sharded(*sizes):
     state = toy_round(examples=sum(sizes))
     (shard,) = state.train.shards
-    examples = Examples.before_round_one(shard.inputs, shard.teacher, shard.labels)
+    examples = Examples.before_round_one(shard.inputs, shard.teacher_logits, shard.labels)
     return TrainingSplit.before_round_one(cut(examples, list(sizes)), shard.game.rules).shards
 
 

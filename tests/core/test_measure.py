@@ -35,8 +35,8 @@ def test_no_constant_is_better_than_the_best(task, labelled, share):
 
     def closure():
         optimiser.zero_grad()
-        constant = found.expand_as(train.teacher)
-        teacher, labels = train.teacher, train.labels
+        constant = found.expand_as(train.teacher_logits)
+        teacher, labels = train.teacher_logits, train.labels
         weight = share if labelled else 0.0
         if task == "regression":
             loss = (1 - weight) * (constant - teacher).square().mean()
@@ -57,7 +57,9 @@ def test_no_constant_is_better_than_the_best(task, labelled, share):
 
     optimiser.step(closure)
     least = closure().item()
-    assert measure.loss(ours.expand_as(train.teacher), train) == pytest.approx(least, abs=1e-4)
+    assert measure.loss(ours.expand_as(train.teacher_logits), train) == pytest.approx(
+        least, abs=1e-4
+    )
     shift = 0.0 if task != "classification" else ours.mean() - found.mean()
     torch.testing.assert_close(ours - shift, found.detach(), rtol=0, atol=1e-2)
 
@@ -101,10 +103,10 @@ def test_predictions_are_held_against_labels_or_else_the_teacher():
     changed = dataclasses.replace(examples, labels=(examples.labels + 1) % 3)
     assert torch.equal(reference(changed, "classification"), changed.labels)
     blind = dataclasses.replace(examples, labels=None)
-    assert torch.equal(reference(blind, "classification"), examples.teacher.argmax(dim=1))
-    assert torch.equal(reference(blind, "regression"), examples.teacher)
-    assert Measure("classification", 0.0).accuracy(examples.teacher, blind) == 1
-    assert Measure("classification", 0.0).accuracy(examples.teacher, changed) == 0
+    assert torch.equal(reference(blind, "classification"), examples.teacher_logits.argmax(dim=1))
+    assert torch.equal(reference(blind, "regression"), examples.teacher_logits)
+    assert Measure("classification", 0.0).accuracy(examples.teacher_logits, blind) == 1
+    assert Measure("classification", 0.0).accuracy(examples.teacher_logits, changed) == 0
 
 
 def test_the_metric_of_labels_is_micro_f1():
@@ -120,5 +122,5 @@ def test_the_metric_of_labels_is_micro_f1():
 
 def test_without_labels_the_teachers_answers_are_the_reference():
     examples = unbalanced("multilabel", False)
-    assert Measure("multilabel", 0.0).accuracy(examples.teacher, examples) == 1
-    assert metric(-examples.teacher, reference(examples, "multilabel"), "multilabel") == 0
+    assert Measure("multilabel", 0.0).accuracy(examples.teacher_logits, examples) == 1
+    assert metric(-examples.teacher_logits, reference(examples, "multilabel"), "multilabel") == 0

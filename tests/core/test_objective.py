@@ -53,7 +53,7 @@ def log_softmax(logits):
 def reference(logits, state, recipe, skip, attempt, rows):
     """The loss for a student's logits a_t on the rows `rows`, as the design states it."""
     shards, stage = state.train.shards, state.train.stage
-    g_all = all_rows(shard.teacher for shard in shards).astype(np.float64)
+    g_all = all_rows(shard.teacher_logits for shard in shards).astype(np.float64)
     margin = all_rows(shard.game.margin for shard in shards).astype(np.float64)
     g, previous = g_all[rows], np.zeros_like(logits)
     if stage > 1:
@@ -139,7 +139,7 @@ def test_the_own_loss_is_the_fitting_loss_of_the_second_heads_logits(name, weigh
     logits, own = (torch.from_numpy(random_array(seed, BATCH, OUTPUTS)) for seed in (9, 10))
     both = objective.loss(logits, batch, 0.5, own)
     alone = objective.loss(logits, batch, 0.5)
-    g, a = batch.examples.teacher.double().numpy(), own.double().numpy()
+    g, a = batch.examples.teacher_logits.double().numpy(), own.double().numpy()
     tau, right = recipe.temperature, batch.examples.labels.numpy()
     log_p, log_q = log_softmax(g / tau), log_softmax(a / tau)
     distilled = tau**2 * (np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()
@@ -189,7 +189,7 @@ def test_rows_are_those_of_the_shard():
     order = torch.randperm(len(shard), generator=torch.Generator().manual_seed(0))
     shuffled = Shard(
         shard.inputs[order],
-        shard.teacher[order],
+        shard.teacher_logits[order],
         shard.labels[order],
         Game.of(shard.game.margin[order], shard.game.rules),
         [take(state, order) for state in shard.earlier],

@@ -82,7 +82,7 @@ def test_only_batches_of_data_elsewhere_are_copied(place, expected):
     (shard,) = state.train.with_margins(
         [shard.game.margin.to(place)], shard.game.summary.to(place), [part.earlier]
     ).shards
-    shard = type(shard)(part.inputs, part.teacher, part.labels, shard.game, shard.earlier)
+    shard = type(shard)(part.inputs, part.teacher_logits, part.labels, shard.game, shard.earlier)
     objective = Objective(state, quick("accurate"), True, "meta")
     with Moves() as moves:
         batch = objective.batch(shard, torch.arange(16, device=place))

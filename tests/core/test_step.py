@@ -65,7 +65,9 @@ def test_bf16_is_for_the_students_products_alone(second_round):
 
     class Spy(Objective):
         def loss(self, logits, batch, weight, own_logits=None):
-            seen.update(logits=logits, preference=batch.preference, teacher=batch.examples.teacher)
+            seen.update(
+                logits=logits, preference=batch.preference, teacher=batch.examples.teacher_logits
+            )
             loss = super().loss(logits, batch, weight, own_logits)
             seen["autocast"] = torch.is_autocast_enabled("cpu")
             return loss

@@ -42,7 +42,7 @@ def examples(seed=0, labels=True):
 
 def start(sizes, normalisation="joint", seed=0, step=0.05):
     split = examples(seed)
-    rules = rules_for(split.teacher, normalisation, step)
+    rules = rules_for(split.teacher_logits, normalisation, step)
     return TrainingSplit.before_round_one(cut(split, sizes), rules)
 
 
@@ -67,7 +67,7 @@ def everything(split):
     """The rows of all shards, as (inputs, teacher, labels, ensemble, features of the students)."""
     parts = [shard.take(slice(None)) for shard in split.shards]
     rows = [
-        (p.inputs, p.teacher, p.labels, p.ensemble, *(state.features for state in p.earlier))
+        (p.inputs, p.teacher_logits, p.labels, p.ensemble, *(state.features for state in p.earlier))
         for p in parts
     ]
     return [torch.cat(pieces) for pieces in zip(*rows, strict=True)]
@@ -116,7 +116,7 @@ def test_shards_of_any_size_play_as_one_shard(normalisation):
 def test_the_margin_knows_every_students_gap_and_the_ensemble(layout, normalisation, seed):
     ensemble, split = build_ensemble(layout, seed), start([16, 24], normalisation, seed)
     data = examples(seed)
-    teacher = data.teacher.numpy()
+    teacher = data.teacher_logits.numpy()
     game = Game.of(margin_of(split), split.rules)
     functions = students_alone(ensemble, data.inputs)
     for stage, (student, function) in enumerate(zip(ensemble, functions, strict=True), start=1):
@@ -176,7 +176,7 @@ def test_rows_of_a_shard_keep_everything_together(rows):
     where = torch.arange(16, EXAMPLES)[rows]
     assert part.stage == len(LAYOUT) + 1
     assert torch.equal(part.inputs, data.inputs[where])
-    assert torch.equal(part.teacher, data.teacher[where])
+    assert torch.equal(part.teacher_logits, data.teacher_logits[where])
     assert torch.equal(part.labels, data.labels[where])
     fresh = data.after(ensemble)
     torch.testing.assert_close(part.ensemble, fresh.ensemble[where], rtol=0, atol=1e-4)
@@ -189,7 +189,7 @@ def test_rows_of_a_shard_keep_everything_together(rows):
 
 def test_rows_without_labels_have_none():
     data = examples(labels=False)
-    split = TrainingSplit.before_round_one(cut(data, [16, 24]), rules_for(data.teacher))
+    split = TrainingSplit.before_round_one(cut(data, [16, 24]), rules_for(data.teacher_logits))
     assert split.shards[1].take(slice(2, 5)).labels is None
 
 

@@ -43,7 +43,7 @@ def test_rows_of_all_arrays_stay_together(tmp_path):
     for split in (dataset.train, dataset.validation, dataset.test):
         rows = split.x[:, 0].astype(int)
         np.testing.assert_array_equal(split.y, LABELS[rows])
-        np.testing.assert_array_equal(split.teacher, teacher[rows])
+        np.testing.assert_array_equal(split.teacher_outputs, teacher[rows])
 
 
 @pytest.mark.parametrize(("y", "width"), [(LABELS / 7, 1), (numbers(2) / 7, 2), (numbers(2), 2)])

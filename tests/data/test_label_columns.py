@@ -128,7 +128,7 @@ def test_an_array_of_labels(tmp_path):
 
 def test_a_teacher_gives_one_output_a_label(tmp_path):
     data = load(tmp_path, FRAME, ["red", "round"], ["size", "weight"], ignore=["name"])
-    assert data.train.teacher.shape[1] == 2
+    assert data.train.teacher_outputs.shape[1] == 2
     with pytest.raises(TeacherError, match="1 output, but the label needs 2; give one a label, in"):
         load(tmp_path, FRAME, ["red", "round"], ["size"], ignore=["name"])
 

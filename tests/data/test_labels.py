@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdistil.data.labels import class_indices, encode_labels
-from bdistil.errors import DataError
+from bdistil.errors import BdistilWarning, DataError
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,18 @@ def test_many_whole_numbers_ask_for_the_task():
     with pytest.raises(DataError, match=r"200 different whole numbers, classes or a quantity"):
         encode_labels(values, "auto", "y")
     assert len(encode_labels(values, "classification", "y").class_names) == 200
+
+
+def test_a_target_that_never_changes_is_refused():
+    with pytest.raises(DataError, match=r"y holds only one value, 2\.5, so there is nothing"):
+        encode_labels(np.full(9, 2.5), "auto", "y")
+
+
+def test_classes_that_differ_in_blanks_are_told():
+    values = np.array(["yes", "yes ", "no", " no", "Yes"], dtype=object)
+    with pytest.warns(BdistilWarning, match="differ in blanks alone") as told:
+        assert len(encode_labels(values, "auto", "y").class_names) == 5
+    assert sorted(str(each.message)[8:22] for each in told) == ["' no' and 'no'", "'yes' and 'yes"]
 
 
 def test_one_class_is_refused():

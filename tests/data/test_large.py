@@ -43,7 +43,7 @@ def load(path, teacher=None, **settings):
 
 def assert_same(one, other):
     for name in ("train", "validation", "test"):
-        for field in ("x", "y", "teacher"):
+        for field in ("x", "y", "teacher_outputs"):
             mine, yours = (getattr(getattr(data, name), field) for data in (one, other))
             assert (mine is None) == (yours is None)
             if mine is not None:

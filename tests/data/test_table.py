@@ -99,9 +99,9 @@ def test_teacher_columns_stay_beside_their_rows_and_are_no_features(tmp_path):
     dataset = load(write(frame, tmp_path), teacher_columns=TEACHER)
     assert dataset.input_shape == (5,)
     for split in (dataset.train, dataset.validation, dataset.test):
-        assert split.teacher.dtype == np.float32
-        assert split.teacher.shape == (len(split), 3)
-        np.testing.assert_array_equal(split.teacher[:, 1], split.x[:, 0])
+        assert split.teacher_outputs.dtype == np.float32
+        assert split.teacher_outputs.shape == (len(split), 3)
+        np.testing.assert_array_equal(split.teacher_outputs[:, 1], split.x[:, 0])
 
 
 def test_missing_teacher_column(tmp_path):
@@ -144,11 +144,10 @@ def test_settings_that_do_not_fit_the_table(tmp_path, settings, message):
         load(path, **settings)
 
 
-@pytest.mark.parametrize("column", ["length", "colour", "label"])
-def test_missing_values_are_located(tmp_path, column):
+def test_missing_labels_are_located(tmp_path):
     frame = make_frame()
-    frame.loc[[5, 9], column] = None
-    message = rf"animals\.csv: .*{column}' has 2 missing values, the first in row 5 .*; correct"
+    frame.loc[[5, 9], "label"] = None
+    message = r"animals\.csv: .*label' has 2 missing values, the first in row 5 .*; correct"
     with pytest.raises(DataError, match=message):
         load(write(frame, tmp_path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import warnings
 
 import numpy as np
 import own_files as files
@@ -140,6 +141,45 @@ def test_an_index_is_left_out_aloud_and_comes_in_by_name(
         assert load(path, order="day").card.how == "the last rows by data.order"
     if column == "__index_level_0__":
         assert load(path, features=["n", column]).input_shape == (2,)
+
+
+def test_words_for_nothing_are_missing_among_numbers_and_texts_among_texts(tmp_path):
+    path = tmp_path / "words.csv"
+    rows = [
+        ("1.5", "None", "2026-01-02", "True"),
+        ("NA", "x", "null", "n/a"),
+        ("", "", "", "False"),
+    ]
+    text = "\n".join(",".join(row) for row in [("a", "b", "day", "old"), *rows])
+    path.write_text(text)
+    read = open_new_table(path)
+    assert read["a"].tolist()[0] == 1.5
+    assert read["a"].isna().tolist() == [False, True, True]
+    assert read["b"].tolist()[:2] == ["None", "x"]
+    assert read["day"].isna().tolist() == [False, True, True]
+    assert read["old"].tolist()[::2] == [True, False]
+    assert pd.isna(read["old"][1])
+    as_texts = open_new_table(path, ["a", "day"])
+    assert as_texts["a"].tolist()[:2] == ["1.5", "NA"]
+    assert as_texts["day"].isna().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("label", ["colour", "n"])
+def test_gaps_and_the_class_none_are_alike_in_text_and_parquet(tmp_path, label):
+    table = frame().replace({"colour": {"red": "None"}})
+    table["n"] %= 3
+    table = table.drop(columns="label").rename(columns={label: "label"})
+    rest = [name for name in table if name != "label"]
+    table[rest] = table[rest].astype(object).mask(np.random.default_rng(1).random((ROWS, 3)) < 0.2)
+    table[rest] = table[rest].convert_dtypes()
+    table.to_csv(tmp_path / "t.csv", index=False, na_rep="" if label == "n" else "NA")
+    table.to_parquet(tmp_path / "t.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text, parquet = (load(tmp_path / f"t.{suffix}") for suffix in ("csv", "parquet"))
+    assert ("None" in text.class_names) == (label == "colour")
+    assert rows_of(text) == rows_of(parquet)
+    assert "missing values" in " ".join(text.card.lines())
 
 
 def test_an_index_in_text_is_left_out_too(tmp_path):

@@ -60,7 +60,7 @@ def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> 
     budgets = contest.budgets if name not in ALIKE else [contest.budgets[-1]] * 99
     for entry, budget in zip(entries, budgets, strict=False):
         assert entry.flops <= budget * 1.0001
-        assert entry.test.shape == contest.test.teacher.shape
+        assert entry.test.shape == contest.test.teacher_logits.shape
         assert torch.isfinite(entry.validation).all()
         assert entry.parameters > 0
         assert entry.trained > 0
@@ -138,12 +138,12 @@ def test_each_born_again_student_has_the_one_before_as_teacher(
 
     def noted(width: int, member: int, examples=None, **named):  # type: ignore[no-untyped-def]
         trained = fit(width, member, examples, **named)
-        teachers.append((examples.teacher, contest.answers(trained.student, contest.train)))
+        teachers.append((examples.teacher_logits, contest.answers(trained.student, contest.train)))
         return trained
 
     monkeypatch.setattr(contest, "fit", noted)
     methods.born_again(contest)
-    assert torch.equal(teachers[0][0], contest.train.teacher)
+    assert torch.equal(teachers[0][0], contest.train.teacher_logits)
     for (_, answers), (teacher, _) in itertools.pairwise(teachers):
         assert torch.equal(answers, teacher)
 

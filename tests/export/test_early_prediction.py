@@ -87,7 +87,7 @@ def test_the_teacher_learns_the_sign_when_it_has_seen_it() -> None:
     x = torch.zeros(40, 4, 3)
     x[:, 2] = torch.where(torch.arange(40) % 4 == 0, 1.0, -1.0)[:, None]
     truth = (torch.arange(40) % 4 == 0).long()
-    points = early_prediction(ensemble, x, truth, fractions=(0.5, 0.75, 1), teacher=Mean())
+    points = early_prediction(ensemble, x, truth, fractions=(0.5, 0.75, 1), teacher_network=Mean())
     teacher = [point.teacher for point in points]
     assert teacher == [0.75, 1, 1]
     assert [point.fraction for point in points] == [0.5, 0.75, 1]

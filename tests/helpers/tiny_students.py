@@ -102,7 +102,9 @@ def rules_for(teacher, normalisation="joint", step=0.1):
 def cut(examples, sizes):
     """Consecutive rows of a split before round 1, one part a size."""
     labels = [None] * len(sizes) if examples.labels is None else examples.labels.split(sizes)
-    parts = zip(examples.inputs.split(sizes), examples.teacher.split(sizes), labels, strict=True)
+    parts = zip(
+        examples.inputs.split(sizes), examples.teacher_logits.split(sizes), labels, strict=True
+    )
     return [Examples.before_round_one(*part) for part in parts]
 
 
@@ -119,7 +121,7 @@ def toy_round(
     train, validation = toy_examples(examples, seed=0), toy_examples(examples // 2, seed=1)
     if not labelled:
         train, validation = (dataclasses.replace(e, labels=None) for e in (train, validation))
-    rules = rules_for(train.teacher, normalisation)
+    rules = rules_for(train.teacher_logits, normalisation)
     split = TrainingSplit.before_round_one(cut(train, [examples // shards] * shards), rules)
     for student in students:
         split, validation = split.played(student), validation.joined(student)

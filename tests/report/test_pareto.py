@@ -71,7 +71,6 @@ def test_limits() -> None:
         front(both, ("beauty",))
 
 
-@pytest.mark.cluster
 def test_the_command_shows_and_exports_the_front(
     bdistil: Callable[..., Any], run: Path, tmp_path: Path
 ) -> None:
@@ -92,7 +91,6 @@ def test_the_command_shows_and_exports_the_front(
         np.testing.assert_array_equal(prefix.predict(x), whole.predict(x, stages=shown["stage"]))
 
 
-@pytest.mark.cluster
 def test_runs_on_other_splits_are_not_compared(
     bdistil: Callable[..., Any], run: Path, tmp_path: Path
 ) -> None:

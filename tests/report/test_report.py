@@ -69,7 +69,6 @@ class Page(HTMLParser):
             self.table[-1][-1] += data.strip()
 
 
-@pytest.mark.cluster
 def test_a_report_is_one_well_formed_page_without_outside_references(run: Path) -> None:
     text = write_report(SearchResult.of(run)).read_text(encoding="utf-8")
     page = Page(text)
@@ -80,7 +79,6 @@ def test_a_report_is_one_well_formed_page_without_outside_references(run: Path) 
     assert len(ids) == len(set(ids)), "two plots share names of shapes"
 
 
-@pytest.mark.cluster
 def test_its_tables_hold_the_figures_of_the_files(run: Path) -> None:
     page = Page(render(SearchResult.of(run)))
     evaluation = json.loads((run / "evaluation.json").read_text())
@@ -103,7 +101,6 @@ def test_its_tables_hold_the_figures_of_the_files(run: Path) -> None:
         assert f"{record.result.relative_edge:+.3f}" in row[5]
 
 
-@pytest.mark.cluster
 @pytest.mark.parametrize("name", ["<script>alert(1)<script>", "{{ 7 * 7 }}", '"><img src=x>', "&"])
 def test_a_hostile_name_stays_text(run: Path, name: str) -> None:
     directory = RunDirectory(run)
@@ -154,14 +151,12 @@ def test_early_prediction_shows_every_stage_and_the_teacher() -> None:
     assert len(early_plot(without)) < len(plot)
 
 
-@pytest.mark.cluster
 def test_a_report_on_sequences_has_a_table_of_early_prediction(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(90, 6, 2)).astype(np.float32), np.arange(90) % 3
     np.savez(tmp_path / "own.npz", x=x + y[:, None, None], y=y)
-    spec = tiny("search.rounds=2", "space.student=gru", "space.ladder=[2, 3]").model_dump(
-        mode="json"
-    )
+    here = ("workers.count=0", "search.rounds=2")
+    spec = tiny(*here, "space.student=gru", "space.ladder=[2, 3]").model_dump(mode="json")
     spec["data"] = {"path": str(tmp_path / "own.npz")}
     spec["teacher"] |= {"model": "gru", "options": {"width": 4}}
     directory = RunDirectory(bdistil.search(spec, tmp_path / "run").directory)
@@ -174,7 +169,6 @@ def test_a_report_on_sequences_has_a_table_of_early_prediction(tmp_path: Path) -
 
 
 @pytest.mark.browser
-@pytest.mark.cluster
 def test_a_browser_shows_tables_and_plots(run: Path, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:

@@ -49,14 +49,14 @@ def test_mapped_parts_hold_what_others_hold_and_travel_as_a_path(
     for mine, yours in zip(mapped, whole, strict=True):
         assert isinstance(mine, MappedPart)
         travelled = pickle.dumps(mine, protocol=5)
-        assert len(travelled) < mine.inputs.nbytes + mine.teacher.nbytes + mine.labels.nbytes
+        assert len(travelled) < mine.inputs.nbytes + mine.teacher_logits.nbytes + mine.labels.nbytes
         buffers: list[Any] = []
         assert len(pickle.dumps(mine, protocol=5, buffer_callback=buffers.append)) < 1000
-        assert sum(buffer.raw().nbytes for buffer in buffers) == mine.teacher.nbytes + (
+        assert sum(buffer.raw().nbytes for buffer in buffers) == mine.teacher_logits.nbytes + (
             mine.labels.nbytes
         )
         for part in (mine, pickle.loads(travelled), mine.unmapped()):
-            for field in ("inputs", "teacher", "labels"):
+            for field in ("inputs", "teacher_logits", "labels"):
                 np.testing.assert_array_equal(getattr(part, field), getattr(yours, field))
         assert not isinstance(mine.unmapped(), MappedPart)
 
@@ -71,7 +71,7 @@ def test_a_node_without_the_file_says_so(datasets: tuple[Dataset, Dataset]) -> N
     part = next(training_shards(datasets[1], logits_of(datasets[1])))
     assert isinstance(part, MappedPart)
     with pytest.raises(ClusterError, match=r"none\.npy cannot be read on this node"):
-        problem.open_part(Path("none.npy"), part.rows, part.teacher, part.labels)
+        problem.open_part(Path("none.npy"), part.rows, part.teacher_logits, part.labels)
 
 
 @pytest.mark.parametrize(("outputs", "features"), [(2, 1), (2, 10**5), (1000, 1), (10, 10**9)])

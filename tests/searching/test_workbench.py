@@ -43,7 +43,7 @@ def workbench(*overrides: str, shape: tuple[int, ...] = (PIXELS,)) -> Workbench:
     source = {"data": {"name": "digits"}, "space": {"student": "mlp", "ladder": [5, 10, 20]}}
     spec = load_spec(source, overrides)
     train = part(80, 0, shape)
-    problem = Problem.of("classification", [train.teacher], part(40, 1, shape))
+    problem = Problem.of("classification", [train.teacher_logits], part(40, 1, shape))
     rules, measure = game_rules(spec, problem), comparison_measure(spec, problem)
     return Workbench(Material(problem, train.shards(), spec, rules, measure))
 

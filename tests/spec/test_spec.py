@@ -111,9 +111,11 @@ MISTAKES = {
     "rounds": "override 'rounds' must have the form key=value",
     "=3": "override '=3' must have the form key=value",
     "data.name.first=3": "override 'data.name.first=3': 'name' holds a value, not keys",
-    "name=[1,": "override 'name=[1,': what follows = is no YAML; put text in quotes",
+    "name=[1,": "what follows = is no YAML (expected the node content, but found",
     "name=2020-13-45": "override 'name=2020-13-45': what follows = is no YAML",
-    "name=" + 5000 * "[": "what follows = is no YAML",
+    "name=" + 5000 * "[": "what follows = is no YAML (it is nested too deeply); put text in",
+    "space.skip=!!bool nope": "is no YAML (a value cannot be read (KeyError: 'nope'))",
+    "data.ignore=[on]": "data.ignore is True: input should be a valid string; YAML takes on,",
 }
 
 
@@ -142,6 +144,15 @@ def test_a_mapping_that_yaml_cannot_hold() -> None:
     assert "data is missing" in problem(base={})
 
 
+def test_nested_aliases_are_counted_before_they_are_written_out(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    file = tmp_path / "spec.yaml"
+    file.write_text("\n".join(lines))  # 9 to the power of 12 values
+    with pytest.raises(SpecError, match="its aliases stand for more than 100,000 values"):
+        load_spec(file)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -151,6 +162,14 @@ def test_a_mapping_that_yaml_cannot_hold() -> None:
         (bytes(range(256)), "is not valid YAML"),
         (b"PK\x03\x04\xff\xfe", "is not valid YAML"),
         (b"!!python/object/apply:os.system ['touch hacked']", "is not valid YAML"),
+        (
+            b"seed: 1\ndata: {name: cube}\nseed: 2",
+            "key 'seed' stands twice, again in line 3; keep one",
+        ),
+        (b"seed: !!int seven", "a value cannot be read (ValueError"),
+        (b"seed: !!nothing 7", "could not determine a constructor"),
+        (b"data: &a {name: cube, options: *a}", "line 1 holds an alias of itself"),
+        (b"#" * 2**21, "larger than 1 MiB"),
         (b"1: 2\ndata: {name: cube}", "a key is 1: keys should be strings"),
         (b"data: {name: cube, nmae: x}", "unknown key 'data.nmae'; did you mean 'name'?"),
     ],

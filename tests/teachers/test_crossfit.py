@@ -283,7 +283,7 @@ def test_folds_need_examples() -> None:
 def test_a_shared_teacher_brings_its_folds(tmp_path: Path) -> None:
     spec = tiny(*CROSS)
     shared = launch_teacher(spec, tmp_path / "teacher")
-    run = launch_search(spec, tmp_path / "run", teacher=shared.path).run
+    run = launch_search(spec, tmp_path / "run", teacher_dir=shared.path).run
     np.testing.assert_array_equal(
         run.teacher.logits()[OUT_OF_FOLD], shared.teacher.logits()[OUT_OF_FOLD]
     )

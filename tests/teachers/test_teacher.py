@@ -112,8 +112,8 @@ def test_logits_that_come_with_the_data_are_taken_centred(tmp_path: Path) -> Non
     spec = of_file(user_file(tmp_path, SOME + 100))
     store, dataset = TeacherStore(tmp_path / "teacher"), loaded(spec)
     logits = obtain_teacher(store, dataset, spec)
-    assert dataset.train.teacher is not None
-    np.testing.assert_allclose(logits["train"], centred(dataset.train.teacher), atol=1e-4)
+    assert dataset.train.teacher_outputs is not None
+    np.testing.assert_allclose(logits["train"], centred(dataset.train.teacher_outputs), atol=1e-4)
     assert store.network() is None
     assert store.card().flops is None
 
@@ -256,7 +256,7 @@ def test_logits_of_labels_are_not_centred(tmp_path: Path) -> None:
     spec = of_labels(tmp_path, SOME[:, :2])
     dataset = loaded(spec)
     logits = obtain_teacher(TeacherStore(tmp_path / "teacher"), dataset, spec)
-    np.testing.assert_array_equal(logits["train"], dataset.train.teacher)
+    np.testing.assert_array_equal(logits["train"], dataset.train.teacher_outputs)
 
 
 def test_probabilities_of_labels_are_each_of_their_own(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_probabilities_of_labels_are_each_of_their_own(tmp_path: Path) -> None:
     spec = of_labels(tmp_path, chances, outputs="probabilities")
     dataset = loaded(spec)
     logits = obtain_teacher(TeacherStore(tmp_path / "teacher"), dataset, spec)
-    expected = dataset.train.teacher.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    expected = dataset.train.teacher_outputs.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     np.testing.assert_allclose(1 / (1 + np.exp(-logits["train"])), expected, rtol=1e-4)
     spec = of_labels(tmp_path, SOME[:, :2], outputs="probabilities")
     with pytest.raises(TeacherError, match="some lie outside 0 to 1"):

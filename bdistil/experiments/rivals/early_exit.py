@@ -131,7 +131,7 @@ def exits_loss(
     losses = [
         fitting_loss(
             logits,
-            train.teacher[rows],
+            train.teacher_logits[rows],
             None if train.labels is None else train.labels[rows],
             task=contest.task,
             label_share=label_share,

@@ -59,7 +59,7 @@ def born_again(contest: Contest) -> list[Entry]:
     for member, width in enumerate(contest.widths(), start=1):
         members.append(contest.fit(width, member, examples))
         taught = contest.answers(members[-1].student, contest.train)
-        examples = dataclasses.replace(contest.train, teacher=taught)
+        examples = dataclasses.replace(contest.train, teacher_logits=taught)
     return contest.averaged(members)
 
 
@@ -94,7 +94,7 @@ def reweighted(contest: Contest) -> list[Entry]:
     Right is what the teacher answers. Weights become shares of a resampled training split.
     """
     weights = torch.full((len(contest.train),), 1 / len(contest.train), dtype=torch.float64)
-    truth = contest.train.teacher.argmax(dim=1)
+    truth = contest.train.teacher_logits.argmax(dim=1)
     members: list[Trained] = []
     votes: list[float] = []
     for member, width in enumerate(contest.widths(), start=1):
@@ -132,7 +132,7 @@ def voted(contest: Contest, members: list[Trained], votes: list[float]) -> list[
 def rows_of(examples: Examples, rows: Tensor) -> Examples:
     """Some rows of a split, in which some may stand several times."""
     labels = None if examples.labels is None else examples.labels[rows]
-    return Examples.before_round_one(examples.inputs[rows], examples.teacher[rows], labels)
+    return Examples.before_round_one(examples.inputs[rows], examples.teacher_logits[rows], labels)
 
 
 RIVALS: dict[str, Method] = {

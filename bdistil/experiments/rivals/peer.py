@@ -51,7 +51,7 @@ def boosted(contest: Contest, kind: str, candidate: int) -> list[Entry]:
     )
     model.set_optimizer("Adam", lr=recipe.lr or 1e-2, weight_decay=recipe.weight_decay)
     model.set_scheduler("CosineAnnealingLR", T_max=recipe.epochs)
-    targets = contest.train.labels if kind == OF_LABELS else contest.train.teacher
+    targets = contest.train.labels if kind == OF_LABELS else contest.train.teacher_logits
     assert targets is not None
     model.fit(loader(contest, targets, recipe, seed), epochs=recipe.epochs, save_model=False)
     size, spent = parameters(model) // count, flops * float(recipe.epochs) * contest.candidates

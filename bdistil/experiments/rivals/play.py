@@ -18,7 +18,7 @@ from bdistil.spec.user_modules import import_modules
 from bdistil.teachers.obtain import game_logits
 
 
-def play(run: Run, method: str, teacher: Path) -> Figures:
+def play(run: Run, method: str, teacher_dir: Path) -> Figures:
     """The figures of a rival on a run's data and seed, with the teacher of a run directory.
 
     Raises:
@@ -26,7 +26,7 @@ def play(run: Run, method: str, teacher: Path) -> Figures:
     """
     import_modules(run.spec.modules)
     dataset = load_dataset(run.spec.data, run.spec.seed, run.spec.teacher.columns)
-    store = RunDirectory.existing(teacher).teacher
+    store = RunDirectory.existing(teacher_dir).teacher
     with one_thread():
         contest = Contest(resolve(run.spec, dataset), dataset, game_logits(store.logits()))
         entries = RIVALS[method](contest)
