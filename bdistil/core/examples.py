@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -117,6 +118,11 @@ class Measure:
     def accuracy(self, logits: Tensor, examples: Examples) -> float:
         """The task's :func:`metric` against the labels (the teacher's answers if none)."""
         return metric(logits, reference(examples, self.task), self.task)
+
+    def standard_error(self, metric: float, examples: int) -> float:
+        """Of an accuracy on so many examples; 0 for other metrics, which are no share of them."""
+        counts = self.task == "classification" and 0 <= metric <= 1
+        return math.sqrt(metric * (1 - metric) / examples) if counts else 0.0
 
     def best_constant(self, parts: Sequence[Answers]) -> Tensor:
         """The logits (L,) that, given to every example of all parts, have the least loss."""

@@ -39,6 +39,7 @@ class Finding:
         gain: by how much that is below the loss without it, as a share of the latter.
         metric: validation accuracy (R² for regression) of the ensemble with the candidate.
         metric_gain: by how much that is above the metric without it.
+        metric_error: the standard error of an accuracy; 0 for other metrics.
         largest_gap: G = max|f - g| on the training split, in logits.
         epochs: epochs trained.
         seconds: time spent on training.
@@ -51,6 +52,7 @@ class Finding:
     gain: float
     metric: float
     metric_gain: float
+    metric_error: float
     largest_gap: float
     epochs: int
     seconds: float
@@ -214,6 +216,7 @@ def judged(
         gain=(state.baseline - loss) / max(state.baseline, 1e-12),
         metric=metric,
         metric_gain=metric - state.baseline_metric,
+        metric_error=state.measure.standard_error(metric, len(after)),
         largest_gap=largest_gap,
         epochs=epochs,
         seconds=seconds,

@@ -58,6 +58,7 @@ class TrialAnswer(BaseModel):
         gain: relative gain in it.
         metric: validation accuracy (or R²) of the ensemble with the student.
         metric_gain: by how much that is above the metric without it.
+        metric_error: the standard error of an accuracy; 0 for other metrics.
         largest_gap: G = max|f - g| on the training split.
         cohort: how many candidates trained together, this one included.
         device: where it trained, and whether the data had to stay in host memory.
@@ -74,6 +75,7 @@ class TrialAnswer(BaseModel):
     gain: float = 0.0
     metric: float = 0.0
     metric_gain: float = 0.0
+    metric_error: float = 0.0
     largest_gap: float = 0.0
     epochs: int = 0
     seconds: float = 0.0

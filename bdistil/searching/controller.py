@@ -202,10 +202,12 @@ class RoundController:
         if not finished:
             reason = next((r.reason for r in self.open.answered.values() if r.reason), "unknown")
             raise SearchError(f"every trial of round {self.open.number} failed: {reason}")
-        fallback = self.spec.search.fallback
-        if self.open.number == 1 and fallback == "helpful":  # better than no ensemble at all
-            fallback = "best"
-        kept = choose(standing, fallback)
+        fallback, select = self.spec.search.fallback, self.spec.search.select
+        if self.open.number == 1:
+            select = "best"
+        kept = choose(standing, fallback, select)
+        if kept is None and self.open.number == 1 and fallback == "helpful":
+            kept = choose(standing, "best")  # better than no ensemble at all
         if kept is None:
             why = explain(finished, fallback)
             self.ended = EndRecord(end="saturated", reason=why, trials=tuple(finished))

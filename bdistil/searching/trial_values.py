@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from bdistil.runs.trial import TrialResult
+from bdistil.searching.verdict import clearly_best
 
 Dimensions = Mapping[str, BaseDistribution]
 
@@ -19,8 +20,10 @@ Dimensions = Mapping[str, BaseDistribution]
 def standardise(results: Iterable[TrialResult], dimensions: Dimensions) -> list[FrozenTrial]:
     """Trials with their gain's distance from the mean of their round and class, in deviations.
 
-    One that failed is a deviation below the worst of its round and class. Stopped ones have no
-    gain, and trials of another search may have values outside of the dimensions: they are left out.
+    Gains are those in the validation loss or, where answers differ by more than a standard error,
+    in the metric, as a round chooses (see :func:`~bdistil.searching.verdict.choose`). One that
+    failed is a deviation below the worst of its round and class. Stopped ones have no gain, and
+    trials of another search may have values outside of the dimensions: they are left out.
     """
 
     def place(result: TrialResult) -> tuple[int, int]:
@@ -40,14 +43,20 @@ def standardise_group(
 ) -> Iterable[FrozenTrial]:
     """The same for the trials of one round and class."""
     finished = np.array([each.status == "finished" for each in results])
-    gains = np.array([each.gain for each in results])
+    by_metric = tells_more([each for each in results if each.status == "finished"])
+    gains = np.array([each.metric_gain if by_metric else each.gain for each in results])
     values = np.zeros(len(results))
     if gains[finished].size and (scale := gains[finished].std()) > 0:
         values = (gains - gains[finished].mean()) / scale
     values[~finished] = values[finished].min(initial=0.0) - 1
     for result, value in zip(results, values, strict=True):
-        excess = -result.edge if result.status == "finished" else 1.0
+        excess = (0.0 if by_metric else -result.edge) if result.status == "finished" else 1.0
         yield in_optunas_form(result, dimensions, float(value), excess)
+
+
+def tells_more(finished: Sequence[TrialResult]) -> bool:
+    """Whether answers differ by more than chance, so that edges and losses need not be asked."""
+    return len(finished) > 0 and len(clearly_best(finished)) < len(finished)
 
 
 def lies_within(params: Mapping[str, Any], dimensions: Dimensions) -> bool:

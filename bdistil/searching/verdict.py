@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bdistil.names import Fallback
+from bdistil.names import Fallback, Selection
 from bdistil.runs.trial import TrialRequest, TrialResult
 
 
@@ -30,22 +30,39 @@ def best_weak_learner(results: Sequence[TrialResult]) -> TrialResult | None:
     return min(weak, key=lambda result: result.loss) if weak else None
 
 
-def choose(results: Sequence[TrialResult], fallback: Fallback) -> TrialResult | None:
-    """What a round keeps when every class has been tried.
+def clearly_best(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """Those whose answers are within a standard error of the best ones.
+
+    On easy data that is mostly all of them, and the loss tells more; where edges and losses say
+    little about answers, as on hard data, the answers decide.
+    """
+    best = max(results, key=lambda result: result.metric)
+    least = best.metric - best.metric_error
+    return [each for each in results if each.metric >= least or not best.metric_error]
+
+
+def choose(
+    results: Sequence[TrialResult], fallback: Fallback, select: Selection = "best"
+) -> TrialResult | None:
+    """What a round keeps of what has finished, None if nothing is to be kept.
 
     Args:
-        results: of all trials that finished, at least one.
+        results: of trials that finished, at least one.
         fallback: what takes the place of a weak learner (see
-            :class:`~bdistil.spec.search.SearchSpec`): the largest gain decides, of candidates that
-            help that in the metric.
+            :class:`~bdistil.spec.search.SearchSpec`).
+        select: ``first`` takes a weak learner whatever else there is. With ``best`` and
+            ``helpful`` a candidate that is none comes before it if it answers clearly better.
     """
     weak = best_weak_learner(results)
-    if weak is not None or fallback == "none":
+    if fallback == "none" or (weak is not None and (fallback == "best" or select == "first")):
         return weak
     if fallback == "best":
         return max(results, key=lambda result: result.gain)
-    helpful = [each for each in results if each.helps]
-    return max(helpful, key=lambda each: (each.metric_gain, each.gain)) if helpful else None
+    helpful = [each for each in results if each.helps or each.weak]
+    if not helpful:
+        return None
+    best = clearly_best(helpful)
+    return best_weak_learner(best) or max(best, key=lambda each: (each.metric_gain, each.gain))
 
 
 def explain(results: Sequence[TrialResult], fallback: Fallback) -> str:

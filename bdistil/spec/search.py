@@ -35,7 +35,8 @@ class SearchSpec(Section):
     fallback: Fallback = "helpful"
     """what a round without a weak learner keeps: the candidate with which the ensemble answers
     best on validation, if that is better than without it (`helpful`), the one of the largest gain
-    whatever it does (`best`), or `none`; a round without a student ends the search
+    whatever it does (`best`), or `none`; a round without a student ends the search. With `select:
+    best` a helpful one also comes before weak learners if it answers better by a standard error
     """
     grace: NonNegativeFloat = 0
     """seconds that others get after the first winner"""

@@ -242,7 +242,7 @@ def test_round_one_refuses_a_useless_student_although_its_edge_is_zero(skip):
 
 
 def test_a_weak_learner_needs_edge_gain_and_answers_no_worse():
-    finding = Finding((0.1,), 0.1, 0.5, 1.0, 0.2, 0.9, 0.0, 3.0, 4, 1.0)
+    finding = Finding((0.1,), 0.1, 0.5, 1.0, 0.2, 0.9, 0.0, 0.01, 3.0, 4, 1.0)
     assert finding.is_weak_learner(0.1, 0.1)
     assert not finding.is_weak_learner(0.11, 0.1)
     assert not finding.is_weak_learner(0.1, 0.2)

@@ -47,14 +47,17 @@ class Outcome:
     loss: float = 1.0
     edge: float = 0.1
     gain: float = 0.1
+    metric: float = 0.0
     metric_gain: float = 0.0
+    metric_error: float = 0.0
     failed: bool = False
 
     def answer(self) -> TrialAnswer:
         if self.failed:
             return TrialAnswer(status="failed", reason="it broke")
         figures = {"edge": self.edge, "relative_edge": self.edge, "gain": self.gain}
-        figures["metric_gain"] = self.metric_gain
+        figures |= {"metric_gain": self.metric_gain, "metric_error": self.metric_error}
+        figures["metric"] = self.metric
         return TrialAnswer(status="finished", weak=self.weak, loss=self.loss, **figures)
 
     def result(self, request: TrialRequest) -> TrialResult:
@@ -200,9 +203,9 @@ def test_a_weak_learner_of_the_smaller_class_wins_over_a_better_one_ahead() -> N
     assert search.winners[0].result.request.number == 1
 
 
-def result(number: int, **figures: float) -> TrialResult:
+def result(number: int, **figures: Any) -> TrialResult:
     request = TrialRequest(round=1, number=number, rung=0, attempt=0, params={}, seed=0)
-    return Outcome(1, weak=False, **figures).result(request)
+    return Outcome(1, **{"weak": False, **figures}).result(request)
 
 
 def test_without_a_weak_learner_the_one_that_helps_most_is_kept_and_marked() -> None:
@@ -219,6 +222,26 @@ def test_without_a_weak_learner_the_one_that_helps_most_is_kept_and_marked() -> 
     assert best is not None
     assert best.request.number == 2
     assert choose(results, "none") is None
+
+
+def test_a_helpful_candidate_that_answers_clearly_better_comes_before_weak_learners() -> None:
+    error = {"metric_error": 0.01}
+    weak = [
+        result(0, metric=0.52, metric_gain=0.01, loss=0.5, weak=True, **error),
+        result(1, metric=0.53, metric_gain=0.02, loss=0.4, weak=True, **error),
+    ]
+
+    def kept(metric: float, *how: Any) -> int:
+        other = result(2, metric=metric, metric_gain=metric - 0.51, loss=0.9, edge=-0.9, **error)
+        chosen = choose([*weak, other], *how)
+        assert chosen is not None
+        return chosen.request.number
+
+    assert kept(0.56, "helpful") == 2
+    assert kept(0.535, "helpful") == 1  # within a standard error the loss decides
+    assert kept(0.56, "helpful", "first") == 1
+    assert kept(0.56, "best") == kept(0.56, "none") == 1
+    assert kept(0.50, "helpful") == 1
 
 
 @pytest.mark.parametrize(

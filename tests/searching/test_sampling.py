@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -89,6 +90,39 @@ def test_tpe_learns_from_earlier_rounds() -> None:
 
     tpe, random = (sum(good(a, seed) for seed in range(3)) for a in ("tpe", "random"))
     assert tpe > 1.3 * random
+
+
+def test_where_answers_differ_clearly_they_are_learnt_from_and_not_losses_and_edges() -> None:
+    """As on photographs: one recipe answers best, with the worst loss and edges that fail."""
+    recipes = ["accurate", "faithful", "paper"]
+    answers = dict(zip(recipes, (0.48, 0.51, 0.55), strict=True))
+
+    def proposals(error: float) -> list[str]:
+        history: list[TrialResult] = []
+        for round_number, number in itertools.product((2, 3, 4), range(4)):
+            name = recipes[(round_number + number) % 3]
+            request = TrialRequest(
+                round=round_number,
+                number=number,
+                rung=0,
+                attempt=0,
+                params={"recipe": name},
+                seed=0,
+            )
+            gain, edge = -answers[name], -answers[name]
+            metric = {"metric": answers[name], "metric_gain": answers[name] - 0.5}
+            history.append(
+                TrialResult(
+                    request=request, status="finished", gain=gain, edge=edge, metric_error=error,
+                    **metric,
+                )
+            )  # fmt: skip
+        sampler = build_sampler(spec_of("tpe", {"recipe": recipes}), lambda: history)
+        sampler.open_round(5)
+        return [sampler.ask(5, number)["recipe"] for number in range(12)]
+
+    assert proposals(0.01).count("paper") > 6
+    assert proposals(0.0).count("paper") < 4
 
 
 def test_other_seeds_sample_other_values() -> None:
