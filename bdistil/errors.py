@@ -46,6 +46,18 @@ class BdistilWarning(UserWarning):
     """Something a user should know that does not stop the work."""
 
 
+FOREIGN = (Exception, SystemExit)
+"""What code that is not ours may raise: anything, and it may try to end the program."""
+
+
+def told(error: BaseException) -> str:
+    """What an error of foreign code says, in one line of at most 200 characters."""
+    if isinstance(error, SystemExit):
+        return f"it ends the program (sys.exit({error.code!r}))"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text if len(text) <= 200 else text[:197] + "...").rstrip(".")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'mlp'?`` for the known name most like a wrong one; empty if none is."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+import traceback
 import warnings
 
 import typer
@@ -22,8 +24,12 @@ from bdistil.cli import (
     search_command,
 )
 from bdistil.cli.display import console
-from bdistil.errors import BdistilError, BdistilWarning
+from bdistil.errors import BdistilError, BdistilWarning, told
 from bdistil.version import __version__
+
+NO_MEMORY = (
+    "the memory is not enough for this; lower space.ladder, batch sizes or the number of examples."
+)
 
 app = typer.Typer(
     help="Turn one large trained network into a progressive ensemble of small ones.",
@@ -65,9 +71,31 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("Stopped.")
         sys.exit(130)
+    except MemoryError:
+        console.print(Text.assemble(("Error: ", "bold red"), NO_MEMORY))
+        sys.exit(2)
     except BrokenPipeError:  # the reader of a pipe has gone, as in `bdistil students | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        console.print(Text.assemble(("Error: ", "bold red"), explain_fault(error)))
+        sys.exit(3)
+
+
+def explain_fault(error: Exception) -> str:
+    """What nobody foresaw, in one sentence; its trace goes into a file for a report."""
+    said = (
+        f"bdistil failed in a way that it did not foresee ({type(error).__name__}: {told(error)})"
+    )
+    trace = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="bdistil-fault-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"bdistil {__version__}, {' '.join(sys.argv)}\n\n{trace}")
+    except OSError:
+        return f"{said}; its trace could not be written."
+    return f"{said}; report it with the trace in {file.name}."
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: object) -> None:

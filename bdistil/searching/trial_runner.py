@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from bdistil.errors import BdistilError
+from bdistil.errors import FOREIGN, BdistilError, told
 from bdistil.runs.trial import Cohort, TrialAnswer
 from bdistil.searching.announcement import Announcement
 
@@ -35,8 +35,8 @@ def run_guarded(
     """
     try:
         outcomes = run()
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    except FOREIGN as error:
+        reason = f"{type(error).__name__}: {told(error)}"
         return cohort.ended("failed", str(error) if isinstance(error, BdistilError) else reason)
     for request, (_, weights) in zip(cohort.requests, outcomes, strict=True):
         if weights is not None:

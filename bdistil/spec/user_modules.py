@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdistil.errors import BdistilError, SpecError
+from bdistil.errors import FOREIGN, BdistilError, SpecError, told
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,10 @@ class UserModule:
                 self._execute(self.source)
         except BdistilError:
             raise
-        except Exception as error:
-            detail = " ".join(str(error).split())[:200]
+        except FOREIGN as error:
             raise SpecError(
-                f"modules: {self.name} cannot be imported ({type(error).__name__}: {detail}); give "
-                f"an installed module, or a file such as my_students.py."
+                f"modules: {self.name} cannot be imported ({type(error).__name__}: {told(error)}); "
+                f"give an installed module, or a file such as my_students.py."
             ) from error
 
     def _is_loaded(self) -> bool:

@@ -19,10 +19,10 @@ from bdistil.core.progressive_ensemble import chunks
 from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
-from bdistil.errors import BdistilError, TeacherError
+from bdistil.errors import FOREIGN, BdistilError, TeacherError, told
 from bdistil.names import TeacherInputs, TeacherOutputs
 from bdistil.store.durable import disk_errors
-from bdistil.teachers.source import AnswerProgress, one_line
+from bdistil.teachers.source import AnswerProgress
 
 LEAST_PROBABILITY = 1 / 500  # clips log p, as "Knowledge distillation as semiparametric inference"
 
@@ -86,9 +86,9 @@ class Examinee:
             return self.answer(features)[:count]
         except BdistilError:
             raise
-        except Exception as error:  # foreign code may raise anything
+        except FOREIGN as error:  # foreign code may raise anything
             raise TeacherError(
-                f"{self.name} fails on examples of shape {features.shape[1:]}: {one_line(error)}; "
+                f"{self.name} fails on examples of shape {features.shape[1:]}: {told(error)}; "
                 f"make it take float32 (batch, {', '.join(map(str, features.shape[1:]))})."
             ) from error
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import standardised
-from bdistil.errors import TeacherError
+from bdistil.errors import FOREIGN, TeacherError, told
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
-from bdistil.teachers.source import EpochProgress, Rows, Teacher, one_line
+from bdistil.teachers.source import EpochProgress, Rows, Teacher
 
 ROWS = 8192  # trees take as long for one example as for a hundred
 
@@ -85,9 +85,9 @@ class EstimatorSource:
         labels = train.y if train.y.ndim == 1 or train.y.shape[1] > 1 else train.y[:, 0]
         try:
             return estimator.fit(_table(features), labels)
-        except Exception as error:  # foreign code may raise anything
+        except FOREIGN as error:  # foreign code may raise anything
             raise TeacherError(
-                f"teacher.model {self.spec.teacher.model!r} cannot be fitted: {one_line(error)}; "
+                f"teacher.model {self.spec.teacher.model!r} cannot be fitted: {told(error)}; "
                 f"correct teacher.options."
             ) from error
 

@@ -12,9 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from bdistil.data.dataset import Dataset
-from bdistil.errors import SpecError, TeacherError, did_you_mean
+from bdistil.errors import FOREIGN, BdistilError, SpecError, TeacherError, did_you_mean, told
 from bdistil.optional import require
-from bdistil.teachers.source import one_line
 
 USERS_MODULE = "bdistil_users_teacher"  # name of a Python file's module while it is imported
 
@@ -38,12 +37,12 @@ def build(model: str, options: Mapping[str, Any], dataset: Dataset) -> Any:
         if factory is not None:
             return factory(name, dict(options), dataset)
         return _factory(model, place, name)(**options)
-    except (TeacherError, SpecError):
+    except BdistilError:
         raise
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, OSError) as error:
+    except FOREIGN as error:
         raise TeacherError(
             f"teacher.model {model!r} cannot be built with teacher.options {dict(options)}: "
-            f"{one_line(error)}; correct the options or the factory."
+            f"{told(error)}; correct the options or the factory."
         ) from error
 
 
@@ -87,10 +86,10 @@ def _factory(model: str, place: str, name: str) -> Callable[..., Any]:
 def _named_module(model: str, place: str) -> ModuleType:
     try:
         return importlib.import_module(place)
-    except Exception as error:  # importing runs foreign code
+    except FOREIGN as error:  # importing runs foreign code
         raise TeacherError(
             f"teacher.model is {model!r}, but module {place!r} cannot be imported "
-            f"({one_line(error)}); install it, or give a file as path/to/file.py:factory."
+            f"({told(error)}); install it, or give a file as path/to/file.py:factory."
         ) from error
 
 
@@ -105,10 +104,10 @@ def _file_module(path: Path) -> ModuleType:
     try:
         with _importable(path.resolve().parent):
             spec.loader.exec_module(module)
-    except Exception as error:
+    except FOREIGN as error:
         raise TeacherError(
             f"teacher.model: {path} cannot be imported ({type(error).__name__}: "
-            f"{one_line(error)}); correct the file."
+            f"{told(error)}); correct the file."
         ) from error
     return module
 

@@ -14,7 +14,7 @@ from bdistil.core.cost import count_flops, flops, parameters
 from bdistil.core.placement import training_device
 from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
-from bdistil.errors import TeacherError
+from bdistil.errors import FOREIGN, TeacherError
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee, torch_answer
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, refuse_rows
@@ -117,9 +117,9 @@ def counted_flops(network: nn.Module, input_shape: tuple[int, ...]) -> int | Non
     """
     try:
         return flops(network, input_shape)
-    except Exception:  # foreign code may raise anything
+    except FOREIGN:
         pass
     try:
         return count_flops(lambda: network(torch.zeros(1, *input_shape)))
-    except Exception:
+    except FOREIGN:
         return None

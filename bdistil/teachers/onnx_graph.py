@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset
-from bdistil.errors import TeacherError
+from bdistil.errors import TeacherError, told
 from bdistil.optional import require
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
-from bdistil.teachers.source import EpochProgress, Rows, Teacher, one_line, refuse_rows
+from bdistil.teachers.source import EpochProgress, Rows, Teacher, refuse_rows
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 
@@ -78,7 +78,7 @@ class OnnxSource:
             session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own kinds, one for each fault
             raise TeacherError(
-                f"{model} is no ONNX graph that onnxruntime can run ({one_line(error)}); export "
+                f"{model} is no ONNX graph that onnxruntime can run ({told(error)}); export "
                 f"it again."
             ) from None
         kinds = [each.type for each in session.get_inputs()]

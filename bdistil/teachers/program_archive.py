@@ -22,8 +22,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.pt2_archive import PT2ArchiveReader
 
-from bdistil.errors import TeacherError
-from bdistil.teachers.source import one_line
+from bdistil.errors import TeacherError, told
 
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 GRAPH, SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
@@ -59,7 +58,7 @@ def load_program(path: Path) -> ExportedProgram:
     except Exception as error:  # damage shows in as many ways as there are readers
         raise TeacherError(
             f"{path} is no torch.export program that torch {torch.__version__} can read "
-            f"({one_line(error)}); export it again, or as .onnx."
+            f"({told(error)}); export it again, or as .onnx."
         ) from None
     raise TeacherError(
         f"{path} is not opened, since reading it could run code ({found}); export the network as "

@@ -79,9 +79,3 @@ def refuse_rows(model: str, rows: Rows | None) -> None:
             f"without a part of the examples; choose a teacher of the zoo or a scikit-learn "
             f"estimator."
         )
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of foreign code says, in one line of at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return (text if len(text) <= 200 else text[:197] + "...").rstrip(".")

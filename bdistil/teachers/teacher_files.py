@@ -13,9 +13,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from bdistil.errors import TeacherError
+from bdistil.errors import TeacherError, told
 from bdistil.spec import TeacherSpec
-from bdistil.teachers.source import one_line
 
 PROGRAMS = (".onnx", ".pt2")
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt", ".bin")
@@ -79,7 +78,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         first = str(error).partition("\n")[2] or str(error)
         raise TeacherError(
-            f"{path} does not fit teacher.model: {one_line(RuntimeError(first))}; give the weights "
+            f"{path} does not fit teacher.model: {told(RuntimeError(first))}; give the weights "
             f"of this very model, with one output a class."
         ) from None
 
@@ -108,7 +107,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     except (OSError, EOFError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise TeacherError(
-            f"{path} is damaged ({type(error).__name__}: {one_line(error)}); save the weights "
+            f"{path} is damaged ({type(error).__name__}: {told(error)}); save the weights "
             f"again, best as .safetensors."
         ) from None
     return _state_dict(content, path)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from bdistil.errors import SpecError, suggest
+from bdistil.errors import FOREIGN, BdistilError, SpecError, suggest, told
 from bdistil.names import Domain
 
 BuildStudent = Callable[[tuple[int, ...], int], nn.Module]
@@ -184,7 +184,15 @@ def _build_student(
         raise SpecError(
             f"space.ladder: the width of student {name!r} must be at least 1, not {width}."
         )
-    return build(input_shape, width)
+    try:
+        return build(input_shape, width)
+    except BdistilError:
+        raise
+    except FOREIGN as error:  # a user's own class
+        raise SpecError(
+            f"student {name!r} cannot be built with width {width} for inputs of shape "
+            f"{input_shape}: {told(error)}; correct the class or space.ladder."
+        ) from error
 
 
 def _domain_of(input_shape: tuple[int, ...]) -> Domain | None:
