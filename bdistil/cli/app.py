@@ -28,7 +28,8 @@ from bdistil.errors import BdistilError, BdistilWarning, told
 from bdistil.version import __version__
 
 NO_MEMORY = (
-    "the memory is not enough for this; lower space.ladder, batch sizes or the number of examples."
+    "the memory is not enough for this; lower space.ladder, teacher.options, batch sizes or the "
+    "number of examples."
 )
 
 app = typer.Typer(
@@ -71,15 +72,22 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("Stopped.")
         sys.exit(130)
-    except MemoryError:
-        console.print(Text.assemble(("Error: ", "bold red"), NO_MEMORY))
-        sys.exit(2)
     except BrokenPipeError:  # the reader of a pipe has gone, as in `bdistil students | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        console.print(Text.assemble(("Error: ", "bold red"), explain_fault(error)))
-        sys.exit(3)
+        known = explain_machine(error)
+        console.print(Text.assemble(("Error: ", "bold red"), known or explain_fault(error)))
+        sys.exit(2 if known else 3)
+
+
+def explain_machine(error: Exception) -> str:
+    """What the machine lacks, in one sentence; empty if that is not the reason."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # the latter is torch's
+        return NO_MEMORY
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{str(error.filename)!r}: {error.strerror}; check the path and its permissions."
+    return ""
 
 
 def explain_fault(error: Exception) -> str:

@@ -70,6 +70,8 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     """
     if not path.exists():
         raise DataError("the file does not exist; check the path.")
+    if not path.is_file() and not path.is_dir():
+        raise DataError("this is a pipe or a device, which can be read only once; save a file.")
     if not path.is_file():
         raise DataError("this is a folder without x.npy; name a file in it, or save x.npy there.")
     if not has_suffix(path, suffixes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -84,11 +84,11 @@ class Journal:
         records = []
         for number, line in enumerate(self._rounds(), start=1):
             try:
-                records.append(RoundRecord.model_validate_json(line))
-            except ValidationError:
+                records.append(check_record(RoundRecord.model_validate_json(line)))
+            except ValueError as error:
                 raise CheckpointError(
-                    f"{self.path} line {number} is damaged; restore the file from a copy, or cut "
-                    f"it before that line to go on from round {number}."
+                    f"{self.path} line {number} is damaged ({first_fault(error)}); restore the "
+                    f"file from a copy, or cut it before that line to go on from round {number}."
                 ) from None
             if records[-1].round != number:
                 raise CheckpointError(
@@ -118,7 +118,35 @@ class Journal:
     def _whole_lines(self) -> list[bytes]:
         if not self.path.exists():
             return []
-        return self.path.read_bytes().split(b"\n")[:-1]
+        try:
+            return self.path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path} cannot be read ({error.strerror}); restore the file from a copy, or "
+                "choose another --out."
+            ) from None
+
+
+def check_record(record: RoundRecord) -> RoundRecord:
+    """The record, if it is such as a search writes.
+
+    Raises:
+        ValueError: if its student lies elsewhere, or nothing says how it was trained.
+    """
+    path = PurePosixPath(record.file)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"file {record.file!r} is outside of the run directory")
+    if not record.result.request.params:
+        raise ValueError("the winner has no params")
+    return record
+
+
+def first_fault(error: ValueError) -> str:
+    """What is wrong first with a line, in a few words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors(include_url=False)[0]
+    return ".".join(map(str, fault["loc"])) or str(fault["msg"])
 
 
 def is_end(line: bytes) -> bool:

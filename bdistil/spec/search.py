@@ -9,12 +9,11 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from bdistil.names import Algorithm, Fallback, Normalisation, Precision, Selection
-from bdistil.spec.section import Section
+from bdistil.spec.section import Count, Section
 
 ROUNDS, TRIES = 6, 4  # where nothing is said
 
@@ -24,11 +23,11 @@ class SearchSpec(Section):
 
     algorithm: Algorithm = "tpe"
     """`tpe`, `gp`, `random` or `grid` (lists only)"""
-    rounds: PositiveInt | None = None
+    rounds: Count | None = None
     """T, the most students; null: 6, or as many as the goal needs"""
-    trials_per_round: PositiveInt | None = None
+    trials_per_round: Count | None = None
     """most trials in one round; null: the tries of all classes"""
-    tries_per_class: PositiveInt | None = None
+    tries_per_class: Count | None = None
     """trials before the next larger class; null: 4, or more for more workers"""
     select: Selection = "best"
     """`first` weak learner to finish, or `best` of the class on validation"""
@@ -40,7 +39,7 @@ class SearchSpec(Section):
     """
     grace: NonNegativeFloat = 0
     """seconds that others get after the first winner"""
-    cohort: PositiveInt = 1
+    cohort: Count = 1
     """candidates of one class that train together, where torch can stack them"""
     precision: Precision = "fp32"
     """of students' products while they train: `fp32` or, by autocast, `bf16`; judging is always

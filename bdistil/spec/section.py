@@ -19,6 +19,9 @@ from pydantic import (
 Value = TypeVar("Value")
 Choices = Annotated[list[Value], Field(min_length=1)]
 
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+"""A number of things; beyond that libraries overflow in words of their own."""
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 

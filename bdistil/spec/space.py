@@ -15,14 +15,15 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     create_model,
     field_validator,
 )
 from pydantic.dataclasses import dataclass
 
 from bdistil.names import Correction, Distillation, RecipeName
-from bdistil.spec.section import STRICT, Choices, Range, Section, dimension_of
+from bdistil.spec.section import STRICT, Choices, Count, Range, Section, dimension_of
+
+WIDEST = 1_000_000  # units of a student
 
 Value = TypeVar("Value")
 Space = TypeVar("Space", bound=Section)
@@ -50,9 +51,9 @@ class Settings:
     """the weak-learning term is weighted by 1/γ"""
     lr: Own[PositiveFloat] | None = None
     """peak learning rate; the student class's own if the recipe has none"""
-    epochs: PositiveInt
+    epochs: Count
     """passes over the training split, with a cosine schedule"""
-    batch_size: PositiveInt | None = None
+    batch_size: Count | None = None
     """examples a step; min(128, max(16, N/4)) if the recipe has none"""
     label_share: Share
     """weight of the labels in the fitting loss; the rest is distillation"""
@@ -143,6 +144,8 @@ class SpaceSpec(Section):
     def _growing(cls, ladder: list[int]) -> list[int]:
         if ladder[0] < 1 or any(a >= b for a, b in itertools.pairwise(ladder)):
             raise ValueError(f"widths must be positive and growing, not {ladder}")
+        if ladder[-1] > WIDEST:
+            raise ValueError(f"widths go up to {WIDEST:,}, not {ladder[-1]:,}")
         return ladder
 
     @field_validator("growth")

@@ -10,13 +10,12 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
 from bdistil.names import TeacherInputs, TeacherOutputs
-from bdistil.spec.section import Section
+from bdistil.spec.section import Count, Section
 
 
 class TeacherSpec(Section):
@@ -32,11 +31,11 @@ class TeacherSpec(Section):
     """weights of your own network: `.safetensors`, or a state dict as `.pt` or `.pth`"""
     inputs: TeacherInputs | None = None
     """features that your own model reads: `raw` (if left out) or `standardised`"""
-    epochs: PositiveInt = 60
+    epochs: Count = 60
     """passes over the training split"""
     lr: PositiveFloat = 2e-3
     """learning rate"""
-    batch_size: PositiveInt = 64
+    batch_size: Count = 64
     """examples a step, or asked at once"""
     weight_decay: NonNegativeFloat = 1e-4
     """of AdamW"""

@@ -9,7 +9,9 @@ from bdistil.runs.trial import TrialRequest, TrialResult
 
 def record(number: int, **figures: object) -> RoundRecord:
     """The record of a round, with some of its trial's figures given."""
-    request = TrialRequest(round=number, number=0, rung=0, attempt=0, params={}, seed=1)
+    request = TrialRequest(
+        round=number, number=0, rung=0, attempt=0, params={"recipe": "accurate"}, seed=1
+    )
     result = TrialResult.model_validate({"request": request, "status": "finished"} | figures)
     return RoundRecord(
         round=number,

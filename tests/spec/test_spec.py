@@ -100,6 +100,9 @@ MISTAKES = {
     "space.ladder=[0, 4]": "space.ladder: widths must be positive and growing, not [0, 4]",
     "space.lr={low: 1, high: 0.1}": "space.lr: low (1) must be below high (0.1)",
     "space.lr={low: 0, high: 1, log: true}": "space.lr: a log range needs low > 0, not 0",
+    "space.ladder=[9223372036854775807]": "space.ladder: widths go up to 1,000,000, not 9,2",
+    "space.batch_size=99999999999999999999": "input should be less than or equal to 1000000000",
+    "search.rounds=99999999999999999999": "input should be less than or equal to 1000000000",
     # names of folders
     "name=../../etc": "name: must be fit for a folder, without slashes, not '../../etc'",
     'name="a\\0b"': "name: must be fit for a folder",
@@ -220,7 +223,7 @@ names = st.text(min_size=1).filter(lambda s: s.isprintable() and not set(s) & se
     gamma=numbers,
     recipe=recipes | st.lists(recipes, min_size=1),
     skip=st.none() | st.booleans() | st.lists(st.booleans(), min_size=1),
-    epochs=st.none() | st.integers(1) | st.lists(st.integers(1), min_size=1),
+    epochs=st.none() | st.integers(1, 10**9) | st.lists(st.integers(1, 10**9), min_size=1),
     share=st.none() | st.floats(0, 1),
     options=st.dictionaries(st.text(), st.integers() | st.text() | st.booleans() | st.none()),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,42 @@ def test_code_of_users_that_ends_the_program_or_raises_anything(
     assert sentence in " ".join(answer.errors.split())
     assert "Traceback" not in answer.errors
     assert not (tmp_path / "run" / "rounds.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"file":"students/', '"file":"../students/', "' is outside of the run directory)"),
+        ('"file":"students/', '"file":"/etc/', "' is outside of the run directory)"),
+        ('"sha256":', '"sha":', "line 1 is damaged (sha256)"),
+    ],
+)
+def test_a_journal_of_something_else(
+    bdistil: Command, run: Path, old: str, new: str, sentence: str
+) -> None:
+    journal = run / "rounds.jsonl"
+    assert old in journal.read_text()
+    journal.write_text(journal.read_text().replace(old, new))
+    for command in ("status", "report"):
+        answer = bdistil(command, run)
+        assert answer.status == 2
+        assert sentence in " ".join(answer.errors.split())
+
+
+def test_what_stands_where_a_file_belongs(bdistil: Command, run: Path, tmp_path: Path) -> None:
+    (run / "rounds.jsonl").unlink()
+    (run / "rounds.jsonl").mkdir()
+    answer = bdistil("status", run)
+    assert (answer.status, "cannot be read (Is a directory)" in answer.errors) == (2, True)
+    os.mkfifo(tmp_path / "pipe.csv")
+    answer = bdistil("search", "--data", tmp_path / "pipe.csv", "--label", "y")
+    assert (answer.status, "read only once; save a file" in answer.errors) == (2, True)
+    answer = bdistil("search", write_spec(tmp_path, "workers.count=0"), "--out", 300 * "a")
+    assert (answer.status, "name too long" in answer.errors) == (2, True)
+
+
+def test_too_little_memory_is_told(bdistil: Command, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, "workers.count=0")
+    answer = bdistil("search", spec, "teacher.options={widths: [100000000000]}")
+    assert answer.status == 2
+    assert "the memory is not enough" in " ".join(answer.errors.split())
