@@ -66,6 +66,8 @@ def replacing_files(folder: Path, last: str) -> Iterator[Path]:
         yield temporary
         with disk_errors(folder):
             _move_files(temporary, folder, last)
+    except CheckpointError as error:  # a reader knows the place, not the folder aside
+        raise CheckpointError(str(error).replace(str(temporary), str(folder))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_new:
@@ -86,8 +88,11 @@ def _move_files(source: Path, target: Path, last: str) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what writers left that died half-way; for a folder that nobody else writes to."""
-    for file in folder.rglob(f".*{PARTIAL}"):
-        file.unlink(missing_ok=True)
+    for left in list(folder.rglob(f".*{PARTIAL}")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: bytes) -> None:
