@@ -12,6 +12,10 @@ TASK_CHOICES: tuple[TaskChoice, ...] = get_args(TaskChoice)
 Domain = Literal["tabular", "image", "sequence"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 
+ClassType = Literal["text", "integer", "boolean"]
+"""What labels of classes were in the user's data, and are in answers."""
+CLASS_TYPES: tuple[ClassType, ...] = get_args(ClassType)
+
 RecipeName = Literal["paper", "faithful", "accurate"]
 RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,16 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bdistil.data.assemble import assemble
+from bdistil.data.labels import Labels, class_type_of
 from bdistil.data.split import SplitIndices
+from bdistil.errors import BdistilWarning
 from bdistil.runtime.confidence import softmax
+from bdistil.runtime.values import as_text
 from bdistil.spec import Spec, load_spec
 
 if TYPE_CHECKING:
@@ -84,8 +88,8 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         self.ensemble_.with_fastest_ways().save_pretrained(directory)
 
-    def _search(self, x: Array, y: Array, class_names: tuple[str, ...] | None) -> None:
-        """Distil into ``ensemble_``; `y` holds class indices (N,) or targets (N, L)."""
+    def _search(self, given: Any, x: Array, y: Array, labels: Labels) -> None:
+        """Distil into ``ensemble_``; `x`, `y` are what was `given`, checked."""
         from bdistil.searching.run import search_dataset
 
         if not 0 < self.validation_fraction < 1:
@@ -94,15 +98,18 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(seed)
-        rows = _split(y, class_names, self.validation_fraction, seed)
-        outputs = None if self.teacher is None else self._teach(x, y, rows, class_names)
+        rows = _split(labels.y, labels.class_names, self.validation_fraction, seed)
+        outputs = None
+        if self.teacher is not None:
+            outputs = self._teach(given if hasattr(given, "columns") else x, y, rows)
         dataset = assemble(
             "the data of fit",
             "tabular",
             x.astype(np.float32),
-            y.astype(np.int64 if class_names else np.float32),
+            labels.y,
             rows,
-            class_names=class_names,
+            class_names=labels.class_names,
+            class_type=labels.class_type,
             teacher_outputs=outputs,
         )
         self.ensemble_: Ensemble = search_dataset(spec, dataset)
@@ -129,24 +136,12 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError("overrides set workers.count, but estimators search without Ray.")
         return spec
 
-    def _teach(
-        self, x: Array, y: Array, rows: SplitIndices, class_names: tuple[str, ...] | None
-    ) -> NDArray[np.float32]:
-        """The given teacher's answers on all rows, float32 (N, L)."""
+    def _teach(self, x: Any, y: Array, rows: SplitIndices) -> NDArray[np.float32]:
+        """The given teacher's answers on all rows, float32 (N, L); `x` is a frame if given so."""
         self.teacher_ = clone(self.teacher)
-        if class_names and not hasattr(self.teacher_, "predict_proba"):
-            raise ValueError(
-                f"teacher {self.teacher_} has no predict_proba; choose one that has, or wrap it in "
-                f"CalibratedClassifierCV."
-            )
-        targets = y if class_names or y.shape[1] > 1 else y[:, 0]
-        self.teacher_.fit(x[rows.train], targets[rows.train])
-        if class_names is None:
-            answers = np.asarray(self.teacher_.predict(x))
-            return answers.reshape(len(x), -1).astype(np.float32)
-        probabilities = np.zeros((len(x), len(class_names)), np.float32)
-        probabilities[:, self.teacher_.classes_] = self.teacher_.predict_proba(x)
-        return probabilities
+        self._check_teacher()
+        self.teacher_.fit(_safe_indexing(x, rows.train), y[rows.train])
+        return np.asarray(self._teacher_outputs(x), np.float32)
 
     def _stages(self, x: Any) -> Iterator[Array]:
         """Cumulative outputs float64 (N, L) of each stage.
@@ -191,14 +186,44 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
             ValueError: if the data are not fit for a classifier.
             BdistilError: if a parameter is out of range or the search cannot go on.
         """
+        given = X
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=4)
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             only = str(self.classes_[0])
             raise ValueError(f"y holds one class, {only!r}; give examples of another.")
-        self._search(X, indices, tuple(map(str, self.classes_)))
+        names = tuple(map(as_text, self.classes_))
+        self._search(given, X, y, Labels(indices, names, class_type_of(self.classes_, names)))
         return self
+
+    def _check_teacher(self) -> None:
+        if not hasattr(self.teacher_, "predict_proba"):
+            raise ValueError(
+                f"teacher {self.teacher_} has no predict_proba; choose one that has, or wrap it in "
+                f"CalibratedClassifierCV."
+            )
+
+    def _teacher_outputs(self, x: Any) -> Array:
+        """Probabilities in the order of ``classes_``; the teacher may know them in another."""
+        known = np.asarray(self.teacher_.classes_)
+        unknown = known[~np.isin(known, self.classes_)].tolist()
+        if unknown:
+            raise ValueError(
+                f"the teacher answers with class {unknown[0]!r}, but y holds "
+                f"{self.classes_.tolist()}; give labels as the teacher was fitted on."
+            )
+        unseen = self.classes_[~np.isin(self.classes_, known)].tolist()
+        if unseen:
+            warnings.warn(
+                f"the teacher was fitted without class {unseen[0]!r}, so it gives it no "
+                "probability.",
+                BdistilWarning,
+                stacklevel=2,
+            )
+        probabilities = np.zeros((len(x), len(self.classes_)))
+        probabilities[:, np.searchsorted(self.classes_, known)] = self.teacher_.predict_proba(x)
+        return probabilities
 
     def _temperatures(self) -> tuple[float, ...]:
         """Of each stage, fitted on the examples that selected the students."""
@@ -249,14 +274,23 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
             ValueError: if the data are not fit for a regressor.
             BdistilError: if a parameter is out of range or the search cannot go on.
         """
+        given = X
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4
         )
         if np.any(np.ptp(y, axis=0) == 0):
             raise ValueError("a target of y is constant; leave it out.")
         self._flat = y.ndim == 1
-        self._search(X, y.reshape(len(y), -1), None)
+        targets = y.reshape(len(y), -1)
+        fitted = targets[:, 0] if targets.shape[1] == 1 else targets
+        self._search(given, X, fitted, Labels(targets.astype(np.float32), None))
         return self
+
+    def _check_teacher(self) -> None:
+        """Every regressor can predict."""
+
+    def _teacher_outputs(self, x: Any) -> Array:
+        return np.asarray(self.teacher_.predict(x)).reshape(len(x), -1)
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """Targets (N,) or (N, L) of each stage."""

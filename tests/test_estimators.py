@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bdistil
@@ -105,3 +108,44 @@ def test_a_wrong_parameter_is_named() -> None:
     x, y = load_iris(return_X_y=True)
     with pytest.raises(bdistil.BdistilError, match=r"search\.rounds is 0"):
         BDistilClassifier(rounds=0).fit(x, y)
+
+
+LABELS = {
+    "booleans": [False, True, False],
+    "signs": [-1, 1, -1],
+    "from one": [1, 2, 1],
+    "with a negative": [-1, 0, 1],
+    "texts": ["ham", "spam", "ham"],
+    "whole floats": [1.0, 2.0, 3.0],
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_a_fitted_teachers_classes_are_labels_of_any_type(labels: list[object]) -> None:
+    x, z = load_iris(return_X_y=True)
+    y = np.array(labels)[z]
+    teacher = LogisticRegression(max_iter=1000).fit(x, y)
+    model = BDistilClassifier(FrozenEstimator(teacher), rounds=2, trials=1, random_state=0)
+    model.set_params(recipe="faithful", overrides={"space.epochs": 40}).fit(x, y)
+    agreed = np.mean(model.predict(x) == teacher.predict(x))
+    assert agreed > max(np.mean(y == value) for value in set(labels)) + 0.1
+    saved = model.ensemble_.predict(x.astype(np.float32))
+    np.testing.assert_array_equal(saved, model.predict(x))
+
+
+def test_a_teacher_of_other_labels_is_refused() -> None:
+    x, y = load_iris(return_X_y=True)
+    teacher = LogisticRegression(max_iter=1000).fit(x, y + 1)
+    with pytest.raises(ValueError, match=r"answers with class 3, but y holds \[0, 1, 2\]"):
+        BDistilClassifier(FrozenEstimator(teacher), rounds=1).fit(x, y)
+
+
+def test_a_teacher_that_chooses_columns_by_name_gets_names() -> None:
+    frame, y = load_iris(return_X_y=True, as_frame=True)
+    wide = [name for name in frame if "petal" in name]
+    teacher = make_pipeline(
+        ColumnTransformer([("petal", "passthrough", wide)]), LogisticRegression()
+    )
+    model = BDistilClassifier(teacher, rounds=1, trials=1, overrides=QUICK, random_state=0)
+    model.fit(frame, y)
+    assert model.teacher_.score(frame, y) > 0.9

@@ -13,8 +13,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bdistil.core.examples import METRIC
-from bdistil.export.evaluation import Evaluation
 from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Reporter, Snapshot
 
@@ -145,7 +143,7 @@ def _edge(item: tuple[int, float]) -> float:
 
 def rounds_table(records: Any) -> Table:
     """The accepted rounds."""
-    table = _table("round", "student", "connection", "edge", "validation", "trials", "time")
+    table = empty_table("round", "student", "connection", "edge", "validation", "trials", "time")
     for record in records:
         result, student = record.result, record.student
         table.add_row(
@@ -160,40 +158,6 @@ def rounds_table(records: Any) -> Table:
     return table
 
 
-def stages_table(evaluation: Evaluation) -> Table:
-    """The anytime curve on the test split."""
-    metric = METRIC[evaluation.task]
-    table = _table("stage", metric, "of teacher", "FLOPs", "of teacher", "parameters", "time")
-    reference = evaluation.teacher
-    for stage in evaluation.stages:
-        table.add_row(
-            str(stage.stage),
-            f"{stage.metric:.4f}",
-            share(stage.metric / reference.metric if reference.metric > 0 else None),
-            f"{stage.flops:,}",
-            share(stage.flops_fraction),
-            f"{stage.parameters:,}",
-            "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
-        )
-    timed = any(stage.latency_ratio is not None for stage in evaluation.stages)
-    table.add_row(
-        "teacher",
-        f"{reference.metric:.4f}",
-        "100.0%",
-        "-" if reference.flops is None else f"{reference.flops:,}",
-        "-" if reference.flops is None else "100.0%",
-        "-" if reference.parameters is None else f"{reference.parameters:,}",
-        "1.00x" if timed else "-",
-        style="dim",
-    )
-    return table
-
-
-def share(value: float | None) -> str:
-    """A fraction as percent."""
-    return "-" if value is None else f"{value:.1%}"
-
-
 def clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
@@ -203,13 +167,14 @@ def clock(seconds: float) -> str:
 
 def plain_table(rows: list[tuple[str, ...]], *headers: str) -> Table:
     """A table of strings."""
-    table = _table(*headers)
+    table = empty_table(*headers)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _table(*headers: str) -> Table:
+def empty_table(*headers: str) -> Table:
+    """A table without rows."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
         table.add_column(header, overflow="fold")

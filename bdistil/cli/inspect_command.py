@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bdistil.cli.display import output, plain_table, rounds_table, stages_table
+from bdistil.cli.display import output, plain_table, rounds_table
+from bdistil.cli.evaluation_tables import print_evaluation
 from bdistil.optional import require_search
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec.user_modules import import_modules
@@ -61,7 +62,8 @@ def status(
     if card is not None:
         output.print(str(card))
     if records:
-        output.print(rounds_table(records), "", stages_table(result.evaluation), sep="\n")
+        output.print(rounds_table(records), "", sep="\n")
+        print_evaluation(result.evaluation)
 
 
 def report(

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     ensemble: Annotated[str, typer.Argument(help="A saved ensemble or run, a path or URI.")],
-    data: Annotated[Path, typer.Argument(help="Parquet, CSV, NPZ, NPY or folder to predict.")],
+    data: Annotated[Path, typer.Argument(help="Table, arrays, photographs or recordings.")],
     stages: Annotated[int | None, typer.Option(help="Students to run. Default: all.")] = None,
     deadline: Annotated[
         str | None, typer.Option(help="Best answers by then, for each 4,096 rows, such as 5ms.")
@@ -38,10 +38,14 @@ def predict(
         str | None, typer.Option(help="Mean FLOPs of a row, or such as 50% of all stages.")
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="The probability of every class.")] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A column to write before the answers, such as an identifier."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file. Default: the terminal.")] = None,
     module: Modules = None,
 ) -> None:
-    """Predict the rows of a file, as CSV; needs neither Ray nor Optuna."""
+    """Predict the rows of a file or the files of a folder, as CSV; without Ray and Optuna."""
     import_modules(module or [])
     copy = WorkingCopy(ensemble)
     copy.fetch(leave_out=("teacher", "students", "tune"))
@@ -53,6 +57,7 @@ def predict(
         exit=exit,
         budget=budget,
         every_class=proba,
+        keep=keep or (),
     )
     text = as_csv(predictions.header, predictions.rows)
     if out is None:

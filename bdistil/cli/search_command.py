@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bdistil.cli.display import console, output, reporter, stages_table
+from bdistil.cli.display import console, reporter
+from bdistil.cli.evaluation_tables import print_evaluation
 from bdistil.errors import SpecError
 from bdistil.files.file_readers import name_of
 from bdistil.interrupt import remembered
@@ -134,7 +135,7 @@ def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
     if not done.rounds:
         console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
         sys.exit(1)
-    output.print(stages_table(done.evaluation))
+    print_evaluation(done.evaluation)
     report, kept = write_report(done), done.run
     kept.keep()
     console.print(f"Ensemble: {kept.shown(kept.ensemble)}")

@@ -13,7 +13,7 @@ from bdistil.data.dataset import Dataset, Split
 from bdistil.data.labels import task_of
 from bdistil.data.split import SplitIndices, split_indices, stratified_order
 from bdistil.data.standardise import fit_standardisation
-from bdistil.names import Domain
+from bdistil.names import ClassType, Domain
 from bdistil.runtime.columns import TableColumns
 
 Limit = Annotated[int, Field(ge=2)]
@@ -28,6 +28,7 @@ def assemble(
     indices: SplitIndices,
     *,
     class_names: tuple[str, ...] | None,
+    class_type: ClassType = "text",
     teacher_outputs: NDArray[np.float32] | None = None,
     columns: TableColumns | None = None,
     padding: float | None = None,
@@ -41,6 +42,7 @@ def assemble(
         y: int64 class indices (N,), or float32 (N, L): targets, or labels 0 and 1.
         indices: rows of each split.
         class_names: the classes or labels in index order; None makes the task regression.
+        class_type: what the labels of the classes were.
         teacher_outputs: a teacher's outputs, float32 (N, L).
         columns: what made `x` of a table.
         padding: see Dataset.
@@ -60,6 +62,7 @@ def assemble(
         outputs=y.shape[1] if class_names is None else len(class_names),
         standardisation=fit_standardisation(train.x, domain),
         class_names=class_names,
+        class_type=class_type,
         columns=columns,
         padding=padding,
     )

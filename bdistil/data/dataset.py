@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.data_card import DataCard
-from bdistil.names import Domain, Task
+from bdistil.names import ClassType, Domain, Task
 from bdistil.runtime.columns import TableColumns
 
 
@@ -62,8 +63,11 @@ class Dataset:
         outputs: L, the number of classes, of labels or of regression targets.
         class_names: the classes or labels as the user wrote them, in index order; None for
             regression.
+        class_type: what the labels of the classes were.
         standardisation: belongs to the networks, which apply it to raw features.
         columns: how a user's table becomes `x`, None for other sources.
+        form: how photographs or recordings become `x`, None for other sources: `medium`, the fields
+            of its form and, of a table, its columns `column` and `label`.
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
         card: what was read and how, None for arrays in memory.
@@ -78,7 +82,9 @@ class Dataset:
     outputs: int
     standardisation: Standardisation
     class_names: tuple[str, ...] | None = None
+    class_type: ClassType = "text"
     columns: TableColumns | None = None
+    form: Mapping[str, Any] | None = None
     padding: float | None = None
     card: DataCard | None = None
 

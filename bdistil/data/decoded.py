@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class DecodedFeatures:
         medium: what they are.
         spec: of the data, with the wishes for the examples' form.
         column_notes: on the columns of their table, if they are from one.
+        names: of the table's columns that hold them and their labels, as `column` and `label`.
 
     Raises:
         SpecError: if the spec has wishes for another medium.
@@ -46,6 +47,7 @@ class DecodedFeatures:
         medium: Medium[Any, Any],
         spec: DataSpec,
         column_notes: Sequence[ColumnNote] = (),
+        names: Mapping[str, Any] | None = None,
     ) -> None:
         check_unused(spec, medium.key, f"holds {medium.noun}s")
         assert spec.path is not None
@@ -54,7 +56,7 @@ class DecodedFeatures:
         self.x, form = decoded_to_suit(examples, medium, spec, self.cache)
         self.padding, self.note = form.padding, form.said
         facts = form.model_dump(mode="json", exclude={"said"})
-        self.form: dict[str, Any] | None = {"medium": medium.noun, **facts}
+        self.form: dict[str, Any] | None = {"medium": medium.noun, **facts, **(names or {})}
         self.column_notes = column_notes
 
     def hashes(self) -> NDArray[np.uint64] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from bdistil.data.labels import REMEDY, Labels
 from bdistil.errors import DataError
 from bdistil.names import TaskChoice
+from bdistil.optional import require
 from bdistil.runtime.values import as_text, check_present, finite_numbers, numbers_or_nan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRUTH = {"true": "1", "false": "0"}
 
@@ -53,6 +57,16 @@ def encode_label_columns(columns: Mapping[str, Any], task: TaskChoice, what: str
             "(y.argmax(axis=1)) in one column, or set data.task=multilabel."
         )
     return Labels(y, tuple(columns))
+
+
+def name_codes(values: pd.Series[Any], names: Sequence[str] | None) -> pd.Series[Any]:
+    """Names for whole numbers that are codes of them; code -1 means no label."""
+    if names is None or values.dtype.kind not in "iu":
+        return values
+    pandas = require("pandas", "table")
+    codes = values.where(values < len(names), -1)
+    named: pd.Series[Any] = pandas.Series(pandas.Categorical.from_codes(codes, names, ordered=True))
+    return named
 
 
 def indicators(values: Any) -> NDArray[np.float32]:

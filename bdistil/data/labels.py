@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import BdistilWarning, DataError
-from bdistil.names import Task, TaskChoice
+from bdistil.names import ClassType, Task, TaskChoice
 from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
 
 MANY_CLASSES = 50
@@ -25,10 +25,12 @@ class Labels(NamedTuple):
     Attributes:
         y: int64 class indices (N,), or float32 (N, L): targets, or labels 0 and 1.
         class_names: the classes or labels in index order; None for regression.
+        class_type: what the labels of the classes were.
     """
 
     y: NDArray[Any]
     class_names: tuple[str, ...] | None
+    class_type: ClassType = "text"
 
 
 def task_of(y: NDArray[Any], class_names: Sequence[str] | None) -> Task:
@@ -65,7 +67,7 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
     names = _class_names(values)
     _check_classes(names, values, task, what)
     _note_blanks(names, what)
-    return Labels(class_indices(values, names), names)
+    return Labels(class_indices(values, names), names, class_type_of(values, names))
 
 
 def class_indices(values: Any, class_names: Sequence[str]) -> NDArray[np.int64]:
@@ -106,6 +108,23 @@ def _class_names(values: Any) -> tuple[str, ...]:
         in_order = (as_text(category) for category in dtype.categories)
         return tuple(name for name in in_order if name in present)
     return tuple(sorted_texts(present))
+
+
+def class_type_of(values: Any, names: Sequence[str]) -> ClassType:
+    """Of labels whose classes have names: what they were before they became text."""
+    known = np.asarray(getattr(values.dtype, "categories", values))
+    if all(isinstance(value, bool | np.bool_) for value in known.ravel()):
+        return "boolean"
+    numbers = int | float | np.integer | np.floating | Decimal
+    if not all(isinstance(value, numbers) for value in known.ravel()):
+        return "text"
+    limits = np.iinfo(np.int64)
+    whole = (name.removeprefix("-").isdecimal() for name in names)
+    return (
+        "integer"
+        if all(whole) and all(limits.min <= int(name) <= limits.max for name in names)
+        else "text"
+    )
 
 
 def _check_classes(names: tuple[str, ...], values: Any, task: TaskChoice, what: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.new_media import decoded_batches, kept_columns, open_new_media
 from bdistil.errors import DataError
 from bdistil.files.array_files import block_rows
 from bdistil.files.column_file import ColumnFile
@@ -17,6 +18,7 @@ from bdistil.files.file_readers import (
     TABLE_SUFFIXES,
     check_file,
     errors_naming,
+    has_suffix,
     read_arrays,
 )
 from bdistil.files.table_files import open_new_table
@@ -31,19 +33,31 @@ BLOCKS = 8
 """Of those that training writes to disk, read at once: notes on most files then count all rows."""
 
 
-def read_new_examples(
-    path: Path, expected: Manifest
-) -> tuple[Iterator[NDArray[np.float32]], NDArray[Any] | None]:
+class NewExamples(NamedTuple):
+    """Examples of a file and what else it says of them.
+
+    Attributes:
+        batches: of features, float32 (B, ...).
+        labels: raw, as in the file, (N,) or (N, L) where there are several (see
+            :func:`bdistil.data.labels.class_indices`), or None.
+        beside: what identifies the rows, by name, (N,) each: the columns to keep, or of files
+            their names.
+    """
+
+    batches: Iterator[NDArray[np.float32]]
+    labels: NDArray[Any] | None
+    beside: Mapping[str, Any]
+
+
+def read_new_examples(path: Path, expected: Manifest, keep: Sequence[str] = ()) -> NewExamples:
     """Open a file of examples to predict and, where it has them, their labels.
 
     Args:
-        path: Parquet or CSV if a table was trained on; NPZ or folder with `x` and maybe `y`, or
+        path: Parquet or CSV if a table was trained on; photographs or recordings, alone, in a
+            folder or in a column of Parquet, if they were; NPZ or folder with `x` and maybe `y`, or
             NPY. Large Parquet files and `x` of a folder are read piece by piece.
         expected: what the ensemble takes.
-
-    Returns:
-        Batches of features, float32 (B, ...), and raw labels as in the file, (N,) or (N, L) where
-        there are several (see :func:`bdistil.data.labels.class_indices`), or None.
+        keep: columns of a table to read beside, of any content.
 
     Raises:
         DataError: if the file is missing, damaged or does not fit; of its values, once the batches
@@ -51,22 +65,32 @@ def read_new_examples(
         MissingDependencyError: if pandas or pyarrow is needed and not installed.
     """
     path = Path(path)
-    rows = BLOCKS * block_rows(expected.input_shape)
     with errors_naming(path):
-        columns = expected.columns
-        if path.suffix.lower() in ARRAY_SUFFIXES or (path / "x.npy").exists():
+        if has_suffix(path, ARRAY_SUFFIXES) or (path / "x.npy").exists():
+            if keep:
+                raise DataError("arrays have no columns to keep; leave --keep out.")
             x, labels = _arrays(path)
-            return _batches(path, _slices(x, rows), expected), labels
-        if columns is None:
-            check_file(path, TABLE_SUFFIXES)
-            raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
-        table = open_new_table(path, columns.texts)
-        blocks = (
-            table.frames(columns.names, rows)
-            if isinstance(table, ColumnFile)
-            else _slices(table, rows)
-        )
-        return _batches(path, blocks, expected), _raw_labels(table, columns)
+            rows = BLOCKS * block_rows(expected.input_shape)
+            return NewExamples(_batches(path, _slices(x, rows), expected), labels, {})
+        if expected.form is not None:
+            media = open_new_media(path, expected.form, expected.names, keep)
+            blocks = decoded_batches(media.examples, expected.form)
+            return NewExamples(_batches(path, blocks, expected), media.labels, media.beside)
+        return _table_examples(path, expected, keep)
+
+
+def _table_examples(path: Path, expected: Manifest, keep: Sequence[str]) -> NewExamples:
+    columns = expected.columns
+    if columns is None:
+        check_file(path, TABLE_SUFFIXES)
+        raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
+    table = open_new_table(path, {*columns.texts, *keep} - ({*columns.names} - columns.texts))
+    rows = BLOCKS * block_rows(expected.input_shape)
+    blocks = (
+        table.frames(columns.names, rows) if isinstance(table, ColumnFile) else _slices(table, rows)
+    )
+    labels, beside = _raw_labels(table, columns), kept_columns(table, keep)
+    return NewExamples(_batches(path, blocks, expected), labels, beside)
 
 
 def _batches(

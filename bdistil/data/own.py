@@ -89,6 +89,7 @@ def assemble_own(
         labels.y,
         division.rows,
         class_names=labels.class_names,
+        class_type=labels.class_type,
         teacher_outputs=teacher_outputs,
         columns=features.columns(),
         padding=features.padding,
@@ -96,7 +97,7 @@ def assemble_own(
     columns, said = features.said()
     notes = [*said, *notes, *division.notes]
     card = describe(dataset, source, division.how, columns, notes, features.form)
-    return replace(dataset, card=card)
+    return replace(dataset, card=card, form=features.form)
 
 
 FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays"}

@@ -13,7 +13,7 @@ from bdistil.data.data_card import ColumnNote
 from bdistil.data.dataset import Dataset
 from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import known_of
-from bdistil.data.label_columns import encode_label_columns
+from bdistil.data.label_columns import encode_label_columns, name_codes
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import table_splits
 from bdistil.data.learn_columns import learn_columns
@@ -28,7 +28,6 @@ from bdistil.files.encoded import Cells
 from bdistil.files.file_readers import errors_naming
 from bdistil.files.table_files import Table, open_table
 from bdistil.names import Domain
-from bdistil.optional import require
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec
@@ -75,7 +74,8 @@ def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
     if first in table.media:
         assert isinstance(table.frame, ColumnFile)
         examples = Cells(table.frame, first)
-        return DecodedFeatures(examples, table.media[first], spec, roles.notes())
+        names = {"column": first, "label": spec.label}
+        return DecodedFeatures(examples, table.media[first], spec, roles.notes(), names)
     check_unused(spec, None, "is a table")
     return ColumnFeatures(table, roles, spec)
 
@@ -125,13 +125,8 @@ def _labels(table: Table, spec: DataSpec) -> Labels:
 
 
 def _label_values(table: Table, name: str) -> Any:
-    """A label column, with names for codes if the table has them; code -1 means no label."""
-    values, names = table.frame[name], table.class_names.get(name)
-    if names is None or values.dtype.kind not in "iu":
-        return values
-    pandas = require("pandas", "table")
-    codes = values.where(values < len(names), -1)
-    return pandas.Series(pandas.Categorical.from_codes(codes, names, ordered=True), name=name)
+    """A label column, with names for codes if the table has them."""
+    return name_codes(table.frame[name], table.class_names.get(name))
 
 
 def _teacher(table: Table, names: Sequence[str]) -> NDArray[np.float32]:

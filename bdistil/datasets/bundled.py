@@ -11,7 +11,7 @@ from bdistil.data.assemble import assemble
 from bdistil.data.dataset import Dataset
 from bdistil.data.split import split_indices
 from bdistil.datasets.catalogue import register_dataset
-from bdistil.names import Domain
+from bdistil.names import ClassType, Domain
 from bdistil.optional import advice_if_missing, require
 
 _advice = partial(advice_if_missing, "sklearn", "search")
@@ -90,4 +90,6 @@ def _classification(
     y = bunch.target.astype(np.int64)
     names = tuple(str(label) for label in bunch.target_names)
     indices = split_indices(y, names, validation=validation, test=test, seed=seed)
-    return assemble(name, domain, x.astype(np.float32), y, indices, class_names=names)
+    class_type: ClassType = "integer" if bunch.target_names.dtype.kind in "iu" else "text"
+    features = x.astype(np.float32)
+    return assemble(name, domain, features, y, indices, class_names=names, class_type=class_type)

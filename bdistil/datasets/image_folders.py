@@ -102,7 +102,8 @@ def _load(
 
     The order is the same for every seed, since another one would be another file of many GB.
     """
-    y, names = encode_labels(np.array(train.classes), "classification", f"{folder / 'train'}")
+    labels = encode_labels(np.array(train.classes), "classification", f"{folder / 'train'}")
+    y, names = labels.y, labels.class_names
     assert names is not None
     order = stratified_order(y, len(names), seed=0)
     y = y[order]

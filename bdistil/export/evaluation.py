@@ -17,6 +17,7 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.errors import BdistilWarning
 from bdistil.export.fastest import fastest_way, random_inputs, ways_to
 from bdistil.export.merged_layers import Affine
+from bdistil.export.score_figures import ScoreFigures
 from bdistil.names import Task
 
 
@@ -80,6 +81,8 @@ class Evaluation(BaseModel):
 
     Attributes:
         of: hash of the teacher and the students that were evaluated; empty if not stored.
+        scores: other measures, intervals and a table of classes; None of runs before there were
+            any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,6 +92,7 @@ class Evaluation(BaseModel):
     teacher: TeacherFigures
     stages: tuple[StageFigures, ...]
     of: str = ""
+    scores: ScoreFigures | None = None
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from bdistil.errors import SpecError
 from bdistil.names import Task
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Answer, Predictor
-from bdistil.runtime.values import numbers_or_nan
+from bdistil.runtime.values import as_text, numbers_or_nan
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,19 @@ def predict_file(
     exit: str | None = None,
     budget: float | str | None = None,
     every_class: bool = False,
+    keep: Sequence[str] = (),
 ) -> Predictions:
-    """Run a saved ensemble over a Parquet, CSV, NPZ or NPY file.
+    """Run a saved ensemble over a file or folder as the search took it, of new examples.
 
     Args:
         source: a saved ensemble or a run directory.
-        data: the file; a label column, if there, is only compared with.
+        data: the file; labels, if there, are only compared with.
         stages: students to run; None runs all.
         deadline: as of :meth:`~bdistil.runtime.predictor.Predictor.answer`, for each batch of rows.
         exit: likewise, the name of a score.
         budget: as of :meth:`~bdistil.runtime.predictor.Predictor.predict_batch`.
         every_class: give the probability of each class instead of that of the answer.
+        keep: columns of the file to stand before the answers.
 
     Raises:
         CheckpointError: if the ensemble cannot be read.
@@ -75,19 +78,32 @@ def predict_file(
         raise SpecError("probabilities of every class are for classification; leave out --proba.")
     if sum(each is not None for each in (stages, deadline, exit, budget)) > 1:
         raise SpecError("give one of stages, deadline, exit and budget, not several.")
-    batches, labels = read_new_examples(data, manifest)
+    new = read_new_examples(data, manifest, keep)
+    header = _header(manifest, every_class)
+    twice = sorted({*new.beside} & {*header})
+    if twice:
+        raise SpecError(f"--keep names {twice[0]!r}, as a column of the answers is called.")
 
     def answered(x: NDArray[np.float32]) -> Answer:
         if budget is not None:
             return predictor.predict_batch(x, budget)
         return predictor.answer(x, stages=stages, deadline=deadline, exit=exit)
 
-    answers = [answered(x) for x in batches]
+    answers = [answered(x) for x in new.batches]
     values = np.concatenate([answer.values for answer in answers])
     found = [answer.probabilities for answer in answers if answer.probabilities is not None]
     probabilities = np.concatenate(found) if found else None
     rows = _rows(values, probabilities, every_class)
-    return Predictions(_header(manifest, every_class), rows, *_compared(manifest, values, labels))
+    if new.beside:
+        kept = zip(*(map(_cell, column) for column in new.beside.values()), strict=True)
+        rows = [[*cells, *row] for cells, row in zip(kept, rows, strict=True)]
+    header = [*new.beside, *header]
+    return Predictions(header, rows, *_compared(manifest, values, new.labels))
+
+
+def _cell(value: Any) -> str:
+    """A value as people write it; nothing for a missing one."""
+    return "" if value is None or value != value else as_text(value)
 
 
 def _header(manifest: Manifest, every_class: bool) -> list[str]:
@@ -126,7 +142,7 @@ def _compared(
     if not known.any():
         score = None
     elif task == "classification":
-        score = float(np.mean(answers == np.array(manifest.names)[truth.astype(int)]))
+        score = float(np.mean(answers == manifest.classes[truth.astype(int)]))
     else:
         score = metric(torch.as_tensor(answers), torch.as_tensor(truth), task)
     return score, METRIC[task], int(known.sum())

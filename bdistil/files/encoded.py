@@ -197,14 +197,24 @@ def decoded(
     path = folder / f"{_key(examples, medium, form.model_dump())}.npy"
     if not path.exists():
         with new_array(path, medium.dtype, (len(examples), *form.shape)) as array:
-            results = _each(examples, lambda file: medium.decode(file, form), medium.noun)
-            for row, example in enumerate(results):
+            for row, example in enumerate(decode_each(examples, medium, form)):
                 array[row] = example
                 if (row + 1) % EVERY == 0:
                     print(
                         f"{row + 1:,} of {len(examples):,} {medium.noun}s decoded", file=sys.stderr
                     )
     return mapped(path)
+
+
+def decode_each(
+    examples: Examples, medium: Medium[Any, FormType], form: FormType
+) -> Iterator[NDArray[Any]]:
+    """Every example in a form that is decided, one by one and from no cache.
+
+    Raises:
+        DataError: as for :func:`decoded_to_suit`.
+    """
+    return _each(examples, lambda file: medium.decode(file, form), medium.noun)
 
 
 def _key(examples: Examples, medium: Medium[Any, Any], form: Any) -> str:

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bdistil.export.evaluation import Evaluation
+from bdistil.export.score_figures import AnswerScores
 from bdistil.optional import require
 from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
 from bdistil.searching.result import SearchResult
@@ -39,6 +40,11 @@ def render(result: SearchResult) -> str:
         records=records,
         ended=result.ended,
         evaluation=figures,
+        scores=figures.scores,
+        all_answers=()
+        if figures.scores is None
+        else (*figures.scores.stages, figures.scores.teacher),
+        interval=interval,
         headline=headline(figures),
         metric=TEST_METRIC[figures.task],
         anytime=anytime_plot(figures),
@@ -72,6 +78,12 @@ def headline(figures: Evaluation) -> str:
         f"The first student {reaches}; all {last.stage} together reach "
         f"{beside_teacher(last.metric, last.flops_fraction)}."
     )
+
+
+def interval(answers: AnswerScores | None) -> str:
+    """The 95% interval of the measure that stages are compared by."""
+    score = None if answers is None else next(iter(answers.scores.values()), None)
+    return "–" if score is None else f"{score.low:.3f}–{score.high:.3f}"
 
 
 def share(value: float | None) -> str:

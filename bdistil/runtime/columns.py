@@ -155,11 +155,6 @@ class TableColumns:
         return np.concatenate(blocks, axis=1)
 
 
-def is_table(x: Any) -> bool:
-    """Whether something has columns with names, as mappings and DataFrames have."""
-    return hasattr(x, "keys") or hasattr(x, "columns")
-
-
 def _note_unknown(what: str, unknown: NDArray[np.object_], count: int) -> None:
     if len(unknown):
         warnings.warn(

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError, DataError
-from bdistil.runtime.columns import TableColumns, is_table
+from bdistil.names import CLASS_TYPES
+from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
+from bdistil.runtime.tables import as_table
 from bdistil.runtime.values import finite_numbers
 
 CONFIG_FILE = "config.json"
@@ -66,7 +69,10 @@ class Manifest:
         outputs: L, the number of classes, labels or targets.
         students: what each is, first to last.
         class_names: the classes or labels as the user wrote them; None for regression.
+        class_type: what labels of classes were, and are in answers; see
+            :data:`~bdistil.names.ClassType`.
         columns: how a table's columns become features; None if features come as arrays.
+        form: how photographs or recordings become features; None for other sources.
         figures: what the search measured of each stage.
         calibration: temperatures and early exits, fitted on the validation split.
         weights_hash: SHA-256 of ``model.safetensors``; empty if not known.
@@ -78,7 +84,9 @@ class Manifest:
     outputs: int
     students: tuple[Any, ...]
     class_names: tuple[str, ...] | None = None
+    class_type: str = "text"
     columns: TableColumns | None = None
+    form: Mapping[str, Any] | None = None
     figures: Any = None
     calibration: Calibration | None = None
     weights_hash: str = ""
@@ -88,6 +96,10 @@ class Manifest:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         if self.costs is not None and len(self.costs) != self.stages:
             raise ValueError(f"figures of {len(self.costs)} stages for {self.stages} students")
+        if self.class_type not in CLASS_TYPES:
+            raise ValueError(f"class_type {self.class_type!r} is none of {CLASS_TYPES}")
+        if self.class_type != "text":
+            _ = self.classes  # refuses names that are none of that type
         temperatures = self.temperatures
         if len(temperatures) != self.stages:
             raise ValueError(f"{len(temperatures)} temperatures for {self.stages} students")
@@ -105,7 +117,9 @@ class Manifest:
             outputs=content["outputs"],
             students=tuple(content["students"]),
             class_names=names and tuple(names),
+            class_type=content.get("class_type", "text"),
             columns=columns and TableColumns.of(columns),
+            form=content.get("form"),
             figures=content.get("figures"),
             calibration=calibration and Calibration.of(calibration),
             weights_hash=content.get("weights_hash", ""),
@@ -159,14 +173,27 @@ class Manifest:
         targets = () if self.columns is None else self.columns.labels
         return targets if len(targets) == self.outputs else tuple(map(str, range(self.outputs)))
 
+    @cached_property
+    def classes(self) -> NDArray[Any]:
+        """Labels of the classes, (L,), of the type that they had in the user's data.
+
+        Raises:
+            ValueError: if a name is no label of that type.
+        """
+        if self.class_type == "integer":
+            return np.array([int(name) for name in self.names], np.int64)
+        if self.class_type == "boolean":
+            return np.array([bool(("False", "True").index(name)) for name in self.names])
+        return np.array(self.names)
+
     def as_examples(self, x: Any) -> NDArray[np.float32]:
         """Raw examples float32 (B, ...) from an array, or from a table if trained on one.
 
         Raises:
             DataError: if they do not fit, or a value is missing, infinite or no number.
         """
-        if self.columns is not None and is_table(x):
-            x = self.columns.encode(x)
+        if self.columns is not None and (table := as_table(x)) is not None:
+            x = self.columns.encode(table)
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
 
@@ -193,12 +220,12 @@ class Manifest:
             raise DataError(f"stages is {stage}; {self.name!r} has stages 1 to {self.stages}.")
 
     def values(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """What logits (B, L) say: classes by name (B,), labels 0 and 1 or targets (B, L)."""
+        """What logits (B, L) say: classes (B,), labels 0 and 1 or targets (B, L)."""
         if self.regression:
             return logits
         if self.task == "multilabel":
             return (logits > 0).astype(np.int64)
-        values: NDArray[Any] = np.array(self.names)[logits.argmax(axis=1)]
+        values: NDArray[Any] = self.classes[logits.argmax(axis=1)]
         return values
 
 

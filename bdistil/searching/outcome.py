@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
@@ -23,6 +24,7 @@ from bdistil.export.checkpoint import student_from_bytes
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation, TeacherCosts, evaluate, streamed_flops
+from bdistil.export.score_figures import ScoreFigures, fitted_temperature, score_answers
 from bdistil.optional import require
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
@@ -99,7 +101,27 @@ def evaluate_on_test(
             dataset.task,
             TeacherCosts(card.flops, card.parameters),
         )
-        return with_sup_norms(found, ensemble, dataset, logits)
+        found = with_sup_norms(found, ensemble, dataset, logits)
+        return found.model_copy(update={"scores": scores_on_test(ensemble, dataset, logits)})
+
+
+@torch.no_grad()
+def scores_on_test(ensemble: ProgressiveEnsemble, dataset: Dataset, logits: Logits) -> ScoreFigures:
+    """Every measure of the task, with temperatures that were fitted on validation."""
+    scale = TargetScale.of(dataset)
+
+    def answers(split: Split, teacher_logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        inputs = as_tensor(standardised(dataset, split))
+        stages = [stage.numpy() for stage in ensemble.stages(inputs)]
+        return [each * scale.scale + scale.shift for each in (teacher_logits, *stages)]
+
+    validation, task = dataset.validation, dataset.task
+    fitted = [
+        fitted_temperature(each, validation.y, task)
+        for each in answers(validation, logits["validation"])
+    ]
+    teacher, *stages = answers(dataset.test, logits["test"])
+    return score_answers(teacher, stages, dataset.test.y, task, fitted, dataset.class_names)
 
 
 def with_sup_norms(
@@ -162,7 +184,9 @@ def for_raw_data(
         outputs=dataset.outputs,
         students=tuple(student.config for student in students),
         class_names=dataset.class_names,
+        class_type=dataset.class_type,
         columns=dataset.columns,
+        form=dataset.form,
         figures=figures,
         calibration=calibrated(students, dataset, costs),
     )

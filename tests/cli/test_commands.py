@@ -16,7 +16,8 @@ import torch
 
 import bdistil as package
 from bdistil import Predictor
-from bdistil.cli.display import clock, share
+from bdistil.cli.display import clock
+from bdistil.cli.evaluation_tables import share
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.ensemble import Ensemble
 from bdistil.runs.run_directory import RunDirectory

@@ -4,14 +4,16 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bdistil.data.learn_columns import learn_columns
 from bdistil.errors import DataError
-from bdistil.runtime.columns import TableColumns, is_table
+from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.dates import DATE_PARTS, as_times, date_parts
+from bdistil.runtime.tables import as_table
 
 FRAME = pd.DataFrame(
     {
@@ -65,10 +67,43 @@ def test_anything_with_columns_is_read_by_their_names():
         def __getitem__(self, name):
             return FRAME[name].to_numpy()
 
-    assert is_table(Columnar())
-    assert is_table(FRAME)
-    assert not is_table([[1, 2]])
-    np.testing.assert_array_equal(learn().encode(Columnar()), learn().encode(FRAME))
+    assert as_table([[1, 2]]) is None
+    assert as_table(np.zeros((2, 2))) is None
+    np.testing.assert_array_equal(learn().encode(as_table(Columnar())), learn().encode(FRAME))
+
+
+def duckdb_relation():
+    duckdb = pytest.importorskip("duckdb")
+    return duckdb.from_df(FRAME[[*reversed(FEATURES)]])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FRAME[[*reversed(FEATURES)]],
+        lambda: pytest.importorskip("polars").from_pandas(FRAME[[*reversed(FEATURES)]]),
+        lambda: pa.Table.from_pandas(FRAME[[*reversed(FEATURES)]]),
+        lambda: pa.RecordBatch.from_pandas(FRAME[[*reversed(FEATURES)]]),
+        duckdb_relation,
+        lambda: FRAME[[*reversed(FEATURES)]].to_dict("records"),
+        lambda: FRAME.to_dict("list"),
+        lambda: FRAME.to_records(index=False),
+    ],
+    ids=["pandas", "polars", "arrow", "batch", "duckdb", "rows", "columns", "structured"],
+)
+def test_tables_of_all_makers_are_read_by_name(make):
+    np.testing.assert_array_equal(learn().encode(as_table(make())), learn().encode(FRAME))
+
+
+def test_a_frame_that_is_yet_to_be_computed_is_refused():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(DataError, match="LazyFrame; give what its collect"):
+        as_table(polars.from_pandas(FRAME).lazy())
+
+
+def test_rows_that_lack_a_key_lack_the_value():
+    table = as_table([{"age": 1, "city": "Oslo"}, {"city": "Rome"}])
+    assert list(table["age"]) == [1, None]
 
 
 GAPS = pd.DataFrame(

@@ -35,7 +35,7 @@ def parts_of(rows, count=ROWS):
 
 def test_without_anything_known_it_is_the_plain_stratified_split():
     division = divide(LABELS, Known(), SPEC, 3)
-    plain = split_indices(*LABELS, validation=0.2, test=0.2, seed=3)
+    plain = split_indices(LABELS.y, LABELS.class_names, validation=0.2, test=0.2, seed=3)
     for own, other in zip(division.rows, plain, strict=True):
         np.testing.assert_array_equal(own, other)
     assert division.how == "by chance, stratified by class"

@@ -112,3 +112,25 @@ def test_an_infinite_target_is_refused():
 
 def test_unknown_labels_have_index_minus_1():
     assert class_indices(np.array([3.0, 7.0]), ("3", "5")).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(
+    ("values", "class_type"),
+    [
+        (np.array([3, 1, 3]), "integer"),
+        (np.array([3.0, 1.0]), "integer"),
+        (np.array([-1, 1]), "integer"),
+        (np.array([True, False]), "boolean"),
+        (np.array([3, 1], object), "integer"),
+        (np.array([3, "1"], object), "text"),
+        (np.array([2**63, 1], object), "text"),
+        (np.array(["3", "1"]), "text"),
+        (pd.Series([3, 1], dtype="Int64"), "integer"),
+        (pd.Series([True, False], dtype="boolean"), "boolean"),
+        (pd.Series(["b", "a"], dtype="category"), "text"),
+        (pd.Series([3, 1], dtype="category"), "integer"),
+        (pd.Series([1.5, 2.0], dtype="category"), "text"),
+    ],
+)
+def test_what_labels_were_is_kept(values, class_type):
+    assert encode_labels(values, "classification", "labels").class_type == class_type

@@ -412,3 +412,35 @@ def test_an_ensemble_may_replace_another(tmp_path: Path) -> None:
 def test_examples_that_are_no_numbers_get_no_answer(value: float) -> None:
     with pytest.raises(DataError, match=r"x has 5 .* values, the first in row 0"):
         small_ensemble(MIXED[0]).predict(np.full((1, 5), value))
+
+
+@pytest.mark.parametrize(
+    ("class_type", "names", "labels"),
+    [
+        ("integer", ("-1", "0", "7"), [-1, 0, 7]),
+        ("boolean", ("False", "True"), [False, True]),
+        ("text", ("0", "1", "2"), ["0", "1", "2"]),
+    ],
+)
+def test_answers_are_labels_as_the_user_has_them(
+    class_type: str, names: tuple[str, ...], labels: list[object], tmp_path: Path
+) -> None:
+    changes = {"outputs": len(names), "class_names": names, "class_type": class_type}
+    ensemble = small_ensemble(("mlp", 3, "none", True), **changes)
+    ensemble.save_pretrained(tmp_path)
+    predictor = Predictor(tmp_path, backend="torch")
+    x = inputs("mlp", 200)
+    expected = np.array(labels)[ensemble(x).argmax(1).numpy()]
+    for answers in (predictor.predict(x.numpy()), Ensemble.from_pretrained(tmp_path).predict(x)):
+        np.testing.assert_array_equal(answers, expected)
+        assert answers.dtype == expected.dtype
+
+
+def test_names_that_are_no_labels_of_their_type_are_refused(tmp_path: Path) -> None:
+    small_ensemble(("mlp", 3, "none", True)).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    content = json.loads(config.read_text()) | {"class_type": "integer"}
+    config.write_text(json.dumps(content))
+    for load in (Ensemble.from_pretrained, Predictor):
+        with pytest.raises(CheckpointError, match="invalid literal"):
+            load(tmp_path)

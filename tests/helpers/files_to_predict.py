@@ -24,8 +24,8 @@ def read_batches(
         students=(),
         columns=columns,
     )
-    batches, labels = read_new_examples(path, expected)
-    return list(batches), labels
+    new = read_new_examples(path, expected)
+    return list(new.batches), new.labels
 
 
 def read_all(

@@ -84,16 +84,25 @@ def test_its_tables_hold_the_figures_of_the_files(run: Path) -> None:
     evaluation = json.loads((run / "evaluation.json").read_text())
     _, *rows, teacher = page.tables["stages"]
     assert len(rows) == 3
-    for row, stage in zip(rows, evaluation["stages"], strict=True):
+    scores = evaluation["scores"]
+    for row, stage, own in zip(rows, evaluation["stages"], scores["stages"], strict=True):
         assert row[0] == str(stage["stage"])
         assert row[1] == f"{stage['metric']:.4f}"
-        assert row[3:7] == [
+        accuracy = own["scores"]["accuracy"]
+        assert accuracy["value"] == pytest.approx(stage["metric"])
+        assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+        assert row[2] == f"{accuracy['low']:.3f}–{accuracy['high']:.3f}"
+        assert row[6:10] == [
             f"{stage['flops']:,}",
             f"{stage['flops_fraction']:.1%}",
             f"{stage['streamed_flops']:,}",
             f"{stage['parameters']:,}",
         ]
     assert teacher[:2] == ["teacher", f"{evaluation['teacher']['metric']:.4f}"]
+    measures = {row[0]: row[1:] for row in page.tables["scores"][1:]}
+    assert {*measures} == {"accuracy", "balanced accuracy", "macro F1", "log loss", "AUC"}
+    assert all(len(cells) == len(rows) + 1 for cells in measures.values())
+    assert sum(int(row[1]) for row in page.tables["classes"][1:]) == evaluation["examples"]
     records = RunDirectory(run).journal.read()
     assert [row[0] for row in page.tables["rounds"][1:]] == ["1", "2", "3"]
     for row, record in zip(page.tables["rounds"][1:], records, strict=True):
@@ -187,5 +196,5 @@ def test_a_browser_shows_tables_and_plots(run: Path, tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert done.stdout.count("<svg") == 2
-    assert done.stdout.count("<table") == 2
-    assert done.stdout.count("<tr") == 2 + 3 + 1 + 3
+    assert done.stdout.count("<table") == 4
+    assert done.stdout.count("<tr") == 2 + 3 + 1 + 3 + (1 + 5) + (1 + 4)  # measures, classes

@@ -27,12 +27,14 @@ def test_files_of_a_failed_body_never_appear_and_the_error_names_their_place(
 ) -> None:
     target = tmp_path / "ensemble"
     write_atomic(target / "config.json", b"old")
-    with (
-        pytest.raises(CheckpointError, match=r"ensemble/config\.json cannot be written"),
-        replacing_files(target, last="config.json") as aside,
-    ):
-        write_atomic(aside / "model.onnx", b"new")
-        (aside / "config.json").mkdir()
-        write_atomic(aside / "config.json", b"new")
+
+    def export() -> None:
+        with replacing_files(target, last="config.json") as aside:
+            write_atomic(aside / "model.onnx", b"new")
+            (aside / "config.json").mkdir()
+            write_atomic(aside / "config.json", b"new")
+
+    with pytest.raises(CheckpointError, match=r"ensemble/config\.json cannot be written"):
+        export()
     assert [path.name for path in target.iterdir()] == ["config.json"]
     assert (target / "config.json").read_bytes() == b"old"

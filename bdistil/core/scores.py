@@ -1,0 +1,158 @@
+"""Measures of answers beside the main one, each for many weightings of the examples at once.
+
+A bootstrap repetition is a weighting: how often each example was drawn. So the intervals cost a few
+matrix products and nothing is computed in two ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.core.examples import METRIC
+from bdistil.names import Task
+
+Floats = NDArray[np.floating]
+Weights = NDArray[np.float32]
+"""Of the examples, (B, N): ones, or how often each was drawn."""
+
+MOST_SORTED = 5_000_000
+"""Examples times classes up to which areas under the curve are computed: each class is sorted."""
+LARGEST = 20_000_000
+"""Numbers in the weights of all repetitions."""
+REPETITIONS = (200, 1_000)
+LEAST_PROBABILITY = 1e-15
+
+
+def drawn_weights(examples: int, seed: int = 0) -> Weights:
+    """Bootstrap repetitions: how often each of N examples is drawn in N draws, (B, N)."""
+    least, most = REPETITIONS
+    count = int(np.clip(LARGEST // max(1, examples), least, most))
+    rng = np.random.default_rng(seed)
+    weights = np.empty((count, examples), np.float32)
+    for row in weights:
+        row[:] = np.bincount(rng.integers(examples, size=examples), minlength=examples)
+    return weights
+
+
+def scores(
+    logits: Floats, truth: NDArray[Any], task: Task, weights: Weights, temperature: float = 1.0
+) -> dict[str, Floats]:
+    """Every measure of the task, the main one first, (B,) each; NaN where it means nothing.
+
+    Args:
+        logits: of N examples, (N, L); for regression targets in the user's units.
+        truth: class indices (N,), labels 0 and 1 or targets (N, L).
+        task: what `truth` is.
+        weights: of the examples.
+        temperature: by which logits are divided for probabilities.
+    """
+    if task == "regression":
+        return _of_targets(np.asarray(logits, np.float64), truth, weights)
+    scaled = np.asarray(logits, np.float64) / temperature
+    measured = _of_classes if task == "classification" else _of_labels
+    return measured(scaled, truth, weights)
+
+
+def _of_classes(logits: Floats, truth: NDArray[Any], weights: Weights) -> dict[str, Floats]:
+    answers, outputs = logits.argmax(axis=1), logits.shape[1]
+    peak = logits - logits.max(axis=1, keepdims=True)
+    log_p = peak - np.log(np.exp(peak).sum(axis=1, keepdims=True))
+    own = log_p[np.arange(len(truth)), truth]
+    hits = _sums((answers == truth).astype(np.float32), truth, weights, outputs)
+    there = _sums(1.0, truth, weights, outputs)
+    answered = _sums(1.0, answers, weights, outputs)
+    found = {
+        METRIC["classification"]: _mean(answers == truth, weights),
+        "balanced accuracy": _nan_mean(_ratio(hits, there)),
+        "macro F1": _nan_mean(_ratio(2 * hits, there + answered)),
+        "log loss": _mean(-np.maximum(own, np.log(LEAST_PROBABILITY)), weights),
+    }
+    if logits.size <= MOST_SORTED:
+        columns = range(outputs) if outputs > 2 else [1]
+        areas = [_area(log_p[:, j], truth == j, weights) for j in columns]
+        found["AUC"] = _nan_mean(np.stack(areas, axis=1))
+    return found
+
+
+def _of_labels(logits: Floats, truth: NDArray[Any], weights: Weights) -> dict[str, Floats]:
+    answers, holds = logits > 0, truth > 0
+    hits, given, there = (
+        weights @ each.astype(np.float32) for each in (answers & holds, answers, holds)
+    )
+    losses = np.logaddexp(0, np.where(holds, -logits, logits)).mean(axis=1)
+    return {
+        METRIC["multilabel"]: _ratio(2 * hits.sum(1), given.sum(1) + there.sum(1)),
+        "macro F1": _nan_mean(_ratio(2 * hits, given + there)),
+        "all labels right": _mean((answers == holds).all(axis=1), weights),
+        "log loss": _mean(losses, weights),
+    }
+
+
+def _of_targets(answers: Floats, truth: NDArray[Any], weights: Weights) -> dict[str, Floats]:
+    errors, total = answers - truth, weights.sum(axis=1, keepdims=True)
+    centred = truth - truth.mean(axis=0)  # the variance is a difference of large numbers otherwise
+    mean = weights @ centred / total
+    variance = weights @ np.square(centred) / total - np.square(mean)
+    squared = weights @ np.square(errors) / total
+    return {
+        METRIC["regression"]: _nan_mean(1 - _ratio(squared, variance)),
+        "RMSE": np.sqrt(squared).mean(axis=1),
+        "MAE": _mean(np.abs(errors).mean(axis=1), weights),
+    }
+
+
+def _sums(values: Any, groups: NDArray[np.int64], weights: Weights, count: int) -> Floats:
+    """Weighted sums of the values (N,) in each group, (B, count)."""
+    members = np.zeros((len(groups), count), np.float32)
+    members[np.arange(len(groups)), groups] = values
+    return np.asarray(weights @ members, np.float64)
+
+
+def _mean(values: NDArray[Any], weights: Weights) -> Floats:
+    return np.asarray(weights @ values.astype(np.float64) / weights.sum(axis=1))
+
+
+def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
+    """Quotients; NaN where there is nothing to divide by."""
+    quotients: Floats = np.full(np.shape(above), np.nan)
+    np.divide(above, below, out=quotients, where=below > 0)
+    return quotients
+
+
+def _nan_mean(values: Floats) -> Floats:
+    """Mean over the last axis of what is there; NaN if nothing is."""
+    there = ~np.isnan(values)
+    return _ratio(np.where(there, values, 0).sum(axis=1), there.sum(axis=1).astype(float))
+
+
+def _area(sure: Floats, positive: NDArray[np.bool_], weights: Weights) -> Floats:
+    """Area under the curve of one class against the rest; ties count half."""
+    order = np.argsort(sure, kind="stable")
+    _, group = np.unique(sure[order], return_inverse=True)
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    ordered, is_positive = weights[:, order].astype(np.float64), positive[order]
+    above = np.add.reduceat(ordered * is_positive, starts, axis=1)
+    below = np.add.reduceat(ordered * ~is_positive, starts, axis=1)
+    beaten = np.cumsum(below, axis=1) - below / 2
+    return _ratio((above * beaten).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
+
+
+LOWER_IS_BETTER = frozenset(("log loss", "RMSE", "MAE"))
+
+
+def class_scores(
+    logits: Floats, truth: NDArray[np.int64]
+) -> Iterator[tuple[int, float, float, float]]:
+    """Of each class its examples, and precision, recall and F1 of the answers; NaN if undefined."""
+    answers, outputs = logits.argmax(axis=1), logits.shape[1]
+    there = np.bincount(truth, minlength=outputs)
+    answered = np.bincount(answers, minlength=outputs)
+    hits = np.bincount(truth[answers == truth], minlength=outputs)
+    precision, recall = _ratio(hits, answered), _ratio(hits, there)
+    f1 = _ratio(2.0 * hits, there + answered)
+    rows = zip(there.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
+    yield from rows

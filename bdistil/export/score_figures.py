@@ -1,0 +1,143 @@
+"""What more is said of answers on the test split: other measures, intervals, a table of classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from bdistil.core.scores import class_scores, drawn_weights, scores
+from bdistil.names import Task
+from bdistil.runtime.confidence import Floats, fit_temperature, no_or_yes
+
+TAILS = (0.025, 0.975)
+
+
+class Score(BaseModel):
+    """A measure and its 95% bootstrap interval over test examples."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, drawn: Floats) -> Score | None:
+        """From the value on all examples and that of each repetition; None if it means nothing."""
+        known = drawn[np.isfinite(drawn)]
+        if not math.isfinite(value) or not len(known):
+            return None
+        low, high = np.quantile(known, TAILS)
+        return cls(value=value, low=float(low), high=float(high))
+
+
+class ClassFigures(BaseModel):
+    """How the whole ensemble answers one class on the test split; None where undefined."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    examples: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    teacher_f1: float | None
+
+
+class AnswerScores(BaseModel):
+    """Every measure of one stage, or of the teacher, by name.
+
+    Attributes:
+        scores: probabilities are those of the temperature that was fitted on validation.
+        of_teacher: the main measure over the teacher's, on the same examples drawn.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scores: dict[str, Score]
+    of_teacher: Score | None = None
+
+
+class ScoreFigures(BaseModel):
+    """Measures of teacher and stages, and each class's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    teacher: AnswerScores
+    stages: tuple[AnswerScores, ...]
+    classes: tuple[ClassFigures, ...] = ()
+
+
+def score_answers(
+    teacher: Floats,
+    stages: Sequence[Floats],
+    truth: NDArray[Any],
+    task: Task,
+    temperatures: Sequence[float],
+    class_names: Sequence[str] | None,
+) -> ScoreFigures:
+    """Measure the teacher and every stage.
+
+    Args:
+        teacher: logits (N, L) on the test split; for regression targets in the user's units.
+        stages: likewise F_1, F_2, ...
+        truth: class indices (N,), labels 0 and 1 or targets (N, L).
+        task: what `truth` is.
+        temperatures: of the teacher and of each stage.
+        class_names: in index order.
+    """
+    weights = drawn_weights(len(truth))
+    weights = np.concatenate([np.ones((1, len(truth)), np.float32), weights])
+    found = [
+        scores(logits, truth, task, weights, temperature)
+        for logits, temperature in zip([teacher, *stages], temperatures, strict=True)
+    ]
+    reference = next(iter(found[0].values()))
+    figures = [_answer_scores(each, reference) for each in found]
+    classes: tuple[ClassFigures, ...] = ()
+    if task == "classification" and class_names is not None:
+        classes = tuple(_class_figures(teacher, stages[-1], truth, class_names))
+    return ScoreFigures(teacher=figures[0], stages=tuple(figures[1:]), classes=classes)
+
+
+def _answer_scores(found: dict[str, Floats], reference: Floats) -> AnswerScores:
+    named = {name: Score.of(float(each[0]), each[1:]) for name, each in found.items()}
+    main = next(iter(found.values()))
+    ratio = np.divide(main, reference, out=np.full(len(main), np.nan), where=reference > 0)
+    return AnswerScores(
+        scores={name: score for name, score in named.items() if score is not None},
+        of_teacher=Score.of(float(ratio[0]), ratio[1:]),
+    )
+
+
+def _class_figures(
+    teacher: Floats, last: Floats, truth: NDArray[Any], names: Sequence[str]
+) -> list[ClassFigures]:
+    def known(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    pairs = zip(names, class_scores(last, truth), class_scores(teacher, truth), strict=True)
+    return [
+        ClassFigures(
+            name=name,
+            examples=examples,
+            precision=known(precision),
+            recall=known(recall),
+            f1=known(f1),
+            teacher_f1=known(reference[3]),
+        )
+        for name, (examples, precision, recall, f1), reference in pairs
+    ]
+
+
+def fitted_temperature(logits: Floats, truth: NDArray[Any], task: Task) -> float:
+    """The temperature with the least log loss; 1 for regression, which has none."""
+    if task == "regression":
+        return 1.0
+    asked = logits if task == "classification" else no_or_yes(logits).reshape(-1, 2)
+    return fit_temperature(asked, truth.reshape(-1).astype(np.int64))
