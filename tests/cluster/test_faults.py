@@ -6,26 +6,34 @@ Whatever it is, the search ends with the students that one worker finds when not
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import pytest
 import ray
+from faulty_searches import (
+    FULL_DISKS,
+    KILLS,
+    Search,
+    assert_files_are_whole,
+    check_full_disk,
+    faulty_searches,
+    names,
+    same_end,
+    small_file_system,
+)
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
-from tiny import PATIENCE, students, tiny, winners, write_spec
+from tiny import PATIENCE, students, tiny, winners
 
 from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
@@ -42,8 +50,6 @@ SPEC = (
     "search.algorithm=random",
     "search.max_failures=0",
 )
-DRIVER = Path(__file__).parents[1] / "helpers" / "faulty_driver.py"
-
 Run = Callable[..., Any]
 Wrap = Callable[[Run], Run]
 Trials = Callable[[Wrap], None]
@@ -68,11 +74,6 @@ def nodes() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def uninterrupted(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return launch_search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").run.path
-
-
-def same_end(run: Path, uninterrupted: Path) -> bool:
-    """Whether a run chose the same students, to the bit, and so has the same margin."""
-    return winners(run) == winners(uninterrupted) and students(run) == students(uninterrupted)
 
 
 @pytest.fixture
@@ -286,58 +287,31 @@ def test_trials_that_always_fail_use_up_the_error_budget(
 
 # --- the driver ----------------------------------------------------------------------------------
 
-KILLS = (
-    ("kill", "before config.json"),  # the teacher's card, after its weights
-    ("kill", "before 001.safetensors"),
-    ("kill", "after 001.safetensors"),
-    ("kill", "after record 1"),
-    ("tear", "before record 2"),
-    ("kill", "before round 3"),
-    ("kill", "after round 4"),
-    ("kill", "before evaluation.json"),  # all rounds are accepted
-    ("kill", "before model.safetensors"),  # of the exported ensemble
-)
-
-
-class Ended(NamedTuple):
-    """What became of a command."""
-
-    status: int
-    printed: str
-
-
-Search = Callable[[Path, str, str], Ended]
+ON_A_CLUSTER = ("before 001.safetensors", "before record 2", "after round 4")
 
 
 @pytest.fixture(scope="module")
 def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     """The command on the cluster, in a process of its own, with a fault at some moment."""
-    driver = subprocess.Popen(
-        [sys.executable, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert driver.stdin is not None
-    assert driver.stdout is not None
-    requests, answers = driver.stdin, driver.stdout
     folder = tmp_path_factory.mktemp("driver")
-    spec, log = write_spec(folder, *SPEC), folder / "log"
-
-    def call(run: Path, fault: str, moment: str) -> Ended:
-        arguments = ["search", str(spec), "--out", str(run), "--address", nodes.address]
-        request = {"arguments": arguments, "log": str(log), "fault": fault, "moment": moment}
-        print(json.dumps(request), file=requests, flush=True)
-        return Ended(int(answers.readline()), log.read_text())
-
-    yield call
-    driver.stdin.close()
-    driver.wait()
+    with faulty_searches(folder, SPEC, "--address", nodes.address) as call:
+        yield call
 
 
-def test_a_driver_killed_at_every_boundary_loses_nothing_accepted(
-    search: Search, uninterrupted: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [each for each in KILLS if each[1] in ON_A_CLUSTER],
+        pytest.param(KILLS, marks=pytest.mark.nightly),
+    ],
+    ids=["some", "all"],
+)
+def test_a_driver_killed_at_boundaries_loses_nothing_accepted(
+    search: Search, uninterrupted: Path, tmp_path: Path, kills: Sequence[tuple[str, str]]
 ) -> None:
     run, accepted = tmp_path / "0" / "run", 0
     run.parent.mkdir()
-    for number, (fault, moment) in enumerate(KILLS, start=1):
+    for number, (fault, moment) in enumerate(kills, start=1):
         done = search(run, fault, moment)
         assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
         kept = winners(run)
@@ -353,50 +327,18 @@ def test_a_driver_killed_at_every_boundary_loses_nothing_accepted(
     assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
 
 
-def assert_files_are_whole(run: Path) -> None:
-    """What the journal names is there, as it was accepted."""
-    for record in RunDirectory(run).journal.read():
-        assert hashlib.sha256((run / record.file).read_bytes()).hexdigest() == record.sha256
-
-
-def names(run: Path) -> set[str]:
-    return {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
-
-
 # --- the disk ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with little room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system takes root")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
+@pytest.mark.parametrize(
+    "moments",
+    [FULL_DISKS[3:4], pytest.param(FULL_DISKS, marks=pytest.mark.nightly)],
+    ids=["mid-round", "all"],
+)
 def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
-    search: Search, uninterrupted: Path, small_disk: Path
+    search: Search, uninterrupted: Path, tmp_path: Path, moments: Sequence[tuple[str, str]]
 ) -> None:
-    run = small_disk / "run"
-    for moment, file in (
-        ("after spec.yaml", "data.json"),
-        ("after data.json", "teacher/model.safetensors"),
-        ("after round 1", "students/001.safetensors"),
-        ("after 001.safetensors", "rounds.jsonl"),
-        ("after trials.parquet", "optuna.journal"),
-        ("before evaluation.json", "ensemble/model.safetensors"),
-    ):
-        done = search(run, "fill", moment)
-        assert done.status == 2, f"{moment}: {done.printed}"
-        assert f"{file} cannot be written: No space left on device" in done.printed
-        assert "Traceback" not in done.printed
-        (small_disk / "filler").unlink()
-    done = search(run, "fill", "never")
-    assert done.status == 0, done.printed
-    assert same_end(run, uninterrupted)
+    with small_file_system(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("mounting a small file system takes root")
+        check_full_disk(search, tmp_path / "disk", moments, uninterrupted)

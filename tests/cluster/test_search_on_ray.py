@@ -82,10 +82,15 @@ def test_the_exported_ensemble_computes_what_the_search_accepted(uninterrupted: 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("search.select=best", "workers.count=2"),
         ("search.select=first", "search.grace=1", "workers.count=2", "search.algorithm=random"),
-        ("space.recipe=[paper, faithful]", "space.lr=null", "search.algorithm=grid"),
-        ("search.normalisation=per_label", "space.connection=[residual, lstm]"),
+        *(
+            pytest.param(overrides, marks=pytest.mark.nightly)
+            for overrides in (
+                ("search.select=best", "workers.count=2"),
+                ("space.recipe=[paper, faithful]", "space.lr=null", "search.algorithm=grid"),
+                ("search.normalisation=per_label", "space.connection=[residual, lstm]"),
+            )
+        ),
     ],
 )
 def test_every_way_of_searching_accepts_all_rounds(
@@ -145,18 +150,19 @@ def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
         np.save(tmp_path / "mine" / f"{name}.npy", array)
     np.savez(tmp_path / "mine.npz", **arrays)
 
-    def searched(source: str, out: str) -> Path:
-        spec = tiny("search.rounds=2").model_dump() | {"data": {"path": str(tmp_path / source)}}
+    def searched(source: str, out: str, workers: int) -> Path:
+        spec = tiny("search.rounds=2", f"workers.count={workers}").model_dump()
+        spec |= {"data": {"path": str(tmp_path / source)}}
         return launch_search(package.load_spec(spec), tmp_path / out).run.path
 
-    whole, mapped = searched("mine.npz", "whole"), searched("mine", "mapped")
+    whole, mapped = searched("mine.npz", "whole", 0), searched("mine", "mapped", 1)
     assert students(mapped) == students(whole)
     assert winners(mapped) == winners(whole)
     monkeypatch.setattr("bdistil.cluster.shared_files.seen_by_all", lambda *_: False)
-    assert students(searched("mine", "copied")) == students(whole)
+    assert students(searched("mine", "copied", 1)) == students(whole)
     raw, own = tmp_path / "mine" / "x.npy", package.Ensemble.from_pretrained(mapped)
     lines = bdistil("predict", mapped, raw).stdout.splitlines()[1:]
-    assert [line.split(",")[0] for line in lines] == own.predict(x).tolist()
+    assert [line.split(",")[0] for line in lines] == [*map(str, own.predict(x))]
 
 
 def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Path) -> None:
@@ -229,7 +235,7 @@ def test_a_search_whose_trials_diverge_says_so(local_ray: None, tmp_path: Path) 
 
 
 def test_a_time_budget_keeps_the_accepted_rounds(local_ray: None, tmp_path: Path) -> None:
-    spec = tiny("search.rounds=500", "search.time_budget=8")
+    spec = tiny("search.rounds=500", "search.time_budget=4")
     run = launch_search(spec, tmp_path / "run").run
     accepted = len(run.journal.read())
     assert accepted < 500
@@ -303,7 +309,9 @@ def titles_of_children(pid: int) -> Iterator[str]:
             yield " ".join(child.cmdline())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)]
+)
 def test_an_interrupt_ends_a_trial_in_its_midst_and_says_how_to_resume(
     uninterrupted: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -317,6 +325,7 @@ def test_an_interrupt_ends_a_trial_in_its_midst_and_says_how_to_resume(
     assert "Traceback" not in errors
 
 
+@pytest.mark.nightly  # a kill, above, is harder
 def test_an_interrupted_search_resumes_to_the_same_end(uninterrupted: Path, tmp_path: Path) -> None:
     process, run = started_search(tmp_path)
     wait_for_rounds(process, run, 2)

@@ -283,6 +283,7 @@ def test_a_file_in_the_folders_place_is_told(bdistil: Callable[..., Any], tmp_pa
 
 
 @pytest.mark.cluster
+@pytest.mark.nightly
 def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path) -> None:
     documents = "data={name: documents, options: {examples: 300}}"
     spec = spec_file(tmp_path, "one", documents, "search.rounds=1", "teacher.epochs=1")
@@ -333,11 +334,20 @@ def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
     itself = bdistil("reproduce", out, "--out", out)
     assert itself.returncode == 2
     assert "is the experiment itself" in itself.stderr
-    repeated = bdistil("reproduce", out, "--seeds", "1", "--out", tmp_path / "again")
-    assert repeated.returncode == 0, repeated.stderr
-    assert "Reproduces: all 2 means" in repeated.stdout
-    assert pd.read_parquet(tmp_path / "again" / "curves.parquet").seed.unique().tolist() == [0]
 
     other = bdistil(*command[:-3], "1", "--vary", "space.skip=[true, false]", "--out", out)
     assert other.returncode == 2
     assert "holds another experiment" in other.stderr
+
+
+@pytest.mark.cluster
+@pytest.mark.nightly
+def test_an_experiment_is_repeated(tmp_path: Path) -> None:
+    cells = ("--vary", "space.connection=[none, dense]", "--seeds", "2", "--out", tmp_path / "out")
+    first = bdistil("ablate", spec_file(tmp_path, "one"), "space.epochs=3", *cells)
+    assert first.returncode == 0, first.stderr
+    again = ("--seeds", "1", "--out", tmp_path / "again")
+    repeated = bdistil("reproduce", tmp_path / "out", *again)
+    assert repeated.returncode == 0, repeated.stderr
+    assert "Reproduces: all 2 means" in repeated.stdout
+    assert pd.read_parquet(tmp_path / "again" / "curves.parquet").seed.unique().tolist() == [0]

@@ -2,14 +2,16 @@
 
 Each line of the standard input is a JSON object: "arguments" of the command, "log" (a file for what
 it prints), and "fault", which happens at the "moment". A moment is such as "before 001.safetensors"
-(that file's name appears), "after record 2" (of the journal) or "before round 3" (it is announced
-to the workers). "kill" ends the process as a power cut would, "tear" first leaves half a record in
-the journal, "fill" fills the disk on which the run lies. The answer is the exit status.
+(that file's name appears), "after record 2" (of the journal), "before round 3" (it is announced
+to the workers) or "write 7" (the seventh file or record of this process). "kill" ends the process
+as a power cut would, "tear" first leaves half a record in the journal, "fill" fills the disk on
+which the run lies. The answer is the exit status.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -59,15 +61,22 @@ def search(request: dict[str, Any]) -> None:
         call = getattr(owner, name)
 
         def watched(*arguments: Any, **options: Any) -> Any:
-            reached(f"before {event(*arguments)}")
+            happens = event(*arguments)
+            reached(f"before {happens}")
             result = call(*arguments, **options)
-            reached(f"after {event(*arguments)}")
+            reached(f"after {happens}")
             return result
 
         setattr(owner, name, watched)
 
-    watch(os, "replace", lambda source, target: Path(target).name)
-    watch(Journal, "append", lambda journal, record: f"record {record.round}")
+    writes = itertools.count(1)
+
+    def counted(event: str) -> str:
+        reached(f"write {next(writes)}")
+        return event
+
+    watch(os, "replace", lambda source, target: counted(Path(target).name))
+    watch(Journal, "append", lambda journal, record: counted(f"record {record.round}"))
     watch(SearchLoop, "open_round", lambda loop: f"round {len(loop.ledger.records) + 1}")
     main()
 

@@ -1,0 +1,109 @@
+"""A search in the command's own process that is killed, or finds no room on the disk.
+
+On a cluster it is tried in tests/cluster/test_faults.py.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faulty_searches import (
+    FULL_DISKS,
+    KILLS,
+    Search,
+    assert_files_are_whole,
+    check_full_disk,
+    faulty_searches,
+    names,
+    same_end,
+    small_file_system,
+)
+from tiny import tiny, winners
+
+import bdistil
+from bdistil.runs.run_directory import RunDirectory
+
+ROUNDS = 4
+SPEC = (f"search.rounds={ROUNDS}", "search.select=best", "workers.count=0", "space.epochs=2")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bdistil.search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").directory
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+    with faulty_searches(tmp_path_factory.mktemp("driver"), SPEC) as call:
+        yield call
+
+
+def test_a_search_killed_at_every_boundary_loses_nothing_accepted(
+    search: Search, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run, accepted = tmp_path / "0" / "run", 0
+    run.parent.mkdir()
+    for number, (fault, moment) in enumerate(KILLS, start=1):
+        done = search(run, fault, moment)
+        assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
+        kept = winners(run)
+        assert kept == winners(uninterrupted)[: len(kept)], moment
+        assert len(kept) >= accepted, moment
+        accepted = len(kept)
+        assert_files_are_whole(run)
+        run = Path(shutil.move(run.parent, tmp_path / str(number))) / "run"
+    assert accepted == ROUNDS
+    done = search(run, "kill", "never")
+    assert done.status == 0, done.printed
+    assert same_end(run, uninterrupted)
+    assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.nightly)])
+def test_a_search_killed_at_random_ends_as_if_it_had_not_been(
+    search: Search, uninterrupted: Path, tmp_path: Path, kills: int
+) -> None:
+    """Each time at a file's name or a record, before or after it, so that some progress is made."""
+    draw, killed, number = random.Random(kills), 0, 0
+    run = tmp_path / "run"
+    while killed < kills:
+        done = search(run, "kill", f"write {draw.randint(1, 12)}")
+        assert done.status in (0, -signal.SIGKILL), done.printed
+        killed += done.status != 0
+        kept = winners(run) if run.exists() else []
+        assert kept == winners(uninterrupted)[: len(kept)]
+        if done.status == 0 and killed < kills:  # it came through: once more from the start
+            assert same_end(run, uninterrupted)
+            number += 1
+            run = tmp_path / f"run {number}"
+    done = search(run, "kill", "never")
+    assert done.status == 0, done.printed
+    assert same_end(run, uninterrupted)
+    assert not [file for file in run.rglob("*") if file.name.endswith(".partial")]
+
+
+def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
+    search: Search, uninterrupted: Path, tmp_path: Path
+) -> None:
+    with small_file_system(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("mounting a small file system takes root")
+        check_full_disk(search, tmp_path / "disk", FULL_DISKS, uninterrupted)
+
+
+def test_a_failed_export_leaves_the_earlier_one_as_it_was(
+    search: Search, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    saved = run / "ensemble"
+    before = {name: (saved / name).read_bytes() for name in names(saved)}
+    RunDirectory(run).evaluation_file.unlink()
+    done = search(run, "kill", "before model.safetensors")
+    assert done.status == -signal.SIGKILL
+    for name, content in before.items():
+        assert (saved / name).read_bytes() == content
