@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -44,6 +43,7 @@ from bdistil.searching.trial_runner import TrialRunner
 from bdistil.searching.workbench import Material, Workbench
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
+from bdistil.store.scratch import ScratchFolder
 from bdistil.teachers.crossfit import Folds
 from bdistil.teachers.source import EpochProgress
 
@@ -148,9 +148,9 @@ class RayBackend:
             )
             self.board = BoardClient(expected=trial_slots(spec.workers))
             self.opened.callback(self.board.remove)
-        folder = self.opened.enter_context(tempfile.TemporaryDirectory(prefix="bdistil-tune-"))
+        folder = self.opened.enter_context(ScratchFolder("tune"))
         self.searcher = WorkerSearcher(self.events.put)
-        tuner = self.make_tuner(material, Path(folder), work.folder)
+        tuner = self.make_tuner(material, folder, work.folder)
         self.thread = threading.Thread(target=self.run_tune, args=(tuner,), daemon=True)
         self.opened.callback(self.send_home)
         self.thread.start()

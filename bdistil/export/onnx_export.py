@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ from bdistil.runtime.onnx_runner import (
 )
 from bdistil.runtime.runner import Runner
 from bdistil.store.durable import replacing_files, write_atomic
+from bdistil.store.scratch import ScratchFolder
 
 
 class OnnxExport(NamedTuple):
@@ -118,10 +118,10 @@ def _fastest_way(ensemble: Ensemble, examples: NDArray[np.float32]) -> Stacking:
     """Of going straight to the last stage, by onnxruntime."""
     affine, shape = Affine(ensemble.shift, ensemble.scale), ensemble.config.input_shape
     ways = ways_to(ensemble, affine, shape, len(ensemble))
-    with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
+    with ScratchFolder("onnx") as folder:
         for way, module in ways.items():
-            export_module(module, examples, Path(folder) / f"{way}.onnx")
-        runner = OnnxRunner(Path(folder), ensemble.outputs)
+            export_module(module, examples, folder / f"{way}.onnx")
+        runner = OnnxRunner(folder, ensemble.outputs)
         inputs = [x.numpy() for x in random_inputs(affine, shape)]
         return fastest_way({way: runner.graph(f"{way}.onnx") for way in ways}, inputs)
 

@@ -7,7 +7,6 @@ logits, by torch and, where it is installed, by onnxruntime.
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from bdistil.export.onnx_export import export_module, export_onnx
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult
+from bdistil.store.scratch import ScratchFolder
 
 Runtime = Literal["torch", "onnxruntime"]
 Way = Literal["teacher", "straight", "streamed"]
@@ -141,9 +141,9 @@ def bench(result: SearchResult, batches: Sequence[int] = (1, 64), seconds: float
     ensemble, figures = result.build_ensemble(), result.evaluation
     network = teacher_network(result.run, dataset)
     raw = None if network is None else RawTeacher(network, ensemble).eval()
-    with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
+    with ScratchFolder("bench") as folder:
         subjects = torch_subjects(ensemble, raw)
-        subjects += onnx_subjects(ensemble, raw, Path(folder), examples[:64].astype(np.float32))
+        subjects += onnx_subjects(ensemble, raw, folder, examples[:64].astype(np.float32))
         timed = [
             timings(subjects, examples[:batch].astype(np.float32), figures, seconds)
             for batch in batches

@@ -80,8 +80,15 @@ def run_dataset(run: RunDirectory) -> Dataset:
 
 
 def contents_hash(run: RunDirectory) -> str:
-    """Hash of the teacher and the accepted students."""
-    students = [record.sha256 for record in accepted(run)]
+    """Hash of the teacher and the accepted students.
+
+    Raises:
+        CheckpointError: if there is none yet, or a student's file is missing or another one.
+    """
+    records = accepted(run)
+    for record in records:
+        read_student(run, record)  # figures that were kept must be those of what is there
+    students = [record.sha256 for record in records]
     parts = [run.teacher.card().model_dump_json(), *students]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

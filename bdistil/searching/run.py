@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -32,6 +31,7 @@ from bdistil.searching.stage_plan import Goal
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import sweep, write_atomic
+from bdistil.store.scratch import ScratchFolder
 from bdistil.teachers.obtain import (
     check_same_files,
     check_teacher,
@@ -167,7 +167,7 @@ def search_dataset(
     spec = resolve(spec, dataset)
     check_teacher(dataset, spec)
     backend.check(spec)
-    with tempfile.TemporaryDirectory(prefix="bdistil-") as folder:
+    with ScratchFolder("search") as folder:
         run = RunDirectory(folder)
         with one_thread(), opened(backend, spec):
             logits = obtain_logits(run, spec, dataset, backend, reporter)

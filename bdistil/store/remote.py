@@ -18,6 +18,7 @@ from bdistil.errors import CheckpointError
 from bdistil.optional import require
 from bdistil.store.durable import PARTIAL
 from bdistil.store.lease import LEASE, Lease
+from bdistil.store.scratch import ScratchFolder
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
 MOST_RENAMED = 2**32  # bytes; S3 copies up to 5 GB at once
@@ -171,8 +172,8 @@ class WorkingCopy:
         if self.remote is None:
             self.folder = Path(place)
         else:
-            self.temporary = tempfile.TemporaryDirectory(prefix="bdistil-run-")
-            self.folder = Path(self.temporary.name) / "run"
+            self.temporary = ScratchFolder("run")
+            self.folder = self.temporary.path / "run"
 
     @property
     def is_held(self) -> bool:

@@ -134,6 +134,19 @@ def test_a_curve_of_other_students_is_computed_again(
     assert [s["metric"] for s in after["stages"]] == [s["metric"] for s in before["stages"]]
 
 
+@pytest.mark.parametrize("command", ["status", "report", "export"])
+@pytest.mark.parametrize("fault", ["deleted", "foreign"])
+def test_a_run_that_lost_a_student_is_refused(
+    bdistil: Callable[..., Any], run: Path, command: str, fault: str
+) -> None:
+    assert bdistil("status", run).status == 0  # so that figures are kept
+    first, second = run / "students" / "001.safetensors", run / "students" / "002.safetensors"
+    second.unlink() if fault == "deleted" else second.write_bytes(first.read_bytes())
+    answer = bdistil(command, run)
+    assert answer.status == 2
+    assert "002.safetensors" in answer.errors
+
+
 def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], run: Path) -> None:
     answer = bdistil("search", run / "spec.yaml", "workers.count=7", "--out", run)
     assert answer.status == 0

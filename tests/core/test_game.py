@@ -163,7 +163,7 @@ def test_shards_make_the_whole_game(seed, normalisation, shard_sizes, size):
     torch.testing.assert_close(edges, whole.judge(gap).edges, rtol=0, atol=10 * tolerance)
 
 
-sizes_of_margins = st.sampled_from([0.0, 1e-38, 1e-30, 1e-7, 1e-3, 1.0, 80.0, 1e3])
+sizes_of_margins = st.sampled_from([0.0, 1e-38, 1e-30, 1e-7, 1e-3, 1.0, 80.0, 1e3, 1e6, 1e9])
 
 
 def exact_summary(margin):
@@ -180,8 +180,8 @@ def exact_summary(margin):
 def assert_summary(summary, margin):
     cosh, sinh = exact_summary(margin)
     assert summary.rows == len(margin)
-    np.testing.assert_allclose(summary.log_cosh.numpy(), cosh, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(summary.log_sinh.numpy(), sinh, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(summary.log_cosh.numpy(), cosh, rtol=1e-14, atol=1e-5)
+    np.testing.assert_allclose(summary.log_sinh.numpy(), sinh, rtol=1e-14, atol=1e-5)
 
 
 @property_test
@@ -223,7 +223,7 @@ def test_pull_and_direction_are_exact_for_margins_of_any_size(seed, normalisatio
     margin = random_array(seed, 15, 3) * np.float32(scales)
     cosh, sinh = exact_summary(margin)
     game = Game.of(torch.from_numpy(margin), Rules(0.1, normalisation, bound=1.0, scale=1.0))
-    tolerance = 1e-6 * max(100, np.abs(margin).max())  # of exponents in float32
+    tolerance = 5e-5  # exponents up to 80, by which more than nothing is left, in float32
     pull = exact_pull(margin, normalisation, cosh)
     np.testing.assert_allclose(game.pull().numpy(), pull, rtol=tolerance, atol=1e-37)
 

@@ -1,0 +1,67 @@
+"""Temporary folders that are removed also if their process was killed: by the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from types import TracebackType
+
+IN_USE = ".in-use"
+"""Locked by the process that uses the folder; the lock ends with it, whatever ends it."""
+
+
+class ScratchFolder:
+    """A temporary folder, removed when it is closed, forgotten or, after a kill, needed anew.
+
+    Args:
+        kind: what it is for; folders of the same kind whose process is gone are removed.
+
+    Attributes:
+        path: of the folder.
+
+    Raises:
+        OSError: if the place for temporary files cannot be written.
+    """
+
+    def __init__(self, kind: str) -> None:
+        prefix = f"bdistil-{kind}-"
+        for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            _remove_if_left(left)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self.lock = os.open(self.path / f"{IN_USE}.new", os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        (self.path / f"{IN_USE}.new").rename(self.path / IN_USE)  # nobody finds it unlocked
+        self._finish = weakref.finalize(self, _remove, self.path, self.lock, os.getpid())
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._finish()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _remove(path: Path, lock: int, owner: int) -> None:
+    if os.getpid() == owner:  # not in a fork, whose parent goes on
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder that no process uses; whatever is in the way of that, it stays."""
+    with contextlib.suppress(OSError), (folder / IN_USE).open("rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
