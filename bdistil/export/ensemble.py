@@ -31,6 +31,7 @@ from bdistil.names import Stacking
 from bdistil.runtime.hashes import HASHES_FILE, sha256
 from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
+from bdistil.spec.mistakes import first_fault
 from bdistil.store.durable import disk_errors, replacing_files, write_atomic
 
 WEIGHTS_FILE = "model.safetensors"
@@ -322,5 +323,4 @@ def _read_config(path: Path) -> EnsembleConfig:
     try:
         return CONFIG.validate_python(content)
     except ValidationError as error:
-        detail = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} is damaged: {detail}.") from None
+        raise CheckpointError(f"{path} is damaged ({first_fault(error)}).") from None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bdistil.core.student import StudentConfig
 from bdistil.errors import CheckpointError
 from bdistil.runs.trial import TrialRequest, TrialResult
+from bdistil.spec.mistakes import first_fault
 from bdistil.store.durable import append_line, write_atomic
 
 
@@ -139,14 +140,6 @@ def check_record(record: RoundRecord) -> RoundRecord:
     if not record.result.request.params:
         raise ValueError("the winner has no params")
     return record
-
-
-def first_fault(error: ValueError) -> str:
-    """What is wrong first with a line, in a few words."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    fault = error.errors(include_url=False)[0]
-    return ".".join(map(str, fault["loc"])) or str(fault["msg"])
 
 
 def is_end(line: bytes) -> bool:

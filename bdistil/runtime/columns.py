@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.runtime.dates import as_times, date_parts
-from bdistil.runtime.values import as_text, check_present, finite_numbers, missing_values
+from bdistil.runtime.values import as_column, as_text, check_present, finite_numbers, missing_values
 
 REMEDY = "correct these values or drop their rows"
 
@@ -50,8 +50,11 @@ class FeatureColumn:
             DataError: if a value is missing, infinite, or no number or date where one is expected.
         """
         what = f"column {self.name!r}"
-        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
             raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
+        values = as_column(values)
+        if np.ndim(values) != 1:
+            raise DataError(f"{what} has shape {np.shape(values)}; give one value a row.")
         if not self.missing:
             check_present(values, what, REMEDY)
             return self._encode_present(values, what)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from bdistil.names import CLASS_TYPES
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.tables import as_table
-from bdistil.runtime.values import finite_numbers
+from bdistil.runtime.values import as_column, finite_numbers
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
@@ -194,6 +194,7 @@ class Manifest:
         """
         if self.columns is not None and (table := as_table(x)) is not None:
             x = self.columns.encode(table)
+        x = as_column(x) if isinstance(x, Sequence) else x
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
 
@@ -216,6 +217,8 @@ class Manifest:
         Raises:
             DataError: naming those that are.
         """
+        if type(stage) is bool or not isinstance(stage, int | np.integer):
+            raise DataError(f"stages is {stage!r}, which is no number of students.")
         if not 1 <= stage <= self.stages:
             raise DataError(f"stages is {stage}; {self.name!r} has stages 1 to {self.stages}.")
 

@@ -12,6 +12,18 @@ from numpy.typing import NDArray
 from bdistil.errors import BdistilError, DataError
 
 
+def as_column(values: Any) -> Any:
+    """Values as pandas or numpy hold them; lists of whatever else as objects."""
+    if hasattr(values, "dtype"):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists within, of different lengths
+        column = np.empty(len(values), object)
+        column[:] = values
+        return column
+
+
 def as_text(value: Any) -> str:
     """A value as people write it: "3" for 3 and 3.0, "True" for True."""
     if isinstance(value, bytes):
@@ -54,7 +66,7 @@ def finite_numbers(
     Raises:
         BdistilError: of the class given, if a value is missing, infinite or no number.
     """
-    array = np.asarray(values)
+    array = np.asarray(as_column(values))
     if array.dtype.kind not in "biuf":
         check_present(values, what, remedy, error)
         if array.dtype.kind not in "OUST":

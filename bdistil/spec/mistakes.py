@@ -42,6 +42,16 @@ def first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     return f"{field} is {shown(problem['input'])}: {message}."
 
 
+def first_fault(error: ValueError) -> str:
+    """What is wrong first with a file that a program wrote, in a few words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors(include_url=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
 def _is_type_tag(part: int | str) -> bool:
     """Whether pydantic added this part of a location to name a member of a union."""
     return (
