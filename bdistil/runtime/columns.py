@@ -60,6 +60,8 @@ class FeatureColumn:
             return self._encode_present(values, what)
         missing = missing_values(values)
         if self.categories is None:
+            values = np.asarray(values)
+            values = values.astype(object) if values.dtype.kind in "SU" else values
             found = self._encode_present(np.where(missing, self._stopgap, values), what)
             found[missing] = self.fill
         else:

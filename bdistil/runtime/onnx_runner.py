@@ -15,6 +15,7 @@ from bdistil.errors import CheckpointError
 from bdistil.optional import require
 from bdistil.runtime.hashes import read_checked
 from bdistil.runtime.manifest import Manifest
+from bdistil.runtime.onnx_file import fault_of
 from bdistil.runtime.runner import Progress
 
 INPUT, LOGITS = "x", "logits"
@@ -122,6 +123,8 @@ class OnnxRunner:
 
     def _load(self, path: Path) -> Any:
         content, runtime = read_checked(path, self.weights), require("onnxruntime", "onnx")
+        if fault := fault_of(content):
+            raise CheckpointError(f"{path} is damaged: {fault}.")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = self.threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError, told
 from bdistil.optional import require
+from bdistil.runtime.onnx_file import fault_of
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
 from bdistil.teachers.source import EpochProgress, Rows, Teacher, refuse_rows
@@ -75,10 +77,16 @@ class OnnxSource:
         model = self.spec.teacher.model
         runtime = require("onnxruntime", "onnx")
         try:
-            session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            content = Path(model).read_bytes()  # once, so that what is checked is what is run
+        except OSError as error:
+            raise TeacherError(f"{model} cannot be read: {error.strerror}; check it.") from None
+        if fault := fault_of(content):
+            raise TeacherError(f"{model} is no ONNX graph that can be run: {fault}.")
+        try:
+            session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own kinds, one for each fault
             raise TeacherError(
-                f"{model} is no ONNX graph that onnxruntime can run ({told(error)}); export "
+                f"{model} is no ONNX graph that can be run ({told(error)}); export "
                 f"it again."
             ) from None
         kinds = [each.type for each in session.get_inputs()]

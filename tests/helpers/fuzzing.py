@@ -35,7 +35,7 @@ HOSTILE: list[Any] = [
     *("nan", "null", "true", "[", "{", "~", "%s", "$HOME", "file:///", "s3://x", "a:b", "\n"),
     *([], {}, [None], [[]], {"": None}, {"low": 1, "high": 0}, {"low": 1}, [1, "a"], [1, 1]),
 ]
-hostile = st.sampled_from(HOSTILE) | st.recursive(
+hostile = st.sampled_from(HOSTILE).map(copy.deepcopy) | st.recursive(
     st.integers() | st.floats() | st.text(max_size=5) | st.none(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=5,

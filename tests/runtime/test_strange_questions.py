@@ -1,0 +1,55 @@
+"""Questions that fuzzing found to end in errors of numpy: each is one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployed import deploy
+
+from bdistil import Predictor
+from bdistil.errors import DataError
+
+COLUMNS = {
+    "features": [
+        {"name": "a", "missing": 2, "fill": [0.5]},
+        {"name": "city", "categories": ["Oslo", "Rome"]},
+        {"name": "b"},
+    ],
+    "label": "y",
+}
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    folder = tmp_path_factory.mktemp("model")
+    deploy(folder, ("mlp", 3, "dense", True), columns=COLUMNS)
+    return Predictor(folder, backend="torch")
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        ({"a": [], "b": {}, "city": []}, "column 'b' is {}, one value; give a list"),
+        ({"a": [""], "b": [1], "city": ["Oslo"]}, "column 'a' holds '' in row 0"),
+        ({"a": [1], "b": [[1, 2]], "city": ["Oslo"]}, r"column 'b' has shape \(1, 2\)"),
+        ({"a": [1, 2], "b": [1, 2], "city": ["Oslo"]}, r"the columns differ in length \(2, 1, 2\)"),
+        ([0, []], r"an example has shape \(\)"),
+        (None, r"an example has shape \(\)"),
+    ],
+)
+def test_tables_and_lists_of_anything(predictor: Predictor, question: Any, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        predictor.predict(question)
+
+
+@pytest.mark.parametrize("stages", [[], True, 1.5, "1", None.__class__])
+def test_stages_that_are_no_numbers(predictor: Predictor, stages: Any) -> None:
+    with pytest.raises(DataError, match="which is no number of students"):
+        predictor.predict({"a": [1], "b": [1], "city": ["Oslo"]}, stages=stages)
+
+
+def test_lists_within_a_column_of_texts_are_unknown_categories(predictor: Predictor) -> None:
+    with pytest.warns(UserWarning, match="2 of 2 values are categories that training did not see"):
+        predictor.predict({"a": [1, 2], "b": [1, 2], "city": [0, []]})
