@@ -1,7 +1,7 @@
 """Many trials in one search and many questions to one predictor: what grows that should not.
 
-5,000 trials of a tiny search in this process, then 100,000 predictions, of them half by 64 threads at
-once. `ratio` is the memory after the last fifth of the trials over that after the first fifth.
+5,000 trials of a tiny search in this process, then 100,000 predictions, of them half by 64 threads
+at once. `ratio` is the memory after the last fifth of the trials over that after the first fifth.
 """
 
 from __future__ import annotations

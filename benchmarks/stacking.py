@@ -27,7 +27,7 @@ from bdistil.core.cost import timed_in_turns
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.graphs import PrefixGraph
 from bdistil.export.onnx_export import export_module, export_onnx
-from bdistil.report.bench import RawTeacher
+from bdistil.export.teacher_export import RawTeacher
 from bdistil.runtime.onnx_runner import ALL_STAGES_FILE, OnnxRunner, prefix_file
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult

@@ -17,6 +17,7 @@ from bdistil.optional import require_search
 if TYPE_CHECKING:
     from bdistil.data.dataset import Dataset
     from bdistil.export.ensemble import Ensemble
+    from bdistil.searching.result import SearchResult
 
 
 MOST_CHECKED = 4096  # examples on which other formats are compared
@@ -40,6 +41,9 @@ def export(
     stages: Annotated[int | None, typer.Option(help="Keep the first so many students.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs too.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="And these with 8-bit weights.")] = False,
+    with_teacher: Annotated[
+        bool, typer.Option("--with-teacher", help="The teacher's ONNX graph, to be asked last.")
+    ] = False,
     torch_export: Annotated[
         bool, typer.Option("--torch-export", help="torch.export programs too.")
     ] = False,
@@ -65,6 +69,8 @@ def export(
         output.print(run.shown(target))
         if formats:
             convert(ensemble, folder, target, result.dataset, formats)
+        if with_teacher:
+            add_teacher(result, ensemble, folder, target)
     run.keep()
 
 
@@ -106,6 +112,30 @@ def convert(
         if name in formats:
             difference = write(ensemble, folder / name, examples)
             output.print(f"{shown / name}: largest difference {difference:.1e} {checked}")
+
+
+def add_teacher(result: SearchResult, ensemble: Ensemble, folder: Path, shown: Path) -> None:
+    """The teacher's graph beside the ensemble; says how often it would be asked.
+
+    Raises:
+        SpecError: if the teacher is no network, or the task is a regression.
+    """
+    from bdistil.export.teacher_export import export_teacher
+    from bdistil.runtime.cascade import TEACHER_FOLDER, Cascade
+    from bdistil.searching.outcome import teacher_network
+
+    network = teacher_network(result.run, result.dataset)
+    if network is None or ensemble.config.regression:
+        reason = "the teacher is no network" if network is None else "the task is a regression"
+        raise SpecError(f"--with-teacher: {reason}; give Predictor(teacher=...) itself.")
+    examples = np.asarray(result.dataset.validation.x[:MOST_CHECKED], np.float32)
+    difference = export_teacher(network, ensemble, folder / TEACHER_FOLDER, examples)
+    output.print(f"{shown / TEACHER_FOLDER}: largest difference {difference:.1e}")
+    point = Cascade(ensemble.config, folder, teacher=True).point
+    output.print(
+        f"Asked about {point.cost:.1%} of the validation examples, the two together have "
+        f"{point.metric:.4f} on them."
+    )
 
 
 def kept_apart(ensemble: Ensemble) -> str:

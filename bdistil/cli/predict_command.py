@@ -38,6 +38,9 @@ def predict(
         str | None, typer.Option(help="Mean FLOPs of a row, or such as 50% of all stages.")
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="The probability of every class.")] = False,
+    ask_teacher: Annotated[
+        bool, typer.Option("--ask-teacher", help="Unsure rows go to the teacher exported with it.")
+    ] = False,
     keep: Annotated[
         list[str] | None,
         typer.Option(help="A column to write before the answers, such as an identifier."),
@@ -58,12 +61,16 @@ def predict(
         budget=budget,
         every_class=proba,
         keep=keep or (),
+        ask_teacher=ask_teacher,
     )
     text = as_csv(predictions.header, predictions.rows)
     if out is None:
         sys.stdout.write(text)
     else:
         write_atomic(out, text.encode())
+    if ask_teacher:
+        share = predictions.asked / max(1, len(predictions.rows))
+        console.print(f"the teacher answered {share:.1%} of the rows")
     if predictions.metric is not None:
         count, rows = predictions.compared, len(predictions.rows)
         which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"

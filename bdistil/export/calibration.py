@@ -27,14 +27,16 @@ def calibrate(
     truth: NDArray[Any],
     costs: Sequence[float],
     task: Task = "classification",
+    teacher: NDArray[np.float32] | None = None,
 ) -> Calibration:
-    """Fit temperatures and measure early exits.
+    """Fit temperatures, and measure early exits and asking the teacher as the last stage.
 
     Args:
         logits: F_1, F_2, ... on validation examples, (N, L) each.
         truth: class indices (N,), or targets or labels 0 and 1 (N, L).
         costs: FLOPs up to each stage, all stages before it answered.
         task: what `truth` is. Each label counts as a question of two classes, no and yes.
+        teacher: its logits on the same examples, if they are known.
     """
     if task == "regression":
         return Calibration(exits=_exits(FOR_REGRESSION, logits, truth, costs, task))
@@ -47,11 +49,20 @@ def calibrate(
         return expected_calibration_error(softmax(stage, temperature), labels)
 
     fitted = [softmax(stage, t) for stage, t in zip(trace, temperatures, strict=True)]
+    asks: tuple[OperatingPoint, ...] = ()
+    teacher_temperature = 1.0
+    if teacher is not None:
+        seen = teacher if task == "classification" else no_or_yes(teacher)
+        teacher_temperature = fit_temperature(seen.reshape(-1, seen.shape[-1]), labels)
+        pair = (fitted[-1], softmax(seen, teacher_temperature))
+        asks = _exits(("confidence",), pair, truth, (0.0, 1.0), task)
     return Calibration(
         temperatures=tuple(temperatures),
         error_before=tuple(map(error, asked)),
         error=tuple(map(error, asked, temperatures)),
         exits=_exits(tuple(SCORES), fitted, truth, costs, task),
+        asks=asks,
+        teacher_temperature=teacher_temperature,
     )
 
 

@@ -34,6 +34,7 @@ class Predictions:
             any.
         metric_name: which of them.
         compared: how many rows these are.
+        asked: how many rows the teacher answered.
     """
 
     header: list[str]
@@ -41,6 +42,7 @@ class Predictions:
     metric: float | None
     metric_name: str
     compared: int
+    asked: int = 0
 
 
 def predict_file(
@@ -53,6 +55,7 @@ def predict_file(
     budget: float | str | None = None,
     every_class: bool = False,
     keep: Sequence[str] = (),
+    ask_teacher: bool = False,
 ) -> Predictions:
     """Run a saved ensemble over a file or folder as the search took it, of new examples.
 
@@ -65,6 +68,7 @@ def predict_file(
         budget: as of :meth:`~bdistil.runtime.predictor.Predictor.predict_batch`.
         every_class: give the probability of each class instead of that of the answer.
         keep: columns of the file to stand before the answers.
+        ask_teacher: ask the teacher that was exported with the ensemble about unsure rows.
 
     Raises:
         CheckpointError: if the ensemble cannot be read.
@@ -72,12 +76,14 @@ def predict_file(
         SpecError: if more than one of `stages`, `deadline`, `exit` and `budget` is given, or the
             ensemble has no such probabilities.
     """
-    predictor = Predictor(source)
+    predictor = Predictor(source, teacher=True if ask_teacher else None)
     manifest = predictor.manifest
     if every_class and manifest.task != "classification":
         raise SpecError("probabilities of every class are for classification; leave out --proba.")
     if sum(each is not None for each in (stages, deadline, exit, budget)) > 1:
         raise SpecError("give one of stages, deadline, exit and budget, not several.")
+    if ask_teacher and any(each is not None for each in (stages, deadline, budget)):
+        raise SpecError("the teacher is asked after the last stage; leave the other way out.")
     new = read_new_examples(data, manifest, keep)
     header = _header(manifest, every_class)
     twice = sorted({*new.beside} & {*header})
@@ -98,7 +104,8 @@ def predict_file(
         kept = zip(*(map(_cell, column) for column in new.beside.values()), strict=True)
         rows = [[*cells, *row] for cells, row in zip(kept, rows, strict=True)]
     header = [*new.beside, *header]
-    return Predictions(header, rows, *_compared(manifest, values, new.labels))
+    asked = sum(int(answer.asked.sum()) for answer in answers if answer.asked is not None)
+    return Predictions(header, rows, *_compared(manifest, values, new.labels), asked)
 
 
 def _cell(value: Any) -> str:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from bdistil.core.connections import Hidden
 from bdistil.core.cost import timed_in_turns
@@ -23,6 +22,7 @@ from bdistil.errors import MissingDependencyError, SpecError
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
 from bdistil.export.onnx_export import export_module, export_onnx
+from bdistil.export.teacher_export import RawTeacher
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult
@@ -99,24 +99,6 @@ class Subject:
     way: Way
     stage: int
     call: Callable[[NDArray[np.float32]], object]
-
-
-class RawTeacher(nn.Module):
-    """The teacher from raw features, as the ensemble takes them."""
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, network: nn.Module, ensemble: Ensemble) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("shift", ensemble.shift)
-        self.register_buffer("scale", ensemble.scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, float (B, L)."""
-        logits: Tensor = self.network((x - self.shift) / self.scale)
-        return logits
 
 
 def bench(result: SearchResult, batches: Sequence[int] = (1, 64), seconds: float = 5.0) -> Bench:

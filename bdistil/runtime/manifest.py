@@ -38,18 +38,28 @@ class Calibration:
         error: the same at the fitted τ.
         exits: operating points of early exit, worth keeping: each is better than all cheaper ones,
             in its metric or in what is assured of it.
+        asks: likewise of handing the least sure examples to the teacher, `cost` being their share;
+            empty if its answers were not at hand.
+        teacher_temperature: τ of the teacher's logits.
     """
 
     temperatures: tuple[float, ...] = ()
     error_before: tuple[float, ...] = ()
     error: tuple[float, ...] = ()
     exits: tuple[OperatingPoint, ...] = ()
+    asks: tuple[OperatingPoint, ...] = ()
+    teacher_temperature: float = 1.0
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Calibration:
         """From JSON."""
-        known = {field.name: tuple(content.get(field.name, ())) for field in fields(cls)}
-        return cls(**known | {"exits": tuple(OperatingPoint(**point) for point in known["exits"])})
+        known = {field.name: content[field.name] for field in fields(cls) if field.name in content}
+        for name, value in known.items():
+            if name in ("exits", "asks"):
+                known[name] = tuple(OperatingPoint(**point) for point in value)
+            elif isinstance(value, list):
+                known[name] = tuple(value)
+        return cls(**known)
 
     def truncated(self, stages: int) -> Calibration:
         """Of the first `stages` stages; their early exits would have to be measured anew."""

@@ -74,6 +74,14 @@ class OnnxRunner:
         for name in (*map(stage_file, range(1, stages + 1)), prefix_file(stages)):
             self._session(name)
 
+    def open(self, name: str) -> None:
+        """Open one graph before it is needed.
+
+        Raises:
+            CheckpointError: if it is missing or damaged.
+        """
+        self._session(name)
+
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""
         logits = np.zeros((len(x), self.outputs), np.float32)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import SpecError
+from bdistil.names import TeacherOutputs
 from bdistil.runtime.anytime import AnytimeRun, seconds
 from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
+from bdistil.runtime.cascade import Cascade
 from bdistil.runtime.confidence import no_or_yes, softmax
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest, ensemble_folder
@@ -35,11 +37,13 @@ class Answer:
             regression.
         probabilities: calibrated, float32 (B, L); None for regression.
         stages: students that each example was shown to, int (B,).
+        asked: which examples the teacher answered, bool (B,); None if there is none to ask.
     """
 
     values: NDArray[Any]
     probabilities: NDArray[np.floating] | None
     stages: NDArray[np.intp]
+    asked: NDArray[np.bool_] | None = None
 
 
 STRAIGHT = 0  # of a pace: to the last stage
@@ -56,6 +60,9 @@ class Predictor:
             registers, or ``auto``: ONNX where the folder has graphs and onnxruntime is installed,
             else torch.
         threads: independent students that run at the same time when a stage is gone to straight.
+        teacher: the last stage, asked about examples that the ensemble is not sure of; see
+            :class:`~bdistil.runtime.cascade.Cascade`. Not with `stages` or a `deadline`.
+        teacher_outputs: likewise.
 
     Raises:
         CheckpointError: if files are missing or damaged.
@@ -69,10 +76,21 @@ class Predictor:
         >>> predictor.predict(images, exit="confidence")           # doctest: +SKIP
     """
 
-    def __init__(self, source: str | Path, *, backend: str = AUTO, threads: int = 1) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        backend: str = AUTO,
+        threads: int = 1,
+        teacher: Any = None,
+        teacher_outputs: TeacherOutputs | None = None,
+    ) -> None:
         folder = ensemble_folder(source)
         self.manifest = Manifest.read(folder)
         self.runner = open_runner(backend, folder, self.manifest, threads)
+        self.cascade: Cascade | None = None
+        if teacher is not None:
+            self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
         self._pace = Pace()
         self._loaded = False
 
@@ -138,8 +156,9 @@ class Predictor:
         if deadline is not None:
             return self._until(examples, started, seconds(deadline))
         if exit is not None:
-            return self._until_sure(examples, self._policy(exit))
-        return self._straight(examples, self._stage(stages))
+            return self._with_teacher(examples, self._until_sure(examples, self._policy(exit)))
+        answer = self._straight(examples, self._stage(stages))
+        return answer if stages is not None else self._with_teacher(examples, answer)
 
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
@@ -229,6 +248,26 @@ class Predictor:
             at_least = full.metric - TOLERANCE
         return cheapest(points, at_least)
 
+    def _with_teacher(self, examples: NDArray[np.float32], answer: Answer) -> Answer:
+        """The teacher's answers where the whole ensemble is not sure."""
+        if self.cascade is None or answer.probabilities is None:
+            return answer
+        rows = self.cascade.unsure(answer.probabilities)
+        rows = rows[answer.stages[rows] == len(self)]
+        asked = np.zeros(len(examples), bool)
+        asked[rows] = True
+        if len(rows) == 0:
+            return replace(answer, asked=asked)
+        logits = self.cascade.ask(examples[rows])
+        values, probabilities = answer.values.copy(), answer.probabilities.copy()
+        values[rows] = self.manifest.values(logits)
+        probabilities[rows] = self._probabilities(logits)
+        return Answer(values, probabilities, answer.stages, asked)
+
+    def _probabilities(self, scaled: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Of logits over their temperature, (B, L)."""
+        return softmax(no_or_yes(scaled))[..., 1] if self._multilabel else softmax(scaled)
+
     def _policy(self, exit: ExitPolicy | OperatingPoint | str) -> ExitPolicy:
         if isinstance(exit, OperatingPoint):
             return exit.policy
@@ -310,9 +349,7 @@ class Predictor:
         if self.manifest.regression:
             return Answer(values, None, stages)
         scaled = logits / np.array(self.manifest.temperatures, np.float32)[stages - 1, None]
-        if self._multilabel:
-            return Answer(values, softmax(no_or_yes(scaled))[..., 1], stages)
-        return Answer(values, softmax(scaled), stages)
+        return Answer(values, self._probabilities(scaled), stages)
 
     @property
     def _multilabel(self) -> bool:

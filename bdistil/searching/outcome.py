@@ -171,7 +171,11 @@ def standardised_padding(dataset: Dataset) -> Tensor | None:
 
 
 def for_raw_data(
-    students: ProgressiveEnsemble, dataset: Dataset, name: str, figures: Evaluation | None = None
+    students: ProgressiveEnsemble,
+    dataset: Dataset,
+    name: str,
+    figures: Evaluation | None = None,
+    teacher_logits: NDArray[np.float32] | None = None,
 ) -> Ensemble:
     """An ensemble that takes raw features and gives raw targets, calibrated on validation.
 
@@ -180,6 +184,7 @@ def for_raw_data(
         dataset: whose standardisation they learnt with.
         name: of the ensemble.
         figures: of its stages, if they were measured.
+        teacher_logits: on the validation split, if the teacher may be asked as the last stage.
     """
     costs = streamed_flops(students, dataset.input_shape)
     to_raw_targets(students, TargetScale.of(dataset))
@@ -195,7 +200,7 @@ def for_raw_data(
         columns=dataset.columns,
         form=dataset.form,
         figures=figures,
-        calibration=calibrated(students, dataset, costs),
+        calibration=calibrated(students, dataset, costs, teacher_logits),
     )
     rule = dataset.standardisation
     shift, scale = torch.tensor(rule.shift), torch.tensor(rule.scale)
@@ -204,12 +209,15 @@ def for_raw_data(
 
 @torch.no_grad()
 def calibrated(
-    students: ProgressiveEnsemble, dataset: Dataset, costs: Sequence[float]
+    students: ProgressiveEnsemble,
+    dataset: Dataset,
+    costs: Sequence[float],
+    teacher_logits: NDArray[np.float32] | None = None,
 ) -> Calibration:
     """Temperatures and early exits, from the validation split in raw targets."""
     inputs = as_tensor(standardised(dataset, dataset.validation))
     logits = [stage.numpy() for stage in students.stages(inputs)]
-    return calibrate(logits, dataset.validation.y, costs, dataset.task)
+    return calibrate(logits, dataset.validation.y, costs, dataset.task, teacher_logits)
 
 
 def to_raw_targets(ensemble: ProgressiveEnsemble, targets: TargetScale) -> None:

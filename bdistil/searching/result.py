@@ -141,7 +141,8 @@ class SearchResult:
             CheckpointError: if no round is accepted yet or a file is damaged.
         """
         students, figures = copy.deepcopy(self.students), self.evaluation
-        built = for_raw_data(students, self.dataset, self.run.spec().name, figures)
+        logits, name = self.run.teacher.logits()["validation"], self.run.spec().name
+        built = for_raw_data(students, self.dataset, name, figures, logits)
         return built.with_fastest_ways()
 
     def write(self) -> None:

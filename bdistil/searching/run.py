@@ -177,7 +177,8 @@ def search_dataset(
             search_rounds(spec, ledger, train, backend, reporter, goal=goal)
         if not ledger.records:
             raise SearchError("search.time_budget ended before a round was accepted; raise it.")
-    return for_raw_data(ledger.ensemble.eval(), dataset, spec.name)
+    ensemble = ledger.ensemble.eval()
+    return for_raw_data(ensemble, dataset, spec.name, teacher_logits=logits["validation"])
 
 
 def say_what_was_read(run: RunDirectory, dataset: Dataset, reporter: Reporter) -> None:

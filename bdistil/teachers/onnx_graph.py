@@ -86,8 +86,7 @@ class OnnxSource:
             session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own kinds, one for each fault
             raise TeacherError(
-                f"{model} is no ONNX graph that can be run ({told(error)}); export "
-                f"it again."
+                f"{model} is no ONNX graph that can be run ({told(error)}); export it again."
             ) from None
         kinds = [each.type for each in session.get_inputs()]
         if len(kinds) != 1 or kinds[0] not in TYPES:

@@ -104,7 +104,7 @@ def test_code_of_users_that_ends_the_program_or_raises_anything(
     [
         ('"file":"students/', '"file":"../students/', "' is outside of the run directory)"),
         ('"file":"students/', '"file":"/etc/', "' is outside of the run directory)"),
-        ('"sha256":', '"sha":', "line 1 is damaged (sha256)"),
+        ('"sha256":', '"sha":', "line 1 is damaged (sha256: Field required)"),
     ],
 )
 def test_a_journal_of_something_else(

@@ -287,7 +287,7 @@ def test_trials_that_always_fail_use_up_the_error_budget(
 
 # --- the driver ----------------------------------------------------------------------------------
 
-ON_A_CLUSTER = ("before 001.safetensors", "before record 2", "after round 4")
+ON_A_CLUSTER = ("before 001.safetensors", "before record 2", "before evaluation.json")
 
 
 @pytest.fixture(scope="module")
