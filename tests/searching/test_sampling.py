@@ -284,3 +284,21 @@ def play_lr(history: list[TrialResult], round_number: int) -> None:
             seed=0,
         )
         history.append(TrialResult(request=request, status="finished", gain=number / 12, edge=0.1))
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
+@pytest.mark.parametrize("seed", range(6))
+def test_each_choice_is_tried_before_any_is_preferred(algorithm: str, seed: int) -> None:
+    space = SPACE | {"recipe": ["accurate", "faithful", "paper"], "epochs": [*range(10, 18)]}
+    history: list[TrialResult] = []
+    sampler = build_sampler(spec_of(algorithm, space, seed), lambda: history)
+    play(sampler, history, range(1, 3), trials=4)
+    for round_number in (1, 2):  # what is learnt in the first does not count for the second
+        tried = [r.request.params for r in history if r.request.round == round_number]
+        assert {params["recipe"] for params in tried} == {"accurate", "faithful", "paper"}
+        assert {params["student"] for params in tried} == {"mlp", "cnn"}
+    connections = [r.request.params["connection"] for r in history if r.request.round == 2]
+    assert set(connections) == {"none", "dense", "gru"}
+    later: list[TrialResult] = [*history]
+    play(sampler, later, range(3, 4), trials=4)
+    assert len(later) == len(history) + 4
