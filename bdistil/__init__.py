@@ -82,16 +82,16 @@ def search(
     from bdistil.optional import require_search
 
     require_search()
-    from bdistil.cluster.launch import choose_backend
+    from bdistil.cluster.launch import launch_search
     from bdistil.searching.run import run_search
     from bdistil.spec import Spec, load_spec
 
     source = spec.model_dump(mode="json") if isinstance(spec, Spec) else spec
     resolved = load_spec(source, overrides)
     place = out if out is not None else Path("runs") / resolved.name
-    if backend is None:
-        backend = choose_backend(resolved.workers, address, verbose)
-    return run_search(resolved, place, backend)
+    if backend is not None:
+        return run_search(resolved, place, backend)
+    return launch_search(resolved, place, address=address, verbose=verbose)
 
 
 def __getattr__(name: str) -> Any:

@@ -170,7 +170,7 @@ def shortages(workers: WorkerSpec) -> list[str]:
 
 def waiting(workers: WorkerSpec) -> str:
     """What an autoscaling cluster is asked for beyond what it has now; empty if it has enough."""
-    missing = workers.count - trial_slots(workers)
+    missing = workers.trials - trial_slots(workers)
     if missing <= 0 or not scales(workers):
         return ""
     return (
@@ -212,7 +212,7 @@ def trial_nodes(workers: WorkerSpec) -> dict[str, float]:
 
 def trial_slots(workers: WorkerSpec) -> int:
     """How many trials the cluster can hold now, at most `workers.count`."""
-    return min(sum(_room(node, workers) for node in alive_nodes()), workers.count)
+    return min(sum(_room(node, workers) for node in alive_nodes()), workers.trials)
 
 
 def _room(node: Mapping[str, float], workers: WorkerSpec) -> int:

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bdistil.cluster.connect import session, shortages, trial_slots, waiting
 from bdistil.cluster.trackers import tracking_problems
 from bdistil.errors import ClusterError
+from bdistil.searching.worker_count import workers_on_cluster
 from bdistil.spec import Spec
 from bdistil.store.remote import is_uri, unusable
 
@@ -91,13 +92,13 @@ def examine(
 
 
 def _check_resources(diagnosis: Diagnosis, spec: Spec) -> None:
-    workers = spec.workers
+    workers = workers_on_cluster(spec.workers)
     missing = shortages(workers)
     slots = trial_slots(workers)
     diagnosis.problems += missing
     if note := waiting(workers):
         diagnosis.notes.append(note)
-    elif slots < workers.count and not missing:
+    elif slots < workers.trials and not missing:
         diagnosis.notes.append(
             f"{slots} of workers.count={workers.count} trials fit at the same time; the others "
             f"wait for their turn."

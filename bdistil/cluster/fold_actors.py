@@ -41,7 +41,7 @@ def fit_on_workers(
     )
     data, modules = ray.put(dataset), import_modules(spec.modules)
     waiting, running = list(folds), dict[Any, tuple[int, Any]]()
-    hired: list[Any] = [fitter.remote() for _ in range(min(workers.count, len(folds)))]
+    hired: list[Any] = [fitter.remote() for _ in range(min(workers.trials, len(folds)))]
     idle = list(hired)
     try:
         while waiting or running:

@@ -174,7 +174,7 @@ class RayBackend:
             tune_config=tune.TuneConfig(
                 search_alg=self.searcher,
                 num_samples=-1,
-                max_concurrent_trials=workers.count,
+                max_concurrent_trials=workers.trials,
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
@@ -253,7 +253,7 @@ class RayBackend:
         if place is None:
             crew.idle -= 1
             crew.stillborn += 1
-            if crew.stillborn > self.spec.search.max_failures + self.spec.workers.count:
+            if crew.stillborn > self.spec.search.max_failures + self.spec.workers.trials:
                 raise SearchError(
                     f"{crew.stillborn} workers in a row ended before their first trial: {reason}"
                 )

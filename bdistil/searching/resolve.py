@@ -15,6 +15,7 @@ from bdistil.errors import SpecError
 from bdistil.names import Task
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
+from bdistil.searching.worker_count import count_workers
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.search import TRIES
 from bdistil.spec.user_modules import UserModule
@@ -23,7 +24,7 @@ from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with student classes and tries chosen and paths of data and teacher made absolute.
+    """The spec with student classes, tries and workers chosen, and with absolute paths.
 
     Raises:
         SpecError: if a connection or a student class is unknown or does not take the data's input,
@@ -50,16 +51,19 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
     spec = spec.model_copy(update=changes)
-    if spec.goal is None or None not in (search.rounds, spec.space.growth):
+    if spec.goal is not None and None in (search.rounds, spec.space.growth):
+        flops = teacher_source(dataset, spec).known_flops()
+        spec = plan_stages(spec, spec.goal.within, dataset, flops)
+    if spec.workers.count is not None:
         return spec
-    flops = teacher_source(dataset, spec).known_flops()
-    return plan_stages(spec, spec.goal.within, dataset, flops)
+    workers = spec.workers.model_copy(update={"count": count_workers(spec, dataset)})
+    return spec.model_copy(update={"workers": workers})
 
 
 def tries_of(spec: Spec) -> int:
     """Trials of a class: as asked for, else enough to give every worker a cohort."""
     search = spec.search
-    return search.tries_per_class or max(TRIES, spec.workers.count * search.cohort)
+    return search.tries_per_class or max(TRIES, (spec.workers.count or 0) * search.cohort)
 
 
 def check_classes(search: SearchSpec, classes: int) -> None:

@@ -28,6 +28,7 @@ from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import Goal
+from bdistil.searching.worker_count import told_workers
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import sweep, write_atomic
@@ -68,12 +69,15 @@ def run_search(
     """
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
+    asked = spec.workers.count
     run, spec, dataset = open_run(spec, out, backend)
     missing = len(run.journal.read()) < spec.search.most_rounds and run.journal.end() is None
     with run.locked(), opened_if(missing, backend, spec):
         sweep(run.path)
         run.create(spec)
         say_what_was_read(run, dataset, reporter)
+        if asked is None and missing:
+            reporter.message(told_workers(spec, dataset))
         if teacher_dir is not None and not run.teacher.exists:
             take_over(RunDirectory.existing(teacher_dir), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)

@@ -194,7 +194,9 @@ class OptunaSampler:
                 return RandomSampler(seed=seed)
             if self.algorithm == "gp":
                 return GPSampler(seed=seed)
-            return TPESampler(seed=seed, multivariate=True, n_startup_trials=FIRST, n_ei_candidates=128)
+            return TPESampler(
+                seed=seed, multivariate=True, n_startup_trials=FIRST, n_ei_candidates=128
+            )
 
 
 def dimensions_of_round(

@@ -96,8 +96,11 @@ class SearchSpec(Section):
 class WorkerSpec(Section):
     """Workers of the Ray cluster and what each trial takes of it."""
 
-    count: NonNegativeInt = 2
-    """trials that run at the same time; 0 searches in the command's own process, without Ray"""
+    count: NonNegativeInt | None = None
+    """trials that run at the same time; 0 searches in the command's own process, without Ray;
+    null: 0 for work of about a minute, which would end before a cluster has started, else 2, as on
+    a cluster with an address
+    """
     cpus: PositiveFloat = 1
     """CPUs a trial"""
     gpus: NonNegativeFloat = 0
@@ -110,3 +113,9 @@ class WorkerSpec(Section):
     """whether the cluster adds nodes when trials wait: `true`, `false`, or null to ask its
     autoscaler
     """
+
+    @property
+    def trials(self) -> int:
+        """How many run at the same time; of a resolved spec."""
+        assert self.count is not None
+        return self.count

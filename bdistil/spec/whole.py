@@ -58,7 +58,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _loggers_need_workers(self) -> Spec:
-        if self.tracking.callbacks and not self.workers.count:
+        if self.tracking.callbacks and self.workers.count == 0:
             raise ValueError("tracking.callbacks are Ray's; they need workers.count of at least 1")
         return self
 

@@ -1,0 +1,66 @@
+"""Whether a search is worth workers: small ones end before a cluster has started."""
+
+from __future__ import annotations
+
+import torch
+
+from bdistil.core.growth import folded_flops
+from bdistil.core.recipes import recipe
+from bdistil.core.student import StudentConfig
+from bdistil.data.dataset import Dataset
+from bdistil.export.checkpoint import build_student
+from bdistil.spec import Spec, WorkerSpec
+
+WORKERS = 2
+WORTH_WORKERS = 60.0
+"""Seconds of training from which on workers pay: Ray takes about ten to start, on each run."""
+STEP_SECONDS = 5e-4  # of a training step, whatever it computes
+FLOPS_A_SECOND = 5e9  # of one core, in small layers
+TRAINING = 3  # times the FLOPs of an answer
+
+
+def count_workers(spec: Spec, dataset: Dataset) -> int:
+    """`workers.count` where the spec leaves it open.
+
+    Args:
+        spec: with rounds and tries decided.
+        dataset: its data.
+    """
+    needs_ray = spec.tracking.callbacks or spec.workers.gpus > 0
+    if needs_ray or seconds_of_training(spec, dataset) > WORTH_WORKERS:
+        return WORKERS
+    return 0
+
+
+def workers_on_cluster(workers: WorkerSpec) -> WorkerSpec:
+    """The same with a number, where a cluster is to be used and the number is left open."""
+    return workers if workers.count is not None else workers.model_copy(update={"count": WORKERS})
+
+
+def seconds_of_training(spec: Spec, dataset: Dataset) -> float:
+    """About how long all candidates of all rounds train on one core, at most."""
+    rows, search, space = len(dataset.train), spec.search, spec.space
+    batch = min(space.values("batch_size") or (min(128, max(16, rows // 4)),))
+    epochs = max(space.values("epochs") or [recipe(name).epochs for name in spec.recipes])
+    steps = epochs * max(1, -(-rows // batch))
+    flops = max(_cost(kind, space.ladder[-1], dataset) for kind in space.values("student"))
+    growing = (space.growth or 1.0) ** (search.most_rounds - 1)
+    each = steps * STEP_SECONDS + TRAINING * flops * growing * rows * epochs / FLOPS_A_SECOND
+    return float(each * search.most_rounds * search.tries)
+
+
+def told_workers(spec: Spec, dataset: Dataset) -> str:
+    """What was decided, in a sentence."""
+    seconds = seconds_of_training(spec, dataset)
+    about = f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
+    if spec.workers.count == 0:
+        return f"workers: none, as candidates train for {about} at most (workers.count)"
+    return f"workers: {spec.workers.count} on Ray, as candidates train for {about} (workers.count)"
+
+
+def _cost(kind: str, width: int, dataset: Dataset) -> int:
+    """FLOPs of one example through a student of that width."""
+    with torch.device("meta"):
+        config = StudentConfig(kind, width, "none", skip=False)
+        student = build_student(config, dataset.input_shape, dataset.outputs, ())
+    return folded_flops(student, dataset.input_shape, ())

@@ -1,0 +1,96 @@
+"""Small searches run in the command's own process, larger ones on workers, and it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TINY, tiny
+
+from bdistil.cluster import launch
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.searching.backend import Backend
+from bdistil.searching.local import LocalBackend
+from bdistil.searching.progress import Silent
+from bdistil.searching.resolve import resolve
+from bdistil.searching.worker_count import seconds_of_training
+from bdistil.spec import Spec, load_spec
+
+
+def open_spec(*overrides: str) -> Spec:
+    return load_spec(TINY | {"workers": {}}, overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count"),
+    [
+        ((), 0),
+        (("space.epochs=4000",), 2),
+        (("search.rounds=100", "search.tries_per_class=100"), 2),
+        (("workers.gpus=0.5",), 2),
+        (("workers.count=0", "space.epochs=4000"), 0),
+        (("workers.count=3",), 3),
+    ],
+)
+def test_the_number_follows_from_the_work(overrides: tuple[str, ...], count: int) -> None:
+    spec = open_spec(*overrides)
+    assert resolve(spec, load_dataset(spec.data, spec.seed)).workers.count == count
+
+
+def test_more_of_anything_takes_longer() -> None:
+    def seconds(*overrides: str) -> float:
+        spec = tiny(*overrides)
+        dataset = load_dataset(spec.data, spec.seed)
+        return seconds_of_training(resolve(spec, dataset), dataset)
+
+    least = seconds()
+    for more in (
+        "space.epochs=8",
+        "search.rounds=8",
+        "search.tries_per_class=4",
+        "space.ladder=[3, 600]",
+        "data.options={examples: 6000}",
+    ):
+        assert seconds(more) > least, more
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_small_search_starts_no_ray_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("Ray")
+
+    monkeypatch.setattr("bdistil.cluster.ray_backend.RayBackend", refuse)
+    heard = Heard()
+    run = launch.launch_search(open_spec("search.rounds=1"), tmp_path / "run", reporter=heard)
+    assert run.run.spec().workers.count == 0
+    assert any(line.startswith("workers: none, as candidates train for") for line in heard.lines)
+
+
+@pytest.mark.parametrize("named", ["argument", "environment", "nowhere"])
+def test_a_named_cluster_is_used(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    found: list[str] = []
+
+    class Ray(LocalBackend):
+        def __init__(self, address: str | None, verbose: bool) -> None:
+            super().__init__()
+            found.append("Ray")
+
+    monkeypatch.setattr("bdistil.cluster.ray_backend.RayBackend", Ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if named == "environment":
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    address = "10.0.0.1:6379" if named == "argument" else None
+    spec = launch.with_workers(open_spec(), address)
+    backend: Backend = launch.choose_backend(spec.workers, address)
+    backend.check(resolve(spec, load_dataset(spec.data, spec.seed)))
+    assert (found == ["Ray"]) == (named != "nowhere")
