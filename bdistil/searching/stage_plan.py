@@ -123,12 +123,16 @@ class Goal:
 
     @property
     def wanted(self) -> float | None:
-        """The validation metric that is enough: what is to be kept, and a standard error."""
+        """The validation metric that is enough: what is to be kept, and a standard error.
+
+        At most the teacher's own, above which few examples could put it: 1% and a standard error of
+        36 rows is more than all of them.
+        """
         if self.keep is None:
             return None
         kept = self.keep * self.teacher_metric
         error = math.sqrt(max(0.0, kept * (1 - kept)) / self.examples) if self.counts else 0.0
-        return kept + error
+        return min(kept + error, max(kept, self.teacher_metric))
 
     def end(self, record: RoundRecord, flops: int, least: int) -> EndRecord | None:
         """Why no stage is wanted after a round; None if the search goes on.
@@ -143,6 +147,8 @@ class Goal:
         here = f"stage {record.round} has {share:.1%} of the teacher's metric on validation"
         if wanted is not None and metric >= wanted:
             enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
+            if wanted == self.teacher_metric:
+                enough = f"{self.examples:,} validation examples could not tell it from more"
             return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {enough}")
         if self.most_flops is not None and flops + least > self.most_flops:
             used = f"{here} and uses {flops:,} of the {self.most_flops:,.0f} FLOPs allowed"

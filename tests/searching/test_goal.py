@@ -49,6 +49,25 @@ def test_a_standard_error_of_the_validation_split_is_left_over() -> None:
     assert goal(keep=None).wanted is None
 
 
+@given(keep=st.floats(0.5, 1), teacher_metric=st.floats(0.01, 1), examples=st.integers(1, 100_000))
+def test_as_good_as_the_teacher_is_always_enough(
+    keep: float, teacher_metric: float, examples: int
+) -> None:
+    wanted = goal(keep=keep, teacher_metric=teacher_metric, examples=examples).wanted
+    assert wanted is not None
+    assert keep * teacher_metric <= wanted <= teacher_metric
+
+
+def test_a_goal_beyond_all_of_the_examples_is_that_of_the_teacher() -> None:
+    perfect = goal(keep=0.99, teacher_metric=1.0, examples=36)
+    accepted = record(1)
+    result = accepted.result.model_copy(update={"metric": 1.0})
+    ended = perfect.end(accepted.model_copy(update={"result": result}), 10, 20)
+    assert ended is not None
+    assert ended.end == "goal"
+    assert "36 validation examples could not tell it from more" in ended.reason
+
+
 @pytest.mark.parametrize(
     ("metric", "flops", "end"),
     [(0.76, 10, None), (0.77, 10, "goal"), (0.1, 980, None), (0.1, 981, "cost")],
