@@ -50,7 +50,7 @@ class EnsembleConfig(Manifest):
         """
         figures, calibration = self.figures, self.calibration
         if figures is not None:
-            figures = figures.model_copy(update={"stages": figures.stages[:stages]})
+            figures = figures.truncated(stages)
         if calibration is not None and stages < len(self.students):
             calibration = calibration.truncated(stages)
         return replace(

@@ -7,7 +7,7 @@ import warnings
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from bdistil.core.cost import count_flops, flops, latencies, parameters
@@ -90,9 +90,24 @@ class Evaluation(BaseModel):
     task: Task
     examples: int
     teacher: TeacherFigures
-    stages: tuple[StageFigures, ...]
+    stages: tuple[StageFigures, ...] = Field(min_length=1)
     of: str = ""
     scores: ScoreFigures | None = None
+
+    @model_validator(mode="after")
+    def _of_the_same_stages(self) -> Evaluation:
+        if self.scores is not None and len(self.scores.stages) != len(self.stages):
+            raise ValueError(
+                f"scores of {len(self.scores.stages)} stages beside {len(self.stages)} stages"
+            )
+        return self
+
+    def truncated(self, stages: int) -> Evaluation:
+        """Of the first `stages` stages; a table of classes would have to be made anew."""
+        scores = self.scores
+        if scores is not None and stages < len(self.stages):
+            scores = scores.model_copy(update={"stages": scores.stages[:stages], "classes": ()})
+        return self.model_copy(update={"stages": self.stages[:stages], "scores": scores})
 
 
 @torch.no_grad()

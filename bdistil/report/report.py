@@ -91,6 +91,8 @@ def share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def number(value: float | None) -> str:
+def number(value: object) -> str:
     """A short number; the recipe's own value if the search left it."""
-    return "recipe" if value is None else f"{value:.3g}"
+    if isinstance(value, int | float):
+        return f"{value:.3g}"
+    return "recipe" if value is None else str(value)

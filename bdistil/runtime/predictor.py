@@ -46,6 +46,8 @@ class Answer:
     asked: NDArray[np.bool_] | None = None
 
 
+Found = tuple[NDArray[np.float32], int | NDArray[np.intp]]
+"""Logits (B, L), and the stage that they are from or that each example reached."""
 STRAIGHT = 0  # of a pace: to the last stage
 SLACK = 4.0  # times what all stages take must be left for going straight through them
 TOLERANCE = 0.001  # of the metric that early exit may lose on validation, unless told otherwise
@@ -105,7 +107,9 @@ class Predictor:
         deadline: float | str | None = None,
         exit: ExitPolicy | OperatingPoint | str | None = None,
     ) -> NDArray[Any]:
-        """Names of the classes (B,), labels or predictions (B, L); see :meth:`answer`."""
+        """Labels of the classes (B,), labels or predictions (B, L); see :meth:`answer`."""
+        if self.cascade is None:  # nobody asks for probabilities
+            return self.manifest.values(self._found(x, stages, deadline, exit)[0])
         return self.answer(x, stages=stages, deadline=deadline, exit=exit).values
 
     def predict_proba(
@@ -149,16 +153,30 @@ class Predictor:
             DataError: if the examples do not fit, or there is no such stage.
             SpecError: if more than one of `stages`, `deadline` and `exit` is given.
         """
+        answer = self._answered(*self._found(x, stages, deadline, exit))
+        if self.cascade is None or stages is not None or deadline is not None:
+            return answer
+        return self._with_teacher(self.cascade, self.manifest.as_examples(x), answer)
+
+    def _found(
+        self,
+        x: Any,
+        stages: int | None,
+        deadline: float | str | None,
+        exit: ExitPolicy | OperatingPoint | str | None,
+    ) -> Found:
+        """What :meth:`answer` answers, as logits."""
+        if deadline is None and exit is None:
+            stage = self._stage(stages)
+            return self._straight(self.manifest.as_examples(x), stage), stage
         started = time.perf_counter()
         if sum(each is not None for each in (stages, deadline, exit)) > 1:
             raise SpecError("give one of stages, deadline and exit, not several.")
         examples = self.manifest.as_examples(x)
         if deadline is not None:
             return self._until(examples, started, seconds(deadline))
-        if exit is not None:
-            return self._with_teacher(examples, self._until_sure(examples, self._policy(exit)))
-        answer = self._straight(examples, self._stage(stages))
-        return answer if stages is not None else self._with_teacher(examples, answer)
+        assert exit is not None
+        return self._until_sure(examples, self._policy(exit))
 
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
@@ -201,7 +219,7 @@ class Predictor:
         increments = np.diff([0.0, *costs]).tolist()
         examples = self.manifest.as_examples(x)
         if len(examples) == 0:
-            return self._straight(examples, 1)
+            return self._answered(self._no_logits(), 1)
         progress = self.runner.begin(examples)
         counts = stage_counts(len(progress.logits), increments, _budget(budget, costs[-1]))
         run = PartialBatch(self.runner, progress, self._seen)
@@ -248,17 +266,18 @@ class Predictor:
             at_least = full.metric - TOLERANCE
         return cheapest(points, at_least)
 
-    def _with_teacher(self, examples: NDArray[np.float32], answer: Answer) -> Answer:
+    def _with_teacher(
+        self, cascade: Cascade, examples: NDArray[np.float32], answer: Answer
+    ) -> Answer:
         """The teacher's answers where the whole ensemble is not sure."""
-        if self.cascade is None or answer.probabilities is None:
-            return answer
-        rows = self.cascade.unsure(answer.probabilities)
+        assert answer.probabilities is not None
+        rows = cascade.unsure(answer.probabilities)
         rows = rows[answer.stages[rows] == len(self)]
         asked = np.zeros(len(examples), bool)
         asked[rows] = True
         if len(rows) == 0:
             return replace(answer, asked=asked)
-        logits = self.cascade.ask(examples[rows])
+        logits = cascade.ask(examples[rows])
         values, probabilities = answer.values.copy(), answer.probabilities.copy()
         values[rows] = self.manifest.values(logits)
         probabilities[rows] = self._probabilities(logits)
@@ -273,24 +292,23 @@ class Predictor:
             return exit.policy
         return exit if isinstance(exit, ExitPolicy) else self.policy(exit).policy
 
-    def _straight(self, examples: NDArray[np.float32], stage: int) -> Answer:
-        if len(examples) == 0:
-            return self._answered(self._no_logits(), stage)
-        return self._answered(self.runner.straight(examples, stage), stage)
+    def _straight(self, examples: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
+        return self.runner.straight(examples, stage) if len(examples) else self._no_logits()
 
-    def _until(self, examples: NDArray[np.float32], started: float, duration: float) -> Answer:
+    def _until(self, examples: NDArray[np.float32], started: float, duration: float) -> Found:
         if not self._loaded:
             self._load()
             started = time.perf_counter()
         end, expected = started + duration, self._expected(len(examples))
         if expected is not None and time.perf_counter() + SLACK * expected < end:
             begun = time.perf_counter()
-            answer = self._straight(examples, len(self))
+            logits = self._straight(examples, len(self))
             self._pace.note(STRAIGHT, len(examples), time.perf_counter() - begun)
-            return answer
+            return logits, len(self)
         run = AnytimeRun(self._steps(examples, end))
         try:
-            return self.finished(run.wait(end - time.perf_counter()))
+            progress = run.wait(end - time.perf_counter())
+            return progress.logits, progress.stage
         finally:
             run.stop(wait=False)  # the stage at hand may take longer than there is time
 
@@ -310,14 +328,14 @@ class Predictor:
         known = [step for step in steps if step is not None]
         return sum(known) if len(known) == len(steps) else None
 
-    def _until_sure(self, examples: NDArray[np.float32], policy: ExitPolicy) -> Answer:
+    def _until_sure(self, examples: NDArray[np.float32], policy: ExitPolicy) -> Found:
         if len(examples) == 0:
-            return self._straight(examples, 1)
+            return self._no_logits(), 1
         run = PartialBatch(self.runner, self.runner.begin(examples), self._seen)
         while len(run.rows) and run.progress.stage < len(self):
             run.advance()
             run.keep(np.flatnonzero(~policy.leaves(run.trace)))
-        return self._answered(run.logits, run.stages)
+        return run.logits, run.stages
 
     def _steps(self, examples: NDArray[np.float32], end: float | None = None) -> Iterator[Progress]:
         """Stage after stage; none that by its latest times would not be done by `end`."""
@@ -345,10 +363,14 @@ class Predictor:
         return softmax(no_or_yes(logits) if self._multilabel else logits, temperature)
 
     def _answered(self, logits: NDArray[np.float32], stage: int | NDArray[np.intp]) -> Answer:
-        stages, values = np.broadcast_to(stage, len(logits)), self.manifest.values(logits)
+        values, temperatures = self.manifest.values(logits), self.manifest.temperatures
+        stages = np.full(len(logits), stage, np.intp)
         if self.manifest.regression:
             return Answer(values, None, stages)
-        scaled = logits / np.array(self.manifest.temperatures, np.float32)[stages - 1, None]
+        if isinstance(stage, int):
+            scaled = logits / np.float32(temperatures[stage - 1])
+        else:
+            scaled = logits / np.array(temperatures, np.float32)[stages - 1, None]
         return Answer(values, self._probabilities(scaled), stages)
 
     @property

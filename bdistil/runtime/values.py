@@ -13,15 +13,18 @@ from bdistil.errors import BdistilError, DataError
 
 
 def as_column(values: Any) -> Any:
-    """Values as pandas or numpy hold them; lists of whatever else as objects."""
+    """Values as pandas or numpy hold them; lists as numbers, or as the objects that they hold."""
     if hasattr(values, "dtype"):
         return values
     try:
-        return np.asarray(values)
+        column = np.asarray(values)
     except ValueError:  # lists within, of different lengths
-        column = np.empty(len(values), object)
-        column[:] = values
+        column = np.empty(0, object)
+    if column.dtype.kind in "biuf" and column.ndim > 0:
         return column
+    objects = np.empty(len(values), object)  # numpy would turn numbers beside text into text
+    objects[:] = list(values)
+    return objects
 
 
 def as_text(value: Any) -> str:

@@ -107,7 +107,7 @@ class SearchResult:
         run, key = self.run, contents_hash(self.run)
         with contextlib.suppress(OSError, ValueError):  # it can be computed again
             stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
-            if stored.of == key:
+            if stored.of == key and len(stored.stages) == len(self.rounds):
                 return stored
         found = evaluate_on_test(run, self.dataset, self.students)
         found = found.model_copy(update={"of": key})
