@@ -83,8 +83,16 @@ def main() -> None:
 
 def explain_machine(error: Exception) -> str:
     """What the machine lacks, in one sentence; empty if that is not the reason."""
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # the latter is torch's
+    torchs = ("allocate memory", "Storage size calculation overflowed")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in torchs):
         return NO_MEMORY
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"the text {error.object[error.start : error.end]!r} cannot be written as "
+            f"{error.encoding}; set PYTHONIOENCODING=utf-8, or correct names in the data."
+        )
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        return f"the output cannot be written: {error.strerror}; free space or name another place."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{str(error.filename)!r}: {error.strerror}; check the path and its permissions."
     return ""

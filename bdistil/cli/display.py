@@ -20,7 +20,7 @@ from bdistil.searching.progress import Reporter, Snapshot
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
 console = Console(stderr=True, **PLAIN)
 # Where nobody looks at a terminal, tables must not be folded to a guessed width.
-output = Console(width=None if sys.stdout.isatty() else 1000, **PLAIN)
+output = Console(width=None if sys.stdout and sys.stdout.isatty() else 1000, **PLAIN)
 
 
 class PlainReporter:

@@ -12,6 +12,7 @@ import typer
 
 from bdistil.cli.display import console
 from bdistil.cli.inspect_command import Modules
+from bdistil.errors import SpecError
 from bdistil.export.predict import predict_file
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import write_atomic
@@ -49,6 +50,8 @@ def predict(
     module: Modules = None,
 ) -> None:
     """Predict the rows of a file or the files of a folder, as CSV; without Ray and Optuna."""
+    if out is not None and out.exists() and out.samefile(data):
+        raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
     import_modules(module or [])
     copy = WorkingCopy(ensemble)
     copy.fetch(leave_out=("teacher", "students", "tune"))

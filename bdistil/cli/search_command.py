@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ import typer
 
 from bdistil.cli.display import console, reporter
 from bdistil.cli.evaluation_tables import print_evaluation
-from bdistil.errors import SpecError
+from bdistil.errors import BdistilError, SpecError
 from bdistil.files.file_readers import name_of
 from bdistil.interrupt import remembered
 from bdistil.optional import require_search
 from bdistil.spec import Spec, load_spec
+from bdistil.store.remote import is_uri
 
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to use; RAY_ADDRESS works too. Default: here.")
@@ -72,6 +74,19 @@ def search(
     ]
     spec = load_spec(source or table_spec(data), [*table, *goal, *arguments])
     run(spec, out or f"runs/{spec.name}", address, verbose)
+
+
+def stopped(out: str) -> str:
+    """What an interrupt leaves, and how to go on."""
+    from bdistil.runs.run_directory import RunDirectory
+
+    go_on = f"Go on with: bdistil resume {out}"
+    with contextlib.suppress(BdistilError):
+        if is_uri(out) or RunDirectory(out).journal.read():
+            return f"Stopped; accepted rounds are kept. {go_on}"
+        if RunDirectory(out).spec_file.exists():
+            return f"Stopped before a round was accepted. {go_on}"
+    return "Stopped before anything was written; run the same command again."
 
 
 def resume(
@@ -130,7 +145,7 @@ def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
         with remembered(), reporter() as shown:
             done = launch_search(spec, out, address=address, verbose=verbose, reporter=shown)
     except KeyboardInterrupt:
-        console.print(f"Stopped; accepted rounds are kept. Go on with: bdistil resume {out}")
+        console.print(stopped(out))
         sys.exit(130)
     if not done.rounds:
         console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")

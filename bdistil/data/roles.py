@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bdistil.data.data_card import ColumnNote
-from bdistil.data.set_aside import reason_to_set_aside
+from bdistil.data.set_aside import is_nested, reason_to_set_aside
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError, did_you_mean
 from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
@@ -68,6 +68,7 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
     """
     known = list(table.frame.columns)
     _check_named(spec, known, teacher)
+    _check_flat(spec, table)
     others = dict.fromkeys(spec.labels, "label") | dict.fromkeys(teacher, "teacher")
     others |= dict.fromkeys(spec.ignore, f"{LEFT_OUT} (data.ignore)")
     for key in ("split", "group", "order"):
@@ -145,6 +146,19 @@ def _check_named(spec: DataSpec, known: list[str], teacher: Sequence[str]) -> No
         _check_known([] if name is None else [name], known, f"data.{key}")
     _check_known(teacher, known, "teacher.columns", TeacherError)
     _check_no_clash(spec.labels, {*spec.ignore, *teacher})
+
+
+def _check_flat(spec: DataSpec, table: Table) -> None:
+    """Refuse lists and structures where one value a row is needed."""
+    named = {"label": spec.labels, "features": spec.features or ()}
+    named |= {key: [getattr(spec, key)] for key in ("split", "group", "order")}
+    for key, names in named.items():
+        for name in names:
+            if name is not None and name not in table.media and is_nested(table.frame[name]):
+                raise DataError(
+                    f"data.{key} names column {name!r}, which holds lists or structures; give "
+                    "each value a column of its own."
+                )
 
 
 def _check_known(

@@ -22,6 +22,8 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
     class away in training and mean nothing afterwards. Whole numbers that differ in each row are
     identifiers if their column is named as one, texts that do always.
     """
+    if is_nested(values):
+        return "lists or structures, which are no features"
     different = values.nunique(dropna=False)
     if different == 1:
         return "the same in every row"
@@ -36,6 +38,13 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
     if not is_text or looks_like_numbers(values) or are_dates(values):
         return None
     return "identifiers, another text in each row"
+
+
+def is_nested(values: pd.Series[Any]) -> bool:
+    """Whether the values are lists, arrays or structures."""
+    if values.dtype.kind != "O":
+        return False
+    return any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in values)
 
 
 def looks_like_numbers(values: pd.Series[Any]) -> bool:

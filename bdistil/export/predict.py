@@ -19,7 +19,7 @@ from bdistil.errors import SpecError
 from bdistil.names import Task
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Answer, Predictor
-from bdistil.runtime.values import as_text, numbers_or_nan
+from bdistil.runtime.values import as_text, missing_values, numbers_or_nan
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def predict_file(
 
 def _cell(value: Any) -> str:
     """A value as people write it; nothing for a missing one."""
-    return "" if value is None or value != value else as_text(value)
+    return "" if missing_values(np.array([value, None], object))[0] else as_text(value)
 
 
 def _header(manifest: Manifest, every_class: bool) -> list[str]:

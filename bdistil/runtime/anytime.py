@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from bdistil.errors import SpecError
 from bdistil.runtime.runner import Progress
 
+LONGEST = 1e6  # seconds; what waits cannot wait for ever
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 
@@ -26,7 +27,7 @@ def seconds(duration: float | str) -> float:
         number = 0.0
     if number <= 0:
         raise SpecError(f"a deadline of {duration!r} is no duration; write 0.005, '5ms' or '2s'.")
-    return number
+    return min(number, LONGEST)
 
 
 class AnytimeRun:

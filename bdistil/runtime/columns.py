@@ -37,6 +37,11 @@ class FeatureColumn:
     missing: int = 0
     fill: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        values = 0 if self.categories is not None else len(self.parts or (self.name,))
+        if self.missing < 0 or (self.missing and len(self.fill) != values):
+            raise ValueError(f"column {self.name!r} has {self.missing} gaps and fill {self.fill}")
+
     @property
     def width(self) -> int:
         """Number of features that the column becomes."""
@@ -96,6 +101,10 @@ class TableColumns:
 
     features: tuple[FeatureColumn, ...]
     label: str | tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.features or not self.label:
+            raise ValueError("columns without features or without a label")
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TableColumns:

@@ -7,6 +7,7 @@ an example is then as sure as its least sure label. numpy only, so that a device
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -123,6 +124,10 @@ class OperatingPoint:
     cost: float
     stages: float
     doubt: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.metric, self.cost, self.stages, self.doubt))):
+            raise ValueError(f"an early exit by {self.score!r} has figures that are no numbers")
 
     @property
     def policy(self) -> ExitPolicy:

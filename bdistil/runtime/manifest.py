@@ -106,6 +106,8 @@ class Manifest:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         if self.costs is not None and len(self.costs) != self.stages:
             raise ValueError(f"figures of {len(self.costs)} stages for {self.stages} students")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("two classes, labels or targets have one name")
         if self.class_type not in CLASS_TYPES:
             raise ValueError(f"class_type {self.class_type!r} is none of {CLASS_TYPES}")
         if self.class_type != "text":
@@ -271,14 +273,18 @@ def read_config(path: Path) -> dict[str, Any]:
         CheckpointError: if it is missing, no JSON or of a newer format.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(
+                f"{path} is no file; give the folder that `bdistil export` wrote."
+            )
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = content.get("format")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{path.parent} is no saved ensemble (it has no {path.name}); give the folder that "
             f"`bdistil export` wrote, or a finished run."
         ) from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         detail = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} is damaged: {detail}.") from None
     if found != FORMAT:

@@ -5,6 +5,7 @@ Needs numpy and what the backend asks for: onnxruntime for exported graphs, else
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import SpecError
+from bdistil.errors import DataError, SpecError
 from bdistil.names import TeacherOutputs
 from bdistil.runtime.anytime import AnytimeRun, seconds
 from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.cascade import Cascade
 from bdistil.runtime.confidence import no_or_yes, softmax
-from bdistil.runtime.exits import ExitPolicy, OperatingPoint, best_within, cheapest
+from bdistil.runtime.exits import SCORES, ExitPolicy, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.pace import Pace
 from bdistil.runtime.partial_batch import PartialBatch
@@ -255,6 +256,10 @@ class Predictor:
         """
         if at_least is not None and budget is not None:
             raise SpecError("give at_least or a budget, not both.")
+        if at_least is not None and not math.isfinite(at_least):
+            raise SpecError(f"at_least is {at_least}; give an accuracy such as 0.95.")
+        if score is not None and score not in SCORES:
+            raise SpecError(f"exit score {score!r} is unknown; choose {', '.join(SCORES)}.")
         points = [p for p in self.manifest.exits if score in (None, p.policy.score)]
         if not points:
             kind = "early exits" if score is None else f"early exits by {score!r}"
@@ -293,7 +298,17 @@ class Predictor:
         return exit if isinstance(exit, ExitPolicy) else self.policy(exit).policy
 
     def _straight(self, examples: NDArray[np.float32], stage: int) -> NDArray[np.float32]:
-        return self.runner.straight(examples, stage) if len(examples) else self._no_logits()
+        if len(examples) == 0:
+            return self._no_logits()
+        logits = self.runner.straight(examples, stage)
+        if not math.isfinite(np.add.reduce(logits, axis=None)):  # in a microsecond
+            bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+            if len(bad):
+                raise DataError(
+                    f"example {bad[0]} (counted from 0) is too large to be answered; scale or "
+                    "correct its features."
+                )
+        return logits
 
     def _until(self, examples: NDArray[np.float32], started: float, duration: float) -> Found:
         if not self._loaded:
@@ -380,7 +395,7 @@ class Predictor:
     def _stage(self, stages: int | None) -> int:
         stage = len(self) if stages is None else stages
         self.manifest.check_stage(stage)
-        return stage
+        return int(stage)
 
     def _costs(self) -> tuple[float, ...]:
         if self.manifest.costs is None:
@@ -395,6 +410,6 @@ def _budget(budget: float | str, full: float) -> float:
         value = float(text[:-1]) / 100 * full if text.endswith("%") else float(text)
     except ValueError:
         value = 0.0
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise SpecError(f"a budget of {budget!r} cannot be read; give FLOPs, or such as '50%'.")
     return value

@@ -106,13 +106,20 @@ def missing_values(values: Any) -> NDArray[np.bool_]:
         return marks
     array = np.asarray(values)
     if array.dtype.kind == "O":
-        return np.array([value is None or value != value for value in array.ravel()], bool).reshape(
-            array.shape
-        )
+        return np.array([_is_missing(value) for value in array.ravel()], bool).reshape(array.shape)
     if array.dtype.kind in "fc":
         marks = np.isnan(array)
         return marks
     return np.isnat(array) if array.dtype.kind in "mM" else np.zeros(array.shape, bool)
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA, which is neither equal nor unequal to anything
+        return True
+    except ValueError:  # an array, as of a column of lists
+        return False
 
 
 def _refuse(

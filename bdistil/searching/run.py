@@ -36,6 +36,7 @@ from bdistil.store.scratch import ScratchFolder
 from bdistil.teachers.obtain import (
     check_same_files,
     check_teacher,
+    check_unchanged,
     game_logits,
     metric_of,
     obtain_teacher,
@@ -103,6 +104,7 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
     run.check(spec)
     if run.has_teacher_of(spec):
         check_same_files(run.teacher, spec.teacher)
+        check_unchanged(run.teacher, dataset)  # before anything of the run is written
     else:
         check_teacher(dataset, spec)
     backend.check(spec)

@@ -40,6 +40,8 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():
+            raise SpecError(f"{path} is no file; give a YAML file.")
         tree = read_yaml(path)
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist; see search_spaces/ for examples.") from None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bdistil.errors import CheckpointError
+from bdistil.store.scratch import IN_USE, lock_folder, remove_if_left
 
 PARTIAL = ".partial"  # ends the names of files that are still being written
 
@@ -61,7 +62,10 @@ def replacing_files(folder: Path, last: str) -> Iterator[Path]:
     with disk_errors(folder):
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".export.*{PARTIAL}"):
+            remove_if_left(left)
         temporary = Path(tempfile.mkdtemp(PARTIAL, ".export.", folder))
+        lock = lock_folder(temporary)
     try:
         yield temporary
         with disk_errors(folder):
@@ -70,6 +74,7 @@ def replacing_files(folder: Path, last: str) -> Iterator[Path]:
         raise CheckpointError(str(error).replace(str(temporary), str(folder))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
         if is_new:
             with contextlib.suppress(OSError):  # not empty, as it should be
                 folder.rmdir()
@@ -77,6 +82,7 @@ def replacing_files(folder: Path, last: str) -> Iterator[Path]:
 
 def _move_files(source: Path, target: Path, last: str) -> None:
     files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+    files.remove(Path(IN_USE))
     for name in files:
         sync(source / name)
         (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -31,11 +31,9 @@ class ScratchFolder:
     def __init__(self, kind: str) -> None:
         prefix = f"bdistil-{kind}-"
         for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-            _remove_if_left(left)
+            remove_if_left(left)
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self.lock = os.open(self.path / f"{IN_USE}.new", os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
-        (self.path / f"{IN_USE}.new").rename(self.path / IN_USE)  # nobody finds it unlocked
+        self.lock = lock_folder(self.path)
         self._finish = weakref.finalize(self, _remove, self.path, self.lock, os.getpid())
 
     def close(self) -> None:
@@ -60,7 +58,15 @@ def _remove(path: Path, lock: int, owner: int) -> None:
         os.close(lock)
 
 
-def _remove_if_left(folder: Path) -> None:
+def lock_folder(folder: Path) -> int:
+    """Say that this process uses a folder, for as long as the descriptor is open."""
+    lock = os.open(folder / f"{IN_USE}.new", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / f"{IN_USE}.new").rename(folder / IN_USE)  # nobody finds it unlocked
+    return lock
+
+
+def remove_if_left(folder: Path) -> None:
     """Remove a folder that no process uses; whatever is in the way of that, it stays."""
     with contextlib.suppress(OSError), (folder / IN_USE).open("rb+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,216 @@
+"""What somebody who had never seen the program made it do wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deployed import deploy, examples
+from tiny import command, tiny
+
+import bdistil as package
+from bdistil import Predictor
+from bdistil.errors import CheckpointError, DataError, SpecError
+
+Command = Callable[..., Any]
+QUICK = (
+    *("workers.count=0", "search.rounds=1", "search.tries_per_class=1", "space.epochs=1"),
+    *("teacher.epochs=1", "space.ladder=[2]"),
+)
+
+
+def table(rows: int = 60, shift: float = 0.0) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(rows, 2)) + shift, columns=["a", "b"])
+    return frame.assign(y=np.where(frame.a > shift, "yes", "no"))
+
+
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+def test_a_resume_that_is_refused_changes_nothing(bdistil: Command, tmp_path: Path) -> None:
+    table().to_csv(tmp_path / "mine.csv", index=False)
+    table(shift=1.0).to_csv(tmp_path / "other.csv", index=False)
+    run = tmp_path / "run"
+    search = ("search", "--data", tmp_path / "mine.csv", "--label", "y", "--out", run, *QUICK)
+    assert bdistil(*search).status == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    answer = bdistil("resume", run, f"data.path={tmp_path / 'other.csv'}")
+    assert answer.status == 2
+    assert "has changed since the teacher" in answer.errors
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert bdistil("resume", run).status == 0
+
+
+def test_predictions_do_not_replace_their_data(
+    bdistil: Command, finished_run: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 16), np.float32))
+    before = (tmp_path / "x.npy").read_bytes()
+    answer = bdistil("predict", finished_run, tmp_path / "x.npy", "--out", tmp_path / "x.npy")
+    assert answer.status == 2
+    assert "the data themselves; name another file" in answer.errors
+    assert (tmp_path / "x.npy").read_bytes() == before
+
+
+def test_an_export_that_was_killed_leaves_nothing_behind_the_next_one(
+    bdistil: Command, finished_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    out = tmp_path / "out"
+    killed = (
+        "import os, signal, bdistil.export.ensemble as e; from bdistil.cli.app import main;"
+        "e.model_card = lambda *_: os.kill(os.getpid(), signal.SIGKILL); main()"
+    )
+    arguments = ["export", str(run), "--out", str(out)]
+    subprocess.run([sys.executable, "-c", killed, *arguments], check=False)
+    assert list(out.glob(".export.*"))
+    assert bdistil(*arguments).status == 0
+    assert not list(out.glob(".*"))
+
+
+def test_a_closed_or_full_output_is_no_traceback(finished_run: Path) -> None:
+    for target in (">&-", "> /dev/full"):
+        call = " ".join(command("status", finished_run))
+        done = subprocess.run(
+            f"{call} {target}", shell=True, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr, target
+        assert done.returncode in (0, 1, 2), target
+
+
+@pytest.mark.parametrize(
+    "options", ["{widths: [9223372036854775807]}", "{widths: [8, 4611686018427387904]}"]
+)
+def test_a_teacher_that_no_machine_holds(bdistil: Command, tmp_path: Path, options: str) -> None:
+    table().to_csv(tmp_path / "t.csv", index=False)
+    search = ("search", "--data", tmp_path / "t.csv", "--label", "y", *QUICK)
+    answer = bdistil(*search, f"teacher.options={options}")
+    assert answer.status == 2
+    assert "teacher.options" in answer.errors
+
+
+def nested(path: Path) -> Path:
+    frame = table()
+    content = pa.Table.from_pandas(frame)
+    lists = pa.array([[row, row + 1] for row in range(len(frame))])
+    pq.write_table(content.append_column("n", lists), path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+def test_lists_in_cells(bdistil: Command, tmp_path: Path) -> None:
+    path, run = nested(tmp_path / "t.parquet"), tmp_path / "run"
+    search = ("search", "--data", path, "--label", "y", "--out", run, *QUICK)
+    for key in ("group", "order", "split", "label"):
+        answer = bdistil(*search, f"data.{key}=n")
+        assert answer.status == 2
+        assert f"data.{key} names column 'n', which holds lists or structures" in answer.errors
+    answer = bdistil(*search)
+    assert answer.status == 0, answer.errors
+    assert "lists or structures" in answer.errors
+    answer = bdistil("predict", run, path, "--keep", "n")
+    assert answer.status == 0, answer.errors
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no features": lambda c: c | {"columns": {"features": [], "label": "y"}},
+    "no label": lambda c: c | {"columns": {"features": [{"name": "a"}], "label": []}},
+    "gaps without fill": lambda c: (
+        c | {"columns": {"features": [{"name": "a", "missing": 1}], "label": "y"}}
+    ),
+    "two of one name": lambda c: c | {"class_names": ["no", "no", "yes"]},
+    "figures that are no numbers": lambda c: (
+        c
+        | {
+            "calibration": c["calibration"]
+            | {"exits": [each | {"metric": float("nan")} for each in c["calibration"]["exits"]]}
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_configs_that_cannot_be_right(tmp_path: Path, damage: str) -> None:
+    deploy(tmp_path, ("mlp", 3, "dense", True), ("mlp", 2, "none", True))
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(DAMAGES[damage](content)))
+    for load in (Predictor, package.Ensemble.from_pretrained):
+        with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["deep", "pipe", "file above"])
+def test_configs_that_are_none(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if kind == "deep":
+        (folder / "config.json").write_text("[" * 100_000)
+    elif kind == "pipe":
+        os.mkfifo(folder / "config.json")
+    else:
+        (tmp_path / "afile").touch()
+        folder = tmp_path / "afile"
+    with pytest.raises(CheckpointError):
+        Predictor(folder)
+
+
+def test_a_search_space_that_is_a_pipe(bdistil: Command, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "space.yaml")
+    answer = bdistil("search", tmp_path / "space.yaml")
+    assert answer.status == 2
+    assert "is no file; give a YAML file" in answer.errors
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    folder = tmp_path_factory.mktemp("model")
+    deploy(folder, ("mlp", 3, "dense", True), ("mlp", 2, "none", True))
+    return Predictor(folder, backend="torch")
+
+
+def test_answers_are_numbers_or_none(predictor: Predictor) -> None:
+    x = examples("mlp")
+    x[3] = 3.4e38
+    with pytest.raises(DataError, match=r"example 3 .* is too large to be answered"):
+        predictor.predict_proba(x)
+
+
+def test_numbers_that_are_none(predictor: Predictor) -> None:
+    x = examples("mlp")
+    for budget in (float("nan"), "nan", "nan%", float("inf")):
+        with pytest.raises(SpecError, match="cannot be read"):
+            predictor.predict_batch(x, budget)
+    with pytest.raises(SpecError, match="give an accuracy such as"):
+        predictor.policy(at_least=float("nan"))
+    with pytest.raises(SpecError, match="exit score 'nope' is unknown; choose confidence"):
+        predictor.predict(x, exit="nope")
+    np.testing.assert_array_equal(
+        predictor.predict(x, stages=np.int64(1)), predictor.predict(x, stages=1)
+    )
+    assert len(predictor.predict(x, deadline="9999999999s")) == len(x)
+
+
+def test_missing_values_of_pandas_in_rows() -> None:
+    from bdistil.runtime.values import missing_values
+
+    assert missing_values(np.array([pd.NA, 1, None, "a"], object)).tolist() == [1, 0, 1, 0]
+
+
+def test_an_interrupt_before_the_first_round_promises_nothing(tmp_path: Path) -> None:
+    from bdistil.cli.search_command import stopped
+    from bdistil.runs.run_directory import RunDirectory
+
+    out = str(tmp_path / "run")
+    assert stopped(out) == "Stopped before anything was written; run the same command again."
+    RunDirectory(out).create(tiny("workers.count=0"))
+    assert stopped(out).startswith("Stopped before a round was accepted. Go on with: bdistil")
