@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from bdistil.errors import CheckpointError
 from bdistil.files.wording import some
@@ -66,6 +66,12 @@ class DataCard(BaseModel):
     columns: tuple[ColumnNote, ...] = ()
     form: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_the_domains_shape(self) -> DataCard:
+        if len(self.input_shape) != SHAPES[self.domain].count("{}"):
+            raise ValueError(f"input_shape {self.input_shape} is not of domain {self.domain}")
+        return self
 
     @property
     def rows(self) -> int:

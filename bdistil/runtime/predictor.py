@@ -258,7 +258,7 @@ class Predictor:
             raise SpecError("give at_least or a budget, not both.")
         if at_least is not None and not math.isfinite(at_least):
             raise SpecError(f"at_least is {at_least}; give an accuracy such as 0.95.")
-        if score is not None and score not in SCORES:
+        if score is not None and score not in tuple(SCORES):
             raise SpecError(f"exit score {score!r} is unknown; choose {', '.join(SCORES)}.")
         points = [p for p in self.manifest.exits if score in (None, p.policy.score)]
         if not points:

@@ -40,7 +40,7 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and not path.is_dir():
             raise SpecError(f"{path} is no file; give a YAML file.")
         tree = read_yaml(path)
     except FileNotFoundError:

@@ -239,7 +239,7 @@ def test_regression_answers_with_numbers(tmp_path: Path) -> None:
         ({"deadline": "soon"}, SpecError, "'soon' is no duration; write 0.005, '5ms'"),
         ({"deadline": -1}, SpecError, "-1 is no duration"),
         ({"deadline": "5ms", "stages": 1}, SpecError, "one of stages, deadline and exit"),
-        ({"exit": "luck"}, SpecError, "without early exits by 'luck'"),
+        ({"exit": "luck"}, SpecError, "exit score 'luck' is unknown; choose confidence"),
     ],
 )
 def test_wrong_settings(predictor: Predictor, settings: Any, error: type, message: str) -> None:
