@@ -36,7 +36,7 @@ def bench(
 
     result = SearchResult.of(directory)
     run = result.run
-    found = measure(result, tuple(batch or (1, 64)), seconds)
+    found = measure(result, batch, seconds)
     folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())
     if any(timing.way == "teacher" for timing in found.timings):

@@ -15,35 +15,32 @@ def print_evaluation(evaluation: Evaluation) -> None:
     output.print(stages_table(evaluation))
     if evaluation.scores is not None:
         output.print("", scores_table(evaluation), sep="\n")
+        output.print(f"±: half of a 95% interval over {evaluation.examples:,} test examples")
 
 
 def stages_table(evaluation: Evaluation) -> Table:
-    """The anytime curve on the test split, with 95% intervals over its examples."""
+    """The anytime curve on the test split; narrow enough for a terminal of 80 columns."""
     metric = METRIC[evaluation.task]
-    table = empty_table(
-        "stage", metric, "95%", "of teacher", "95%", "time", "FLOPs", "of teacher", "parameters"
-    )
+    table = empty_table("stage", metric, "of teacher", "time", "FLOPs", "of teacher", "parameters")
     reference, scores = evaluation.teacher, evaluation.scores
     for index, stage in enumerate(evaluation.stages):
         own = None if scores is None else scores.stages[index]
+        of_teacher = share(stage.metric / reference.metric if reference.metric > 0 else None)
         table.add_row(
             str(stage.stage),
-            f"{stage.metric:.4f}",
-            _interval(_main(own)),
-            share(stage.metric / reference.metric if reference.metric > 0 else None),
-            _shares(None if own is None else own.of_teacher),
+            f"{stage.metric:.4f}{_give_or_take(_main(own))}",
+            f"{of_teacher}{_points(None if own is None else own.of_teacher)}",
             "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
             f"{stage.flops:,}",
             share(stage.flops_fraction),
             f"{stage.parameters:,}",
         )
     timed = any(stage.latency_ratio is not None for stage in evaluation.stages)
+    teacher = _main(None if scores is None else scores.teacher)
     table.add_row(
         "teacher",
-        f"{reference.metric:.4f}",
-        _interval(_main(None if scores is None else scores.teacher)),
+        f"{reference.metric:.4f}{_give_or_take(teacher)}",
         "100.0%",
-        "",
         "1.00x" if timed else "-",
         "-" if reference.flops is None else f"{reference.flops:,}",
         "-" if reference.flops is None else "100.0%",
@@ -58,16 +55,12 @@ def scores_table(evaluation: Evaluation) -> Table:
     assert evaluation.scores is not None
     stages, teacher = evaluation.scores.stages, evaluation.scores.teacher
     columns = {"stage 1": stages[0], f"stage {len(stages)}": stages[-1], "teacher": teacher}
-    names = [f"on {evaluation.examples:,} test examples"]
-    for name in columns:
-        names += [name, "95%"]
-    table = empty_table(*names)
+    table = empty_table("on test", *columns)
     for measure in teacher.scores:
-        row = [measure]
-        for answers in columns.values():
-            score = answers.scores.get(measure)
-            row += ["-" if score is None else f"{score.value:.4g}", _interval(score)]
-        table.add_row(*row)
+        scores = [answers.scores.get(measure) for answers in columns.values()]
+        table.add_row(
+            measure, *("-" if s is None else f"{s.value:.4g}{_give_or_take(s)}" for s in scores)
+        )
     return table
 
 
@@ -81,9 +74,10 @@ def _main(answers: AnswerScores | None) -> Score | None:
     return None if answers is None else next(iter(answers.scores.values()), None)
 
 
-def _interval(score: Score | None) -> str:
-    return "-" if score is None else f"{score.low:.4g} to {score.high:.4g}"
+def _give_or_take(score: Score | None) -> str:
+    """Half of the interval; the whole of it is in the report and the JSON."""
+    return "" if score is None else f" ±{score.half:.2g}".replace("±0.", "±.")
 
 
-def _shares(score: Score | None) -> str:
-    return "-" if score is None else f"{score.low:.1%} to {score.high:.1%}"
+def _points(score: Score | None) -> str:
+    return "" if score is None else f" ±{100 * score.half:.1f}"

@@ -26,6 +26,11 @@ class Score(BaseModel):
     low: float
     high: float
 
+    @property
+    def half(self) -> float:
+        """Half of the interval's width."""
+        return (self.high - self.low) / 2
+
     @classmethod
     def of(cls, value: float, drawn: Floats) -> Score | None:
         """From the value on all examples and that of each repetition; None if it means nothing."""

@@ -101,26 +101,29 @@ class Subject:
     call: Callable[[NDArray[np.float32]], object]
 
 
-def bench(result: SearchResult, batches: Sequence[int] = (1, 64), seconds: float = 5.0) -> Bench:
+def bench(
+    result: SearchResult, batches: Sequence[int] | None = None, seconds: float = 5.0
+) -> Bench:
     """Time a run's teacher and stages on test examples.
 
     Args:
         result: with at least one accepted round.
-        batches: examples at once.
+        batches: examples at once; None takes one, and 64 or as many as the test split has.
         seconds: spent on each batch size, at least.
 
     Raises:
         CheckpointError: if no round is accepted yet or a file is damaged.
         SpecError: if a batch is larger than the test split.
     """
-    dataset = result.dataset
+    dataset, ensemble, figures = result.dataset, result.build_ensemble(), result.evaluation
     examples = dataset.test.x
+    if batches is None:
+        batches = sorted({1, min(64, len(examples))})
     if not 1 <= min(batches) <= max(batches) <= len(examples):
         raise SpecError(
             f"--batch must lie between 1 and {len(examples)}, the examples of the test split, not "
             f"{', '.join(map(str, batches))}."
         )
-    ensemble, figures = result.build_ensemble(), result.evaluation
     network = teacher_network(result.run, dataset)
     raw = None if network is None else RawTeacher(network, ensemble).eval()
     with ScratchFolder("bench") as folder:

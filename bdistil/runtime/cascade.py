@@ -44,8 +44,9 @@ class Cascade:
             that the teacher was asked about.
 
     Raises:
-        SpecError: for regression, or if the ensemble was saved without its teacher's answers.
-        CheckpointError: if the exported teacher is not there.
+        SpecError: for regression, or if the ensemble was saved without its teacher or the
+            teacher's answers.
+        CheckpointError: if the exported teacher is damaged.
     """
 
     def __init__(
@@ -102,6 +103,11 @@ def _answers_of(
 ) -> tuple[Answers, TeacherOutputs]:
     if teacher is True:
         place, weights = folder / TEACHER_FOLDER, manifest.weights_hash
+        if not (place / TEACHER_FILE).is_file():
+            raise SpecError(
+                f"{manifest.name!r} was exported without its teacher; run `bdistil export "
+                "--with-teacher`, or give the teacher itself."
+            )
         runner = OnnxRunner(place, manifest.outputs, weights=weights)
         runner.open(TEACHER_FILE)
         return runner.graph(TEACHER_FILE), "logits"

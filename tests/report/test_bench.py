@@ -108,3 +108,8 @@ def test_the_plot_holds_a_curve_for_each_cost(found: Bench) -> None:
     svg = bench_plot(found.timings, "classification")
     for label in ("FLOPs", "torch", "onnxruntime", "teacher"):
         assert f"<!-- {label} -->" in svg or label in svg
+
+
+def test_without_a_batch_size_small_test_splits_do(run: SearchResult) -> None:
+    examples = len(run.dataset.test.x)
+    assert {timing.batch for timing in bench(run, seconds=0).timings} == {1, min(64, examples)}

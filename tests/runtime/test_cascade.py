@@ -151,6 +151,11 @@ def test_an_estimators_classes_are_found_by_name(folder: Path) -> None:
         Predictor(folder, teacher=other)
 
 
+def test_an_export_without_the_teacher_is_told(folder: Path) -> None:
+    with pytest.raises(SpecError, match="run `bdistil export --with-teacher`"):
+        Predictor(folder, teacher=True)
+
+
 def test_without_its_teachers_answers_an_ensemble_cannot_ask(tmp_path: Path) -> None:
     deploy(tmp_path / "model", *STUDENTS)
     with pytest.raises(SpecError, match="knows nothing of its teacher"):
