@@ -7,7 +7,7 @@ from rich.table import Table
 from bdistil.cli.display import empty_table, output
 from bdistil.core.examples import METRIC
 from bdistil.export.evaluation import Evaluation
-from bdistil.export.score_figures import AnswerScores, Score
+from bdistil.export.score_figures import Score
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -28,7 +28,7 @@ def stages_table(evaluation: Evaluation) -> Table:
         of_teacher = share(stage.metric / reference.metric if reference.metric > 0 else None)
         table.add_row(
             str(stage.stage),
-            f"{stage.metric:.4f}{_give_or_take(_main(own))}",
+            f"{stage.metric:.4f}{_give_or_take(None if own is None else own.main)}",
             f"{of_teacher}{_points(None if own is None else own.of_teacher)}",
             "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
             f"{stage.flops:,}",
@@ -36,7 +36,7 @@ def stages_table(evaluation: Evaluation) -> Table:
             f"{stage.parameters:,}",
         )
     timed = any(stage.latency_ratio is not None for stage in evaluation.stages)
-    teacher = _main(None if scores is None else scores.teacher)
+    teacher = None if scores is None else scores.teacher.main
     table.add_row(
         "teacher",
         f"{reference.metric:.4f}{_give_or_take(teacher)}",
@@ -67,11 +67,6 @@ def scores_table(evaluation: Evaluation) -> Table:
 def share(value: float | None) -> str:
     """A fraction as percent."""
     return "-" if value is None else f"{value:.1%}"
-
-
-def _main(answers: AnswerScores | None) -> Score | None:
-    """The measure that stages are compared by, the first one."""
-    return None if answers is None else next(iter(answers.scores.values()), None)
 
 
 def _give_or_take(score: Score | None) -> str:

@@ -141,9 +141,6 @@ def _area(sure: Floats, positive: NDArray[np.bool_], weights: Weights) -> Floats
     return _ratio((above * beaten).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
 
 
-LOWER_IS_BETTER = frozenset(("log loss", "RMSE", "MAE"))
-
-
 def class_scores(
     logits: Floats, truth: NDArray[np.int64]
 ) -> Iterator[tuple[int, float, float, float]]:

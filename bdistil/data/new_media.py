@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from bdistil.data.label_columns import name_codes
 from bdistil.errors import DataError, did_you_mean
@@ -19,6 +20,7 @@ from bdistil.files.file_readers import has_suffix
 from bdistil.files.media import MEDIA, media_columns
 from bdistil.files.table_files import is_parquet, table_files
 from bdistil.files.wording import some
+from bdistil.spec.mistakes import first_fault
 
 BATCH = 256
 
@@ -47,7 +49,10 @@ def medium_of(form: Mapping[str, Any]) -> tuple[Medium[Any, Any], Form]:
     if medium is None:
         raise DataError(f"it was trained on {form.get('medium')}s, which this version cannot read.")
     fields = {name: form[name] for name in medium.form.model_fields if name in form}
-    return medium, medium.form.model_validate(fields)
+    try:
+        return medium, medium.form.model_validate(fields)
+    except ValidationError as error:
+        raise DataError(f"the ensemble's form is damaged ({first_fault(error)}).") from None
 
 
 def open_new_media(

@@ -67,6 +67,11 @@ class AnswerScores(BaseModel):
     scores: dict[str, Score]
     of_teacher: Score | None = None
 
+    @property
+    def main(self) -> Score | None:
+        """The measure that stages are compared by, the first one."""
+        return next(iter(self.scores.values()), None)
+
 
 class ScoreFigures(BaseModel):
     """Measures of teacher and stages, and each class's."""

@@ -82,7 +82,7 @@ def headline(figures: Evaluation) -> str:
 
 def interval(answers: AnswerScores | None) -> str:
     """The 95% interval of the measure that stages are compared by."""
-    score = None if answers is None else next(iter(answers.scores.values()), None)
+    score = None if answers is None else answers.main
     return "–" if score is None else f"{score.low:.3f}–{score.high:.3f}"
 
 

@@ -249,7 +249,18 @@ class Manifest:
             raise DataError(f"stages is {stage}; {self.name!r} has stages 1 to {self.stages}.")
 
     def values(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """What logits (B, L) say: classes (B,), labels 0 and 1 or targets (B, L)."""
+        """What logits (B, L) say: classes (B,), labels 0 and 1 or targets (B, L).
+
+        Raises:
+            DataError: if some are no numbers, as of examples beyond what float32 holds.
+        """
+        if not math.isfinite(np.add.reduce(logits, axis=None)):  # told in a microsecond, see above
+            bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+            if len(bad):
+                raise DataError(
+                    f"example {bad[0]} (counted from 0) is too large to be answered; scale or "
+                    "correct its features."
+                )
         if self.regression:
             return logits
         if self.task == "multilabel":

@@ -183,6 +183,16 @@ def test_answers_are_numbers_or_none(predictor: Predictor) -> None:
     x[3] = 3.4e38
     with pytest.raises(DataError, match=r"example 3 .* is too large to be answered"):
         predictor.predict_proba(x)
+    for way in ({"exit": "confidence"}, {"deadline": 10}):
+        with pytest.raises(DataError, match="is too large to be answered"):
+            predictor.predict(x, **way)
+
+
+def test_a_form_without_a_shape_is_damaged() -> None:
+    from bdistil.data.new_media import medium_of
+
+    with pytest.raises(DataError, match=r"form is damaged \(shape: Field required"):
+        medium_of({"medium": "photograph"})
 
 
 def test_numbers_that_are_none(predictor: Predictor) -> None:

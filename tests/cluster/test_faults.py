@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import shutil
 import signal
 import sys
 import time
@@ -24,16 +23,15 @@ from faulty_searches import (
     FULL_DISKS,
     KILLS,
     Search,
-    assert_files_are_whole,
     check_full_disk,
+    check_kills,
     faulty_searches,
-    names,
     same_end,
     small_file_system,
 )
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
-from tiny import PATIENCE, students, tiny, winners
+from tiny import PATIENCE, students, tiny
 
 from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
@@ -309,22 +307,7 @@ def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_a_driver_killed_at_boundaries_loses_nothing_accepted(
     search: Search, uninterrupted: Path, tmp_path: Path, kills: Sequence[tuple[str, str]]
 ) -> None:
-    run, accepted = tmp_path / "0" / "run", 0
-    run.parent.mkdir()
-    for number, (fault, moment) in enumerate(kills, start=1):
-        done = search(run, fault, moment)
-        assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
-        kept = winners(run)
-        assert kept == winners(uninterrupted)[: len(kept)], moment
-        assert len(kept) >= accepted, moment
-        accepted = len(kept)
-        assert_files_are_whole(run)
-        run = Path(shutil.move(run.parent, tmp_path / str(number))) / "run"
-    assert accepted == ROUNDS
-    done = search(run, "kill", "never")
-    assert done.status == 0, done.printed
-    assert same_end(run, uninterrupted)
-    assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
+    check_kills(search, tmp_path, kills, uninterrupted)
 
 
 # --- the disk ------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +84,28 @@ def small_file_system(disk: Path) -> Iterator[bool]:
     finally:
         if mounted:
             subprocess.run(["umount", disk], check=True)
+
+
+def check_kills(
+    search: Search, folder: Path, kills: Sequence[tuple[str, str]], uninterrupted: Path
+) -> None:
+    """After each kill what was accepted is there, also where the run was moved; then it goes on."""
+    run, accepted = folder / "0" / "run", 0
+    run.parent.mkdir()
+    for number, (fault, moment) in enumerate(kills, start=1):
+        done = search(run, fault, moment)
+        assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
+        kept = winners(run)
+        assert kept == winners(uninterrupted)[: len(kept)], moment
+        assert len(kept) >= accepted, moment
+        accepted = len(kept)
+        assert_files_are_whole(run)
+        run = Path(shutil.move(run.parent, folder / str(number))) / "run"
+    assert accepted == len(winners(uninterrupted))
+    done = search(run, "kill", "never")
+    assert done.status == 0, done.printed
+    assert same_end(run, uninterrupted)
+    assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
 
 
 def check_full_disk(

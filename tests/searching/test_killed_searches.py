@@ -16,8 +16,8 @@ from faulty_searches import (
     FULL_DISKS,
     KILLS,
     Search,
-    assert_files_are_whole,
     check_full_disk,
+    check_kills,
     faulty_searches,
     names,
     same_end,
@@ -46,22 +46,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
 def test_a_search_killed_at_every_boundary_loses_nothing_accepted(
     search: Search, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    run, accepted = tmp_path / "0" / "run", 0
-    run.parent.mkdir()
-    for number, (fault, moment) in enumerate(KILLS, start=1):
-        done = search(run, fault, moment)
-        assert done.status == -signal.SIGKILL, f"{moment}: {done.printed}"
-        kept = winners(run)
-        assert kept == winners(uninterrupted)[: len(kept)], moment
-        assert len(kept) >= accepted, moment
-        accepted = len(kept)
-        assert_files_are_whole(run)
-        run = Path(shutil.move(run.parent, tmp_path / str(number))) / "run"
-    assert accepted == ROUNDS
-    done = search(run, "kill", "never")
-    assert done.status == 0, done.printed
-    assert same_end(run, uninterrupted)
-    assert sorted(names(run)) == sorted(names(uninterrupted) | {"report.html"})
+    check_kills(search, tmp_path, KILLS, uninterrupted)
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.nightly)])
