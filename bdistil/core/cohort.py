@@ -92,8 +92,8 @@ def find_weak_learners(
     started = time.perf_counter()
     epochs = members[0].recipe.epochs
     trainer = _CohortTrainer(members, state, seed, compiled)
-    for _ in range(epochs):
-        if not trainer.run_epoch(should_stop):
+    for epoch in range(epochs):
+        if not trainer.run_epoch(epoch, should_stop):
             return None
     trainer.stack.unstack(trainer.models)
     share = (time.perf_counter() - started) / len(members)
@@ -191,12 +191,12 @@ class _CohortTrainer:
             steps=shared.epochs * batches,
         )
 
-    def run_epoch(self, should_stop: ShouldStop) -> bool:
-        """One pass over the training split; False if it was told to stop."""
+    def run_epoch(self, epoch: int, should_stop: ShouldStop) -> bool:
+        """One pass over the training split, counted from 0; False if it was told to stop."""
         for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
             if should_stop():
                 return False
-            batch = self.objective.batch(shard, rows)
+            batch = self.objective.batch(shard, rows, epoch)
             losses = self.loss(self.stack, self.objective, batch, self.weights)
             (gradient,) = torch.autograd.grad(losses.sum(), self.stack.flat)
             self.optimiser.step(gradient)

@@ -16,6 +16,7 @@ from bdistil.core.losses import fitting_loss
 from bdistil.core.placement import Device, copied, size_of
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks, hidden_states, move
 from bdistil.core.student import Student, advance
+from bdistil.core.views import Views
 from bdistil.names import Task
 
 METRIC: dict[Task, str] = {
@@ -36,6 +37,7 @@ class Examples:
         labels: class indices (N,), targets or 0 and 1 (N, L); None if unknown.
         ensemble: F_{t-1}, float32 (N, L); zeros before the first round.
         earlier: hidden states of the students 1..t-1.
+        views: copies of a training split's rows (see :mod:`.views`), before round 1.
     """
 
     inputs: Tensor
@@ -43,13 +45,18 @@ class Examples:
     labels: Tensor | None
     ensemble: Tensor
     earlier: list[Hidden] = field(default_factory=list)
+    views: Views | None = None
 
     @classmethod
     def before_round_one(
-        cls, inputs: Tensor, teacher_logits: Tensor, labels: Tensor | None
+        cls,
+        inputs: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor | None,
+        views: Views | None = None,
     ) -> Examples:
         """The split when no student is there yet; its ensemble takes no memory."""
-        return cls(inputs, teacher_logits, labels, zeros_like(teacher_logits))
+        return cls(inputs, teacher_logits, labels, zeros_like(teacher_logits), views=views)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -63,6 +70,7 @@ class Examples:
             labels,
             copied(self.ensemble, device),
             [move(state, device) for state in self.earlier],
+            None if self.views is None else self.views.to(device),
         )
 
     @property

@@ -100,7 +100,7 @@ def find_weak_learner(
     epochs = 0
     try:
         while epochs < recipe.epochs:
-            if not trainer.run_epoch(should_stop):
+            if not trainer.run_epoch(epochs, should_stop):
                 return None
             epochs += 1
             if accepted_early(student, state, recipe, min_edge, should_stop):
@@ -151,15 +151,15 @@ class _Trainer:
             self.optimiser, recipe.epochs * batches
         )
 
-    def run_epoch(self, should_stop: ShouldStop) -> bool:
-        """One pass over the training split; False if it was told to stop."""
+    def run_epoch(self, epoch: int, should_stop: ShouldStop) -> bool:
+        """One pass over the training split, counted from 0; False if it was told to stop."""
         self.model.train()
         loss = torch.tensor(0.0)
         for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
             if should_stop():
                 return False
             self.optimiser.zero_grad()
-            batch = self.objective.batch(shard, rows)
+            batch = self.objective.batch(shard, rows, epoch)
             loss = self.loss(self.model, self.objective, batch, self.weight)
             loss.backward()
             self.optimiser.step()

@@ -31,8 +31,8 @@ def fitting_loss(
     Args:
         logits: float (..., B, L), of the ensemble or the student that is fitted.
         teacher_logits: g, float (B, L).
-        labels: class indices (B,), targets (B, L), or 0 and 1 (B, L) for several labels at once;
-            None drops the label loss.
+        labels: class indices (B,) or shares of the classes (B, L), targets (B, L), or 0 and 1
+            (B, L) for several labels at once; None drops the label loss.
         task: KL and cross-entropy for classification, both for each label by itself for
             multilabel, squared errors for regression.
         label_share: weight of the labels, in [0, 1].
@@ -60,8 +60,9 @@ def distillation_loss(task: Task, temperature: float) -> Loss:
 def mixed_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor, share: float) -> Tensor:
     """(1 - share) · KL + share · cross-entropy at τ = 1, with a single softmax of `logits`."""
     expected = F.log_softmax(teacher_logits, dim=-1)
-    truth = labels[:, None] == torch.arange(teacher_logits.shape[-1], device=labels.device)
-    targets = torch.lerp(expected.exp(), truth.to(teacher_logits), share)
+    if labels.dim() == 1:
+        labels = labels[:, None] == torch.arange(teacher_logits.shape[-1], device=labels.device)
+    targets = torch.lerp(expected.exp(), labels.to(teacher_logits), share)
     constant = (1 - share) * (expected.exp() * expected).sum(dim=-1).mean()
     return constant - (targets * log_softmax(logits)).sum(dim=-1).mean(dim=-1)
 
@@ -74,7 +75,9 @@ def kl_divergence(temperature: float, logits: Tensor, teacher_logits: Tensor) ->
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy against class indices (B,), float (...), for logits (..., B, L)."""
+    """Cross-entropy against classes (B,) or shares (B, L), float (...), for logits (..., B, L)."""
+    if labels.dim() == 2:
+        return -(labels * log_softmax(logits)).sum(dim=-1).mean(dim=-1)
     index = labels[:, None].expand(*logits.shape[:-1], 1)
     return -log_softmax(logits).gather(-1, index).mean(dim=(-1, -2))
 

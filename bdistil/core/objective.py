@@ -60,9 +60,9 @@ class Objective:
         tabular = state.validation.inputs.dim() == 2
         self.corrected = corrected_loss(recipe, TABULAR_FLOOR if tabular else FLOOR, bounds)
 
-    def batch(self, shard: Shard, rows: Tensor) -> Batch:
-        """Some rows of a shard, on the candidates' device."""
-        examples, preference = shard.take(rows), self.preference(shard, rows)
+    def batch(self, shard: Shard, rows: Tensor, epoch: int = 0) -> Batch:
+        """What candidates see of some rows of a shard in an epoch, on their device."""
+        examples, preference = shard.shown(rows, epoch), self.preference(shard, rows)
         if shard.device.type == self.device.type:
             return Batch(examples, preference)
         moved = None if preference is None else copied(preference, self.device)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
+AT_START = torch.get_num_threads()  # the cores of this process, or what OMP_NUM_THREADS says
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Torch on one thread for the body: repeatable figures, and other cores stay free."""
+    return _threads(1)
+
+
+def all_threads() -> AbstractContextManager[None]:
+    """Torch on as many threads as it began with, for work that nothing runs beside."""
+    return _threads(AT_START)
+
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread for the body: repeatable figures, and other cores stay free."""
+def _threads(count: int) -> Iterator[None]:
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

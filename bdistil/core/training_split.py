@@ -17,6 +17,7 @@ from bdistil.core.examples import Examples, zeros_like
 from bdistil.core.game import Game, Rules, Summary, Verdict
 from bdistil.core.progressive_ensemble import ROWS, chunks, concatenate, move, take
 from bdistil.core.student import Student, student_logits
+from bdistil.core.views import Views
 
 ShouldStop = Callable[[], bool]
 
@@ -35,6 +36,7 @@ class Shard:
         labels: class indices (n,) or targets (n, L); None if unknown.
         game: the game on these rows.
         earlier: hidden states of the students 1..t-1.
+        views: what students are trained on in place of the rows; None if on these.
     """
 
     inputs: Tensor
@@ -42,6 +44,7 @@ class Shard:
     labels: Tensor | None
     game: Game
     earlier: list[Hidden] = field(default_factory=list)
+    views: Views | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -71,6 +74,22 @@ class Shard:
             None if self.labels is None else self.labels[rows],
             ensemble,
             [take(state, rows) for state in self.earlier],
+        )
+
+    def shown(self, rows: Tensor, epoch: int) -> Examples:
+        """What students are trained on in an epoch, counted from 0: these rows, or a copy."""
+        if self.views is None:
+            return self.take(rows)
+        views, copy, labels = self.views, epoch % self.views.copies, self.labels
+        inputs = views.maker.make(self.inputs, rows, copy)
+        if labels is not None:
+            labels = views.maker.labels(labels, rows, copy, self.teacher_logits.shape[1])
+        return Examples(
+            inputs,
+            views.teacher_logits[copy, rows].float(),
+            labels,
+            views.ensemble_of(copy, rows),
+            views.earlier_of(copy, rows),
         )
 
     def chunks(self) -> Iterator[slice]:
@@ -122,6 +141,7 @@ class TrainingSplit:
                     part.teacher_logits,
                     part.labels,
                     Game(zeros_like(part.teacher_logits), rules, summary),
+                    views=part.views,
                 )
                 for part in parts
             ]
@@ -170,16 +190,25 @@ class TrainingSplit:
                 [*shard.earlier, hidden]
                 for shard, (_, hidden) in zip(self.shards, results, strict=True)
             ],
+            [
+                None if shard.views is None else shard.views.joined(student, shard.inputs)
+                for shard in self.shards
+            ],
         )
 
     def with_margins(
-        self, margins: Sequence[Tensor], summary: Summary, earlier: Sequence[list[Hidden]]
+        self,
+        margins: Sequence[Tensor],
+        summary: Summary,
+        earlier: Sequence[list[Hidden]],
+        views: Sequence[Views | None] | None = None,
     ) -> TrainingSplit:
-        """The split in another round: new margins and hidden states, shard by shard."""
+        """The split in another round, shard by shard; without views it has none."""
+        news = zip(self.shards, margins, earlier, views or [None] * len(self.shards), strict=True)
         return TrainingSplit(
             [
-                replace(shard, game=Game(margin, self.rules, summary), earlier=states)
-                for shard, margin, states in zip(self.shards, margins, earlier, strict=True)
+                replace(shard, game=Game(margin, self.rules, summary), earlier=states, views=seen)
+                for shard, margin, states, seen in news
             ]
         )
 

@@ -197,7 +197,7 @@ def _entry_of(spec: DataSpec) -> DatasetEntry:
 def _check_fits(spec: DataSpec, entry: DatasetEntry) -> None:
     if spec.task not in ("auto", entry.task):
         raise SpecError(f"data.task is {spec.task}, but {entry.name} is for {entry.task}.")
-    shared = {"name", "task", "validation", "test", "options"}
+    shared = {"name", "task", "validation", "test", "views", "options"}
     own = [key for key in spec.model_fields_set - shared if getattr(spec, key) != _default(key)]
     if own:
         raise SpecError(

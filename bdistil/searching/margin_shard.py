@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from bdistil.core.connections import Hidden
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import Student
 from bdistil.core.tensors import as_tensor
-from bdistil.core.training_split import TrainingSplit, summary_of
+from bdistil.core.training_split import Shard, TrainingSplit, summary_of
+from bdistil.core.views import Views
 from bdistil.searching.problem import Part
 
 HiddenArrays = tuple[NDArray[np.float32], NDArray[np.float32] | None]
@@ -26,17 +27,25 @@ class ShardState:
     Attributes:
         margin: M, float32 (n, L).
         earlier: features and memory of each accepted student on these rows.
+        view_ensemble: the ensemble's answers to the rows' copies, float32 (K, n, L), if any.
+        view_earlier: as `earlier`, on the copies, (K, n, ...).
     """
 
     margin: NDArray[np.float32]
     earlier: list[HiddenArrays]
+    view_ensemble: NDArray[np.float32] | None = None
+    view_earlier: list[HiddenArrays] = field(default_factory=list)
 
     def hidden(self) -> list[Hidden]:
         """The hidden states as tensors in the same memory."""
-        return [
-            Hidden(as_tensor(features), None if memory is None else as_tensor(memory))
-            for features, memory in self.earlier
-        ]
+        return [hidden_tensors(state) for state in self.earlier]
+
+    def views(self, before_round_one: Views | None) -> Views | None:
+        """The rows' copies in this round, from what they were before round 1."""
+        if before_round_one is None or self.view_ensemble is None:
+            return None
+        states = [hidden_tensors(state) for state in self.view_earlier]
+        return replace(before_round_one, ensemble=as_tensor(self.view_ensemble), earlier=states)
 
 
 @dataclass(frozen=True)
@@ -66,15 +75,27 @@ def play_shard(
     """
     split = TrainingSplit.before_round_one([part.examples()], rules)
     if state is not None:
-        split = split.with_margins([as_tensor(state.margin)], summary, [state.hidden()])
-    [shard] = split.shards
-    margin, hidden = shard.played(student)
-    earlier = [] if state is None else state.earlier
+        views = [state.views(split.shards[0].views)]
+        split = split.with_margins([as_tensor(state.margin)], summary, [state.hidden()], views)
+    [shard] = split.played(student).shards
+    margin = shard.game.margin
     digest = hashlib.sha256(margin.numpy().data).hexdigest()
-    return (
-        ShardState(margin.numpy(), [*earlier, hidden_arrays(hidden)]),
-        PlayedShard(digest, summary_of(margin)),
-    )
+    return state_of(shard), PlayedShard(digest, summary_of(margin))
+
+
+def state_of(shard: Shard) -> ShardState:
+    """A shard's state as numpy."""
+    margin, earlier = shard.game.margin.numpy(), list(map(hidden_arrays, shard.earlier))
+    if shard.views is None or shard.views.ensemble is None:
+        return ShardState(margin, earlier)
+    copies = list(map(hidden_arrays, shard.views.earlier))
+    return ShardState(margin, earlier, shard.views.ensemble.numpy(), copies)
+
+
+def hidden_tensors(state: HiddenArrays) -> Hidden:
+    """A hidden state as tensors in the same memory."""
+    features, memory = state
+    return Hidden(as_tensor(features), None if memory is None else as_tensor(memory))
 
 
 def hidden_arrays(state: Hidden) -> HiddenArrays:

@@ -8,8 +8,8 @@ file are standardised into another one, and only its path travels (:class:`Mappe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from bdistil.core.examples import Examples
 from bdistil.core.progressive_ensemble import ROWS, chunks
 from bdistil.core.tensors import as_tensor
+from bdistil.core.views import ViewMaker, Views
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised, standardised_file
 from bdistil.errors import ClusterError
 from bdistil.files.array_files import mapped
 from bdistil.names import Task
+from bdistil.teachers.teacher_store import VIEWS, Logits
 
 SHARD_BYTES = 64 * 2**20
 INPUT_BYTES = 256 * 2**20
@@ -37,18 +39,25 @@ class Part:
         inputs: standardised features, float32 (N, ...).
         teacher_logits: g, centred for classification, float32 (N, L).
         labels: int64 class indices (N,), or targets or 0 and 1, float32 (N, L).
+        views: of the training split, how its copies are made and the teacher's answers to them,
+            float16 (K, N, L); None if students are trained on the rows themselves.
     """
 
     inputs: NDArray[np.float32]
     teacher_logits: NDArray[np.float32]
     labels: NDArray[Any]
+    views: tuple[ViewMaker, NDArray[np.float16]] | None = None
 
     def examples(self) -> Examples:
         """The split before round 1, in the same memory."""
         inputs, teacher_logits, labels = map(
             as_tensor, (self.inputs, self.teacher_logits, self.labels)
         )
-        return Examples.before_round_one(inputs, teacher_logits, labels)
+        views = None
+        if self.views is not None:
+            maker, answers = self.views
+            views = Views(maker, as_tensor(answers))
+        return Examples.before_round_one(inputs, teacher_logits, labels, views)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -71,19 +80,23 @@ class MappedPart(Part):
         rows: of it, that are `inputs`.
     """
 
-    file: Path
-    rows: slice
+    file: Path = field(kw_only=True)
+    rows: slice = field(kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_part, (self.file, self.rows, self.teacher_logits, self.labels)
+        return open_part, (self.file, self.rows, self.teacher_logits, self.labels, self.views)
 
     def unmapped(self) -> Part:
         """The same as a part that travels as bytes."""
-        return Part(np.array(self.inputs), self.teacher_logits, self.labels)
+        return Part(np.array(self.inputs), self.teacher_logits, self.labels, self.views)
 
 
 def open_part(
-    file: Path, rows: slice, teacher_logits: NDArray[np.float32], labels: NDArray[Any]
+    file: Path,
+    rows: slice,
+    teacher_logits: NDArray[np.float32],
+    labels: NDArray[Any],
+    views: tuple[ViewMaker, NDArray[np.float16]] | None = None,
 ) -> MappedPart:
     """Map the inputs of a part.
 
@@ -97,7 +110,7 @@ def open_part(
             f"{file} cannot be read on this node; put the data and their cache (BDISTIL_CACHE) "
             f"where every node sees them."
         ) from None
-    return MappedPart(inputs, teacher_logits, labels, file, rows)
+    return MappedPart(inputs, teacher_logits, labels, views, file=file, rows=rows)
 
 
 def shard_rows(examples: int, outputs: int, features: int = 1) -> Iterator[slice]:
@@ -162,10 +175,21 @@ def build_problem(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> P
     return Problem.of(dataset.task, shards, validation)
 
 
-def training_shards(dataset: Dataset, logits: dict[str, NDArray[np.float32]]) -> Iterator[Part]:
-    """The training split, shard by shard; lets go of the data set after the last one."""
-    for rows in rows_of_shards(dataset):
-        yield part_of(dataset, dataset.train, logits["train"], rows)
+def training_shards(
+    dataset: Dataset, logits: Logits, makers: Sequence[ViewMaker] = ()
+) -> Iterator[Part]:
+    """The training split, shard by shard; lets go of the data set after the last one.
+
+    Args:
+        dataset: the data.
+        logits: the teacher's of the training split and, with `makers`, of the copies.
+        makers: of each shard's copies; none if students are trained on the rows themselves.
+    """
+    for index, rows in enumerate(rows_of_shards(dataset)):
+        part = part_of(dataset, dataset.train, logits["train"], rows)
+        if makers:
+            part = replace(part, views=(makers[index], logits[VIEWS][:, rows]))
+        yield part
 
 
 def rows_of_shards(dataset: Dataset) -> Iterator[slice]:

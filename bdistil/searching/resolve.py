@@ -15,6 +15,7 @@ from bdistil.errors import SpecError
 from bdistil.names import Task
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
+from bdistil.searching.views import decide_views
 from bdistil.searching.worker_count import count_workers
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.search import TRIES
@@ -46,7 +47,9 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     changes: dict[str, Any] = {
         "search": search,
         "space": space,
-        "data": spec.data.absolute(),
+        "data": spec.data.absolute().model_copy(
+            update={"views": decide_views(spec, dataset) or False}
+        ),
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }

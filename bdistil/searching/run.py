@@ -28,9 +28,11 @@ from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import Goal
+from bdistil.searching.views import view_makers
 from bdistil.searching.worker_count import told_workers
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
+from bdistil.spec.views import ViewSpec
 from bdistil.store.durable import sweep, write_atomic
 from bdistil.store.scratch import ScratchFolder
 from bdistil.teachers.obtain import (
@@ -146,7 +148,9 @@ def take_over(source: RunDirectory, run: RunDirectory) -> None:
     for field in ("data", "teacher", "seed"):
         if getattr(theirs, field) != getattr(ours, field):
             raise SpecError(f"{source.place} has another {field}; give a teacher of the same.")
-    for file in (source.teacher.logits_file, source.teacher.weights_file, source.teacher.card_file):
+    store = source.teacher
+    copies = [store.view_file(copy) for copy in range(store.card().views)]
+    for file in (*copies, store.logits_file, store.weights_file, store.card_file):
         if file.exists():
             write_atomic(run.teacher.path / file.name, file.read_bytes())
 
@@ -179,7 +183,7 @@ def search_dataset(
             logits = obtain_logits(run, spec, dataset, backend, reporter)
             ledger = Ledger(run, build_problem(dataset, logits))
             goal = goal_of(spec, run, dataset, logits, reporter)
-            train = training_shards(dataset, logits)
+            train = training_shards(dataset, logits, view_makers(spec, dataset))
             search_rounds(spec, ledger, train, backend, reporter, goal=goal)
         if not ledger.records:
             raise SearchError("search.time_budget ended before a round was accepted; raise it.")
@@ -215,6 +219,7 @@ def obtain_logits(
         reporter.teacher_answers,
         folded,
         backend.fit_folds,
+        view_makers(spec, dataset),
     )
     run.keep()
     return game_logits(logits)
@@ -222,10 +227,14 @@ def obtain_logits(
 
 def teacher_message(spec: Spec, dataset: Dataset) -> str:
     """What obtaining the teacher means, for people."""
+    views = spec.data.views
+    copies = f", then about {views.copies} copies" if isinstance(views, ViewSpec) else ""
     if not spec.teacher.is_foreign:
-        return f"Training the teacher on {len(dataset.train)} examples ..."
+        asked = f"{copies} of each" if copies else ""
+        return f"Training the teacher on {len(dataset.train)} examples{asked} ..."
     examples = sum(map(len, (dataset.train, dataset.validation, dataset.test)))
-    return f"Asking the teacher {spec.teacher.model} about {examples} examples ..."
+    asked = f"{copies} of each training example" if copies else ""
+    return f"Asking the teacher {spec.teacher.model} about {examples} examples{asked} ..."
 
 
 def play(
@@ -250,7 +259,7 @@ def play(
     ended = run.journal.end()
     if ended is None and len(ledger.records) < spec.search.most_rounds:
         goal = goal_of(spec, run, dataset, logits, reporter)
-        train = training_shards(dataset, logits)
+        train = training_shards(dataset, logits, view_makers(spec, dataset))
         search_rounds(spec, ledger, train, backend, reporter, bookkeeping, goal)
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it

@@ -22,10 +22,12 @@ from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import ShouldStop, TrainingSplit
+from bdistil.core.views import Views
 from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement
+from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
 from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_runner import Outcome
@@ -82,6 +84,7 @@ class Workbench:
         self.train = TrainingSplit.before_round_one(
             [part.to(self.home) for part in parts], material.rules
         )
+        self.copies = [part.views for part in parts]
         self.validation = validation.to(self.home)
         self.round: Round | None = None
 
@@ -102,7 +105,13 @@ class Workbench:
             [as_tensor(state.margin).to(self.home) for state in states],
             announcement.summary.to(self.home),
             [[move(hidden, self.home) for hidden in state.hidden()] for state in states],
+            [self.views(state, copies) for state, copies in zip(states, self.copies, strict=True)],
         )
+
+    def views(self, state: ShardState, before_round_one: Views | None) -> Views | None:
+        """A shard's copies in the announced round, where the data lie."""
+        views = state.views(before_round_one)
+        return None if views is None else views.to(self.home)
 
     def load(self, student: Student | bytes) -> Student:
         """The next student of the ensemble, on this device; one of this process stays its own."""

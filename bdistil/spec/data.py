@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 from bdistil.names import Layout, TaskChoice
 from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
+from bdistil.spec.views import ViewSpec
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 
@@ -53,6 +54,10 @@ class DataSpec(Section):
     """share kept for selection"""
     test: Part = 0.2
     """share kept for the final figures; a published test split is kept instead"""
+    views: ViewSpec | bool | None = None
+    """changed copies of the training examples, each answered by the teacher; students are trained
+    on these (docs/data.md): `{crop: 4, flip: true}`, true for those that suit the data, or false
+    """
     options: dict[str, Any] = Field({})
     """arguments of a named data set, such as `root` (docs/data.md)"""
 

@@ -77,6 +77,7 @@ class Spec(Section):
             mode="json", exclude={"workers", "tracking", "name", "modules", "goal"}
         )
         spec["data"] |= dict.fromkeys(self.data.sources, "a file")
+        spec["data"]["views"] = spec["data"]["views"] or False  # what older runs leave open is off
         if self.teacher.is_foreign:
             spec["teacher"]["model"] = Path(self.teacher.model).name
         if self.teacher.weights is not None:
@@ -101,7 +102,10 @@ class Spec(Section):
                 if getattr(self.space, name) is None
             }
         )
-        return self.model_copy(update={"search": search, "space": space})
+        data = self.data
+        if data.views is None:
+            data = data.model_copy(update={"views": stored.data.views or False})
+        return self.model_copy(update={"data": data, "search": search, "space": space})
 
     def teacher_identity(self) -> dict[str, Any]:
         """What of the identity decides on the teacher."""

@@ -17,6 +17,7 @@ from torch import nn
 from bdistil.core.placement import copied
 from bdistil.core.progressive_ensemble import chunks
 from bdistil.core.tensors import as_tensor
+from bdistil.core.threads import all_threads
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import FOREIGN, BdistilError, TeacherError, told
@@ -129,7 +130,8 @@ def torch_answer(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[An
 
     @torch.no_grad()
     def answer(features: NDArray[np.float32]) -> NDArray[Any]:
-        outputs = model(copied(as_tensor(features), device))
+        with all_threads():  # a search has no trials yet
+            outputs = model(copied(as_tensor(features), device))
         if not isinstance(outputs, torch.Tensor):
             raise TeacherError(
                 f"teacher.model answers with {type(outputs).__name__}; make it give one tensor."

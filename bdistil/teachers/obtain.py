@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 from bdistil.core.examples import metric
 from bdistil.core.tensors import as_tensor
+from bdistil.core.views import ViewMaker
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
@@ -24,10 +26,12 @@ from bdistil.teachers.teacher_files import files_of, files_sha256
 from bdistil.teachers.teacher_store import (
     OUT_OF_FOLD,
     SPLITS,
+    VIEWS,
     Logits,
     TeacherCard,
     TeacherStore,
 )
+from bdistil.teachers.view_answers import answer_views, views_identity
 
 LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 
@@ -40,12 +44,14 @@ def obtain_teacher(
     answered: AnswerProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
     fit_folds: FitFolds = fit_one_by_one,
+    makers: Sequence[ViewMaker] = (),
 ) -> Logits:
     """The teacher's logits for each split, made and stored if they are not there yet.
 
     They are centred for classification alone: softmax does not see a constant, sigmoids do.
 
-    With `teacher.crossfit` also the out-of-fold ones of the training split.
+    With `teacher.crossfit` also the out-of-fold ones of the training split, with `makers` also
+    those of its copies.
 
     Args:
         store: where they are kept.
@@ -55,13 +61,14 @@ def obtain_teacher(
         answered: of asking the user's own teacher, called with (examples answered, examples).
         folded: of cross-fitting, called with (folds that are there, folds).
         fit_folds: fits the folds of cross-fitting; a backend's, or here.
+        makers: of copies of the training examples, in row order; none without data.views.
 
     Raises:
         TeacherError: if the teacher does not fit the data, or training fails.
         CheckpointError: if a stored teacher is damaged or of other data or weights.
     """
     if not store.exists:
-        make_teacher(store, dataset, spec, progress, answered, folded, fit_folds)
+        make_teacher(store, dataset, spec, progress, answered, folded, fit_folds, makers)
         return store.logits()
     logits = store.logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
@@ -79,6 +86,7 @@ def make_teacher(
     answered: AnswerProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
     fit_folds: FitFolds = fit_one_by_one,
+    makers: Sequence[ViewMaker] = (),
 ) -> None:
     """Obtain the spec's teacher, ask it about every example and keep what it says.
 
@@ -97,6 +105,12 @@ def make_teacher(
     card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
     card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
     warn_if_worse_than_guessing(card, dataset)
+    if makers:
+        learnt = f"{source.kind} {files}"
+        answer_views(store, dataset, teacher, makers, learnt, answered)
+        identity = views_identity(dataset, makers, learnt)
+        kept = {"views": makers[0].settings.copies, "views_identity": identity}
+        card = card.model_copy(update=kept)
     network = None if teacher.network is None else teacher.network.cpu()
     store.save(card, network, logits | outside)
 
@@ -122,9 +136,11 @@ def card_of(
 
 def game_logits(logits: Logits) -> Logits:
     """The logits that a search works on: of the training split, the out-of-fold ones if any."""
-    return {name: logits[name] for name in SPLITS} | {
-        "train": logits.get(OUT_OF_FOLD, logits["train"])
-    }
+    return (
+        {name: logits[name] for name in SPLITS}
+        | {"train": logits.get(OUT_OF_FOLD, logits["train"])}
+        | {name: logits[name] for name in (VIEWS,) if name in logits}
+    )
 
 
 def check_teacher(dataset: Dataset, spec: Spec) -> None:

@@ -26,7 +26,8 @@ from bdistil.zoo.registry import build_teacher
 
 SPLITS = ("train", "validation", "test")
 OUT_OF_FOLD = "out_of_fold"  # of the training split, by teachers that have not seen the example
-Logits = dict[str, NDArray[np.float32]]
+VIEWS = "views"  # of the training split's copies, float16 (K, N, L)
+Logits = dict[str, NDArray[Any]]
 
 
 class TeacherCard(BaseModel):
@@ -40,6 +41,8 @@ class TeacherCard(BaseModel):
         crossfit: folds of the out-of-fold logits that stand beside the splits'; 0 for none.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
         logits_sha256: of the file that holds them; empty in runs of older versions.
+        views: copies of the training examples whose answers stand beside the splits'.
+        views_identity: of what those answers depend on.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +60,8 @@ class TeacherCard(BaseModel):
     crossfit: int = 0
     data_sha256: str | None = None
     logits_sha256: str = ""
+    views: int = 0
+    views_identity: str = ""
 
     def build(self) -> nn.Module:
         """A teacher of the zoo with random weights."""
@@ -115,6 +120,40 @@ class TeacherStore:
         same = known == (data_sha256 or "") and np.array_equal(kept, rows)
         return logits if same and len(logits) == len(rows) else None
 
+    def view_file(self, copy: int) -> Path:
+        """Where the answers to a copy of the training examples are kept."""
+        return self.path / f"view-{copy:03d}.safetensors"
+
+    def save_view(self, copy: int, logits: NDArray[np.float16], identity: str) -> None:
+        """Keep the answers (N, L) to a copy of the training examples."""
+        content = safetensors.numpy.save({"logits": logits}, {"identity": identity})
+        write_atomic(self.view_file(copy), content)
+
+    def view(self, copy: int, identity: str) -> NDArray[np.float16] | None:
+        """The answers to a copy; None if they are not there, damaged, or of something else."""
+        try:
+            with safetensors.safe_open(self.view_file(copy), "np") as file:
+                known, logits = file.metadata()["identity"], file.get_tensor("logits")
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        return logits if known == identity else None
+
+    def views(self) -> NDArray[np.float16]:
+        """The answers to all copies of the training examples, float16 (K, N, L).
+
+        Raises:
+            CheckpointError: if any is missing or damaged.
+        """
+        card = self.card()
+        found = [self.view(copy, card.views_identity) for copy in range(card.views)]
+        for copy, logits in enumerate(found):
+            if logits is None:
+                raise CheckpointError(
+                    f"{self.view_file(copy)} is missing or damaged; delete its folder to make the "
+                    f"teacher anew."
+                )
+        return np.stack([logits for logits in found if logits is not None])
+
     def card(self) -> TeacherCard:
         """The teacher's card."""
         with _damage_named(self.card_file):
@@ -124,7 +163,7 @@ class TeacherStore:
         """Logits of each split, float32 (N, L); they stay on disk until they are read.
 
         After cross-fitting also :data:`OUT_OF_FOLD`, those of the training split that the game is
-        played on.
+        played on; with copies of the training examples also :data:`VIEWS`, those of the copies.
 
         Raises:
             CheckpointError: if the file is missing, damaged or not what the teacher answered.
@@ -140,7 +179,7 @@ class TeacherStore:
                 f"{self.logits_file} is not what the teacher answered; restore it from a copy, or "
                 f"choose another --out."
             )
-        return logits
+        return logits | {VIEWS: self.views()} if card.views else logits
 
     def network(self) -> nn.Module | None:
         """The network that was trained here, in evaluation mode; None for other teachers."""

@@ -19,16 +19,17 @@ from bdistil.interrupt import remembered
 from bdistil.runs.run_directory import RunDirectory
 
 HERE = "workers.count=0"
+VIEWS = "data.views={copies: 3, noise: 0.2, mixup: 0.2}"
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return launch_search(tiny(HERE), tmp_path_factory.mktemp("here") / "run").run.path
+    return launch_search(tiny(HERE, VIEWS), tmp_path_factory.mktemp("here") / "run").run.path
 
 
 @pytest.mark.cluster
 def test_it_writes_the_bits_that_one_worker_on_ray_writes(here: Path, tmp_path: Path) -> None:
-    on_ray = launch_search(tiny("workers.count=1"), tmp_path / "run").run.path
+    on_ray = launch_search(tiny("workers.count=1", VIEWS), tmp_path / "run").run.path
     assert winners(here) == winners(on_ray)
     assert students(here) == students(on_ray)
 
@@ -42,10 +43,10 @@ def test_a_run_is_whole(here: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_it_goes_on_after_the_accepted_rounds(here: Path, tmp_path: Path, kept: int) -> None:
-    run = RunDirectory(launch_search(tiny(HERE), tmp_path / "run").run.path)
+    run = RunDirectory(launch_search(tiny(HERE, VIEWS), tmp_path / "run").run.path)
     lines = run.journal.path.read_text().splitlines(keepends=True)
     run.journal.path.write_text("".join(lines[:kept]))
-    launch_search(tiny(HERE), run.path)
+    launch_search(tiny(HERE, VIEWS), run.path)
     assert winners(run.path) == winners(here)
     assert students(run.path) == students(here)
 

@@ -29,9 +29,10 @@ from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student
 from bdistil.runs.trial import TrialRequest
-from bdistil.searching.problem import build_problem
+from bdistil.searching.problem import build_problem, training_shards
 from bdistil.searching.resolve import comparison_measure, game_rules
 from bdistil.searching.sampling import Sampler, build_sampler
+from bdistil.searching.views import view_makers
 from bdistil.searching.workbench import resolved_recipe
 from bdistil.spec import Spec
 from bdistil.teachers.teacher_store import Logits
@@ -99,6 +100,9 @@ class Contest:
             )
 
         self.train, self.validation, self.test = map(examples, ("train", "validation", "test"))
+        self.parts = [
+            part.examples() for part in training_shards(dataset, logits, view_makers(spec, dataset))
+        ]
         problem = build_problem(dataset, logits)
         self.rules = game_rules(spec, problem)
         self.measure: Measure = comparison_measure(spec, problem)
@@ -196,9 +200,15 @@ class Contest:
         groups = [(members[at : at + size], seeds[at : at + size]) for at in starts]
         return [each for group, own in groups for each in findings_of(group, state, own)]
 
-    def state(self, examples: Examples) -> Round:
-        """Plain distillation on these examples: a first round, in which there are no edges."""
-        train = TrainingSplit.before_round_one([examples], self.rules)
+    def state(self, examples: Examples | None = None) -> Round:
+        """Plain distillation: a first round, in which there are no edges.
+
+        Args:
+            examples: what is distilled, without copies of them; the training split, with whatever
+                copies the search has of it, if left out.
+        """
+        parts = self.parts if examples is None else [examples]
+        train = TrainingSplit.before_round_one(parts, self.rules)
         return Round.of(train, self.validation, self.measure)
 
     def fit(self, width: int, member: int, examples: Examples | None = None) -> Trained:
@@ -207,14 +217,14 @@ class Contest:
         Args:
             width: of the student.
             member: number of the student; decides on values and seeds.
-            examples: what it is trained on; the training split if left out.
+            examples: see :meth:`state`.
 
         Raises:
             SearchError: if every candidate's loss is no longer finite.
         """
         seeds = self.seeds(member)
         members = self.members(width, member, seeds)
-        findings = self.findings(members, self.state(examples or self.train), seeds)
+        findings = self.findings(members, self.state(examples), seeds)
         flops = self.cost(width)
         spent = flops * sum(float(each.recipe.epochs) for each in members)
         fitted = [

@@ -55,7 +55,7 @@ def bagging(contest: Contest) -> list[Entry]:
 def born_again(contest: Contest) -> list[Entry]:
     """The average of students of which each has the one before as its teacher."""
     members: list[Trained] = []
-    examples = contest.train
+    examples: Examples | None = None
     for member, width in enumerate(contest.widths(), start=1):
         members.append(contest.fit(width, member, examples))
         taught = contest.answers(members[-1].student, contest.train)
@@ -71,7 +71,7 @@ def snapshot(contest: Contest) -> list[Entry]:
     width = contest.width(contest.budgets[0])
     flops = contest.cost(width)
     count = max(1, int(contest.budgets[-1] // flops))
-    state = contest.state(contest.train)
+    state = contest.state()
     seeds = contest.seeds(1)
     candidates = contest.members(width, 1, seeds)
     spent = flops * sum(float(each.recipe.epochs) for each in candidates)

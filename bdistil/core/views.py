@@ -1,0 +1,297 @@
+"""Views: changed copies of the training examples, each with the teacher's answer to that copy.
+
+"Knowledge distillation: a good teacher is patient and consistent" (arXiv 2106.05237): students fit
+the teacher on what it was shown, not on another picture of the same. K±, edges and the margin stay
+those of the examples themselves.
+
+Copies are made when they are needed, from a few numbers that are drawn once, so whoever makes copy
+k of a row, teacher or student, makes the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bdistil.core.connections import Hidden
+from bdistil.core.placement import Device, copied
+from bdistil.core.progressive_ensemble import chunks, concatenate, move, take
+from bdistil.core.student import Student, advance
+from bdistil.spec.views import ViewSpec
+
+NUMBERS = 8
+"""Uniform numbers that a copy of an example is made from."""
+
+Rows = slice | Tensor
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The units of features.
+
+    Attributes:
+        fill: what stands for nothing, broadcastable to one example: its mean.
+        unit: a standard deviation, likewise.
+    """
+
+    fill: Tensor
+    unit: Tensor
+
+
+STANDARDISED = Scale(torch.zeros(()), torch.ones(()))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the copies of one number are made from.
+
+    Attributes:
+        numbers: uniform in [0, 1), float32 (n, NUMBERS).
+        partner: for mixup, another row, int64 (n,).
+        share: of the row itself in the mixture, float32 (n,).
+        noise: normal, float32; each row's begins somewhere in it.
+    """
+
+    numbers: Tensor
+    partner: Tensor
+    share: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class ViewMaker:
+    """Makes copies of consecutive rows of the training split.
+
+    Attributes:
+        settings: how copies differ.
+        seed: of the search.
+        first: the number of the first row, so that every shard draws its own.
+        rows: how many there are.
+        drawn: kept draws, by the number of the copy.
+    """
+
+    settings: ViewSpec
+    seed: int
+    first: int
+    rows: int
+    drawn: dict[int, Draws] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ViewMaker, (self.settings, self.seed, self.first, self.rows)
+
+    def draws(self, copy: int, shape: torch.Size) -> Draws:
+        """What copy `copy` of every row is made from, for examples of a shape."""
+        if copy not in self.drawn:
+            random = np.random.default_rng([self.seed, self.first, copy])
+            numbers = random.random((self.rows, NUMBERS), np.float32)
+            partner = random.permutation(self.rows)
+            alpha = self.settings.mixup
+            share = random.beta(alpha, alpha, self.rows) if alpha else np.ones(self.rows)
+            size = 4 * shape.numel() if self.settings.noise else 0
+            noise = random.standard_normal(size, np.float32)
+            self.drawn[copy] = Draws(
+                torch.from_numpy(numbers),
+                torch.from_numpy(partner),
+                torch.from_numpy(share.astype(np.float32)),
+                torch.from_numpy(noise),
+            )
+        return self.drawn[copy]
+
+    def make(self, inputs: Tensor, rows: Rows, copy: int, scale: Scale = STANDARDISED) -> Tensor:
+        """Copy `copy` of some rows.
+
+        Args:
+            inputs: of all rows, float32 (n, ...).
+            rows: which ones.
+            copy: its number.
+            scale: of the inputs.
+
+        Returns:
+            float32 (B, ...), where the inputs lie.
+        """
+        draws = self.draws(copy, inputs.shape[1:])
+        found = self.changed(inputs[rows], draws, rows, scale)
+        if not self.settings.mixup:
+            return found
+        partner = draws.partner[_on_cpu(rows)].to(inputs.device)
+        other = self.changed(inputs[partner], draws, rows, scale)
+        share = self.share(draws, rows, found)
+        return torch.lerp(other, found, share.view(-1, *[1] * (found.dim() - 1)))
+
+    def share(self, draws: Draws, rows: Rows, like: Tensor) -> Tensor:
+        """Of the rows themselves in their mixtures, (B,)."""
+        return draws.share[_on_cpu(rows)].to(like)
+
+    def labels(self, labels: Tensor, rows: Rows, copy: int, classes: int) -> Tensor:
+        """Of some rows' copies: as the rows', or mixed as they are; class indices as shares."""
+        own = labels[rows]
+        if not self.settings.mixup:
+            return own
+        draws = self.drawn[copy]
+        other = labels[draws.partner[_on_cpu(rows)].to(labels.device)]
+        if own.dim() == 1:
+            own, other = (torch.nn.functional.one_hot(each, classes) for each in (own, other))
+        share = self.share(draws, rows, own.float())
+        return torch.lerp(other.float(), own.float(), share[:, None])
+
+    def changed(self, x: Tensor, draws: Draws, rows: Rows, scale: Scale) -> Tensor:
+        """Examples (B, ...) changed as their rows' numbers say."""
+        settings, numbers = self.settings, draws.numbers[_on_cpu(rows)].to(x.device)
+        if x.dim() == 4:
+            x = moved_image(x, numbers, settings.crop, settings.flip)
+            x = erased(x, numbers, settings.erase, scale.fill)
+        elif x.dim() == 3:
+            x = moved_sequence(x, numbers, settings.shift)
+            x = masked(x, numbers[:, 3:5], settings.time_mask, scale.fill, axis=1)
+            x = masked(x, numbers[:, 5:7], settings.feature_mask, scale.fill, axis=2)
+        if settings.noise:
+            x = x + settings.noise * scale.unit.to(x) * _noise_of(x, draws, numbers)
+        return x
+
+
+def _on_cpu(rows: Rows) -> Rows:
+    return rows if isinstance(rows, slice) else rows.cpu()
+
+
+def _noise_of(x: Tensor, draws: Draws, numbers: Tensor) -> Tensor:
+    """Each row's stretch of the normal numbers, shaped as the rows."""
+    size = x[0].numel()
+    stretches = draws.noise.to(x.device).unfold(0, size, 1)
+    starts = (numbers[:, 7] * len(stretches)).long()
+    return stretches[starts].view(x.shape)
+
+
+def moved_image(x: Tensor, numbers: Tensor, most: int, flip: bool) -> Tensor:
+    """Images (B, C, H, W) moved by up to `most` pixels each way, and maybe mirrored."""
+    if not (most or flip):
+        return x
+    height, width = x.shape[2:]
+    down, right = ((numbers[:, :2] * (2 * most + 1)).long() - most).T
+    ys = _mirrored(torch.arange(height, device=x.device) + down[:, None], height)
+    xs = _mirrored(torch.arange(width, device=x.device) + right[:, None], width)
+    if flip:
+        xs = torch.where(numbers[:, 2:3] < 0.5, width - 1 - xs, xs)
+    places = (ys[:, :, None] * width + xs[:, None, :]).flatten(1)
+    return x.flatten(2).gather(2, places[:, None].expand(-1, x.shape[1], -1)).view(x.shape)
+
+
+def _mirrored(places: Tensor, size: int) -> Tensor:
+    """Places beyond an end, reflected there."""
+    last = max(1, size - 1)
+    places = places.abs() % (2 * last)
+    return torch.where(places > last, 2 * last - places, places).clamp(max=size - 1)
+
+
+def erased(x: Tensor, numbers: Tensor, most: float, fill: Tensor) -> Tensor:
+    """Images (B, C, H, W) with a square wiped out, its side up to a share of the shorter side."""
+    if not most:
+        return x
+    height, width = x.shape[2:]
+    side = numbers[:, 3, None] * most * min(height, width) / 2
+
+    def inside(size: int, centre: Tensor) -> Tensor:
+        return (torch.arange(size, device=x.device) + 0.5 - centre[:, None] * size).abs() < side
+
+    hole = inside(height, numbers[:, 4])[:, :, None] & inside(width, numbers[:, 5])[:, None, :]
+    return torch.where(hole[:, None], fill.to(x), x)
+
+
+def moved_sequence(x: Tensor, numbers: Tensor, most: int) -> Tensor:
+    """Sequences (B, T, F) moved by up to `most` steps each way, their ends repeated."""
+    if not most:
+        return x
+    steps = x.shape[1]
+    later = (numbers[:, 0] * (2 * most + 1)).long() - most
+    places = (torch.arange(steps, device=x.device) + later[:, None]).clamp(0, steps - 1)
+    return x.gather(1, places[:, :, None].expand_as(x))
+
+
+def masked(x: Tensor, numbers: Tensor, most: float, fill: Tensor, axis: int) -> Tensor:
+    """Sequences (B, T, F) with a stretch of an axis wiped out, up to a share of its length."""
+    if not most:
+        return x
+    size = x.shape[axis]
+    length = numbers[:, 0] * most * size
+    start = numbers[:, 1] * (size - length)
+    place = torch.arange(size, device=x.device) + 0.5
+    hole = (place >= start[:, None]) & (place < (start + length)[:, None])
+    return torch.where(hole[:, :, None] if axis == 1 else hole[:, None, :], fill.to(x), x)
+
+
+@dataclass(frozen=True)
+class Views:
+    """All copies of a shard's rows, as the round of stage t sees them.
+
+    Attributes:
+        maker: makes them.
+        teacher_logits: the teacher's answer to each copy, float16 (K, n, L).
+        ensemble: F_{t-1} of each copy, float32 (K, n, L); None before the first round.
+        earlier: hidden states of the students 1..t-1, their tensors (K, n, ...).
+    """
+
+    maker: ViewMaker
+    teacher_logits: Tensor
+    ensemble: Tensor | None = None
+    earlier: list[Hidden] = field(default_factory=list)
+
+    @property
+    def copies(self) -> int:
+        """K."""
+        return len(self.teacher_logits)
+
+    def to(self, device: Device) -> Views:
+        """The same with its tensors on another device."""
+        return replace(
+            self,
+            teacher_logits=copied(self.teacher_logits, device),
+            ensemble=None if self.ensemble is None else copied(self.ensemble, device),
+            earlier=[move(state, device) for state in self.earlier],
+        )
+
+    def ensemble_of(self, copy: int, rows: Rows) -> Tensor:
+        """F_{t-1} of some rows' copies, float32 (B, L)."""
+        if self.ensemble is None:
+            return torch.zeros_like(self.teacher_logits[copy, rows], dtype=torch.float32)
+        return self.ensemble[copy, rows]
+
+    def earlier_of(self, copy: int, rows: Rows) -> list[Hidden]:
+        """Hidden states of some rows' copies."""
+        return [take(copy_of(state, copy), rows) for state in self.earlier]
+
+    @torch.no_grad()
+    def joined(self, student: Student, inputs: Tensor) -> Views:
+        """The copies after a student was accepted; they cost it K passes over the rows."""
+        stage, skip = len(self.earlier) + 1, student.config.skip
+        ensembles, states = [], []
+        for copy in range(self.copies):
+            parts: list[Tensor] = []
+            hidden: list[Hidden] = []
+            for rows in chunks(len(inputs)):
+                x = copied(self.maker.make(inputs, rows, copy), student.device)
+                earlier = [move(state, student.device) for state in self.earlier_of(copy, rows)]
+                logits, state = student(x, earlier)
+                before = copied(self.ensemble_of(copy, rows), student.device)
+                parts.append(advance(before, logits, stage, skip).to(inputs.device))
+                hidden.append(move(state, inputs.device))
+            ensembles.append(torch.cat(parts))
+            states.append(concatenate(hidden))
+        return replace(
+            self, ensemble=torch.stack(ensembles), earlier=[*self.earlier, stacked(states)]
+        )
+
+
+def copy_of(state: Hidden, copy: int) -> Hidden:
+    """The hidden state of one copy."""
+    return Hidden(state.features[copy], None if state.memory is None else state.memory[copy])
+
+
+def stacked(states: list[Hidden]) -> Hidden:
+    """Hidden states of all copies as one, its tensors (K, n, ...)."""
+    memories = [state.memory for state in states if state.memory is not None]
+    return Hidden(
+        torch.stack([state.features for state in states]),
+        torch.stack(memories) if memories else None,
+    )

@@ -1,0 +1,204 @@
+"""Views: copies that depend on their row and number alone, whatever units and company they have."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_students import INPUTS, OUTPUTS, build_ensemble, property_test, random_array, rules_for
+from torch.nn import functional
+
+from bdistil.core import find_weak_learner as finding
+from bdistil.core.examples import Examples, Measure
+from bdistil.core.losses import fitting_loss
+from bdistil.core.recipes import recipe
+from bdistil.core.round import Round
+from bdistil.core.training_split import TrainingSplit
+from bdistil.core.views import Scale, ViewMaker, Views
+from bdistil.spec.views import ViewSpec
+
+ROWS = 12
+SHAPES = {"tabular": (INPUTS,), "sequence": (9, 4), "image": (3, 8, 6)}
+CHANGED = {
+    "tabular": {"noise": 0.3, "mixup": 0.4},
+    "sequence": {"shift": 3, "time_mask": 0.5, "feature_mask": 0.6, "noise": 0.1, "mixup": 0.2},
+    "image": {"crop": 3, "flip": True, "erase": 0.5, "noise": 0.1, "mixup": 0.2},
+}
+
+
+def maker(first=0, seed=3, **changes):
+    return ViewMaker(ViewSpec(**changes), seed, first, ROWS)
+
+
+def inputs(domain, seed=0):
+    shape = SHAPES[domain]
+    array = random_array(seed, ROWS, int(np.prod(shape)))
+    return torch.from_numpy(array.reshape(ROWS, *shape))
+
+
+@pytest.mark.parametrize("domain", SHAPES)
+@property_test
+@given(st.lists(st.integers(0, ROWS - 1), min_size=1), st.integers(0, 5))
+def test_a_copy_is_of_its_row_whoever_is_beside_it(domain, rows, copy):
+    x, make = inputs(domain), maker(**CHANGED[domain])
+    whole = make.make(x, slice(0, ROWS), copy)
+    torch.testing.assert_close(make.make(x, torch.tensor(rows), copy), whole[rows])
+    assert whole.shape == x.shape
+
+
+@pytest.mark.parametrize("domain", SHAPES)
+def test_raw_and_standardised_rows_have_the_same_copies(domain):
+    x, make = inputs(domain), maker(**CHANGED[domain])
+    shape = {"tabular": (INPUTS,), "sequence": (1, 4), "image": (3, 1, 1)}[domain]
+    shift, scale = torch.randn(shape) * 50, torch.rand(shape) * 9 + 1
+    raw = make.make(x * scale + shift, slice(0, ROWS), 1, Scale(shift, scale))
+    expected = make.make(x, slice(0, ROWS), 1)
+    torch.testing.assert_close((raw - shift) / scale, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_copies_differ_by_number_shard_and_seed():
+    x = inputs("image")
+
+    def made(copy=0, **place):
+        return maker(crop=3, flip=True, **place).make(x, slice(0, ROWS), copy)
+
+    torch.testing.assert_close(made(), made())
+    for other in (made(copy=1), made(first=ROWS), made(seed=4)):
+        assert not torch.equal(made(), other)
+
+
+def test_an_image_moves_within_its_mirrored_rim_or_turns_round():
+    """Every copy is a window of the image, padded by reflection, or its mirror image."""
+    x, most = inputs("image"), 3
+    made = maker(crop=most, flip=True, copies=9).make(x, slice(0, ROWS), 0)
+    padded = functional.pad(x, (most,) * 4, mode="reflect")
+    height, width = x.shape[2:]
+    seen = set()
+    for image, around in zip(made, padded, strict=True):
+        windows = {
+            (down, right, turned): around[:, down : down + height, right : right + width]
+            for down in range(2 * most + 1)
+            for right in range(2 * most + 1)
+            for turned in (False, True)
+        }
+        places = [
+            place
+            for place, window in windows.items()
+            if torch.equal(image, window.flip(2) if place[2] else window)
+        ]
+        assert places
+        seen.add(places[0])
+    assert len(seen) > ROWS // 2
+    assert {turned for _, _, turned in seen} == {False, True}
+
+
+def test_what_is_wiped_out_is_one_stretch_of_nothing():
+    x = inputs("sequence") + 100
+    made = maker(time_mask=0.6).make(x, slice(0, ROWS), 0)
+    gone = (made == 0).all(dim=2)
+    assert torch.equal(made[~gone], x[~gone])
+    assert 0 < gone.sum(dim=1).max() <= 6
+    edges = gone.int().diff(dim=1).abs().sum(dim=1)
+    assert edges.max() <= 2
+    features = maker(feature_mask=0.9).make(x, slice(0, ROWS), 0)
+    assert ((features == 0).all(dim=1) | (features == x).all(dim=1)).all()
+
+
+def test_a_hole_in_an_image_is_no_larger_than_asked():
+    x = inputs("image") + 100
+    made = maker(erase=0.5).make(x, slice(0, ROWS), 0)
+    hole = (made == 0).all(dim=1)
+    assert hole.any()
+    assert hole.any(dim=2).sum(dim=1).max() <= 4
+    assert torch.equal(made[~hole[:, None].expand_as(made)], x[~hole[:, None].expand_as(x)])
+
+
+def test_mixtures_mix_labels_alike():
+    x, labels = inputs("tabular"), torch.arange(ROWS) % 3
+    make = maker(mixup=0.5)
+    made = make.make(x, slice(0, ROWS), 2)
+    shares = make.labels(labels, slice(0, ROWS), 2, 3)
+    draws = make.draws(2, x.shape[1:])
+    for row in range(ROWS):
+        share, partner = draws.share[row], draws.partner[row]
+        torch.testing.assert_close(made[row], share * x[row] + (1 - share) * x[partner])
+        expected = torch.zeros(3)
+        expected[labels[row]] += share
+        expected[labels[partner]] += 1 - share
+        torch.testing.assert_close(shares[row], expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_whole_labels_as_shares_cost_the_same(temperature):
+    logits, teacher = torch.randn(2, ROWS, 3), torch.randn(ROWS, 3)
+    labels = torch.arange(ROWS) % 3
+    settings = {"label_share": 0.4, "temperature": temperature}
+    whole = fitting_loss(logits, teacher, labels, **settings)
+    shares = fitting_loss(logits, teacher, functional.one_hot(labels, 3).float(), **settings)
+    torch.testing.assert_close(whole, shares)
+
+
+def viewed(copies=3, stages=(), **changes):
+    """A training split of the tabular rows with copies, after an ensemble's students."""
+    x, teacher = inputs("tabular"), torch.from_numpy(random_array(7, ROWS, OUTPUTS))
+    make = ViewMaker(ViewSpec(copies=copies, **changes), 0, 0, ROWS)
+    answers = torch.from_numpy(random_array(8, copies, ROWS, OUTPUTS)).half()
+    part = Examples.before_round_one(x, teacher, torch.arange(ROWS) % 3, Views(make, answers))
+    split = TrainingSplit.before_round_one([part], rules_for(teacher, "joint", 0.05))
+    ensemble = build_ensemble(list(stages))
+    for student in ensemble:
+        split = split.played(student)
+    return split, ensemble, make, answers
+
+
+STAGES = [(4, "none", True), (3, "dense", True), (4, "gru", False), (2, "residual", True)]
+
+
+def test_an_epoch_shows_a_copy_as_the_ensemble_and_the_teacher_see_it():
+    split, ensemble, make, answers = viewed(stages=STAGES, noise=0.5)
+    [shard] = split.shards
+    rows = torch.tensor([5, 0, 9])
+    for epoch in range(7):
+        copy = epoch % 3
+        shown = shard.shown(rows, epoch)
+        x = make.make(shard.inputs, rows, copy)
+        torch.testing.assert_close(shown.inputs, x)
+        torch.testing.assert_close(shown.teacher_logits, answers[copy][rows].float())
+        torch.testing.assert_close(shown.ensemble, ensemble(x).detach())
+        for seen, (_, state) in zip(shown.earlier, ensemble.steps(x), strict=True):
+            torch.testing.assert_close(seen.features, state.features.detach())
+
+
+def test_margins_and_edges_stay_those_of_the_rows():
+    split, ensemble, *_ = viewed(stages=STAGES, noise=0.5)
+    [shard] = split.shards
+    everything = shard.take(slice(0, ROWS))
+    torch.testing.assert_close(everything.ensemble, ensemble(shard.inputs).detach())
+    plain = Examples.before_round_one(shard.inputs, shard.teacher_logits, shard.labels)
+    without = TrainingSplit.before_round_one([plain], split.rules)
+    for student in ensemble:
+        without = without.played(student)
+    assert torch.equal(without.shards[0].game.margin, shard.game.margin)
+
+
+def test_training_sees_copy_e_in_epoch_e(monkeypatch):
+    split, *_ = viewed(copies=2, noise=0.5)
+    [shard] = split.shards
+    validation = Examples.before_round_one(shard.inputs, shard.teacher_logits, shard.labels)
+    state = Round.of(split, validation, Measure("classification", 0.5))
+    seen = []
+    shown = type(shard).shown
+    monkeypatch.setattr(
+        type(shard), "shown", lambda self, rows, e: seen.append(e) or shown(self, rows, e)
+    )
+    settings = replace(recipe("accurate"), epochs=3, batch_size=ROWS)
+    (student,) = build_ensemble([(4, "none", True)])
+    finding.find_weak_learner(student, state, settings)
+    assert seen == [0, 1, 2]
+
+
+def test_nothing_to_change_is_refused():
+    with pytest.raises(ValueError, match="change nothing"):
+        ViewSpec(copies=3)
