@@ -103,15 +103,19 @@ def datasets() -> None:
 
 
 def students(module: Modules = None) -> None:
-    """List the student classes."""
+    """List the student classes with the options of their architecture."""
     from bdistil.zoo.registry import student_classes
 
     import_modules(module or [])
+    classes = student_classes()
     rows: list[tuple[str, ...]] = [
-        (s.name, ", ".join(s.domains), f"{s.lr:g}", f"{s.growth:g}", s.description)
-        for s in student_classes()
+        (s.name, ", ".join(s.domains), f"{s.lr:g}", f"{s.growth:g}", s.description) for s in classes
     ]
     output.print(plain_table(rows, "name", "domains", "lr", "growth", "description"))
+    options: list[tuple[str, ...]] = [
+        (s.name, *option) for s in classes for option in s.described_options()
+    ]
+    output.print(plain_table(options, "name", "option", "values", "default"))
 
 
 def schema() -> None:

@@ -31,7 +31,7 @@ def check_known(configs: Iterable[StudentConfig], origin: object) -> None:
         CheckpointError: naming the class and what to import.
     """
     known = {entry.name for entry in student_classes()}
-    for kind in (config.kind for config in configs):
+    for kind in (config.kind.partition("(")[0] for config in configs):
         if kind not in known:
             raise CheckpointError(
                 f"{origin} has a student of class {kind!r}, which is not registered; first import "

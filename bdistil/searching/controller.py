@@ -142,7 +142,7 @@ class RoundController:
             rung=rung,
             attempt=number % self.spec.search.tries,
             params=self.sampler.ask(
-                self.open.number, number, None if cohort is None else cohort.params
+                self.open.number, number, None if cohort is None else cohort.params, rung
             ),
             seed=derived_seed(self.spec.seed, "trial", self.open.number, number),
         )

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from bdistil.errors import BdistilError, BdistilWarning, MissingDependencyError, SpecError
 from bdistil.runs.journal import RoundRecord
-from bdistil.searching.sampling import distributions
+from bdistil.searching.sampling import conditional_distributions, distributions
 from bdistil.searching.trial_values import frozen_trial
 from bdistil.spec import Spec
 from bdistil.store.durable import disk_errors
@@ -28,7 +28,7 @@ def mirror_study(path: Path, spec: Spec, records: Sequence[RoundRecord]) -> None
     database that is gone gets a warning and, with the next round, all that it missed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    free = distributions(spec.space)
+    free = distributions(spec.space) | conditional_distributions(spec.space)
     trials = [frozen_trial(trial, free) for record in records for trial in record.trials]
     url = spec.tracking.optuna_storage
     if url is None:

@@ -39,11 +39,9 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         search = search.model_copy(update={"rounds": search.most_rounds})
     check_classes(search, len(spec.space.ladder))
     space = spec.space
-    if space.student == "auto":
+    if space.students == ("auto",):
         space = space.model_copy(update={"student": default_student(dataset.domain)})
-    for name in space.values("student"):
-        with torch.device("meta"):
-            student_class(name).build(dataset.input_shape, space.ladder[0])
+    check_students(space, dataset)
     changes: dict[str, Any] = {
         "search": search,
         "space": space,
@@ -61,6 +59,24 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         return spec
     workers = spec.workers.model_copy(update={"count": count_workers(spec, dataset)})
     return spec.model_copy(update={"workers": workers})
+
+
+def check_students(space: SpaceSpec, dataset: Dataset) -> None:
+    """Build every architecture of the space, without memory.
+
+    Raises:
+        SpecError: if a class, an option or its value is unknown or does not take the data's input.
+    """
+    for name in space.options.keys() - set(space.students):
+        raise SpecError(
+            f"space.options is about student {name!r}, which the space has not; add it to "
+            f"space.student or space.ladder, or remove its options."
+        )
+    for name in space.students:
+        width = next(width for own, width in space.rungs if own in (None, name))
+        for options in space.variants(name):
+            with torch.device("meta"):
+                student_class(name).with_options(options).build(dataset.input_shape, width)
 
 
 def tries_of(spec: Spec) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import optuna
@@ -47,9 +47,13 @@ class Sampler(Protocol):
         """Forget what is not in the journal and prepare for a round."""
 
     def ask(
-        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+        self,
+        round_number: int,
+        number: int,
+        cohort: dict[str, Any] | None = None,
+        rung: int = 0,
     ) -> dict[str, Any]:
-        """A value for each dimension, for trial `number` of the round.
+        """A value for each dimension, for trial `number` of the round, a student of that rung.
 
         `cohort` holds the values of the first member of a cohort that this trial is to join.
         """
@@ -83,6 +87,23 @@ def distributions(space: SpaceSpec) -> dict[str, BaseDistribution]:
     return found
 
 
+def conditional_distributions(space: SpaceSpec) -> dict[str, CategoricalDistribution]:
+    """Optuna's distributions of what one student class alone has: its options that are searched."""
+    return {
+        f"{student}.{name}": CategoricalDistribution(values)
+        for student in space.students
+        for name, values in space.choices_of(student).items()
+        if len(values) > 1
+    }
+
+
+def of_class(
+    conditional: dict[str, CategoricalDistribution], student: str
+) -> dict[str, CategoricalDistribution]:
+    """Those of one student class."""
+    return {k: each for k, each in conditional.items() if k.startswith(f"{student}.")}
+
+
 def constants(space: SpaceSpec) -> dict[str, Any]:
     """Values of the dimensions that are constant; None where the recipe decides."""
     free = distributions(space)
@@ -108,7 +129,9 @@ class OptunaSampler:
         self.seed = spec.seed
         self.algorithm = spec.search.algorithm
         self.space = distributions(spec.space)
+        self.options = conditional_distributions(spec.space)
         self.fixed = constants(spec.space)
+        self.classes = [name for name, _ in spec.space.rungs]
         self.history = history
         self.others = others
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -122,34 +145,56 @@ class OptunaSampler:
         if self.algorithm != "random":
             for source in (*self.others, self.history()):
                 alike = [each for each in source if (each.request.round == 1) == (number == 1)]
-                past += standardise(alike, self.free)
+                past += standardise(alike, self.free, self.options)
         self.past = past[-MOST_REMEMBERED:]
         self.study: optuna.Study | None = None
 
     def ask(
-        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+        self,
+        round_number: int,
+        number: int,
+        cohort: dict[str, Any] | None = None,
+        rung: int = 0,
     ) -> dict[str, Any]:
         """A value for each dimension."""
+        draw = random.Random(derived_seed(self.seed, "untried", round_number, number))
         sampler = self._sampler(derived_seed(self.seed, "ask", round_number, number))
-        fixed = self._untried(derived_seed(self.seed, "untried", round_number, number))
-        if cohort is not None:
-            fixed = {k: cohort[k] for k in self.free if k not in COHORT_OWN}
-        if fixed:
-            sampler = self._fixed(fixed, sampler)
         if self.study is None:
             self.study = self._study()
-        self.study.sampler = sampler
-        sampled = self.study.ask(self.free).params
-        self.open[number], self.asked[number] = None, sampled
+        self.study.sampler = self._held(self.free, cohort, draw, sampler)
+        trial = self.study.ask(self.free)
+        own = {} if self.classes[rung] is None else {"student": self.classes[rung]}
+        values = self.fixed | trial.params | own
+        options = of_class(self.options, values["student"])
+        self.study.sampler = self._held(options, cohort, draw, sampler)
+        for name, dimension in options.items():
+            trial.suggest_categorical(name, dimension.choices)
+        self.open[number], self.asked[number] = None, trial.params
         idle = dict.fromkeys(self.space.keys() - self.free.keys())
-        return self.fixed | idle | sampled
+        return values | idle | trial.params
+
+    def _held(
+        self,
+        dimensions: Mapping[str, BaseDistribution],
+        cohort: dict[str, Any] | None,
+        draw: random.Random,
+        sampler: BaseSampler,
+    ) -> BaseSampler:
+        """The sampler with those values held that a cohort shares or that are still to be tried."""
+        if cohort is not None:
+            fixed = {name: cohort[name] for name in dimensions if name not in COHORT_OWN}
+        else:
+            fixed = self._untried(dimensions, draw)
+        return self._fixed(fixed, sampler) if fixed else sampler
 
     def tell(self, result: TrialResult) -> None:
         """Learn from a finished trial, and from a failed one that its values are bad."""
         self.open[result.request.number] = result
         self.study = None  # all of the round's gains are standardised anew
 
-    def _untried(self, seed: int) -> dict[str, Any]:
+    def _untried(
+        self, dimensions: Mapping[str, BaseDistribution], draw: random.Random
+    ) -> dict[str, Any]:
         """A choice of each short list that no trial of such a round has had yet.
 
         By chance one of three recipes is missing among the first four candidates of each fifth
@@ -157,9 +202,9 @@ class OptunaSampler:
         """
         if self.algorithm == "random":
             return {}
-        found, draw = {}, random.Random(seed)
+        found = {}
         known = [*(trial.params for trial in self.past), *self.asked.values()]
-        for name, dimension in self.free.items():
+        for name, dimension in dimensions.items():
             if isinstance(dimension, CategoricalDistribution) and len(dimension.choices) <= FIRST:
                 had = {repr(params.get(name)) for params in known}
                 left = [choice for choice in dimension.choices if repr(choice) not in had]
@@ -173,10 +218,12 @@ class OptunaSampler:
         if self.algorithm == "random":
             return study
         told = [result for result in self.open.values() if result is not None]
-        study.add_trials([*self.past, *standardise(told, self.free)])
+        study.add_trials([*self.past, *standardise(told, self.free, self.options)])
         for number, result in self.open.items():
             if result is None:
-                params, free = self.asked[number], self.free
+                params = self.asked[number]
+                known = self.free | self.options
+                free = {name: known[name] for name in params}
                 study.add_trial(
                     optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=free)
                 )
@@ -218,18 +265,37 @@ class GridSampler:
             for name, d in distributions(space).items()
             if isinstance(d, CategoricalDistribution)
         }
+        self.classes = [name for name, _ in space.rungs]
         self.points = [
             dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())
         ]
+        self.variants = {
+            student: [
+                {f"{student}.{name}": value for name, value in options.items()}
+                for options in space.variants(student)
+            ]
+            for student in space.students
+        }
 
     def open_round(self, number: int) -> None:
         """Nothing to prepare."""
 
     def ask(
-        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+        self,
+        round_number: int,
+        number: int,
+        cohort: dict[str, Any] | None = None,
+        rung: int = 0,
     ) -> dict[str, Any]:
-        """The grid's next point, from its start again after its end; grids know no cohorts."""
-        return self.fixed | self.points[number % len(self.points)]
+        """The grid's next point, from its start again after its end; grids know no cohorts.
+
+        A class's architectures take turns as fast as its other values do.
+        """
+        values = self.fixed | self.points[number % len(self.points)]
+        if self.classes[rung] is not None:
+            values["student"] = self.classes[rung]
+        own = self.variants[values["student"]]
+        return values | own[number // len(self.points) % len(own)]
 
     def tell(self, result: TrialResult) -> None:
         """Nothing to learn."""

@@ -47,7 +47,7 @@ def plan_stages(
             raise SpecError(
                 f"goal.within={within:g} of the teacher's {teacher_flops:,} FLOPs is less than the "
                 f"first student's {first_cost(spec, dataset):,}; raise it, or begin space.ladder "
-                f"below {spec.space.ladder[0]}."
+                f"with something smaller than {spec.space.ladder[0]}."
             )
         if rounds is None:
             rounds = stages_within(room, growth or GROWTH)
@@ -67,7 +67,7 @@ def slower_rates(spec: Spec) -> Range:
 
     Their own were found on small data, where they are best; larger ones overfit with them.
     """
-    own = [student_class(kind).lr for kind in spec.space.values("student")]
+    own = [student_class(kind).lr for kind in spec.space.students]
     return Range(low=min(own) / 10, high=max(own), log=True)
 
 
@@ -79,13 +79,15 @@ def stages_within(room: float, growth: float) -> int:
 def first_cost(spec: Spec, dataset: Dataset) -> int:
     """FLOPs of the smallest first student."""
 
+    own, width = spec.space.rungs[0]
+
     def cost(kind: str) -> int:
         with torch.device("meta"):
-            config = StudentConfig(kind, spec.space.ladder[0], "none", skip=False)
+            config = StudentConfig(kind, width, "none", skip=False)
             student = build_student(config, dataset.input_shape, dataset.outputs, ())
         return folded_flops(student, dataset.input_shape, ())
 
-    return min(map(cost, spec.space.values("student")))
+    return min(map(cost, [own] if own else spec.space.students))
 
 
 def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[int, ...]) -> int:
@@ -100,7 +102,7 @@ def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[in
             student = build_student(config, shape, ensemble.outputs, earlier)
         return folded_flops(student, shape, earlier)
 
-    return max(cost(kind, each) for kind in spec.space.values("student") for each in connections)
+    return max(cost(kind, each) for kind in spec.space.students for each in connections)
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,19 @@ from bdistil.runs.trial import TrialResult
 from bdistil.searching.verdict import clearly_best
 
 Dimensions = Mapping[str, BaseDistribution]
+NONE: Dimensions = {}
 
 
-def standardise(results: Iterable[TrialResult], dimensions: Dimensions) -> list[FrozenTrial]:
+def standardise(
+    results: Iterable[TrialResult], dimensions: Dimensions, conditional: Dimensions = NONE
+) -> list[FrozenTrial]:
     """Trials with their gain's distance from the mean of their round and class, in deviations.
 
     Gains are those in the validation loss or, where answers differ by more than a standard error,
     in the metric, as a round chooses (see :func:`~bdistil.searching.verdict.choose`). One that
     failed is a deviation below the worst of its round and class. Stopped ones have no gain, and
     trials of another search may have values outside of the dimensions: they are left out.
+    Conditional dimensions are those of the trials that have them.
     """
 
     def place(result: TrialResult) -> tuple[int, int]:
@@ -35,11 +39,15 @@ def standardise(results: Iterable[TrialResult], dimensions: Dimensions) -> list[
         if result.status != "stopped" and lies_within(result.request.params, dimensions)
     ]
     groups = itertools.groupby(sorted(known, key=place), key=place)
-    return [trial for _, group in groups for trial in standardise_group([*group], dimensions)]
+    return [
+        trial
+        for _, group in groups
+        for trial in standardise_group([*group], dimensions, conditional)
+    ]
 
 
 def standardise_group(
-    results: Sequence[TrialResult], dimensions: Dimensions
+    results: Sequence[TrialResult], dimensions: Dimensions, conditional: Dimensions = NONE
 ) -> Iterable[FrozenTrial]:
     """The same for the trials of one round and class."""
     finished = np.array([each.status == "finished" for each in results])
@@ -51,12 +59,18 @@ def standardise_group(
     values[~finished] = values[finished].min(initial=0.0) - 1
     for result, value in zip(results, values, strict=True):
         excess = (0.0 if by_metric else -result.edge) if result.status == "finished" else 1.0
-        yield in_optunas_form(result, dimensions, float(value), excess)
+        own = within(result.request.params, conditional)
+        yield in_optunas_form(result, {**dimensions, **own}, float(value), excess)
 
 
 def tells_more(finished: Sequence[TrialResult]) -> bool:
     """Whether answers differ by more than chance, so that edges and losses need not be asked."""
     return len(finished) > 0 and len(clearly_best(finished)) < len(finished)
+
+
+def within(params: Mapping[str, Any], conditional: Dimensions) -> Dimensions:
+    """The conditional dimensions that a trial has."""
+    return {name: each for name, each in conditional.items() if params.get(name) is not None}
 
 
 def lies_within(params: Mapping[str, Any], dimensions: Dimensions) -> bool:
@@ -69,8 +83,7 @@ def lies_within(params: Mapping[str, Any], dimensions: Dimensions) -> bool:
 
 def frozen_trial(result: TrialResult, dimensions: Dimensions) -> FrozenTrial:
     """A finished trial, with its gain as it is."""
-    params = result.request.params
-    sampled = {name: each for name, each in dimensions.items() if params[name] is not None}
+    sampled = within(result.request.params, dimensions)
     return in_optunas_form(result, sampled, result.gain, -result.edge)
 
 

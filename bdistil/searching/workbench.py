@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
 from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_runner import Outcome
-from bdistil.spec import Spec
+from bdistil.spec import SpaceSpec, Spec
 from bdistil.spec.user_modules import UserModule
 from bdistil.zoo.registry import student_class
 
@@ -209,7 +210,7 @@ class Workbench:
 
     def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
         """The fresh student that a request asks for, its weights drawn from the request's seed."""
-        kind = request.params["student"]
+        kind = student_of(request, self.spec.space)
         width = self.width(kind, recipe, request.rung)
         torch.manual_seed(request.seed)
         return self.build(self.config(kind, width, recipe)).to(self.device)
@@ -226,24 +227,36 @@ class Workbench:
 
     def width(self, kind: str, recipe: Recipe, rung: int) -> int:
         """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
-        ladder, limit = self.spec.space.ladder, self.material.most_flops
-        grows = bool(self.ensemble.students and recipe.growth)
-        if not grows and limit is None:
-            return ladder[rung]
-
-        def cost(width: int) -> int:
-            with torch.device("meta"):
-                student = self.build(self.config(kind, width, recipe))
-            return folded_flops(student, self.problem.input_shape, self.ensemble.features)
-
-        costs, width = stage_costs(self.ensemble, self.problem.input_shape), ladder[rung]
+        rungs, limit = self.spec.space.rungs, self.material.most_flops
+        cost, width = partial(self.cost, kind, recipe), rungs[rung][1]
+        costs = stage_costs(self.ensemble, self.problem.input_shape)
         total = sum(costs)
-        if grows:
-            growth = recipe.growth or 1
+        if costs and recipe.growth:
             # A larger class may have gone beyond the plan; the next stage grows from there.
-            room = max(costs[0] * growth ** len(costs), total * growth) - total
-            width = max(1, round(widest(cost, room) * ladder[rung] / ladder[0]))
+            room = max(costs[0] * recipe.growth ** len(costs), total * recipe.growth) - total
+            if rungs[0][0] is None:
+                width = round(widest(cost, room) * width / rungs[0][1])
+            else:
+                width = widest(cost, room * self.first_cost(rung) / self.first_cost(0))
+        elif "(" in kind:  # as dear as the class's own architecture
+            width = widest(cost, self.cost(kind.partition("(")[0], recipe, width))
+        width = max(1, width)
         return width if limit is None else min(width, widest(cost, limit - total))
+
+    def cost(self, kind: str, recipe: Recipe, width: int) -> int:
+        """FLOPs that a candidate would add to the folded ensemble."""
+        with torch.device("meta"):
+            student = self.build(self.config(kind, width, recipe))
+        return folded_flops(student, self.problem.input_shape, self.ensemble.features)
+
+    def first_cost(self, rung: int) -> int:
+        """FLOPs of a first student of a rung that names its class."""
+        kind, width = self.spec.space.rungs[rung]
+        shape, outputs = self.problem.input_shape, self.problem.outputs
+        assert kind is not None
+        with torch.device("meta"):
+            student = build_student(StudentConfig(kind, width, "none", False), shape, outputs, ())
+        return folded_flops(student, shape, ())
 
 
 def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
@@ -253,6 +266,14 @@ def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> 
         folded_flops(student, input_shape, ensemble.features[:index])
         for index, student in enumerate(shadow)
     ]
+
+
+def student_of(request: TrialRequest, space: SpaceSpec) -> str:
+    """The student class of a request, with the options that the space sets or its trial drew."""
+    name, params = request.params["student"], request.params
+    choices = space.choices_of(name)
+    chosen = {key: params.get(f"{name}.{key}", values[0]) for key, values in choices.items()}
+    return student_class(name).with_options(chosen).name
 
 
 def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:

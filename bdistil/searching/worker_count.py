@@ -43,7 +43,11 @@ def seconds_of_training(spec: Spec, dataset: Dataset) -> float:
     batch = min(space.values("batch_size") or (min(128, max(16, rows // 4)),))
     epochs = max(space.values("epochs") or [recipe(name).epochs for name in spec.recipes])
     steps = epochs * max(1, -(-rows // batch))
-    flops = max(_cost(kind, space.ladder[-1], dataset) for kind in space.values("student"))
+    flops = max(
+        _cost(kind, width, dataset)
+        for own, width in space.rungs
+        for kind in ([own] if own else space.students)
+    )
     growing = (space.growth or 1.0) ** (search.most_rounds - 1)
     each = steps * STEP_SECONDS + TRAINING * flops * growing * rows * epochs / FLOPS_A_SECOND
     return float(each * search.most_rounds * search.tries)

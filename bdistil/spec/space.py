@@ -8,6 +8,7 @@ what members of a cohort may differ in, a trial's recipe, docs/spec.md and its s
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -17,6 +18,7 @@ from pydantic import (
     PositiveFloat,
     create_model,
     field_validator,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass
 
@@ -32,6 +34,8 @@ Own = Annotated[Value, "own"]
 Later = Annotated[Value, "later"]
 """What has no effect in round 1, where every edge is zero and there are no earlier students."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Option = bool | int | float | str
+"""A value of an option of a student class."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -125,8 +129,14 @@ class SpaceSpec(Section):
     """`accurate`, `faithful` or `paper` (docs/method.md); the first one rules normalisation"""
     student: str | Choices[str] = "auto"
     """student classes of `bdistil students`"""
-    ladder: list[int] = Field([8, 16, 32], min_length=1)
-    """widths of the growing classes F_1, F_2, ..."""
+    ladder: list[int] | list[dict[str, int]] = Field([8, 16, 32], min_length=1)
+    """widths of the growing classes F_1, F_2, ..., or a student class with its width for each:
+    `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`
+    """
+    options: dict[str, dict[str, Option | Choices[Option]]] = Field({})
+    """architecture of student classes (`bdistil students`): a value, or choices to search,
+    `{convnet: {kernel: [3, 5]}}`; widths follow, so that candidates of a stage cost the same
+    """
     growth: NonNegativeFloat | None = None
     """cumulative FLOPs of stage t+1 over stage t; 0 = equal widths"""
 
@@ -139,14 +149,50 @@ class SpaceSpec(Section):
             return value.bounds()
         return tuple(value) if isinstance(value, list) else (value,)
 
+    @property
+    def rungs(self) -> list[tuple[str | None, int]]:
+        """Class and width of F_1, F_2, ...; no class where every rung has the space's."""
+        pairs = [rung if isinstance(rung, dict) else {None: rung} for rung in self.ladder]
+        return [pair for rung in pairs for pair in rung.items()]
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """Every student class that a candidate may be of."""
+        named = dict.fromkeys(name for name, _ in self.rungs if name is not None)
+        return tuple(named) or self.values("student")
+
+    def choices_of(self, student: str) -> dict[str, tuple[Option, ...]]:
+        """The values to search of each option of a student class."""
+        options = self.options.get(student, {})
+        return {k: tuple(v) if isinstance(v, list) else (v,) for k, v in options.items()}
+
+    def variants(self, student: str) -> Iterator[dict[str, Option]]:
+        """Every architecture of a student class that the space has."""
+        choices = self.choices_of(student)
+        for values in itertools.product(*choices.values()):
+            yield dict(zip(choices, values, strict=True))
+
     @field_validator("ladder")
     @classmethod
-    def _growing(cls, ladder: list[int]) -> list[int]:
-        if ladder[0] < 1 or any(a >= b for a, b in itertools.pairwise(ladder)):
-            raise ValueError(f"widths must be positive and growing, not {ladder}")
-        if ladder[-1] > WIDEST:
-            raise ValueError(f"widths go up to {WIDEST:,}, not {ladder[-1]:,}")
+    def _growing(cls, ladder: list[int] | list[dict[str, int]]) -> list[int] | list[dict[str, int]]:
+        of_class: dict[str, list[int]] = {}
+        for rung in ladder:
+            if isinstance(rung, dict) and len(rung) != 1:
+                raise ValueError(f"each class is one student class and its width, not {rung}")
+            (pair,) = rung.items() if isinstance(rung, dict) else [("", rung)]
+            of_class.setdefault(pair[0], []).append(pair[1])
+        for widths in of_class.values():
+            if widths[0] < 1 or any(a >= b for a, b in itertools.pairwise(widths)):
+                raise ValueError(f"widths must be positive and growing, not {widths}")
+            if widths[-1] > WIDEST:
+                raise ValueError(f"widths go up to {WIDEST:,}, not {widths[-1]:,}")
         return ladder
+
+    @model_validator(mode="after")
+    def _classes_in_one_place(self) -> SpaceSpec:
+        if isinstance(self.ladder[0], dict) and self.student != "auto":
+            raise ValueError("space.ladder names student classes already; remove space.student")
+        return self
 
     @field_validator("growth")
     @classmethod

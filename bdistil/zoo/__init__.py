@@ -1,6 +1,6 @@
 """Networks: student bodies and teachers for each domain, in registries, and teacher training."""
 
-from bdistil.zoo import cnn, mlp, recurrent, resnet, separable, teachers, vit
+from bdistil.zoo import cnn, inverted, mlp, recurrent, resnet, separable, teachers, vit
 from bdistil.zoo.registry import (
     StudentClass,
     TeacherClass,
@@ -21,6 +21,7 @@ __all__ = [
     "build_teacher",
     "cnn",
     "default_student",
+    "inverted",
     "logits_in_batches",
     "mlp",
     "recurrent",

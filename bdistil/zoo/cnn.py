@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final, Literal
 
 from torch import Tensor, nn
 
 from bdistil.zoo.registry import register_student
 
-CELLS = (
+CELLS: Final = (
     4  # a side; features keep their cells apart, so that few channels still see where things are
 )
-FINE_CELLS = 8  # a side, for features of several layers: 28 and 32 pixels, halved twice, stay whole
+FINE_CELLS: Final = (
+    8  # a side, for features of several layers: 28 and 32 pixels, halved twice, stay whole
+)
 
 
 def halved(side: int, times: int = 1) -> int:
@@ -64,19 +67,26 @@ class CNNBody(nn.Module):
 class ConvNetBody(nn.Module):
     """Two 3x3 convolutions of stride 2, of `width` and 2 x `width` channels, in up to 8x8 cells."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        width: int,
+        *,
+        depth: Literal[2, 3, 4] = 2,
+        kernel: Literal[3, 5] = 3,
+        cells: Literal[1, 2, 4, 8] = FINE_CELLS,
+    ) -> None:
         super().__init__()
-        channels, *sides = input_shape
-        pool, cells = pooled_grid([halved(side, 2) for side in sides], FINE_CELLS)
-        self.features = 2 * width * cells
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width, 2 * width, kernel_size=3, stride=2, padding=1),
-            nn.GELU(),
-            pool,
-            nn.Flatten(),
-        )
+        inputs, *sides = input_shape
+        pool, count = pooled_grid([halved(side, 2) for side in sides], cells)
+        self.features = 2 * width * count
+        padding = kernel // 2
+        layers: list[nn.Module] = []
+        for number in range(depth):
+            outputs, stride = (width, 2) if number == 0 else (2 * width, 2 if number == 1 else 1)
+            layers += [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.GELU()]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers, pool, nn.Flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of images (B, channels, height, width)."""
@@ -88,17 +98,25 @@ class ConvNetBody(nn.Module):
 class CNN1dBody(nn.Module):
     """Two strided convolutions along time, of `width` and 2 x `width` channels, in 4 cells."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        width: int,
+        *,
+        kernel: Literal[3, 5, 9] = 5,
+        second_kernel: Literal[3, 5, 9] = 3,
+        cells: Literal[1, 4, 8] = CELLS,
+    ) -> None:
         super().__init__()
         steps, inputs = input_shape
         stride = min(4, max(1, steps // CELLS))  # short sequences keep four cells
-        first = nn.Conv1d(inputs, width, kernel_size=5, stride=stride, padding=2)
-        second = nn.Conv1d(width, 2 * width, kernel_size=3, stride=2, padding=1)
+        first = nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)
+        second = nn.Conv1d(width, 2 * width, second_kernel, stride=2, padding=second_kernel // 2)
         steps = (steps - 1) // stride + 1
-        kernel, pool_stride, cells = windows((steps - 1) // 2 + 1)
-        self.features = 2 * width * cells
+        window, pool_stride, count = windows((steps - 1) // 2 + 1, cells)
+        self.features = 2 * width * count
         self.layers = nn.Sequential(
-            first, nn.GELU(), second, nn.GELU(), nn.AvgPool1d(kernel, pool_stride), nn.Flatten()
+            first, nn.GELU(), second, nn.GELU(), nn.AvgPool1d(window, pool_stride), nn.Flatten()
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,27 +1,40 @@
-"""Students with one hidden layer."""
+"""Students of hidden layers."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 
 from bdistil.names import DOMAINS
 from bdistil.zoo.registry import register_student
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
+
 
 @register_student("mlp", domains=DOMAINS, lr=2e-2, growth=1.25)
 class MLPBody(nn.Module):
-    """One hidden layer of `width` units over the flattened input."""
+    """Hidden layers of `width` units over the flattened input: one, unless more are asked for."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        width: int,
+        *,
+        depth: Literal[1, 2, 3] = 1,
+        activation: Literal["gelu", "relu", "tanh"] = "gelu",  # tiny ReLU students die
+    ) -> None:
         super().__init__()
         self.features = width
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(math.prod(input_shape), width),
-            nn.GELU(),  # tiny ReLU students die
-        )
+        sizes = [math.prod(input_shape), *[width] * depth]
+        layers = [
+            layer
+            for inputs, outputs in itertools.pairwise(sizes)
+            for layer in (nn.Linear(inputs, outputs), ACTIVATIONS[activation]())
+        ]
+        self.layers = nn.Sequential(nn.Flatten(), *layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, width) of inputs (B, *input_shape)."""

@@ -9,10 +9,11 @@ there.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
@@ -20,7 +21,7 @@ from torch import nn
 from bdistil.errors import FOREIGN, BdistilError, SpecError, suggest, told
 from bdistil.names import Domain
 
-BuildStudent = Callable[[tuple[int, ...], int], nn.Module]
+BuildStudent = Callable[..., nn.Module]
 BuildTeacher = Callable[..., nn.Module]
 
 _AXES: dict[Domain, str] = {
@@ -41,6 +42,7 @@ class StudentClass:
         domains: the kinds of input it takes.
         lr: learning rate that suits it.
         growth: cumulative FLOPs of stage t + 1 over stage t that suits it.
+        options: a model whose fields are the options of its architecture, with types and defaults.
         description: one line for people.
     """
 
@@ -49,7 +51,33 @@ class StudentClass:
     domains: tuple[Domain, ...]
     lr: float
     growth: float
+    options: type[BaseModel]
     description: str
+
+    def described_options(self) -> list[tuple[str, str, str]]:
+        """Of each option its name, values and default, in words."""
+        found = []
+        for name, field in self.options.model_fields.items():
+            kind = field.annotation
+            values = get_args(kind) if get_origin(kind) is Literal else ()
+            if kind is bool:
+                values = (False, True)
+            words = ", ".join(map(_written, values)) or getattr(kind, "__name__", str(kind))
+            found.append((name, words, _written(field.default)))
+        return found
+
+    def with_options(self, options: Mapping[str, Any]) -> StudentClass:
+        """The class with some options set: by its name, ``cnn(kernel=5)``, it is found again.
+
+        Raises:
+            SpecError: if an option or its value is unknown.
+        """
+        values = _checked_options(self, options, "student", f"space.options.{self.name}")
+        set_ = {k: v for k, v in values.items() if v != self.options.model_fields[k].default}
+        if not set_:
+            return self
+        words = ", ".join(f"{name}={_written(value)}" for name, value in set_.items())
+        return replace(self, name=f"{self.name}({words})", build=partial(self.build, **set_))
 
 
 @dataclass(frozen=True)
@@ -81,10 +109,12 @@ _TEACHERS: dict[str, TeacherClass] = {}
 def register_student(
     name: str, *, domains: tuple[Domain, ...], lr: float, growth: float
 ) -> Callable[[Builder], Builder]:
-    """Make ``(input_shape, width) -> body`` known as a student class.
+    """Make ``(input_shape, width, *, <options>) -> body`` known as a student class.
 
-    The first line of its docstring becomes the description. The body needs an int attribute
-    ``features``, and its FLOPs must grow strictly with the width.
+    Its keyword-only parameters, with their annotations and defaults, are the options of its
+    architecture, which `space.options` makes dimensions of a search. The first line of its
+    docstring becomes the description. The body needs an int attribute ``features``, and its FLOPs
+    must grow strictly with the width.
 
     Raises:
         SpecError: if the name is taken.
@@ -92,7 +122,8 @@ def register_student(
 
     def register(build: Builder) -> Builder:
         checked = partial(_build_student, name, build)
-        entry = StudentClass(name, checked, domains, lr, growth, _first_line(build))
+        options, words = _options_of(build), _first_line(build)
+        entry = StudentClass(name, checked, domains, lr, growth, options, words)
         _add(_STUDENTS, entry, "student")
         return build
 
@@ -127,12 +158,28 @@ def teacher_classes() -> tuple[TeacherClass, ...]:
 
 
 def student_class(name: str) -> StudentClass:
-    """The student class of that name.
+    """The student class of that name, maybe with options: ``cnn`` or ``cnn(kernel=5)``.
 
     Raises:
-        SpecError: if there is none.
+        SpecError: if there is none, or an option or its value is unknown.
     """
-    return _look_up(_STUDENTS, name, "student")
+    name, bracket, words = name.partition("(")
+    entry = _look_up(_STUDENTS, name, "student")
+    if not bracket:
+        return entry
+    pairs = [pair.partition("=") for pair in words.removesuffix(")").split(",")]
+    return entry.with_options({key.strip(): _read(value.strip()) for key, _, value in pairs})
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _read(word: str) -> Any:
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
 
 
 def teacher_class(name: str) -> TeacherClass:
@@ -173,11 +220,12 @@ def build_teacher(
     """
     teacher = teacher_class(_DEFAULTS[domain] if name == "auto" else name)
     _check_shape(teacher, input_shape, "teacher", _TEACHERS)
-    return teacher.build(input_shape, outputs, **_checked_options(teacher, options))
+    checked = _checked_options(teacher, options, "teacher", "teacher.options")
+    return teacher.build(input_shape, outputs, **checked)
 
 
 def _build_student(
-    name: str, build: BuildStudent, input_shape: tuple[int, ...], width: int
+    name: str, build: BuildStudent, input_shape: tuple[int, ...], width: int, **options: Any
 ) -> nn.Module:
     _check_shape(student_class(name), input_shape, "student", _STUDENTS)
     if width < 1:
@@ -185,7 +233,7 @@ def _build_student(
             f"space.ladder: the width of student {name!r} must be at least 1, not {width}."
         )
     try:
-        return build(input_shape, width)
+        return build(input_shape, width, **options)
     except BdistilError:
         raise
     except FOREIGN as error:  # a user's own class
@@ -245,15 +293,18 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
     return annotation, ... if parameter.default is parameter.empty else parameter.default
 
 
-def _checked_options(teacher: TeacherClass, options: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_options(
+    entry: StudentClass | TeacherClass, options: Mapping[str, Any], kind: str, field: str
+) -> dict[str, Any]:
+    known = entry.options.model_fields
     for name in options:
-        if name not in teacher.options.model_fields:
-            hint = suggest(name, teacher.options.model_fields)
-            raise SpecError(f"teacher {teacher.name!r} has no option {name!r}; {hint}.")
+        if name not in known:
+            hint = suggest(name, known) if known else "it has none"
+            raise SpecError(f"{kind} {entry.name!r} has no option {name!r}; {hint}.")
     try:
-        return teacher.options.model_validate(options).model_dump()
+        return entry.options.model_validate(options).model_dump()
     except ValidationError as error:
         problem = error.errors()[0]
         value, why = problem["input"], problem["msg"].lower().replace("tuple", "list")
         place = ".".join(str(part) for part in problem["loc"])
-        raise SpecError(f"teacher.options.{place} is {value!r}: {why}.") from None
+        raise SpecError(f"{field}.{place} is {value!r}: {why}.") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -54,20 +54,28 @@ def group_norm(channels: int) -> nn.Module:
 class ResNetBody(nn.Module):
     """A strided 3x3 convolution and two residual blocks of `width` and 2 x `width` channels."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        width: int,
+        *,
+        stages: Literal[2, 3] = 2,
+        blocks: Literal[1, 2] = 1,
+        cells: Literal[1, 2, 4, 8] = FINE_CELLS,
+    ) -> None:
         super().__init__()
-        channels, *sides = input_shape
-        pool, cells = pooled_grid([halved(side, 2) for side in sides], FINE_CELLS)
-        self.features = 2 * width * cells
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1, bias=False),
-            ResidualBlock(width, width, stride=1, norm=group_norm),
-            ResidualBlock(width, 2 * width, stride=2, norm=group_norm),
-            group_norm(2 * width),
-            nn.GELU(),
-            pool,
-            nn.Flatten(),
-        )
+        inputs, *sides = input_shape
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, width, kernel_size=3, stride=2, padding=1, bias=False)
+        ]
+        channels = width
+        for number in range(stages * blocks):
+            stride = 2 if number and number % blocks == 0 else 1  # and twice the channels
+            layers.append(ResidualBlock(channels, channels * stride, stride, group_norm))
+            channels *= stride
+        pool, count = pooled_grid([halved(side, stages) for side in sides], cells)
+        self.features = channels * count
+        self.layers = nn.Sequential(*layers, group_norm(channels), nn.GELU(), pool, nn.Flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of images (B, channels, height, width)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from bdistil.zoo.cnn import FINE_CELLS, halved, pooled_grid
@@ -12,19 +14,29 @@ from bdistil.zoo.registry import register_student
 class SeparableBody(nn.Module):
     """A 3x3 convolution and two depthwise-separable ones, of up to 2 x `width` channels."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        width: int,
+        *,
+        depth: Literal[1, 2, 3, 4, 6] = 2,
+        kernel: Literal[3, 5] = 3,
+        cells: Literal[1, 2, 4, 8] = FINE_CELLS,
+    ) -> None:
         super().__init__()
-        channels, *sides = input_shape
-        pool, cells = pooled_grid([halved(side, 2) for side in sides], FINE_CELLS)
-        self.features = 2 * width * cells
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1),
+        inputs, *sides = input_shape
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, width, kernel_size=3, stride=2, padding=1),
             nn.GELU(),
-            separable(width, 2 * width, stride=2),
-            separable(2 * width, 2 * width, stride=1),
-            pool,
-            nn.Flatten(),
-        )
+        ]
+        halvings, channels = 1, width
+        for number in range(depth):
+            stride = 1 if number % 2 else 2  # and twice the channels, as long as there is a grid
+            layers.append(separable(channels, channels * stride, stride, kernel))
+            halvings, channels = halvings + stride - 1, channels * stride
+        pool, count = pooled_grid([halved(side, halvings) for side in sides], cells)
+        self.features = channels * count
+        self.layers = nn.Sequential(*layers, pool, nn.Flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of images (B, channels, height, width)."""
@@ -32,10 +44,10 @@ class SeparableBody(nn.Module):
         return hidden
 
 
-def separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """A 3x3 filter for each channel, then a mixture of all channels at each place."""
+def separable(inputs: int, outputs: int, stride: int, kernel: int = 3) -> nn.Sequential:
+    """A filter for each channel, then a mixture of all channels at each place."""
     return nn.Sequential(
-        nn.Conv2d(inputs, inputs, kernel_size=3, stride=stride, padding=1, groups=inputs),
+        nn.Conv2d(inputs, inputs, kernel, stride, padding=kernel // 2, groups=inputs),
         nn.Conv2d(inputs, outputs, kernel_size=1),
         nn.GELU(),
     )

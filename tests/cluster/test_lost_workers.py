@@ -24,7 +24,9 @@ class Sampler:
     def open_round(self, round_number: int) -> None:
         pass
 
-    def ask(self, round_number: int, number: int, shared: Any = None) -> dict[str, Any]:
+    def ask(
+        self, round_number: int, number: int, shared: Any = None, rung: int = 0
+    ) -> dict[str, Any]:
         return {"lr": 0.1}
 
     def tell(self, result: TrialResult) -> None:

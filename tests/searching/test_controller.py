@@ -30,7 +30,11 @@ class CountingSampler:
         self.rounds.append(number)
 
     def ask(
-        self, round_number: int, number: int, cohort: dict[str, Any] | None = None
+        self,
+        round_number: int,
+        number: int,
+        cohort: dict[str, Any] | None = None,
+        rung: int = 0,
     ) -> dict[str, Any]:
         return {"number": number, "cohort": cohort}
 

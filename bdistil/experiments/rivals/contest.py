@@ -120,7 +120,7 @@ class Contest:
     @cached_property
     def budgets(self) -> list[float]:
         """FLOPs of one example up to each stage, as the search's growth rule has them."""
-        first = self.cost(self.spec.space.ladder[0])
+        first = self.cost(self.spec.space.rungs[0][1])
         growth = self.recipe(1, 0).growth
         if not growth:
             return [first * float(stage) for stage in range(1, self.stages + 1)]
@@ -144,7 +144,7 @@ class Contest:
 
     def student(self, width: int) -> Student:
         """A new student without connections."""
-        kind = self.spec.space.values("student")[0]
+        kind = self.spec.space.students[0]
         config = StudentConfig(kind, width, "none", self.recipe(1, 0).skip)
         return build_student(config, self.shape, self.outputs, ())
 
