@@ -25,6 +25,9 @@ from bdistil.spec.views import ViewSpec
 NUMBERS = 8
 """Uniform numbers that a copy of an example is made from."""
 
+SPREAD = 2**16
+"""Places where a row's noise may begin among the numbers that all rows share."""
+
 Rows = slice | Tensor
 
 
@@ -90,7 +93,7 @@ class ViewMaker:
             partner = random.permutation(self.rows)
             alpha = self.settings.mixup
             share = random.beta(alpha, alpha, self.rows) if alpha else np.ones(self.rows)
-            size = 4 * shape.numel() if self.settings.noise else 0
+            size = shape.numel() + SPREAD if self.settings.noise else 0
             noise = random.standard_normal(size, np.float32)
             self.drawn[copy] = Draws(
                 torch.from_numpy(numbers),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +16,11 @@ from bdistil.core.cost import flops, parameters
 from bdistil.core.placement import home, size_of, training_device
 from bdistil.core.seeds import derived_seed
 from bdistil.core.tensors import as_tensor
+from bdistil.core.views import ViewMaker
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.spec import Spec
+from bdistil.spec.views import ViewSpec
 from bdistil.teachers.answers import on_disk
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
 from bdistil.zoo.registry import build_teacher
@@ -70,6 +74,7 @@ class TrainedSource:
             weight_decay=settings.weight_decay,
             seed=derived_seed(seed, "teacher order"),
             progress=progress,
+            views=self._views(len(train)),
         )
 
         def logits(split: Split, _: AnswerProgress | None = None) -> NDArray[np.float32]:
@@ -86,6 +91,23 @@ class TrainedSource:
         return build_teacher(
             settings.model, dataset.domain, dataset.input_shape, dataset.outputs, settings.options
         )
+
+    def _views(self, rows: int) -> Callable[[int, Tensor, Tensor], Tensor] | None:
+        """Copies of the data's kind, other ones in each epoch, none mixed; None without views."""
+        asked = self.spec.data.views
+        if not isinstance(asked, ViewSpec) or asked.changes == ("mixup",):
+            return None
+        settings = asked.model_copy(update={"mixup": 0.0})
+        seed = derived_seed(self.spec.seed, "teacher views")
+
+        @lru_cache(maxsize=1)
+        def maker(epoch: int) -> ViewMaker:
+            return ViewMaker(settings, seed, epoch, rows)
+
+        def views(epoch: int, inputs: Tensor, chosen: Tensor) -> Tensor:
+            return maker(epoch).make(inputs, chosen, copy=0)
+
+        return views
 
     def _tensors(self, split: Split) -> tuple[Tensor, Tensor]:
         """Standardised features and labels."""

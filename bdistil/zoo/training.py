@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from bdistil.names import Task
 
 Progress = Callable[[int, int, float], None]
 Loss = Callable[[Tensor, Tensor], Tensor]
+Views = Callable[[int, Tensor, Tensor], Tensor]
+"""Copies for an epoch, from 1, of some rows of all inputs, given by their numbers."""
 
 LOSSES: dict[Task, Loss] = {
     "classification": functional.cross_entropy,
@@ -42,6 +45,7 @@ def train_teacher(
     weight_decay: float,
     seed: int,
     progress: Progress | None = None,
+    views: Views | None = None,
 ) -> float:
     """Train in place with AdamW and keep the weights of the best epoch.
 
@@ -62,6 +66,8 @@ def train_teacher(
         weight_decay: of AdamW.
         seed: of the order of examples and of dropout; the caller's random state stays untouched.
         progress: called after each epoch with (epoch from 1, epochs, validation metric).
+        views: makes changed copies of some rows, different ones in each epoch; None trains on the
+            rows themselves.
 
     Returns:
         The best validation metric: accuracy, micro F1, or R² averaged over the targets.
@@ -79,7 +85,14 @@ def train_teacher(
         torch.manual_seed(seed)
         for epoch in range(1, epochs + 1):
             train_loss = _train_epoch(
-                model, train_x, train_y, loss_of, optimizer, schedule, batch_size
+                model,
+                train_x,
+                train_y,
+                loss_of,
+                optimizer,
+                schedule,
+                batch_size,
+                None if views is None else partial(views, epoch),
             )
             score = _score(model, validation_x, validation_y, loss_of, task)
             _check_finite(train_loss + abs(score[1]), epoch, epochs, lr)
@@ -134,13 +147,15 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: LambdaLR,
     batch_size: int,
+    views: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> float:
     """One pass over the data; returns the sum of the batches' losses."""
     model.train()
     device = _device_of(model)
     total = torch.zeros((), device=device)
     for index in _shuffled(len(x), batch_size, x.device):
-        loss = loss_of(model(copied(x[index], device)), copied(y[index], device))
+        inputs = x[index] if views is None else views(x, index)
+        loss = loss_of(model(copied(inputs, device)), copied(y[index], device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

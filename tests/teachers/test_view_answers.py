@@ -7,6 +7,7 @@ import pytest
 from own_teachers import OWN, answers, loaded, network, users_folder
 
 from bdistil.core.tensors import as_tensor
+from bdistil.core.views import ViewMaker
 from bdistil.errors import CheckpointError, SpecError
 from bdistil.searching.resolve import resolve
 from bdistil.searching.views import view_makers
@@ -139,3 +140,29 @@ def test_no_more_copies_than_epochs_are_made():
     dataset = loaded(load_spec({"data": {"path": "data.npz"}}))
     spec = load_spec({"data": {"path": "data.npz", "views": VIEW}, "space": {"epochs": 2}})
     assert resolve(spec, dataset).data.views.copies == 2
+
+
+def test_a_teacher_trained_here_sees_other_copies_in_each_epoch(monkeypatch):
+    seen = []
+    make = ViewMaker.make
+
+    def watched(self, inputs, rows, copy, *scale):
+        made = make(self, inputs, rows, copy, *scale)
+        if not scale:  # the others are asked about, in raw units
+            seen.append((self.first, self.settings.mixup, made, inputs[rows]))
+        return made
+
+    monkeypatch.setattr(ViewMaker, "make", watched)
+    taught(model="mlp", epochs=3, batch_size=100)
+    assert [epoch for epoch, *_ in seen] == [1, 2, 3]
+    assert {mixup for _, mixup, *_ in seen} == {0.0}
+    gaps = [(made - rows).std().item() for *_, made, rows in seen]
+    assert gaps == pytest.approx([0.4] * 3, rel=0.2)
+    assert not np.array_equal(seen[0][2], seen[1][2])
+
+
+def test_a_teacher_trained_on_mixtures_alone_is_trained_on_the_rows(monkeypatch):
+    dataset, *_, mixed = taught({"copies": 2, "mixup": 0.3}, model="mlp", epochs=2)
+    *_, plain = taught(False, store="plain", model="mlp", epochs=2)
+    assert len(dataset.train) == len(mixed["train"])
+    np.testing.assert_array_equal(mixed["train"], plain["train"])

@@ -1,0 +1,186 @@
+# ruff: noqa: D103
+"""Views on against off: the same rows, candidates, epochs and seeds.
+
+    python run.py play --sets cifar fashion spoken --data DATA --weights WEIGHTS --work WORK
+    python run.py tell --work WORK
+
+DATA holds `cifar10_jpeg/train.parquet` and `test.parquet` (the hub's form), `spoken_digits.parquet`
+(audio, label, speaker) and `fashion-mnist/` (the publisher's files); WEIGHTS is a ResNet-56's
+safetensors (examples/cifar_resnet.py). `play` skips what WORK holds and resumes what it began;
+`tell` writes stages.csv and a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "examples"
+SEEDS = range(3)
+PER_CLASS = {"train": 900, "validation": 200, "test": 400}
+COMMON = ["search.select=best", "workers.count=0"]
+VIEWS = {
+    "cifar": "{copies: 6, crop: 4, flip: true}",
+    "fashion": "{copies: 6, crop: 2, flip: true}",
+    "spoken": "{copies: 6, shift: 8, time_mask: 0.2, feature_mask: 0.25, noise: 0.1}",
+}
+
+
+def write(frame, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    frame.to_parquet(partial)
+    partial.replace(target)
+
+
+def photographs(data: Path, target: Path) -> None:
+    """The teacher has trained on all rows of train.parquet but each tenth of a class."""
+    import pandas as pd
+
+    source = data / "cifar10_jpeg"
+    frames = {name: pd.read_parquet(source / f"{name}.parquet") for name in ("train", "test")}
+    train, number = frames["train"], frames["train"].groupby("label").cumcount()
+    held = number % 10 == 9
+    chosen = {"train": train[~held], "validation": train[held], "test": frames["test"]}
+    parts = [
+        frame[frame.groupby("label").cumcount() < PER_CLASS[part]].assign(part=part)
+        for part, frame in chosen.items()
+    ]
+    write(pd.concat(parts, ignore_index=True), target)
+
+
+def recordings(data: Path, target: Path, fold: int) -> None:
+    """Four speakers to train on, one to choose by and one for the figures."""
+    import pandas as pd
+
+    frame = pd.read_parquet(data / "spoken_digits.parquet")
+    speakers = sorted(frame["speaker"].unique())
+    parts = {speakers[2 * fold]: "test", speakers[2 * fold + 1]: "validation"}
+    write(
+        frame.assign(part=frame["speaker"].map(parts).fillna("train")).drop(columns="speaker"),
+        target,
+    )
+
+
+def overrides_of(args: argparse.Namespace, name: str, seed: int) -> list[str]:
+    if name == "cifar":
+        path = args.work / "photographs.parquet"
+        if not path.exists():
+            photographs(args.data, path)
+        return [
+            f"data.path={path}",
+            "data.split=part",
+            f"teacher.model={EXAMPLES / 'cifar_resnet.py'}:resnet56",
+            f"teacher.weights={args.weights}",
+            "teacher.inputs=raw",
+            "space={student: separable, ladder: [12], growth: 2, epochs: 15}",
+            "search={rounds: 4, tries_per_class: 3, select: best}",
+        ]
+    if name == "fashion":
+        root = args.data / "fashion-mnist"
+        return [
+            "data.name=fashion_mnist",
+            f"data.options={{root: {root}, examples: 4000}}",
+            "teacher={model: resnet, epochs: 15, options: {channels: [16, 32], blocks: 1}}",
+            "space={student: convnet, ladder: [4], growth: 2, epochs: 24}",
+            "search={rounds: 4, tries_per_class: 3, select: best}",
+        ]
+    path = args.work / f"recordings-{seed}.parquet"
+    if not path.exists():
+        recordings(args.data, path, seed)
+    return [
+        f"data.path={path}",
+        "data.split=part",
+        "teacher={model: cnn1d, epochs: 40}",
+        "space={student: cnn1d, ladder: [4], growth: 2, epochs: 40}",
+        "search={rounds: 4, tries_per_class: 3, select: best}",
+    ]
+
+
+def play(args: argparse.Namespace) -> None:
+    import bdistil
+    from bdistil.spec import load_spec
+
+    for seed in SEEDS:
+        for name in args.sets:
+            for arm in ("on", "off"):
+                record = args.work / "records" / f"{name}-{seed}-{arm}.json"
+                if record.exists():
+                    continue
+                began = time.monotonic()
+                views = VIEWS[name] if arm == "on" else "false"
+                own = [f"seed={seed}", *overrides_of(args, name, seed), *COMMON]
+                spec = load_spec({"name": "views"}, [*own, f"data.views={views}"])
+                run = bdistil.search(spec, args.work / f"{name}-{seed}-{arm}")
+                figures = run.evaluation
+                rows = [
+                    {
+                        "set": name,
+                        "seed": seed,
+                        "views": arm,
+                        "stage": stage.stage,
+                        "recipe": row.result.request.params["recipe"],
+                        "width": row.student.width,
+                        "validation": row.result.metric,
+                        "test": stage.metric,
+                        "flops": stage.flops,
+                        "teacher_test": figures.teacher.metric,
+                        "teacher_flops": figures.teacher.flops,
+                        "seconds": row.result.seconds,
+                    }
+                    for stage, row in zip(figures.stages, run.rounds, strict=True)
+                ]
+                record.parent.mkdir(exist_ok=True)
+                record.write_text(json.dumps(rows))
+                curve = " ".join(f"{row['test']:.4f}" for row in rows)
+                spent = time.monotonic() - began
+                print(f"{name}, seed {seed}, {arm}: {curve}; {spent:.0f} s", flush=True)
+
+
+def tell(args: argparse.Namespace) -> None:
+    files = sorted((args.work / "records").glob("*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text())]
+    with (HERE / "stages.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    print("| data | views | teacher | stage 1 | last stage | mean of the stages | by seed |")
+    print("|---|---|---|---|---|---|---|")
+    for name in VIEWS:
+        for arm in ("off", "on"):
+            own = [row for row in rows if (row["set"], row["views"]) == (name, arm)]
+            if not own:
+                continue
+            curves = [
+                [row["test"] for row in own if row["seed"] == seed]
+                for seed in sorted({row["seed"] for row in own})
+            ]
+            teacher = statistics.mean(row["teacher_test"] for row in own)
+            first, last = (statistics.mean(c[at] for c in curves) for at in (0, -1))
+            areas = [statistics.mean(curve) for curve in curves]
+            told = " ".join(f"{area:.3f}" for area in areas)
+            print(
+                f"| {name} | {arm} | {teacher:.3f} | {first:.3f} | {last:.3f} | "
+                f"{statistics.mean(areas):.3f} | {told} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["play", "tell"])
+    parser.add_argument("--sets", nargs="+", choices=VIEWS, default=list(VIEWS))
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--weights", type=Path)
+    args = parser.parse_args()
+    args.work, args.data = args.work.resolve(), args.data.resolve()
+    play(args) if args.what == "play" else tell(args)
+
+
+if __name__ == "__main__":
+    main()
