@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,7 @@ def status(
             "ended": None if ended is None else {"end": ended.end, "reason": ended.reason},
             "stopped_trials": [len(record.stopped) for record in records],
             "received_bytes": received,
+            "game": None if result.guarantee is None else asdict(result.guarantee),
             "data": None if card is None else card.model_dump(mode="json"),
         }
         output.print(json.dumps(summary | figures, indent=2))
@@ -62,7 +64,7 @@ def status(
     if card is not None:
         output.print(str(card))
     if records:
-        output.print(rounds_table(records), "", sep="\n")
+        output.print(rounds_table(records), str(result.guarantee or ""), "", sep="\n")
         print_evaluation(result.evaluation)
 
 

@@ -285,7 +285,7 @@ class RayBackend:
             self.news.append(weights)
             sent = Counter(self.margin.traffic.take()) + Counter(self.board.take_sent())
         received = {node[:8]: size for node, size in sent.items() if node != self.margin.home}
-        return Played(self.margin.sha256, received)
+        return Played(self.margin.sha256, received, self.margin.game)
 
     def now(self) -> float:
         """Seconds of this machine's clock."""

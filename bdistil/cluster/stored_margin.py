@@ -26,7 +26,14 @@ from bdistil.core.game import Rules, Summary
 from bdistil.core.student import Student
 from bdistil.errors import ClusterError
 from bdistil.export.checkpoint import student_from_bytes
-from bdistil.searching.margin_shard import PlayedShard, ShardState, combined_sha256, play_shard
+from bdistil.runs.journal import GameFigures
+from bdistil.searching.margin_shard import (
+    PlayedShard,
+    ShardState,
+    combined_sha256,
+    game_figures,
+    play_shard,
+)
 from bdistil.searching.problem import Part
 from bdistil.spec import WorkerSpec
 from bdistil.spec.user_modules import UserModule
@@ -109,6 +116,7 @@ class StoredMargin:
             rows, outputs = rows + len(part), part.teacher_logits.shape[1]
         self.summary = Summary.start(rows, outputs)
         self.sha256 = ""
+        self.rounds = 0
         self.home: str = ray.get_runtime_context().get_node_id()
         self.copies: dict[str, list[Any]] = {self.home: []}
         self.players: dict[str, Any] = {}
@@ -136,6 +144,12 @@ class StoredMargin:
         self.copies = copies
         self.summary = Summary.merged([shard.summary for shard in played])
         self.sha256 = combined_sha256(played)
+        self.rounds += 1
+
+    @property
+    def game(self) -> GameFigures:
+        """The game after the students so far."""
+        return game_figures(self.summary, self.rules, self.rounds)
 
     def call(self, node: str, move: Any) -> tuple[list[Any], list[Any]]:
         """Have a node play all shards: references to the states and to what is learnt of them."""

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from bdistil.names import Normalisation
 
+ASSUMED_GAP = 2
+"""G = max|f - g| that η is made for, in units of max|g|: a student is as large as its teacher."""
+
 
 def log_entries(examples: int, outputs: int, normalisation: Normalisation) -> float:
     """Log of the number of entries that share one distribution: 2N, or 2NL when joint."""
@@ -105,6 +108,14 @@ class Summary:
     def to(self, device: torch.device | str) -> Summary:
         """The same on another device."""
         return Summary(self.rows, self.log_cosh.to(device), self.log_sinh.to(device))
+
+
+def certificate(summary: Summary, rules: Rules, rounds: int) -> float:
+    """A bound on max|F_T - g| after T rounds, whatever their edges were, in logits.
+
+    max_j log Σ_i 2 cosh(M_ij) / (η T), since every |M_ij| is below that logarithm.
+    """
+    return summary.log_cosh.max().item() / (rules.step * rounds)
 
 
 def log_sum(logs: Tensor) -> Tensor:
@@ -232,4 +243,4 @@ class Game:
 
     def certificate(self, rounds: int) -> float:
         """A bound on max|F_T - g| that holds whatever the edges were, in logits."""
-        return self.summary.log_cosh.max().item() / (self.rules.step * rounds)
+        return certificate(self.summary, self.rules, rounds)

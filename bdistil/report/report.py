@@ -39,6 +39,7 @@ def render(result: SearchResult) -> str:
         crossfit=spec.teacher.crossfit,
         records=records,
         ended=result.ended,
+        guarantee=result.guarantee,
         evaluation=figures,
         scores=figures.scores,
         all_answers=()

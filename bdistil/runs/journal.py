@@ -14,6 +14,22 @@ from bdistil.spec.mistakes import first_fault
 from bdistil.store.durable import append_line, write_atomic
 
 
+class GameFigures(BaseModel):
+    """The game after a round.
+
+    Attributes:
+        step: η.
+        assumed_gap: the G = max|f - g| that η is made for, in logits.
+        certificate: a bound on max|F_t - g| over the training split, in logits.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: float
+    assumed_gap: float
+    certificate: float
+
+
 class RoundRecord(BaseModel):
     """An accepted round.
 
@@ -31,6 +47,7 @@ class RoundRecord(BaseModel):
         received_bytes: for each node but the driver's, by the start of its id in Ray, what it was
             sent in the round: students, margins where it has no copy of its own, and once the
             training split. Trials and objects below Ray's inline limit (100 kB) are not in it.
+        game: the game after the round; None in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +62,7 @@ class RoundRecord(BaseModel):
     seconds: float
     received_bytes: dict[str, int] = {}
     stopped: tuple[TrialRequest, ...] = ()
+    game: GameFigures | None = None
 
 
 End = Literal["goal", "cost", "saturated"]

@@ -22,6 +22,7 @@ from bdistil.core.examples import Measure
 from bdistil.core.game import Rules
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
+from bdistil.runs.journal import GameFigures
 from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.problem import Part, Problem
 from bdistil.spec import Spec
@@ -64,10 +65,12 @@ class Played:
     Attributes:
         margin_sha256: see :class:`~bdistil.runs.journal.RoundRecord`.
         received_bytes: likewise, since this was last told.
+        game: likewise; None where no game is played.
     """
 
     margin_sha256: str
     received_bytes: dict[str, int] = field(default_factory=dict)
+    game: GameFigures | None = None
 
 
 class Backend(Protocol):

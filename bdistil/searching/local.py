@@ -20,7 +20,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
-from bdistil.searching.margin_shard import ShardState, combined_sha256, play_shard
+from bdistil.searching.margin_shard import ShardState, combined_sha256, game_figures, play_shard
 from bdistil.searching.problem import Part
 from bdistil.searching.trial_runner import TrialRunner, run_guarded
 from bdistil.searching.workbench import Material, Workbench
@@ -41,10 +41,11 @@ class LocalMargin:
         self.parts = parts
         self.rules = rules
         self.states: list[ShardState] = []
+        self.rounds = 0
         self.summary = Summary.start(sum(map(len, parts)), parts[0].teacher_logits.shape[1])
 
-    def play(self, student: Student) -> str:
-        """Take in an accepted student; the hash of the new margin."""
+    def play(self, student: Student) -> Played:
+        """Take in an accepted student; the hash of the new margin, and the game after it."""
         states: list[ShardState | None] = [*self.states] or [None] * len(self.parts)
         results = [
             play_shard(part, state, student, self.summary, self.rules)
@@ -53,7 +54,9 @@ class LocalMargin:
         self.states = [state for state, _ in results]
         learnt = [shard for _, shard in results]
         self.summary = Summary.merged([shard.summary for shard in learnt])
-        return combined_sha256(learnt)
+        self.rounds += 1
+        game = game_figures(self.summary, self.rules, self.rounds)
+        return Played(combined_sha256(learnt), game=game)
 
 
 def make_workbench(material: Material) -> Workbench:
@@ -133,7 +136,7 @@ class LocalBackend:
     def play(self, student: Student, weights: bytes) -> Played:
         """Take an accepted student into the margin."""
         self.accepted.append(student)
-        return Played(self.margin.play(student))
+        return self.margin.play(student)
 
     def now(self) -> float:
         """Seconds of this machine's clock."""

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.core.connections import Hidden
-from bdistil.core.game import Rules, Summary
+from bdistil.core.game import ASSUMED_GAP, Rules, Summary, certificate
 from bdistil.core.student import Student
 from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import Shard, TrainingSplit, summary_of
 from bdistil.core.views import Views
+from bdistil.runs.journal import GameFigures
 from bdistil.searching.problem import Part
 
 HiddenArrays = tuple[NDArray[np.float32], NDArray[np.float32] | None]
@@ -101,6 +102,12 @@ def hidden_tensors(state: HiddenArrays) -> Hidden:
 def hidden_arrays(state: Hidden) -> HiddenArrays:
     """A hidden state as numpy."""
     return state.features.numpy(), None if state.memory is None else state.memory.numpy()
+
+
+def game_figures(summary: Summary, rules: Rules, rounds: int) -> GameFigures:
+    """The game after so many rounds, by the summary of its whole margin."""
+    bound = certificate(summary, rules, rounds)
+    return GameFigures(step=rules.step, assumed_gap=ASSUMED_GAP * rules.bound, certificate=bound)
 
 
 def combined_sha256(shards: Sequence[PlayedShard]) -> str:

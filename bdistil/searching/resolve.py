@@ -8,11 +8,11 @@ import torch
 
 from bdistil.core.connections import connection_class
 from bdistil.core.examples import Measure
-from bdistil.core.game import Rules, log_entries, step_size
+from bdistil.core.game import ASSUMED_GAP, Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
-from bdistil.names import Task
+from bdistil.names import Normalisation, Task
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
 from bdistil.searching.views import decide_views
@@ -118,11 +118,16 @@ def check_losses(space: SpaceSpec, task: Task) -> None:
                 )
 
 
+def normalisation_of(spec: Spec) -> Normalisation:
+    """Of K+ and K-: the search's, or that of the first recipe."""
+    return spec.search.normalisation or recipe(spec.recipes[0]).normalisation
+
+
 def game_rules(spec: Spec, problem: Problem) -> Rules:
     """The run's constants: η = sqrt(ln(2NL)/T) / (2 max|g|), with 2N instead if per label."""
-    normalisation = spec.search.normalisation or recipe(spec.recipes[0]).normalisation
+    normalisation = normalisation_of(spec)
     entries = log_entries(problem.examples, problem.outputs, normalisation)
-    step = step_size(2 * problem.bound, spec.search.most_rounds, entries)
+    step = step_size(ASSUMED_GAP * problem.bound, spec.search.most_rounds, entries)
     return Rules(step, normalisation, problem.bound, problem.scale)
 
 

@@ -17,6 +17,7 @@ from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.guarantee import Guarantee
 from bdistil.searching.outcome import (
     accepted,
     contents_hash,
@@ -27,6 +28,7 @@ from bdistil.searching.outcome import (
     standardised_padding,
     write_trials,
 )
+from bdistil.searching.resolve import normalisation_of
 from bdistil.store.durable import write_atomic
 
 
@@ -66,6 +68,13 @@ class SearchResult:
     def ended(self) -> EndRecord | None:
         """Why the search was over before its last round; None if it was not."""
         return self.run.journal.end()
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """What the theory says of the accepted rounds; None for runs of older versions."""
+        spec = self.run.spec()
+        normalisation = normalisation_of(spec)
+        return Guarantee.of(self.rounds, spec.search.most_rounds, normalisation)
 
     @property
     def complete(self) -> bool:
