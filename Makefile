@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n logical --dist loadfile  # a worker for each core; a file's fixtures are made once
+PARALLEL := -n logical --dist loadgroup --no-loadscope-reorder  # groups of tests/conftest.py
 
 .PHONY: install demo test test-fast test-nightly lint format reference picture benchmarks clean
 
@@ -22,9 +22,8 @@ demo: install  ## Search, export and report on the digits, in about a minute.
 	$(BIN)/bdistil report runs/digits
 	$(BIN)/bdistil status runs/digits
 
-test: install lint  ## Everything, as CI runs it; Ray's clusters one after another, the rest in parallel.
-	$(PYTEST) $(PARALLEL) -m 'not cluster'
-	$(PYTEST) -m cluster
+test: install lint  ## Everything, as CI runs it: on each core, one of them with Ray's clusters.
+	$(PYTEST) $(PARALLEL)
 
 test-fast: install  ## Without Ray clusters and long trainings.
 	$(PYTEST) $(PARALLEL) -m 'not cluster and not slow'

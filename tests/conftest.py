@@ -1,5 +1,6 @@
 """Fixtures of all tests, and how they run."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from hypothesis import settings
 
 from bdistil.cli.app import main
 
+# Ray lets its workers yield to everything else, so beside other work they would hardly start.
+os.environ.setdefault("RAY_worker_niceness", "0")
 torch.set_num_threads(1)  # tiny networks run fastest on one thread; more only wait for each other
 settings.register_profile("without timings", deadline=None)
 settings.load_profile("without timings")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``nightly``, unless -m speaks of it.
+    """Leave out what is marked ``nightly``, unless -m speaks of it; group for workers of xdist.
 
     In addopts, -m would be lost as soon as a command line had one of its own.
     """
@@ -26,6 +30,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         nightly = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=nightly)
         items[:] = [item for item in items if item not in set(nightly)]
+    if hasattr(config, "workerinput"):
+        group(items)
+
+
+def group(items: list[pytest.Item]) -> None:
+    """All of Ray's clusters are one group, so that they run one after another, beside the rest.
+
+    Every other group is a file, whose fixtures are made once. What takes longest goes first.
+    """
+    for item in items:
+        cluster = item.get_closest_marker("cluster") is not None
+        item.add_marker(pytest.mark.xdist_group("clusters" if cluster else item.path.stem))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.get_closest_marker("cluster"), item.path not in slow))
 
 
 @pytest.fixture(scope="session")

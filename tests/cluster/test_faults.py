@@ -70,8 +70,9 @@ def nodes() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return launch_search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").run.path
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = tiny(*SPEC, "workers.count=0")  # to the bit what one worker finds
+    return launch_search(spec, tmp_path_factory.mktemp("whole") / "run").run.path
 
 
 @pytest.fixture
@@ -271,7 +272,10 @@ def answers_nan(run: Run) -> Run:
 
 @pytest.mark.parametrize(
     ("wrap", "reason"),
-    [(lambda run: raises, "ValueError: no such thing"), (answers_nan, "loss is nan")],
+    [
+        (lambda run: raises, "ValueError: no such thing"),
+        pytest.param(answers_nan, "loss is nan", marks=pytest.mark.nightly),
+    ],
 )
 def test_trials_that_always_fail_use_up_the_error_budget(
     nodes: Cluster, tmp_path: Path, trials: Trials, wrap: Wrap, reason: str
@@ -285,8 +289,6 @@ def test_trials_that_always_fail_use_up_the_error_budget(
 
 # --- the driver ----------------------------------------------------------------------------------
 
-ON_A_CLUSTER = ("before 001.safetensors", "before record 2", "before evaluation.json")
-
 
 @pytest.fixture(scope="module")
 def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
@@ -299,10 +301,10 @@ def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize(
     "kills",
     [
-        [each for each in KILLS if each[1] in ON_A_CLUSTER],
+        [each for each in KILLS if each[1] == "before record 2"],
         pytest.param(KILLS, marks=pytest.mark.nightly),
     ],
-    ids=["some", "all"],
+    ids=["mid-round", "all"],
 )
 def test_a_driver_killed_at_boundaries_loses_nothing_accepted(
     search: Search, uninterrupted: Path, tmp_path: Path, kills: Sequence[tuple[str, str]]
@@ -313,15 +315,11 @@ def test_a_driver_killed_at_boundaries_loses_nothing_accepted(
 # --- the disk ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "moments",
-    [FULL_DISKS[3:4], pytest.param(FULL_DISKS, marks=pytest.mark.nightly)],
-    ids=["mid-round", "all"],
-)
+@pytest.mark.nightly  # tests/searching/test_killed_searches.py has it in one process
 def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
-    search: Search, uninterrupted: Path, tmp_path: Path, moments: Sequence[tuple[str, str]]
+    search: Search, uninterrupted: Path, tmp_path: Path
 ) -> None:
     with small_file_system(tmp_path / "disk") as mounted:
         if not mounted:
             pytest.skip("mounting a small file system takes root")
-        check_full_disk(search, tmp_path / "disk", moments, uninterrupted)
+        check_full_disk(search, tmp_path / "disk", FULL_DISKS, uninterrupted)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import bdistil, tiny
+from tiny import tiny
 
 from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
@@ -327,17 +329,17 @@ def test_storage_is_beside_the_whole_fleet() -> None:
 
 
 @pytest.mark.cluster
-def test_a_comparison_from_the_command_line(tmp_path: Path) -> None:
+def test_a_comparison_from_the_command_line(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
     spec = tmp_path / "one.yaml"
     spec.write_text(tiny("name=one", *SPEC).to_yaml())
     out = tmp_path / "out"
     command = ("compare", spec, "--seeds", "1", "--method", "average", "--out", out)
     answer = bdistil(*command)
-    assert answer.returncode == 0, answer.stderr
-    assert "[3/3]" in answer.stderr
+    assert answer.status == 0, answer.errors
+    assert "[3/3]" in answer.errors
     table = pd.read_parquet(out / "curves.parquet")
     assert set(table.cell) == {"method=ours", "method=oracle", "method=average"}
     assert "budget unknown" in (out / "README.md").read_text().lower()
     wrong = bdistil("compare", spec, "--method", "magic", "--out", tmp_path / "other")
-    assert wrong.returncode == 2
-    assert "--method 'magic' is unknown; choose ours, streaming, boosting" in wrong.stderr
+    assert wrong.status == 2
+    assert "--method 'magic' is unknown; choose ours, streaming, boosting" in wrong.errors

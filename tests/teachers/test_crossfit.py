@@ -306,9 +306,11 @@ def local_ray() -> Iterator[None]:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("local_ray")
-def test_workers_fit_folds_to_the_same_bits(tmp_path: Path) -> None:
+def test_workers_fit_folds_to_the_same_bits_and_where_they_are_too_many_take_turns(
+    tmp_path: Path,
+) -> None:
     here = launch_teacher(tiny(*CROSS), tmp_path / "here").teacher.logits()
-    there = launch_teacher(tiny(*CROSS, "workers.count=2"), tmp_path / "there").teacher.logits()
+    there = launch_teacher(tiny(*CROSS, "workers.count=3"), tmp_path / "there").teacher.logits()
     np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
 
 
@@ -318,14 +320,6 @@ def test_what_fails_in_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
     spec = trees("workers.count=1", "teacher.options={max_depth: -3}")
     with pytest.raises(TeacherError, match=r"cannot be fitted.*teacher\.options"):
         launch_teacher(spec, tmp_path / "run")
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_more_workers_than_the_cluster_holds_take_turns(tmp_path: Path) -> None:
-    here = launch_teacher(trees(), tmp_path / "here").teacher.logits()
-    there = launch_teacher(trees("workers.count=4"), tmp_path / "there").teacher.logits()
-    np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
 
 
 @pytest.mark.cluster
