@@ -22,7 +22,7 @@ settings.load_profile("without timings")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``nightly``, unless -m speaks of it; group for workers of xdist.
+    """Leave out what is marked ``nightly``, unless -m speaks of it; order and group the rest.
 
     In addopts, -m would be lost as soon as a command line had one of its own.
     """
@@ -30,20 +30,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         nightly = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=nightly)
         items[:] = [item for item in items if item not in set(nightly)]
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.get_closest_marker("cluster"), item.path not in slow))
     if hasattr(config, "workerinput"):
         group(items)
 
 
 def group(items: list[pytest.Item]) -> None:
-    """All of Ray's clusters are one group, so that they run one after another, beside the rest.
+    """For workers of xdist: all clusters of Ray one after another, beside the other files.
 
-    Every other group is a file, whose fixtures are made once. What takes longest goes first.
+    A file is one group, as its fixtures are to be made once.
     """
     for item in items:
         cluster = item.get_closest_marker("cluster") is not None
         item.add_marker(pytest.mark.xdist_group("clusters" if cluster else item.path.stem))
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.get_closest_marker("cluster"), item.path not in slow))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Leave the Ray that tests share after the last of them."""
+    marked = [each is not None and each.get_closest_marker("cluster") for each in (item, nextitem)]
+    if marked[0] and not marked[1]:
+        import ray
+
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> None:
+    """Ray on this machine with two CPUs, shared with other modules."""
+    from clusters import share_local_ray
+
+    share_local_ray()
 
 
 @pytest.fixture(scope="session")

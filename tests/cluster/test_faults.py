@@ -38,6 +38,7 @@ from bdistil.cluster.launch import launch_search
 from bdistil.core import find_weak_learner
 from bdistil.errors import ClusterError, SearchError
 from bdistil.runs.run_directory import RunDirectory
+from clusters import several_nodes
 
 pytestmark = pytest.mark.cluster
 
@@ -57,16 +58,10 @@ Trials = Callable[[Wrap], None]
 def nodes() -> Iterator[Cluster]:
     """A head without CPUs, and two nodes for a worker each."""
     quick = {"health_check_period_ms": 500}  # a lost node is noticed in seconds
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
-    yield cluster
+    with several_nodes(0, 1, 1, _system_config=quick) as cluster:
+        yield cluster
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    ray.shutdown()
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

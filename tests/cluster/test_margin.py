@@ -34,6 +34,7 @@ from bdistil.searching.problem import Part, build_problem, training_shards
 from bdistil.searching.resolve import game_rules
 from bdistil.searching.result import SearchResult
 from bdistil.spec import WorkerSpec
+from clusters import several_nodes
 
 pytestmark = pytest.mark.cluster
 
@@ -52,13 +53,8 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Cluster]:
-    head = {"num_cpus": 2, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=2)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with several_nodes(2, 2) as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-import ray
 import torch
 from tiny import PATIENCE, bdistil, command, students, tiny, winners, write_spec
 
@@ -30,13 +29,6 @@ from bdistil.searching.outcome import run_dataset
 from bdistil.searching.result import SearchResult
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -216,13 +208,17 @@ def test_missing_resources_are_named(
 
 def started_search(folder: Path, *overrides: str) -> tuple[subprocess.Popen[str], Path]:
     run = folder / "run"
-    process = subprocess.Popen(
-        command("search", write_spec(folder, *overrides), "--out", run),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # tests that run in the background ignore interrupts, and what they start would, too
+        process = subprocess.Popen(
+            command("search", write_spec(folder, *overrides), "--out", run),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     return process, run
 
 

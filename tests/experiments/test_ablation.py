@@ -283,6 +283,7 @@ def test_a_file_in_the_folders_place_is_told(bdistil: Callable[..., Any], tmp_pa
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.nightly
 def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
     documents = "data={name: documents, options: {examples: 300}}"
@@ -294,6 +295,7 @@ def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path, bdistil: Callable[
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
 def test_an_experiment_from_the_command_line(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
     out = tmp_path / "out"
     command = (
@@ -341,6 +343,7 @@ def test_an_experiment_from_the_command_line(tmp_path: Path, bdistil: Callable[.
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.nightly
 def test_an_experiment_is_repeated(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
     cells = ("--vary", "space.connection=[none, dense]", "--seeds", "2", "--out", tmp_path / "out")

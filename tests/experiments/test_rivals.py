@@ -55,10 +55,16 @@ def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Con
     return Contest(resolve(spec, dataset), dataset, store.logits())
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> None:
+@pytest.fixture(scope="module", params=RIVALS)
+def rival(request: pytest.FixtureRequest, contest: Contest) -> tuple[str, list[Entry]]:
     torch.manual_seed(0)
-    entries = RIVALS[name](contest)
+    return request.param, RIVALS[request.param](contest)
+
+
+def test_every_rival_answers_within_the_budgets(
+    contest: Contest, rival: tuple[str, list[Entry]]
+) -> None:
+    name, entries = rival
     budgets = contest.budgets if name not in ALIKE else [contest.budgets[-1]] * 99
     for entry, budget in zip(entries, budgets, strict=False):
         assert entry.flops <= budget * 1.0001
@@ -70,9 +76,8 @@ def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> 
         assert len(entries) == contest.stages
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_rivals_learn_something(contest: Contest, name: str) -> None:
-    last = RIVALS[name](contest)[-1]
+def test_rivals_learn_something(contest: Contest, rival: tuple[str, list[Entry]]) -> None:
+    _, [*_, last] = rival
     constant = contest.measure.best_constant([contest.train]).expand_as(last.validation)
     assert contest.loss(last) < contest.measure.loss(constant, contest.validation)
 
@@ -329,6 +334,7 @@ def test_storage_is_beside_the_whole_fleet() -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
 def test_a_comparison_from_the_command_line(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
     spec = tmp_path / "one.yaml"
     spec.write_text(tiny("name=one", *SPEC).to_yaml())

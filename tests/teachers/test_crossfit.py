@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -295,13 +295,6 @@ def test_regression_is_cross_fitted_too(tmp_path: Path) -> None:
     logits = run.teacher.logits()
     assert logits[OUT_OF_FOLD].shape == logits["train"].shape
     assert SearchResult(run).evaluation.stages[0].sup_norm_out_of_fold > 0
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.cluster
