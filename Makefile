@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n logical --dist loadgroup --no-loadscope-reorder  # groups of tests/conftest.py
+PARALLEL := -n logical --no-loadscope-reorder  # shared out by tests/conftest.py
 
 .PHONY: install demo test test-fast test-nightly lint format reference picture benchmarks clean
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -20,9 +20,8 @@ settings.register_profile("without timings", deadline=None)
 settings.load_profile("without timings")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``nightly``, unless -m speaks of it; order and group the rest.
+    """Leave out what is marked ``nightly``, unless -m speaks of it; what takes long goes first.
 
     In addopts, -m would be lost as soon as a command line had one of its own.
     """
@@ -30,20 +29,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         nightly = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=nightly)
         items[:] = [item for item in items if item not in set(nightly)]
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.get_closest_marker("cluster"), item.path not in slow))
-    if hasattr(config, "workerinput"):
-        group(items)
-
-
-def group(items: list[pytest.Item]) -> None:
-    """For workers of xdist: all clusters of Ray one after another, beside the other files.
-
-    A file is one group, as its fixtures are to be made once.
-    """
     for item in items:
-        cluster = item.get_closest_marker("cluster") is not None
-        item.add_marker(pytest.mark.xdist_group("clusters" if cluster else item.path.stem))
+        if item.get_closest_marker("cluster") and item.path.parent.name != "cluster":
+            raise pytest.UsageError(f"{item.nodeid} starts Ray; it belongs into tests/cluster/.")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent.name != "cluster", item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A worker takes a whole file, or all of tests/cluster/: one Ray at a time, beside the rest."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Rooms(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            room = "tests/cluster/"
+            return room if nodeid.startswith(room) else super()._split_scope(nodeid)
+
+    return Rooms(config, log)
 
 
 @pytest.hookimpl(trylast=True)

@@ -108,44 +108,30 @@ def wait_until(condition: Callable[[], bool], search: Future[Any] | None = None)
 # --- workers and nodes ---------------------------------------------------------------------------
 
 
-def test_a_killed_workers_trial_is_run_again(
+def test_trials_of_a_killed_worker_and_of_a_lost_node_are_run_again(
     nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
 ) -> None:
+    killed, marker = tmp_path / "killed", tmp_path / "node"
+
     def wrap(run: Run) -> Run:
-        def killed(cohort: Any, should_stop: Any) -> Any:
-            if cohort.round == 2 and once(tmp_path / "killed"):
+        def lost(cohort: Any, should_stop: Any) -> Any:
+            if cohort.round == 2 and once(killed):
                 os.kill(os.getpid(), signal.SIGKILL)
-            return run(cohort, should_stop)
-
-        return killed
-
-    trials(wrap)
-    run = launch_search(tiny(*SPEC, "workers.count=2"), tmp_path / "run").run.path
-    assert (tmp_path / "killed").exists()
-    assert same_end(run, uninterrupted)
-
-
-def test_a_lost_nodes_trial_is_run_again_where_another_joins(
-    nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
-) -> None:
-    marker = tmp_path / "node"
-
-    def wrap(run: Run) -> Run:
-        def stuck(cohort: Any, should_stop: Any) -> Any:
-            if cohort.round == 2 and once(marker):
+            if cohort.round == 3 and once(marker):
                 marker.write_text(ray.get_runtime_context().get_node_id())
                 time.sleep(1000)  # until the node is gone
             return run(cohort, should_stop)
 
-        return stuck
+        return lost
 
     trials(wrap)
     with ThreadPoolExecutor(1) as background:
         search = background.submit(launch_search, tiny(*SPEC, "workers.count=2"), tmp_path / "run")
         wait_until(lambda: marker.exists() and marker.read_text() != "", search)
+        assert killed.exists()
         (lost,) = (node for node in nodes.worker_nodes if node.node_id == marker.read_text())
         nodes.remove_node(lost, allow_graceful=False)
-        nodes.add_node(num_cpus=1)
+        nodes.add_node(num_cpus=1)  # another joins
         search.result(timeout=PATIENCE)
     assert same_end(tmp_path / "run", uninterrupted)
 

@@ -183,6 +183,7 @@ def test_a_search_whose_trials_diverge_says_so(local_ray: None, tmp_path: Path) 
     assert RunDirectory(tmp_path / "run").journal.read() == []
 
 
+@pytest.mark.nightly  # tests/searching/test_in_process.py has one that ends a trial in its midst
 def test_a_time_budget_keeps_the_accepted_rounds(local_ray: None, tmp_path: Path) -> None:
     spec = tiny("search.rounds=500", "search.time_budget=4")
     run = launch_search(spec, tmp_path / "run").run
@@ -231,6 +232,7 @@ def wait_for_rounds(process: subprocess.Popen[str], run: Path, count: int) -> No
         time.sleep(0.02)
 
 
+@pytest.mark.nightly  # test_faults.py kills a driver whose cluster lives on
 def test_kill_and_the_same_command_again_end_like_an_uninterrupted_run(
     uninterrupted: Path, tmp_path: Path
 ) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -331,21 +329,3 @@ def test_storage_is_beside_the_whole_fleet() -> None:
     [row] = comparison.storage(made_up()).to_dict("records")
     assert row["parameters"] == pytest.approx(30 / 60)
     assert row["training"] == pytest.approx(15 / 30)
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_a_comparison_from_the_command_line(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
-    spec = tmp_path / "one.yaml"
-    spec.write_text(tiny("name=one", *SPEC).to_yaml())
-    out = tmp_path / "out"
-    command = ("compare", spec, "--seeds", "1", "--method", "average", "--out", out)
-    answer = bdistil(*command)
-    assert answer.status == 0, answer.errors
-    assert "[3/3]" in answer.errors
-    table = pd.read_parquet(out / "curves.parquet")
-    assert set(table.cell) == {"method=ours", "method=oracle", "method=average"}
-    assert "budget unknown" in (out / "README.md").read_text().lower()
-    wrong = bdistil("compare", spec, "--method", "magic", "--out", tmp_path / "other")
-    assert wrong.status == 2
-    assert "--method 'magic' is unknown; choose ours, streaming, boosting" in wrong.errors
