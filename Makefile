@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n logical --dist loadfile  # a worker for each core; a file's fixtures are made once
+PARALLEL := -n logical --no-loadscope-reorder  # shared out by tests/conftest.py
 
 .PHONY: install demo test test-fast test-nightly lint format reference picture benchmarks clean
 
@@ -22,16 +22,15 @@ demo: install  ## Search, export and report on the digits, in about a minute.
 	$(BIN)/bdistil report runs/digits
 	$(BIN)/bdistil status runs/digits
 
-test: install lint  ## Everything, as CI runs it; Ray's clusters one after another, the rest in parallel.
-	$(PYTEST) $(PARALLEL) -m 'not cluster'
-	$(PYTEST) -m cluster
+test: install lint  ## Everything, as CI runs it: on each core, one of them with Ray's clusters.
+	$(PYTEST) $(PARALLEL)
 
 test-fast: install  ## Without Ray clusters and long trainings.
 	$(PYTEST) $(PARALLEL) -m 'not cluster and not slow'
 
 test-nightly: install  ## Only what `make test` leaves to its representatives.
 	$(PYTEST) $(PARALLEL) -m nightly
-	BDISTIL_FUZZ=20 $(PYTEST) $(PARALLEL) tests/fuzz
+	BDISTIL_FUZZ=80 $(PYTEST) $(PARALLEL) tests/fuzz
 
 lint: install
 	$(BIN)/ruff format --check .

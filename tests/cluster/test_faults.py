@@ -38,6 +38,7 @@ from bdistil.cluster.launch import launch_search
 from bdistil.core import find_weak_learner
 from bdistil.errors import ClusterError, SearchError
 from bdistil.runs.run_directory import RunDirectory
+from clusters import several_nodes
 
 pytestmark = pytest.mark.cluster
 
@@ -57,21 +58,16 @@ Trials = Callable[[Wrap], None]
 def nodes() -> Iterator[Cluster]:
     """A head without CPUs, and two nodes for a worker each."""
     quick = {"health_check_period_ms": 500}  # a lost node is noticed in seconds
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
-    yield cluster
+    with several_nodes(0, 1, 1, _system_config=quick) as cluster:
+        yield cluster
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    ray.shutdown()
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return launch_search(tiny(*SPEC), tmp_path_factory.mktemp("whole") / "run").run.path
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = tiny(*SPEC, "workers.count=0")  # to the bit what one worker finds
+    return launch_search(spec, tmp_path_factory.mktemp("whole") / "run").run.path
 
 
 @pytest.fixture
@@ -112,44 +108,30 @@ def wait_until(condition: Callable[[], bool], search: Future[Any] | None = None)
 # --- workers and nodes ---------------------------------------------------------------------------
 
 
-def test_a_killed_workers_trial_is_run_again(
+def test_trials_of_a_killed_worker_and_of_a_lost_node_are_run_again(
     nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
 ) -> None:
+    killed, marker = tmp_path / "killed", tmp_path / "node"
+
     def wrap(run: Run) -> Run:
-        def killed(cohort: Any, should_stop: Any) -> Any:
-            if cohort.round == 2 and once(tmp_path / "killed"):
+        def lost(cohort: Any, should_stop: Any) -> Any:
+            if cohort.round == 2 and once(killed):
                 os.kill(os.getpid(), signal.SIGKILL)
-            return run(cohort, should_stop)
-
-        return killed
-
-    trials(wrap)
-    run = launch_search(tiny(*SPEC, "workers.count=2"), tmp_path / "run").run.path
-    assert (tmp_path / "killed").exists()
-    assert same_end(run, uninterrupted)
-
-
-def test_a_lost_nodes_trial_is_run_again_where_another_joins(
-    nodes: Cluster, uninterrupted: Path, tmp_path: Path, trials: Trials
-) -> None:
-    marker = tmp_path / "node"
-
-    def wrap(run: Run) -> Run:
-        def stuck(cohort: Any, should_stop: Any) -> Any:
-            if cohort.round == 2 and once(marker):
+            if cohort.round == 3 and once(marker):
                 marker.write_text(ray.get_runtime_context().get_node_id())
                 time.sleep(1000)  # until the node is gone
             return run(cohort, should_stop)
 
-        return stuck
+        return lost
 
     trials(wrap)
     with ThreadPoolExecutor(1) as background:
         search = background.submit(launch_search, tiny(*SPEC, "workers.count=2"), tmp_path / "run")
         wait_until(lambda: marker.exists() and marker.read_text() != "", search)
+        assert killed.exists()
         (lost,) = (node for node in nodes.worker_nodes if node.node_id == marker.read_text())
         nodes.remove_node(lost, allow_graceful=False)
-        nodes.add_node(num_cpus=1)
+        nodes.add_node(num_cpus=1)  # another joins
         search.result(timeout=PATIENCE)
     assert same_end(tmp_path / "run", uninterrupted)
 
@@ -271,7 +253,10 @@ def answers_nan(run: Run) -> Run:
 
 @pytest.mark.parametrize(
     ("wrap", "reason"),
-    [(lambda run: raises, "ValueError: no such thing"), (answers_nan, "loss is nan")],
+    [
+        (lambda run: raises, "ValueError: no such thing"),
+        pytest.param(answers_nan, "loss is nan", marks=pytest.mark.nightly),
+    ],
 )
 def test_trials_that_always_fail_use_up_the_error_budget(
     nodes: Cluster, tmp_path: Path, trials: Trials, wrap: Wrap, reason: str
@@ -285,8 +270,6 @@ def test_trials_that_always_fail_use_up_the_error_budget(
 
 # --- the driver ----------------------------------------------------------------------------------
 
-ON_A_CLUSTER = ("before 001.safetensors", "before record 2", "before evaluation.json")
-
 
 @pytest.fixture(scope="module")
 def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
@@ -299,10 +282,10 @@ def search(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize(
     "kills",
     [
-        [each for each in KILLS if each[1] in ON_A_CLUSTER],
+        [each for each in KILLS if each[1] == "before record 2"],
         pytest.param(KILLS, marks=pytest.mark.nightly),
     ],
-    ids=["some", "all"],
+    ids=["mid-round", "all"],
 )
 def test_a_driver_killed_at_boundaries_loses_nothing_accepted(
     search: Search, uninterrupted: Path, tmp_path: Path, kills: Sequence[tuple[str, str]]
@@ -313,15 +296,11 @@ def test_a_driver_killed_at_boundaries_loses_nothing_accepted(
 # --- the disk ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "moments",
-    [FULL_DISKS[3:4], pytest.param(FULL_DISKS, marks=pytest.mark.nightly)],
-    ids=["mid-round", "all"],
-)
+@pytest.mark.nightly  # tests/searching/test_killed_searches.py has it in one process
 def test_a_full_disk_ends_the_search_in_one_sentence_and_room_lets_it_go_on(
-    search: Search, uninterrupted: Path, tmp_path: Path, moments: Sequence[tuple[str, str]]
+    search: Search, uninterrupted: Path, tmp_path: Path
 ) -> None:
     with small_file_system(tmp_path / "disk") as mounted:
         if not mounted:
             pytest.skip("mounting a small file system takes root")
-        check_full_disk(search, tmp_path / "disk", moments, uninterrupted)
+        check_full_disk(search, tmp_path / "disk", FULL_DISKS, uninterrupted)

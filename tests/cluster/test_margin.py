@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from ray.cluster_utils import Cluster
 from ray.experimental import get_object_locations
 from tiny import eventually, tiny
 
+from bdistil.cluster.connect import alive_nodes
 from bdistil.cluster.launch import launch_search
 from bdistil.cluster.stored_margin import StoredMargin
 from bdistil.core.game import Rules, Summary
@@ -32,7 +32,9 @@ from bdistil.searching.ledger import Ledger
 from bdistil.searching.margin_shard import PlayedShard, combined_sha256
 from bdistil.searching.problem import Part, build_problem, training_shards
 from bdistil.searching.resolve import game_rules
+from bdistil.searching.result import SearchResult
 from bdistil.spec import WorkerSpec
+from clusters import several_nodes
 
 pytestmark = pytest.mark.cluster
 
@@ -41,6 +43,7 @@ EXAMPLES = 2048 + 700  # three shards; a whole one is above Ray's inline limit
 RULES = Rules(0.05, "joint", bound=3.0, scale=1.0)
 WORKERS = WorkerSpec(count=4)
 CONNECTIONS = ("none", "gru", "dense", "residual")
+Store = Callable[[Iterable[Part], Rules], StoredMargin]
 
 
 @pytest.fixture(autouse=True)
@@ -50,12 +53,8 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Cluster]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    cluster.add_node(num_cpus=2)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with several_nodes(2, 2) as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +78,26 @@ def students() -> list[bytes]:
     return [student_to_bytes(student) for student in built]
 
 
+@pytest.fixture(scope="module")
+def store(two_nodes: Cluster) -> Store:
+    """Makes stored margins with the same players: each is a process, which takes long to start."""
+    hire, players = StoredMargin.hire, dict[str, Any]()
+
+    def hire_again(margin: StoredMargin) -> None:
+        margin.players = players
+        hire(margin)
+
+    def make(shards: Iterable[Part], rules: Rules) -> StoredMargin:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(StoredMargin, "hire", hire_again)
+            return StoredMargin(shards, rules, WORKERS)
+
+    return make
+
+
 @pytest.fixture
-def stored(two_nodes: Cluster, part: Part) -> StoredMargin:
-    return StoredMargin(part.shards(), RULES, WORKERS)
+def stored(store: Store, part: Part) -> StoredMargin:
+    return store(part.shards(), RULES)
 
 
 def in_one_process(part: Part, students: list[bytes]) -> list[TrainingSplit]:
@@ -195,10 +211,12 @@ def test_a_killed_player_is_replaced(
     assert other_node(stored) in stored.copies
 
 
-def test_nodes_come_and_go(two_nodes: Cluster, part: Part, students: list[bytes]) -> None:
+def test_nodes_come_and_go(
+    two_nodes: Cluster, store: Store, part: Part, students: list[bytes]
+) -> None:
     third = two_nodes.add_node(num_cpus=2)
     two_nodes.wait_for_nodes()
-    stored = StoredMargin(part.shards(), RULES, WORKERS)
+    stored = store(part.shards(), RULES)
     assert len(stored.players) == 3
     stored.play(students[0])
     two_nodes.remove_node(third)
@@ -212,6 +230,7 @@ def test_nodes_come_and_go(two_nodes: Cluster, part: Part, students: list[bytes]
     *_, split = in_one_process(part, students[:3])
     assert same(stored.summary, split.shards[0].game.summary)
     two_nodes.remove_node(fourth)
+    assert eventually(lambda: len(alive_nodes()) == 2)
 
 
 def test_the_hash_is_of_all_shards_in_order() -> None:
@@ -226,12 +245,34 @@ def play(margin: StoredMargin, student: Student, weights: bytes) -> Played:
     return Played(margin.sha256)
 
 
-def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
-    two_nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(problem, "SHARD_BYTES", 1)  # shards of 1024 rows
+def actors() -> set[str]:
+    """Ids of those that live; Ray's public list needs a dashboard, which no test starts."""
+    table = actor_table()
+    return {actor for actor, entry in table.items() if entry["State"] != "DEAD"}
+
+
+class Searched(NamedTuple):
+    """A search, and the actors that it had left when it returned."""
+
+    found: SearchResult
+    left: set[str]
+
+
+@pytest.fixture(scope="module")
+def searched(two_nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    before = actors()
     spec = tiny("search.rounds=2", "data.options.examples=3000", "space.epochs=1")
-    found = launch_search(spec, tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(problem, "SHARD_BYTES", 1)  # shards of 1024 rows
+        found = launch_search(spec, tmp_path_factory.mktemp("searched") / "run")
+    return Searched(found, actors() - before)
+
+
+def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
+    searched: Searched, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problem, "SHARD_BYTES", 1)
+    found = searched.found
     first, second = found.rounds
     [(node, start)] = first.received_bytes.items()
     assert start > 1800 * 16 * 4
@@ -243,8 +284,7 @@ def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
     ledger.restore()
 
     def replayed() -> StoredMargin:
-        shards = training_shards(dataset, logits)
-        margin = StoredMargin(shards, game_rules(found.run.spec(), data), WORKERS)
+        margin = store(training_shards(dataset, logits), game_rules(found.run.spec(), data))
         ledger.replay(partial(play, margin))
         return margin
 
@@ -256,14 +296,6 @@ def test_a_search_on_two_nodes_says_what_it_sent_and_is_replayed_to_the_bit(
         replayed()
 
 
-def test_nothing_of_a_search_stays_in_a_session_that_lives_on(
-    two_nodes: Cluster, tmp_path: Path
-) -> None:
-    def actors() -> set[str]:  # Ray's public list needs a dashboard, which no test starts
-        table = actor_table()
-        return {actor for actor, entry in table.items() if entry["State"] != "DEAD"}
-
-    before = actors()
-    launch_search(tiny("search.rounds=1", "space.epochs=1"), tmp_path / "run")
-    ended = eventually(lambda: not actors() - before)
-    assert ended, [actor_table()[left] for left in actors() - before]
+def test_nothing_of_a_search_stays_in_a_session_that_lives_on(searched: Searched) -> None:
+    ended = eventually(lambda: not searched.left & actors())
+    assert ended, [actor_table()[left] for left in searched.left & actors()]

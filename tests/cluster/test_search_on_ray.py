@@ -1,4 +1,7 @@
-"""Whole searches on a real local Ray."""
+"""Whole searches on a real local Ray.
+
+What does not need Ray is in tests/searching/: a search in one process gives the same bits.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-import ray
 import torch
 from tiny import PATIENCE, bdistil, command, students, tiny, winners, write_spec
 
@@ -24,35 +26,43 @@ from bdistil.cluster.launch import launch_search
 from bdistil.errors import CheckpointError, ClusterError, SearchError
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import run_dataset
-from bdistil.store.lease import LEASE
+from bdistil.searching.result import SearchResult
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+def result(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    spec: dict[str, Any] = tiny().model_dump(mode="json")
+    return package.search(spec, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return launch_search(tiny(), tmp_path_factory.mktemp("whole") / "run").run.path
+def uninterrupted(result: SearchResult) -> Path:
+    return result.directory
 
 
+def test_search_as_a_python_function(result: SearchResult) -> None:
+    assert len(result.ensemble) == len(result.rounds) == 4
+    assert result.evaluation.stages[1].flops > result.evaluation.stages[0].flops
+
+
+def test_one_worker_writes_the_bits_of_a_search_in_this_process(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    here = launch_search(tiny("workers.count=0"), tmp_path / "run").run.path
+    assert winners(here) == winners(uninterrupted)
+    assert students(here) == students(uninterrupted)
+    assert len(students(here)) == 4
+
+
+@pytest.mark.nightly  # a search in this process, above, is the stronger comparison
 def test_two_runs_with_one_worker_choose_the_same_and_write_the_same_bits(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
     again = launch_search(tiny(), tmp_path / "run").run.path
     assert winners(again) == winners(uninterrupted)
     assert students(again) == students(uninterrupted)
-    assert len(students(again)) == 4
-
-
-def test_another_seed_gives_other_students(uninterrupted: Path, tmp_path: Path) -> None:
-    other = launch_search(tiny("seed=1", "search.rounds=1"), tmp_path / "run").run.path
-    assert students(other)["001.safetensors"] != students(uninterrupted)["001.safetensors"]
 
 
 def test_a_finished_run_holds_everything_the_readme_names(uninterrupted: Path) -> None:
@@ -101,42 +111,18 @@ def test_every_way_of_searching_accepts_all_rounds(
     assert len(package.Ensemble.from_pretrained(run.path)) == 2
 
 
-def test_cohorts_train_together_and_repeatably(local_ray: None, tmp_path: Path) -> None:
-    spec = tiny("search.rounds=3", "search.cohort=2", "space.connection=[dense, gru]")
-    run = launch_search(spec, tmp_path / "run").run
+def test_cohorts_train_together_and_repeatably_also_on_views(
+    local_ray: None, tmp_path: Path
+) -> None:
+    views = "data.views={copies: 3, noise: 0.2, mixup: 0.2}"
+    cohorts = ("search.rounds=2", "search.cohort=2", "space.connection=[dense, gru]", views)
+    run = launch_search(tiny(*cohorts), tmp_path / "run").run
     trials = [trial for record in run.journal.read() for trial in record.trials]
     first_round = [t for t in trials if t.request.round == 1]
     assert len(first_round) == 2
     assert {trial.cohort for trial in trials} == {2}
-    again = launch_search(spec, tmp_path / "again").run
+    again = launch_search(tiny(*cohorts, "workers.count=0"), tmp_path / "again").run
     assert students(again.path) == students(run.path)
-
-
-def test_a_multilabel_search_answers_each_label(local_ray: None, tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(600, 4)), columns=list("abcd"))
-    names = ["high", "far"]
-    frame["high"] = frame["a"] + frame["b"] > 0
-    frame["far"] = (frame[["c", "d"]].abs().sum(axis=1) > 1.2).astype(int)
-    frame.to_parquet(tmp_path / "mine.parquet")
-    data = {"path": str(tmp_path / "mine.parquet"), "label": names}
-    changes = ["teacher.epochs=40", "space.epochs=30", "search.rounds=3", "space.connection=dense"]
-    spec = package.load_spec(tiny(*changes).model_dump() | {"data": data})
-    run = launch_search(spec, tmp_path / "run").run
-    ensemble = package.Ensemble.from_pretrained(run.path)
-    answers = ensemble.predict(frame)
-    assert answers.shape == (600, 2)
-    assert (answers == frame[names].to_numpy()).mean() > 0.8
-    assert ensemble.config.figures.stages[-1].metric > 0.8
-    predictor = package.Predictor(run.path)
-    sure = predictor.answer(frame, exit="confidence")
-    assert sure.stages.min() < 3
-    assert (sure.values == answers).mean() > 0.95
-    parts = bdistil("predict", run.path, tmp_path / "mine.parquet")
-    assert parts.stdout.splitlines()[0] == (
-        "prediction_high,prediction_far,probability_high,probability_far"
-    )
-    assert "micro F1 on the labels" in parts.stderr
 
 
 def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
@@ -151,7 +137,7 @@ def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
     np.savez(tmp_path / "mine.npz", **arrays)
 
     def searched(source: str, out: str, workers: int) -> Path:
-        spec = tiny("search.rounds=2", f"workers.count={workers}").model_dump()
+        spec = tiny("search.rounds=1", f"workers.count={workers}").model_dump()
         spec |= {"data": {"path": str(tmp_path / source)}}
         return launch_search(package.load_spec(spec), tmp_path / out).run.path
 
@@ -161,20 +147,7 @@ def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
     monkeypatch.setattr("bdistil.cluster.shared_files.seen_by_all", lambda *_: False)
     assert students(searched("mine", "copied", 1)) == students(whole)
     raw, own = tmp_path / "mine" / "x.npy", package.Ensemble.from_pretrained(mapped)
-    lines = bdistil("predict", mapped, raw).stdout.splitlines()[1:]
-    assert [line.split(",")[0] for line in lines] == [*map(str, own.predict(x))]
-
-
-def test_a_regression_search_predicts_in_raw_units(local_ray: None, tmp_path: Path) -> None:
-    spec = tiny(
-        "data.name=diabetes", "data.options={}", "space.connection=dense", "teacher.epochs=30"
-    )
-    run = launch_search(spec, tmp_path / "run").run
-    dataset = run_dataset(run)
-    predicted = package.Ensemble.from_pretrained(run.path).predict(dataset.test.x)
-    assert predicted.shape == dataset.test.y.shape
-    assert np.corrcoef(predicted[:, 0], dataset.test.y[:, 0])[0, 1] > 0.5
-    assert abs(predicted.mean() - dataset.train.y.mean()) < 30  # disease scores from 25 to 346
+    assert package.Predictor(mapped).predict(np.load(raw)).tolist() == own.predict(x).tolist()
 
 
 def test_a_second_call_on_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
@@ -183,6 +156,7 @@ def test_a_second_call_on_a_finished_run_changes_nothing(uninterrupted: Path) ->
     assert winners(uninterrupted) == before
 
 
+@pytest.mark.nightly  # test_faults.py moves a run after each kill
 def test_a_moved_run_goes_on_where_it_was(uninterrupted: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -195,29 +169,6 @@ def test_a_moved_run_goes_on_where_it_was(uninterrupted: Path, tmp_path: Path) -
     assert students(moved) == students(uninterrupted)
 
 
-def test_a_run_at_a_uri_goes_on_elsewhere(
-    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket, keep = tmp_path / "bucket" / "run", RunDirectory.keep
-
-    def torn_off(run: RunDirectory) -> None:
-        keep(run)
-        if len(run.journal.read()) == 2:
-            raise CheckpointError("the network is gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "keep", torn_off)
-        with pytest.raises(CheckpointError, match="the network is gone"):
-            launch_search(tiny(), bucket.as_uri())
-    assert winners(bucket) == winners(uninterrupted)[:2]
-    result = package.search(tiny(), bucket.as_uri())
-    assert winners(bucket) == winners(uninterrupted)
-    assert students(bucket) == students(uninterrupted)
-    assert len(result.ensemble) == 4
-    assert not (bucket / LEASE).exists()
-    assert winners(result.directory) == winners(uninterrupted)
-
-
 def test_a_changed_student_is_noticed(uninterrupted: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", uninterrupted, tmp_path / "run"], check=True)
     file = tmp_path / "run" / "students" / "002.safetensors"
@@ -228,12 +179,14 @@ def test_a_changed_student_is_noticed(uninterrupted: Path, tmp_path: Path) -> No
         launch_search(tiny(), tmp_path / "run")
 
 
+@pytest.mark.nightly  # test_faults.py has trials that always fail
 def test_a_search_whose_trials_diverge_says_so(local_ray: None, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"loss became|not finite"):
         launch_search(tiny("space.lr=1e30", "space.connection=dense"), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").journal.read() == []
 
 
+@pytest.mark.nightly  # tests/searching/test_in_process.py has one that ends a trial in its midst
 def test_a_time_budget_keeps_the_accepted_rounds(local_ray: None, tmp_path: Path) -> None:
     spec = tiny("search.rounds=500", "search.time_budget=4")
     run = launch_search(spec, tmp_path / "run").run
@@ -259,13 +212,17 @@ def test_missing_resources_are_named(
 
 def started_search(folder: Path, *overrides: str) -> tuple[subprocess.Popen[str], Path]:
     run = folder / "run"
-    process = subprocess.Popen(
-        command("search", write_spec(folder, *overrides), "--out", run),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # tests that run in the background ignore interrupts, and what they start would, too
+        process = subprocess.Popen(
+            command("search", write_spec(folder, *overrides), "--out", run),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     return process, run
 
 
@@ -278,6 +235,7 @@ def wait_for_rounds(process: subprocess.Popen[str], run: Path, count: int) -> No
         time.sleep(0.02)
 
 
+@pytest.mark.nightly  # test_faults.py kills a driver whose cluster lives on
 def test_kill_and_the_same_command_again_end_like_an_uninterrupted_run(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -335,31 +293,3 @@ def test_an_interrupted_search_resumes_to_the_same_end(uninterrupted: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert students(run) == students(uninterrupted)
     assert "Traceback" not in done.stderr
-
-
-def test_a_users_own_parquet_file(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(400, 3)), columns=["a", "b", "c"])
-    frame["place"] = random.choice(["north", "south"], size=400)
-    score = frame["a"] + 2 * (frame["place"] == "north") + frame["b"] ** 2
-    frame["y"] = np.where(score > 1.5, "yes", "no")
-    data = tmp_path / "mine.parquet"
-    frame.to_parquet(data)
-    fast = ("search.rounds=2", "space.epochs=10", "space.ladder=[4, 8]", "teacher.epochs=20")
-    run = tmp_path / "run"
-    done = bdistil("search", "--data", data, "--label", "y", *fast, "--out", run)
-    assert done.returncode == 0, done.stderr
-    answers = tmp_path / "answers.csv"
-    done = bdistil("predict", run, data, "--stages", "1", "--out", answers)
-    assert done.returncode == 0, done.stderr
-    predictions = pd.read_csv(answers)
-    assert set(predictions["prediction"]) <= {"yes", "no"}
-    assert (predictions["prediction"].to_numpy() == frame["y"].to_numpy()).mean() > 0.75
-    assert "accuracy on the labels" in done.stderr
-
-
-def test_search_as_a_python_function(local_ray: None, tmp_path: Path) -> None:
-    spec: dict[str, Any] = tiny("search.rounds=2").model_dump(mode="json")
-    result = package.search(spec, tmp_path / "run")
-    assert len(result.ensemble) == len(result.rounds) == 2
-    assert result.evaluation.stages[1].flops > result.evaluation.stages[0].flops

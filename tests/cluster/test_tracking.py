@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 from ray import tune
 from tiny import tiny
 
@@ -194,13 +192,6 @@ def test_secrets_and_unknown_loggers_are_refused(entry: str) -> None:
 def test_tracking_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     RunDirectory(tmp_path / "run").create(tiny())
     RunDirectory(tmp_path / "run").check(tiny("tracking.callbacks=[tensorboard]"))
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def searched(folder: Path, *overrides: str) -> tuple[RunDirectory, list[RoundRecord]]:

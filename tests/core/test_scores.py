@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -39,6 +39,7 @@ def classes_by_sklearn(logits: np.ndarray, truth: np.ndarray, temperature: float
     }
 
 
+@settings(max_examples=30)  # scikit-learn takes its time
 @given(st.integers(0, 10_000), st.integers(2, 4), st.sampled_from([0.5, 1.0, 3.0]))
 def test_classes(seed: int, outputs: int, temperature: float) -> None:
     rng = np.random.default_rng(seed)
@@ -70,6 +71,7 @@ def test_targets(seed: int, outputs: int) -> None:
         assert found["MAE"][row] == pytest.approx(metrics.mean_absolute_error(*pair), rel=1e-5)
 
 
+@settings(max_examples=30)  # scikit-learn takes its time
 @given(st.integers(0, 10_000))
 def test_labels(seed: int) -> None:
     rng = np.random.default_rng(seed)

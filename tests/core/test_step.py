@@ -125,10 +125,20 @@ def test_candidates_of_a_class_share_what_was_compiled(second_round, traced):
     assert counts[0] > 0
 
 
+ONE_BATCH = {"batch_size": 10_000, "epochs": 2}  # each shape of a batch is compiled anew
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stacked", [pytest.param(False, marks=pytest.mark.nightly), True])
-def test_torch_inductor_gives_the_same_candidates(second_round, stacked):
-    members = candidates(quick("accurate"), 2)
+@pytest.mark.parametrize(
+    ("stacked", "changes"),
+    [
+        (True, ONE_BATCH),
+        pytest.param(True, {}, marks=pytest.mark.nightly),
+        pytest.param(False, {}, marks=pytest.mark.nightly),
+    ],
+)
+def test_torch_inductor_gives_the_same_candidates(second_round, stacked, changes):
+    members = candidates(quick("accurate", **changes), 2)
     exact = copy.deepcopy(members)
     if stacked:
         find_weak_learners(members, second_round, compiled=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from tiny import bdistil, tiny
+from tiny import tiny
 
 from bdistil.errors import SearchError, SpecError
 from bdistil.experiments.ablation import areas, best_cell, comparisons, conclusion, curves
@@ -20,8 +18,6 @@ from bdistil.experiments.execute import make_teacher
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.plan import Plan
 from bdistil.experiments.reproduction import reproduction, seeds_of, verdict
-from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.outcome import load_students, run_dataset
 
 
 def spec_file(folder: Path, name: str, *overrides: str) -> str:
@@ -280,74 +276,3 @@ def test_a_file_in_the_folders_place_is_told(bdistil: Callable[..., Any], tmp_pa
     answer = bdistil("ablate", spec_file(tmp_path, "one"), *cells, "--out", tmp_path / "out")
     assert answer.status == 2
     assert "a file stands where a folder belongs; choose another --out" in answer.errors
-
-
-@pytest.mark.cluster
-@pytest.mark.nightly
-def test_what_is_wrong_with_a_teacher_is_told(tmp_path: Path) -> None:
-    documents = "data={name: documents, options: {examples: 300}}"
-    spec = spec_file(tmp_path, "one", documents, "search.rounds=1", "teacher.epochs=1")
-    cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
-    answer = bdistil("ablate", spec, *cells, "--seeds", "1", "--out", tmp_path / "out")
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr.count("Note: one, seed 0: the teacher's validation metric") == 1
-
-
-@pytest.mark.cluster
-def test_an_experiment_from_the_command_line(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = (
-        "ablate", spec_file(tmp_path, "one"), "space.epochs=3", "--vary",
-        "space.connection=[none, dense]", "--seeds", "2", "--out", out,
-    )  # fmt: skip
-    first = bdistil(*command)
-    assert first.returncode == 0, first.stderr
-    assert "[teacher 2/2] one seed 1" in first.stderr or "[teacher 1/2] one seed 1" in first.stderr
-    assert "[4/4]" in first.stderr
-    table = pd.read_parquet(out / "curves.parquet")
-    assert len(table) == 2 * 2 * 2
-    assert "connection=" in first.stdout
-    assert (out / "README.md").read_text().count("![anytime curves]") == 1
-
-    kept = next((out / "runs").glob("*/figures.json"))
-    content = json.loads(kept.read_text())
-    run = RunDirectory(kept.parent)
-    dataset = run_dataset(run)
-    gaps = [
-        np.abs(logits.detach().numpy() - run.teacher.logits()["train"]).max()
-        for logits in load_students(run, dataset).stages(
-            torch.tensor(
-                (dataset.train.x - dataset.standardisation.shift) / dataset.standardisation.scale
-            )
-        )
-    ]
-    np.testing.assert_allclose([s["sup_norm"] for s in content["stages"]], gaps, rtol=1e-5)
-
-    kept.unlink()  # as if the command had been killed before this one
-    again = bdistil(*command)
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("last stage") == 1
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(out / "curves.parquet").drop(columns=["latency_ratio", "seconds"]),
-        table.drop(columns=["latency_ratio", "seconds"]),
-    )
-    itself = bdistil("reproduce", out, "--out", out)
-    assert itself.returncode == 2
-    assert "is the experiment itself" in itself.stderr
-
-    other = bdistil(*command[:-3], "1", "--vary", "space.skip=[true, false]", "--out", out)
-    assert other.returncode == 2
-    assert "holds another experiment" in other.stderr
-
-
-@pytest.mark.cluster
-@pytest.mark.nightly
-def test_an_experiment_is_repeated(tmp_path: Path) -> None:
-    cells = ("--vary", "space.connection=[none, dense]", "--seeds", "2", "--out", tmp_path / "out")
-    first = bdistil("ablate", spec_file(tmp_path, "one"), "space.epochs=3", *cells)
-    assert first.returncode == 0, first.stderr
-    again = ("--seeds", "1", "--out", tmp_path / "again")
-    repeated = bdistil("reproduce", tmp_path / "out", *again)
-    assert repeated.returncode == 0, repeated.stderr
-    assert "Reproduces: all 2 means" in repeated.stdout
-    assert pd.read_parquet(tmp_path / "again" / "curves.parquet").seed.unique().tolist() == [0]

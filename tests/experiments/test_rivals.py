@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import bdistil, tiny
+from tiny import tiny
 
 from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
@@ -53,10 +53,16 @@ def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Con
     return Contest(resolve(spec, dataset), dataset, store.logits())
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> None:
+@pytest.fixture(scope="module", params=RIVALS)
+def rival(request: pytest.FixtureRequest, contest: Contest) -> tuple[str, list[Entry]]:
     torch.manual_seed(0)
-    entries = RIVALS[name](contest)
+    return request.param, RIVALS[request.param](contest)
+
+
+def test_every_rival_answers_within_the_budgets(
+    contest: Contest, rival: tuple[str, list[Entry]]
+) -> None:
+    name, entries = rival
     budgets = contest.budgets if name not in ALIKE else [contest.budgets[-1]] * 99
     for entry, budget in zip(entries, budgets, strict=False):
         assert entry.flops <= budget * 1.0001
@@ -68,9 +74,8 @@ def test_every_rival_answers_within_the_budgets(contest: Contest, name: str) -> 
         assert len(entries) == contest.stages
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_rivals_learn_something(contest: Contest, name: str) -> None:
-    last = RIVALS[name](contest)[-1]
+def test_rivals_learn_something(contest: Contest, rival: tuple[str, list[Entry]]) -> None:
+    _, [*_, last] = rival
     constant = contest.measure.best_constant([contest.train]).expand_as(last.validation)
     assert contest.loss(last) < contest.measure.loss(constant, contest.validation)
 
@@ -324,20 +329,3 @@ def test_storage_is_beside_the_whole_fleet() -> None:
     [row] = comparison.storage(made_up()).to_dict("records")
     assert row["parameters"] == pytest.approx(30 / 60)
     assert row["training"] == pytest.approx(15 / 30)
-
-
-@pytest.mark.cluster
-def test_a_comparison_from_the_command_line(tmp_path: Path) -> None:
-    spec = tmp_path / "one.yaml"
-    spec.write_text(tiny("name=one", *SPEC).to_yaml())
-    out = tmp_path / "out"
-    command = ("compare", spec, "--seeds", "1", "--method", "average", "--out", out)
-    answer = bdistil(*command)
-    assert answer.returncode == 0, answer.stderr
-    assert "[3/3]" in answer.stderr
-    table = pd.read_parquet(out / "curves.parquet")
-    assert set(table.cell) == {"method=ours", "method=oracle", "method=average"}
-    assert "budget unknown" in (out / "README.md").read_text().lower()
-    wrong = bdistil("compare", spec, "--method", "magic", "--out", tmp_path / "other")
-    assert wrong.returncode == 2
-    assert "--method 'magic' is unknown; choose ours, streaming, boosting" in wrong.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -101,12 +102,19 @@ def test_graphs_run_where_torch_is_not_installed(exported: tuple[str, Path]) -> 
     assert done.stdout.strip().split(",") == expected.tolist()
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kept") / "model"
     """A folder with graphs of two stages."""
-    ensemble = deploy(tmp_path, *[("mlp", 3, "dense", True)] * 2)
-    export_onnx(ensemble, tmp_path / "onnx", examples("mlp"))
-    return tmp_path
+    ensemble = deploy(folder, *[("mlp", 3, "dense", True)] * 2)
+    export_onnx(ensemble, folder / "onnx", examples("mlp"))
+    return folder
+
+
+@pytest.fixture
+def model(kept: Path, tmp_path: Path) -> Path:
+    """A model of the test's own: graphs take long to write."""
+    return Path(shutil.copytree(kept, tmp_path / "model"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -44,7 +44,7 @@ def with_other_content(run: Path, name: str, content: bytes, whole: Path) -> Non
             shutil.copy(whole / each, run / each)
 
 
-@fuzz(60)
+@fuzz(15)
 @given(st.data())
 def test_damaged_files(finished_run: Path, copy: Path, data: st.DataObject) -> None:
     files = sorted(path for path in finished_run.rglob("*") if path.is_file())
@@ -53,7 +53,7 @@ def test_damaged_files(finished_run: Path, copy: Path, data: st.DataObject) -> N
     with_other_content(copy, name, content, finished_run)
 
 
-@fuzz(90)
+@fuzz(25)
 @given(st.sampled_from(JSON), st.data())
 def test_fields_of_any_value(
     finished_run: Path, copy: Path, name: str, data: st.DataObject
@@ -73,7 +73,7 @@ WORDS = st.one_of(
 )
 
 
-@fuzz(150)
+@fuzz(40)
 @given(st.sampled_from(COMMANDS), st.lists(WORDS, max_size=4))
 def test_arguments_of_any_kind(
     bdistil: Callable[..., Any], copy: Path, command: str, words: list[str]

@@ -101,7 +101,8 @@ def check_kills(
         accepted = len(kept)
         assert_files_are_whole(run)
         run = Path(shutil.move(run.parent, folder / str(number))) / "run"
-    assert accepted == len(winners(uninterrupted))
+    if kills == KILLS:
+        assert accepted == len(winners(uninterrupted))  # the last of them came after all rounds
     done = search(run, "kill", "never")
     assert done.status == 0, done.printed
     assert same_end(run, uninterrupted)

@@ -1,4 +1,7 @@
-"""Searches without Ray, in the caller's process."""
+"""Searches without Ray, in the caller's process.
+
+That one worker on Ray writes the same bits is seen in tests/cluster/test_search_on_ray.py.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny import bdistil, students, tiny, winners, write_spec
+from tiny import students, tiny, winners, write_spec
 
 import bdistil as package
 from bdistil.cluster.launch import launch_search
-from bdistil.errors import SearchError, SpecError
+from bdistil.errors import CheckpointError, SearchError, SpecError
 from bdistil.interrupt import remembered
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.store.lease import LEASE
 
 HERE = "workers.count=0"
 VIEWS = "data.views={copies: 3, noise: 0.2, mixup: 0.2}"
@@ -27,11 +33,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return launch_search(tiny(HERE, VIEWS), tmp_path_factory.mktemp("here") / "run").run.path
 
 
-@pytest.mark.cluster
-def test_it_writes_the_bits_that_one_worker_on_ray_writes(here: Path, tmp_path: Path) -> None:
-    on_ray = launch_search(tiny("workers.count=1", VIEWS), tmp_path / "run").run.path
-    assert winners(here) == winners(on_ray)
-    assert students(here) == students(on_ray)
+def test_another_seed_gives_other_students(here: Path, tmp_path: Path) -> None:
+    other = launch_search(tiny(HERE, "seed=1", "search.rounds=1"), tmp_path / "run").run.path
+    assert students(other)["001.safetensors"] != students(here)["001.safetensors"]
 
 
 def test_a_run_is_whole(here: Path) -> None:
@@ -49,6 +53,29 @@ def test_it_goes_on_after_the_accepted_rounds(here: Path, tmp_path: Path, kept: 
     launch_search(tiny(HERE, VIEWS), run.path)
     assert winners(run.path) == winners(here)
     assert students(run.path) == students(here)
+
+
+def test_a_run_at_a_uri_goes_on_elsewhere(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, keep = tmp_path / "bucket" / "run", RunDirectory.keep
+
+    def torn_off(run: RunDirectory) -> None:
+        keep(run)
+        if len(run.journal.read()) == 2:
+            raise CheckpointError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "keep", torn_off)
+        with pytest.raises(CheckpointError, match="the network is gone"):
+            launch_search(tiny(HERE), bucket.as_uri())
+    assert winners(bucket) == winners(here)[:2]
+    result = package.search(tiny(HERE), bucket.as_uri())
+    assert winners(bucket) == winners(here)
+    assert students(bucket) == students(here)
+    assert len(result.ensemble) == 4
+    assert not (bucket / LEASE).exists()
+    assert winners(result.directory) == winners(here)
 
 
 def test_cohorts_and_grace_work_too(tmp_path: Path) -> None:
@@ -78,10 +105,10 @@ def test_ray_is_not_even_imported(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=tests, check=False).returncode == 0
 
 
-def test_from_the_command_line(tmp_path: Path) -> None:
+def test_from_the_command_line(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
     answer = bdistil("search", write_spec(tmp_path, HERE), "--out", tmp_path / "run")
-    assert answer.returncode == 0, answer.stderr
-    assert "Ensemble:" in answer.stderr
+    assert answer.status == 0, answer.errors
+    assert "Ensemble:" in answer.errors
 
 
 def test_loggers_of_ray_need_workers() -> None:

@@ -49,7 +49,7 @@ def test_a_search_killed_at_every_boundary_loses_nothing_accepted(
     check_kills(search, tmp_path, KILLS, uninterrupted)
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.nightly)])
 def test_a_search_killed_at_random_ends_as_if_it_had_not_been(
     search: Search, uninterrupted: Path, tmp_path: Path, kills: int
 ) -> None:

@@ -5,26 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from tiny import bdistil, write_spec
 
-from bdistil.errors import CheckpointError
-from bdistil.export.ensemble import Ensemble
 from bdistil.runs.run_directory import RunDirectory
-
-STUDENT = '''
-from torch import nn
-
-from bdistil.zoo import register_student
-
-
-@register_student("line", domains=("tabular",), lr=0.02, growth=1.25)
-def line(input_shape, width):
-    """Linear features."""
-    body = nn.Linear(input_shape[0], width)
-    body.features = width
-    return body
-'''
 
 CONNECTION = '''
 from bdistil.core.connections import Connection, Hidden, register_connection
@@ -113,28 +96,3 @@ def test_a_connection_a_kind_of_teacher_and_a_data_set_each_come_in_a_file(tmp_p
     answered = bdistil("predict", out, tmp_path / "x.npy", *module)
     assert answered.returncode == 0, answered.stderr
     assert len(answered.stdout.splitlines()) == 51
-
-
-@pytest.mark.cluster
-def test_workers_players_and_later_commands_know_the_students_of_a_file(tmp_path: Path) -> None:
-    file, out = tmp_path / "my_students.py", tmp_path / "run"
-    file.write_text(STUDENT)
-    spec = write_spec(tmp_path, "space.student=line", "search.rounds=2", "modules=[my_students.py]")
-    searched = bdistil("search", spec, "--out", out, cwd=tmp_path)
-    assert searched.returncode == 0, searched.stderr + searched.stdout
-    assert [r.student.kind for r in RunDirectory(out).journal.read()] == ["line", "line"]
-    assert RunDirectory(out).spec().modules == [str(file)]  # found from any folder
-    assert str(tmp_path) not in (out / "ensemble" / "config.json").read_text()
-
-    (out / "evaluation.json").unlink()
-    assert bdistil("status", out).returncode == 0
-
-    with pytest.raises(CheckpointError, match=r"config\.json has a student of class 'line', which"):
-        Ensemble.from_pretrained(out)
-    np.save(tmp_path / "x.npy", np.zeros((2, 16), np.float32))
-    unknown = bdistil("predict", out, tmp_path / "x.npy")
-    assert unknown.returncode == 2
-    assert "--module" in unknown.stderr + unknown.stdout
-    known = bdistil("predict", out, tmp_path / "x.npy", "--module", file)
-    assert known.returncode == 0, known.stderr
-    assert len(known.stdout.splitlines()) == 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from bdistil.searching.announcement import Announcement
 from bdistil.searching.margin_shard import play_shard
 from bdistil.searching.problem import Part, Problem
 from bdistil.searching.resolve import comparison_measure, game_rules
+from bdistil.searching.trial_runner import run_guarded
 from bdistil.searching.workbench import Material, Workbench, resolved_recipe, stage_costs
 from bdistil.spec import load_spec
 from bdistil.zoo.registry import student_class
@@ -266,3 +269,16 @@ def test_growth_of_the_spec_comes_first() -> None:
         spec = load_spec({"data": {"name": "digits"}, "space": {"growth": growth}})
         for name in ("accurate", "faithful", "paper"):
             assert resolved_recipe(request(recipe=name), spec).growth == growth
+
+
+@pytest.mark.parametrize(
+    "figures", [{"loss": math.nan}, {"edge": math.inf}, {"edges": (0.1, math.nan)}]
+)
+def test_a_candidate_whose_figures_are_no_numbers_has_failed(figures: dict[str, Any]) -> None:
+    cohort = Cohort(
+        requests=(TrialRequest(round=1, number=0, rung=0, attempt=0, params={}, seed=0),)
+    )
+    outcome = TrialAnswer(status="finished", **figures)
+    (answer,) = run_guarded(cohort, lambda: [(outcome, None)], lambda *kept: None)
+    assert answer.status == "failed"
+    assert re.fullmatch(r"its (loss|edge|edges) is (nan|inf); lower space\.lr", answer.reason)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 from own_teachers import OWN, export, loaded, spec_of, users_folder
-from tiny import eventually, tiny
+from tiny import tiny
 
-from bdistil.cluster import fold_actors as crossfit_workers
-from bdistil.cluster.fold_actors import fit_on_workers
 from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset
-from bdistil.errors import ClusterError, SpecError, TeacherError
+from bdistil.errors import SpecError, TeacherError
 from bdistil.export.checkpoint import build_student
 from bdistil.report.report import render
 from bdistil.runs.run_directory import RunDirectory
@@ -295,71 +292,3 @@ def test_regression_is_cross_fitted_too(tmp_path: Path) -> None:
     logits = run.teacher.logits()
     assert logits[OUT_OF_FOLD].shape == logits["train"].shape
     assert SearchResult(run).evaluation.stages[0].sup_norm_out_of_fold > 0
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_workers_fit_folds_to_the_same_bits(tmp_path: Path) -> None:
-    here = launch_teacher(tiny(*CROSS), tmp_path / "here").teacher.logits()
-    there = launch_teacher(tiny(*CROSS, "workers.count=2"), tmp_path / "there").teacher.logits()
-    np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_what_fails_in_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
-    spec = trees("workers.count=1", "teacher.options={max_depth: -3}")
-    with pytest.raises(TeacherError, match=r"cannot be fitted.*teacher\.options"):
-        launch_teacher(spec, tmp_path / "run")
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_more_workers_than_the_cluster_holds_take_turns(tmp_path: Path) -> None:
-    here = launch_teacher(trees(), tmp_path / "here").teacher.logits()
-    there = launch_teacher(trees("workers.count=4"), tmp_path / "there").teacher.logits()
-    np.testing.assert_array_equal(there[OUT_OF_FOLD], here[OUT_OF_FOLD])
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_workers_stop_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = trees(
-        "workers.count=2",
-        "teacher.model=sklearn.neural_network:MLPClassifier",
-        f"teacher.options={{max_iter: {10**9}, n_iter_no_change: {10**9}}}",  # endless
-    )
-    data = load_dataset(spec.data, spec.seed)
-
-    def interrupt_once_all_work() -> None:
-        if ray.available_resources().get("CPU", 0) == 0:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(crossfit_workers, "check", interrupt_once_all_work)
-    folds = fit_on_workers(data, spec, folds_of(data, 4, spec.seed))
-    with pytest.raises(KeyboardInterrupt):
-        next(folds)
-    assert eventually(lambda: ray.available_resources().get("CPU", 0) == 2)
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("local_ray")
-def test_a_fold_that_is_lost_with_every_worker_ends_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Dying:  # defined in here, it travels by value
-        def fit(self, *_: object) -> None:
-            os._exit(1)
-
-    monkeypatch.setattr(crossfit_workers, "Fitter", Dying)
-    spec = trees("workers.count=1")
-    data = load_dataset(spec.data, spec.seed)
-    with pytest.raises(ClusterError, match=r"a fold of teacher\.crossfit was lost with 3 workers"):
-        next(fit_on_workers(data, spec, folds_of(data, 4, spec.seed)))
