@@ -25,6 +25,7 @@ from bdistil.cli import (
 )
 from bdistil.cli.display import console
 from bdistil.errors import BdistilError, BdistilWarning, told
+from bdistil.store.durable import space_if_full
 from bdistil.version import __version__
 
 NO_MEMORY = (
@@ -92,7 +93,8 @@ def explain_machine(error: Exception) -> str:
             f"{error.encoding}; set PYTHONIOENCODING=utf-8, or correct names in the data."
         )
     if isinstance(error, OSError) and error.filename is None and error.strerror:
-        return f"the output cannot be written: {error.strerror}; free space or name another place."
+        room = space_if_full(error)
+        return f"the output cannot be written: {error.strerror}; {room}name another place."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{str(error.filename)!r}: {error.strerror}; check the path and its permissions."
     return ""

@@ -32,7 +32,7 @@ from bdistil.runtime.hashes import HASHES_FILE, sha256
 from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 from bdistil.spec.mistakes import first_fault
-from bdistil.store.durable import disk_errors, replacing_files, write_atomic
+from bdistil.store.durable import disk_errors, read_file, replacing_files, write_atomic
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -81,7 +81,7 @@ class Ensemble(ProgressiveEnsemble):
         config = _read_config(path / CONFIG_FILE)
         check_known(config.students, path / CONFIG_FILE)
         try:
-            content = (path / WEIGHTS_FILE).read_bytes()
+            content = read_file(path / WEIGHTS_FILE)
             _check_hash(content, config)
             weights = safetensors.torch.load(content)
             _check_finite(weights)

@@ -20,7 +20,7 @@ from torch import nn
 
 from bdistil.errors import CheckpointError
 from bdistil.names import Domain
-from bdistil.store.durable import replacing, write_atomic
+from bdistil.store.durable import check_regular, replacing, write_atomic
 from bdistil.teachers.source import Rows
 from bdistil.zoo.registry import build_teacher
 
@@ -171,6 +171,7 @@ def _as_disk_error() -> Iterator[None]:
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn reading errors of the body into one sentence that names the file."""
     try:
+        check_regular(path)
         yield
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
         raise CheckpointError(

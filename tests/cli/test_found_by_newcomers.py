@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,7 +22,12 @@ from tiny import command, tiny
 
 import bdistil as package
 from bdistil import Predictor
+from bdistil.cli.app import explain_machine
 from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.searching.local import LocalBackend
+from bdistil.searching.progress import Silent
+from bdistil.searching.run import run_search
+from bdistil.store.durable import disk_errors
 
 Command = Callable[..., Any]
 QUICK = (
@@ -224,3 +230,53 @@ def test_an_interrupt_before_the_first_round_promises_nothing(tmp_path: Path) ->
     assert stopped(out) == "Stopped before anything was written; run the same command again."
     RunDirectory(out).create(tiny("workers.count=0"))
     assert stopped(out).startswith("Stopped before a round was accepted. Go on with: bdistil")
+
+
+@pytest.mark.parametrize(
+    "name", ["rounds.jsonl", "students/001.safetensors", "teacher/config.json", "data.json"]
+)
+def test_a_pipe_in_a_run_is_not_waited_for(bdistil: Command, run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    answer = bdistil("status" if name == "data.json" else "resume", run)
+    assert (answer.status, name in answer.errors) == (2, True), answer.errors
+
+
+def test_a_pipe_among_files_is_not_waited_for(bdistil: Command, tmp_path: Path) -> None:
+    for name in ("photographs/a/one.png", "photographs/b/two.png", "parts/one.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        os.mkfifo(tmp_path / name)
+    for folder, sentence in (("photographs", "a pipe or a device, no file"), ("parts", "one.csv")):
+        answer = bdistil("search", "--data", tmp_path / folder, "--label", "label")
+        assert (answer.status, sentence in answer.errors) == (2, True), answer.errors
+
+
+def test_a_run_that_is_deleted_while_it_is_searched(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    class Deleting(Silent):
+        def __init__(self, moment: str) -> None:
+            self.moment = moment
+
+        def teacher(self, *_: Any) -> None:
+            self.strike("teacher")
+
+        def round_accepted(self, _: Any) -> None:
+            self.strike("round")
+
+        def strike(self, moment: str) -> None:
+            if moment == self.moment:
+                shutil.rmtree(run, ignore_errors=True)
+
+    for moment in ("teacher", "round"):
+        with pytest.raises(CheckpointError, match="was deleted or replaced while the search ran"):
+            run_search(tiny("workers.count=0"), run, LocalBackend(), reporter=Deleting(moment))
+        assert not run.exists()
+
+
+def test_space_is_only_asked_for_where_there_is_none(tmp_path: Path) -> None:
+    for code, asked in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, False)):
+        with pytest.raises(CheckpointError) as caught, disk_errors(tmp_path):
+            raise OSError(code, os.strerror(code))
+        assert ("free space" in str(caught.value)) == asked
+        assert ("free space" in explain_machine(OSError(code, os.strerror(code)))) == asked
