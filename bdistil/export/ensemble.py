@@ -21,7 +21,7 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
 from bdistil.errors import CheckpointError, SpecError
 from bdistil.export.card import model_card
-from bdistil.export.checkpoint import build_student, check_known
+from bdistil.export.checkpoint import build_student, check_known, check_size
 from bdistil.export.config import CONFIG, EnsembleConfig
 from bdistil.export.fastest import fastest_way, random_inputs, ways_to
 from bdistil.export.flattening import flattened
@@ -29,7 +29,7 @@ from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
 from bdistil.names import Stacking
 from bdistil.runtime.hashes import HASHES_FILE, sha256
-from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
+from bdistil.runtime.manifest import CONFIG_FILE, Manifest, ensemble_folder, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 from bdistil.spec.mistakes import first_fault
 from bdistil.store.durable import disk_errors, read_file, replacing_files, write_atomic
@@ -87,6 +87,7 @@ class Ensemble(ProgressiveEnsemble):
             _check_finite(weights)
             shift, scale = weights["shift"].float(), weights["scale"].float()
             _check_fits_an_example(shift, scale, config.input_shape)
+            check_size(lambda: _empty_students(config), weights)
             ensemble = cls(config, _empty_students(config), shift, scale)
             ensemble.load_state_dict(weights)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, SpecError) as error:
@@ -319,6 +320,7 @@ def _empty_students(config: EnsembleConfig) -> list[Student]:
 
 
 def _read_config(path: Path) -> EnsembleConfig:
+    Manifest.read(path.parent)  # what a device checks, in terms of JSON
     content = read_config(path)
     try:
         return CONFIG.validate_python(content)

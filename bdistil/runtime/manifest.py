@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -26,6 +27,8 @@ from bdistil.runtime.values import as_column, finite_numbers
 CONFIG_FILE = "config.json"
 FORMAT = 1
 REMEDY = "correct these values or leave the examples out"
+MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
+"""What a configuration may say before it is taken for damaged: memory is made by it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Calibration:
     exits: tuple[OperatingPoint, ...] = ()
     asks: tuple[OperatingPoint, ...] = ()
     teacher_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for temperature in (*self.temperatures, self.teacher_temperature):
+            if not is_positive(temperature):
+                raise ValueError("temperatures must be positive and finite")
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Calibration:
@@ -102,10 +110,19 @@ class Manifest:
     weights_hash: str = ""
 
     def __post_init__(self) -> None:
+        if type(self.outputs) is not int or not 1 <= self.outputs <= MOST_OUTPUTS:
+            raise ValueError(f"outputs is {self.outputs!r}, not from 1 to {MOST_OUTPUTS:,}")
+        sizes = self.input_shape
+        if not all(type(size) is int and size > 0 for size in sizes) or (
+            math.prod(sizes) > MOST_INPUTS
+        ):
+            raise ValueError(f"input_shape is {sizes}, not of 1 to {MOST_INPUTS:,} values")
         if self.class_names is not None and len(self.class_names) != self.outputs:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         if self.costs is not None and len(self.costs) != self.stages:
             raise ValueError(f"figures of {len(self.costs)} stages for {self.stages} students")
+        if not all(map(is_positive, np.diff([0, *(self.costs or (1,))]).tolist())):
+            raise ValueError("streamed_flops must be positive and grow from stage to stage")
         if len(set(self.names)) != len(self.names):
             raise ValueError("two classes, labels or targets have one name")
         if self.class_type not in CLASS_TYPES:
@@ -115,13 +132,14 @@ class Manifest:
         temperatures = self.temperatures
         if len(temperatures) != self.stages:
             raise ValueError(f"{len(temperatures)} temperatures for {self.stages} students")
-        if not all(0 < temperature < math.inf for temperature in temperatures):
-            raise ValueError("temperatures must be positive and finite")
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
         """From the content of ``config.json``."""
         names, columns, calibration = map(content.get, ("class_names", "columns", "calibration"))
+        weights_hash = content.get("weights_hash")
+        if "weights_hash" in content and not re.fullmatch("[0-9a-f]{64}", str(weights_hash)):
+            raise ValueError(f"weights_hash is {weights_hash!r}, no SHA-256")
         return cls(
             name=content["name"],
             task=content["task"],
@@ -134,7 +152,7 @@ class Manifest:
             form=content.get("form"),
             figures=content.get("figures"),
             calibration=calibration and Calibration.of(calibration),
-            weights_hash=content.get("weights_hash", ""),
+            weights_hash=weights_hash or "",
         )
 
     @classmethod
@@ -267,6 +285,11 @@ class Manifest:
             return (logits > 0).astype(np.int64)
         values: NDArray[Any] = self.classes[logits.argmax(axis=1)]
         return values
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a value of JSON is a positive, finite number; a switch is none."""
+    return isinstance(value, int | float) and type(value) is not bool and 0 < value < math.inf
 
 
 def ensemble_folder(source: str | Path) -> Path:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bdistil.errors import CheckpointError
+from bdistil.export.checkpoint import check_size
 from bdistil.names import Domain
 from bdistil.store.durable import check_regular, replacing, write_atomic
 from bdistil.teachers.source import Rows
@@ -148,8 +149,10 @@ class TeacherStore:
         if card.source != "trained":
             return None
         with _damage_named(self.weights_file):
+            weights = safetensors.torch.load(self.weights_file.read_bytes())
+            check_size(lambda: [card.build()], weights)
             network = card.build()
-            network.load_state_dict(safetensors.torch.load(self.weights_file.read_bytes()))
+            network.load_state_dict(weights)
         return network.eval()
 
 
