@@ -7,6 +7,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Sequence
 
 import typer
 from rich.text import Text
@@ -24,7 +25,7 @@ from bdistil.cli import (
     search_command,
 )
 from bdistil.cli.display import console
-from bdistil.errors import BdistilError, BdistilWarning, told
+from bdistil.errors import BdistilError, BdistilWarning, SpecError, told
 from bdistil.store.durable import space_if_full
 from bdistil.version import __version__
 
@@ -66,6 +67,7 @@ def main() -> None:
     """Run the command line; expected errors are one sentence and a non-zero exit status."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
+        check_arguments(sys.argv[1:])
         app()
     except BdistilError as error:
         console.print(Text.assemble(("Error: ", "bold red"), str(error)))
@@ -80,6 +82,21 @@ def main() -> None:
         known = explain_machine(error)
         console.print(Text.assemble(("Error: ", "bold red"), known or explain_fault(error)))
         sys.exit(2 if known else 3)
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what no argument means: an empty one would be taken for the current folder.
+
+    Raises:
+        SpecError: naming it.
+    """
+    for argument in arguments:
+        if not argument or (argument.endswith("=") and argument.startswith("--")):
+            raise SpecError(
+                "an argument is empty, as of a variable that is not set; give it or leave it out."
+            )
+        if not argument.isascii() and argument.encode("utf-8", "replace").decode() != argument:
+            raise SpecError(f"the argument {argument!r} is no text in UTF-8; rename what it names.")
 
 
 def explain_machine(error: Exception) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from bdistil.names import CLASS_TYPES
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.tables import as_table
-from bdistil.runtime.values import as_column, finite_numbers
+from bdistil.runtime.values import as_column, as_text, finite_numbers
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
@@ -226,7 +227,8 @@ class Manifest:
             return cast("NDArray[np.float32]", x)
         if self.columns is not None and (table := as_table(x)) is not None:
             x = self.columns.encode(table)
-        x = as_column(x) if isinstance(x, Sequence) else x
+        if isinstance(x, Sequence) or hasattr(x, "dtype"):
+            x = as_column(x)
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
 
@@ -264,7 +266,9 @@ class Manifest:
         if type(stage) is bool or not isinstance(stage, int | np.integer):
             raise DataError(f"stages is {stage!r}, which is no number of students.")
         if not 1 <= stage <= self.stages:
-            raise DataError(f"stages is {stage}; {self.name!r} has stages 1 to {self.stages}.")
+            raise DataError(
+                f"stages is {as_text(stage)}; {self.name!r} has stages 1 to {self.stages}."
+            )
 
     def values(self, logits: NDArray[Any]) -> NDArray[Any]:
         """What logits (B, L) say: classes (B,), labels 0 and 1 or targets (B, L).
@@ -292,9 +296,23 @@ def is_positive(value: Any) -> bool:
     return isinstance(value, int | float) and type(value) is not bool and 0 < value < math.inf
 
 
+def named_path(source: Any) -> Path:
+    """The path of a saved ensemble, as a caller gives it.
+
+    Raises:
+        CheckpointError: if it is none.
+    """
+    if not isinstance(source, str | PathLike) or not str(source):
+        raise CheckpointError(
+            f"a saved ensemble has a folder, but {source!r} names none; give the folder that "
+            "`bdistil export` wrote, or a finished run."
+        )
+    return Path(source)
+
+
 def ensemble_folder(source: str | Path) -> Path:
     """The folder of a saved ensemble: `source` itself, or ``ensemble/`` in a run directory."""
-    path = Path(source)
+    path = named_path(source)
     if not (path / CONFIG_FILE).exists() and (path / "ensemble" / CONFIG_FILE).exists():
         return path / "ensemble"
     return path
