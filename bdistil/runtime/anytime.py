@@ -28,7 +28,8 @@ def seconds(duration: float | str, what: str = "a deadline") -> float:
     except ValueError:
         number = 0.0
     if number <= 0:
-        raise SpecError(f"{what} of {text!r} is no duration; write 0.005, '5ms' or '2s'.")
+        given = repr(text) if isinstance(duration, str) else text
+        raise SpecError(f"{what} of {given} is no duration; write 0.005, '5ms' or '2s'.")
     return min(number, LONGEST)
 
 

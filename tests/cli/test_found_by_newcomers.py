@@ -384,7 +384,7 @@ def test_arguments_of_other_kinds(predictor: Predictor, tmp_path: Path) -> None:
         (lambda: predictor.policy(at_least=10**400), "at_least is 1000"),
         (lambda: predictor.warm_up(-1), "examples is -1; give a whole number"),
         (lambda: predictor.predict_batch(examples("mlp"), 10**5000), "bits' cannot be read"),
-        (lambda: predictor.predict(examples("mlp"), deadline=10**5000), "bits' is no duration"),
+        (lambda: predictor.predict(examples("mlp"), deadline=10**5000), "bits is no duration"),
         (lambda: predictor.predict(examples("mlp"), stages=10**5000), "stages is a number of"),
         (lambda: ensemble.stack([]), "stages is empty"),
         (lambda: ensemble.stack(1.5), "stages is 1.5"),
