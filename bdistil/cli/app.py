@@ -7,6 +7,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Sequence
 
 import typer
 from rich.text import Text
@@ -24,7 +25,8 @@ from bdistil.cli import (
     search_command,
 )
 from bdistil.cli.display import console
-from bdistil.errors import BdistilError, BdistilWarning, told
+from bdistil.errors import BdistilError, BdistilWarning, SpecError, told
+from bdistil.store.durable import space_if_full
 from bdistil.version import __version__
 
 NO_MEMORY = (
@@ -65,6 +67,7 @@ def main() -> None:
     """Run the command line; expected errors are one sentence and a non-zero exit status."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
+        check_arguments(sys.argv[1:])
         app()
     except BdistilError as error:
         console.print(Text.assemble(("Error: ", "bold red"), str(error)))
@@ -81,6 +84,21 @@ def main() -> None:
         sys.exit(2 if known else 3)
 
 
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what no argument means: an empty one would be taken for the current folder.
+
+    Raises:
+        SpecError: naming it.
+    """
+    for argument in arguments:
+        if not argument or (argument.endswith("=") and argument.startswith("--")):
+            raise SpecError(
+                "an argument is empty, as of a variable that is not set; give it or leave it out."
+            )
+        if not argument.isascii() and argument.encode("utf-8", "replace").decode() != argument:
+            raise SpecError(f"the argument {argument!r} is no text in UTF-8; rename what it names.")
+
+
 def explain_machine(error: Exception) -> str:
     """What the machine lacks, in one sentence; empty if that is not the reason."""
     torchs = ("allocate memory", "Storage size calculation overflowed")
@@ -92,7 +110,8 @@ def explain_machine(error: Exception) -> str:
             f"{error.encoding}; set PYTHONIOENCODING=utf-8, or correct names in the data."
         )
     if isinstance(error, OSError) and error.filename is None and error.strerror:
-        return f"the output cannot be written: {error.strerror}; free space or name another place."
+        room = space_if_full(error)
+        return f"the output cannot be written: {error.strerror}; {room}name another place."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{str(error.filename)!r}: {error.strerror}; check the path and its permissions."
     return ""

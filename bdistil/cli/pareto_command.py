@@ -44,7 +44,7 @@ def pareto(
     from bdistil.runtime.anytime import seconds
 
     costs = tuple(cost or ["flops"])
-    latency = None if max_latency is None else seconds(max_latency)
+    latency = None if max_latency is None else seconds(max_latency, "--max-latency")
     points = points_of(runs)
     best = front(points, costs)
     chosen = within(best, max_latency=latency, max_flops=max_flops, min_metric=min_accuracy)

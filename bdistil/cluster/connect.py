@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -91,6 +92,11 @@ def connect(address: str | None, verbose: bool) -> None:
         raise KeyboardInterrupt from None
     except (RayError, RuntimeError, ValueError, OSError) as error:
         detail = " ".join(str(error).split())[:200]
+        if "AF_UNIX" in detail:
+            raise ClusterError(
+                f"Ray cannot start, since the path of its sockets would be too long below "
+                f"{tempfile.gettempdir()!r}; set TMPDIR or RAY_TMPDIR to a shorter one, as /tmp."
+            ) from None
         raise ClusterError(
             f"no Ray cluster answers at {address or 'this machine'} ({detail}); check --address "
             f"and the cluster's token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or unset RAY_ADDRESS "

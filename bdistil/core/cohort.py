@@ -107,7 +107,7 @@ def _outcome(
     member: Member, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
 ) -> Finding | SearchError:
     try:
-        return judged(member.student, state, epochs, seconds, should_stop)
+        return judged(member.student, state, member.recipe, epochs, seconds, should_stop)
     except SearchError as error:
         return error
 

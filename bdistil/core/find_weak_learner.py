@@ -105,7 +105,8 @@ def find_weak_learner(
             epochs += 1
             if accepted_early(student, state, recipe, min_edge, should_stop):
                 break
-        return judged(student, state, epochs, time.perf_counter() - started, should_stop)
+        seconds = time.perf_counter() - started
+        return judged(student, state, recipe, epochs, seconds, should_stop)
     except Stopped:
         return None
 
@@ -165,7 +166,8 @@ class _Trainer:
             self.optimiser.step()
             self.schedule.step()
         if not torch.isfinite(loss):
-            raise SearchError(f"the training loss became {loss.item()}; lower space.lr.")
+            remedy = self.objective.recipe.remedy
+            raise SearchError(f"the training loss became {loss.item()}; {remedy}.")
         return True
 
 
@@ -193,7 +195,12 @@ def _edge_now(student: Student, state: Round, should_stop: ShouldStop) -> float:
 
 
 def judged(
-    student: Student, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
+    student: Student,
+    state: Round,
+    recipe: Recipe,
+    epochs: int,
+    seconds: float,
+    should_stop: ShouldStop,
 ) -> Finding:
     """The figures of a trained student, which from here on is as it will be kept.
 
@@ -204,7 +211,7 @@ def judged(
     _settle(student, state)
     verdict, largest_gap = state.train.judge(student, should_stop)
     if not math.isfinite(largest_gap):
-        raise SearchError("the student's logits are not finite; lower space.lr.")
+        raise SearchError(f"the student's logits are not finite; {recipe.remedy}.")
     after = state.validation.joined(student).ensemble
     loss = state.measure.loss(after, state.validation)
     metric = state.measure.accuracy(after, state.validation)

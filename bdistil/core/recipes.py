@@ -6,6 +6,7 @@ close to the teacher's logits, ``paper`` is the published algorithm as written.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -13,6 +14,15 @@ from pydantic.dataclasses import dataclass
 from bdistil.errors import SpecError
 from bdistil.names import Normalisation, Precision, RecipeName
 from bdistil.spec.space import Settings
+
+USUAL = {
+    "temperature": (0.01, 100),
+    "weight_decay": (0, 5),
+    "own_loss": (0, 1000),
+    "gamma": (0.001, math.inf),
+    "correction_bound": (0, 1000),
+}
+"""Where values lie with which training diverges for no other reason than its learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,15 @@ class Recipe(Settings):
     def batch_for(self, examples: int) -> int:
         """Batch size for a training split of `examples`."""
         return self.batch_size or min(128, max(16, examples // 4))
+
+    @property
+    def remedy(self) -> str:
+        """What to change where training ends in no numbers: what is far from usual, else lr."""
+        for name, (low, high) in USUAL.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                return f"{'raise' if value < low else 'lower'} space.{name} (now {value:g})"
+        return "lower space.lr"
 
 
 RECIPES: dict[RecipeName, Recipe] = {

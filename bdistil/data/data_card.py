@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from bdistil.errors import CheckpointError
 from bdistil.files.wording import some
 from bdistil.names import Domain, Task
+from bdistil.store.durable import read_file
 
 SHAPES: dict[Domain, str] = {
     "tabular": "{} features",
@@ -111,7 +112,7 @@ def stored_card(file: Path) -> DataCard | None:
         CheckpointError: if the file is damaged.
     """
     try:
-        return DataCard.model_validate_json(file.read_bytes())
+        return DataCard.model_validate_json(read_file(file))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.labels import REMEDY, Labels
+from bdistil.data.labels import REMEDY, Labels, regression_targets
 from bdistil.errors import DataError
 from bdistil.names import TaskChoice
 from bdistil.optional import require
-from bdistil.runtime.values import as_text, check_present, finite_numbers, numbers_or_nan
+from bdistil.runtime.values import as_text, check_present, numbers_or_nan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +45,7 @@ def encode_label_columns(columns: Mapping[str, Any], task: TaskChoice, what: str
         check_present(values, f"{what} {name!r}", REMEDY)
     found = {name: indicators(values) for name, values in columns.items()}
     if task == "regression" or (task == "auto" and all(np.isnan(y).any() for y in found.values())):
-        remedy = "regression needs numbers, " + REMEDY
-        targets = [finite_numbers(v, f"{what} {name!r}", remedy) for name, v in columns.items()]
+        targets = [regression_targets(v, f"{what} {name!r}") for name, v in columns.items()]
         return Labels(np.stack(targets, axis=1), None)
     for name, labels in found.items():
         _check(labels, columns[name], f"{what} {name!r}")

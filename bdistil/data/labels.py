@@ -17,6 +17,8 @@ from bdistil.runtime.values import as_text, check_present, finite_numbers, sorte
 MANY_CLASSES = 50
 MANY_CLASSES_SHARE = 0.05
 REMEDY = "correct or drop these rows"
+LARGEST = 1e18  # of a target; the square of a larger one is infinite in float32
+ROUNDINGS = 10  # of float32, that targets must at least spread over
 
 
 class Labels(NamedTuple):
@@ -56,7 +58,7 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
     """
     check_present(values, what, REMEDY)
     if task == "regression" or (task == "auto" and _is_continuous(values)):
-        targets = finite_numbers(values, what, "regression needs numbers, " + REMEDY)
+        targets = regression_targets(values, what)
         _check_varied(targets, what)
         return Labels(targets.reshape(len(targets), -1), None)
     if _is_continuous(values):
@@ -68,6 +70,25 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
     _check_classes(names, values, task, what)
     _note_blanks(names, what)
     return Labels(class_indices(values, names), names, class_type_of(values, names))
+
+
+def regression_targets(values: Any, what: str) -> NDArray[np.float32]:
+    """Targets of a regression in the shape of the values, (N,) or (N, L).
+
+    Raises:
+        DataError: if some are missing or no numbers, or float32 cannot compute with them.
+    """
+    targets = finite_numbers(values, what, "regression needs numbers, " + REMEDY)
+    exact = np.asarray(values).astype(np.float64)
+    largest, spread = np.abs(exact).max(axis=0), exact.std(axis=0)
+    lost = (spread > 0) & (spread < ROUNDINGS * np.finfo(np.float32).eps * largest)
+    if np.any(lost | (largest > LARGEST)):
+        raise DataError(
+            f"{what} holds numbers up to {largest.max():.3g} in size that spread by "
+            f"{spread.max():.3g}, with which float32 cannot compute; subtract a constant or take "
+            "another unit."
+        )
+    return targets
 
 
 def class_indices(values: Any, class_names: Sequence[str]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ DIMENSIONS = 16
 CORNERS = 16
 CLASSES = 4
 
-Examples = Annotated[int, Field(ge=12)]
+Examples = Annotated[int, Field(ge=12, le=10_000_000)]
 Geometry = Annotated[int, Field(ge=0)]
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from bdistil.core.student import Student, StudentConfig
-from bdistil.errors import CheckpointError, SpecError
+from bdistil.errors import FOREIGN, CheckpointError, SpecError
 from bdistil.zoo.registry import student_class, student_classes
 
 METADATA_KEY = "bdistil.student"
@@ -39,6 +41,23 @@ def check_known(configs: Iterable[StudentConfig], origin: object) -> None:
             )
 
 
+def check_size(build: Callable[[], Iterable[nn.Module]], weights: Mapping[str, Tensor]) -> None:
+    """Refuse modules that are larger than their weights, before memory is made for them.
+
+    Raises:
+        ValueError: if they are.
+    """
+    try:
+        with torch.device("meta"):
+            states = [module.state_dict() for module in build()]
+    except FOREIGN:  # a user's class that takes no meta device, or what building tells anyway
+        return
+    wanted = sum(tensor.numel() for state in states for tensor in state.values())
+    there = sum(tensor.numel() for tensor in weights.values())
+    if wanted > there:
+        raise ValueError(f"it holds {there:,} values, but {wanted:,} are described")
+
+
 def student_to_bytes(student: Student) -> bytes:
     """Weights and configuration of one student as a safetensors file."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in student.state_dict().items()}
@@ -64,8 +83,10 @@ def student_from_bytes(
     try:
         config = student_config(blob)
         check_known([config], origin)
+        weights = safetensors.torch.load(blob)
+        check_size(lambda: [build_student(config, input_shape, outputs, earlier)], weights)
         student = build_student(config, input_shape, outputs, earlier)
-        student.load_state_dict(safetensors.torch.load(blob))
+        student.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, SpecError) as error:
         detail = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{origin} is damaged or of another run: {detail}.") from None

@@ -19,20 +19,20 @@ from bdistil.core.connections import Hidden
 from bdistil.core.folding import FoldedPrefix
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
-from bdistil.errors import CheckpointError, SpecError
+from bdistil.errors import CheckpointError, DataError, SpecError
 from bdistil.export.card import model_card
-from bdistil.export.checkpoint import build_student, check_known
+from bdistil.export.checkpoint import build_student, check_known, check_size
 from bdistil.export.config import CONFIG, EnsembleConfig
 from bdistil.export.fastest import fastest_way, random_inputs, ways_to
 from bdistil.export.flattening import flattened
 from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
-from bdistil.names import Stacking
+from bdistil.names import STACKINGS, Stacking
 from bdistil.runtime.hashes import HASHES_FILE, sha256
-from bdistil.runtime.manifest import CONFIG_FILE, ensemble_folder, read_config
+from bdistil.runtime.manifest import CONFIG_FILE, Manifest, ensemble_folder, named_path, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 from bdistil.spec.mistakes import first_fault
-from bdistil.store.durable import disk_errors, replacing_files, write_atomic
+from bdistil.store.durable import disk_errors, read_file, replacing_files, write_atomic
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -81,12 +81,13 @@ class Ensemble(ProgressiveEnsemble):
         config = _read_config(path / CONFIG_FILE)
         check_known(config.students, path / CONFIG_FILE)
         try:
-            content = (path / WEIGHTS_FILE).read_bytes()
+            content = read_file(path / WEIGHTS_FILE)
             _check_hash(content, config)
             weights = safetensors.torch.load(content)
             _check_finite(weights)
             shift, scale = weights["shift"].float(), weights["scale"].float()
             _check_fits_an_example(shift, scale, config.input_shape)
+            check_size(lambda: _empty_students(config), weights)
             ensemble = cls(config, _empty_students(config), shift, scale)
             ensemble.load_state_dict(weights)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, SpecError) as error:
@@ -119,7 +120,7 @@ class Ensemble(ProgressiveEnsemble):
         Raises:
             CheckpointError: see there.
         """
-        path = Path(directory)
+        path = named_path(directory)
         _refuse_others_files(path)
         weights = self._weights()
         config = replace(self.config, weights_hash=sha256(weights))
@@ -233,8 +234,13 @@ class Ensemble(ProgressiveEnsemble):
         return Ensemble(config, list(self), self.shift, self.scale)
 
     def _stacked_stages(self, stages: int | Sequence[int], way: Stacking) -> StackedStages:
-        for stage in [stages] if isinstance(stages, int) else stages:
+        wanted = list(stages) if isinstance(stages, Iterable) else [stages]
+        for stage in wanted:
             self.config.check_stage(stage)
+        if not wanted:
+            raise DataError("stages is empty; give the number of one stage, or several.")
+        if way not in STACKINGS:
+            raise SpecError(f"way is {way!r}; choose one of {', '.join(STACKINGS)}.")
         affine = Affine(self.shift, self.scale)
         return StackedStages(self, affine, self.config.input_shape, stages, way).eval()
 
@@ -319,6 +325,7 @@ def _empty_students(config: EnsembleConfig) -> list[Student]:
 
 
 def _read_config(path: Path) -> EnsembleConfig:
+    Manifest.read(path.parent)  # what a device checks, in terms of JSON
     content = read_config(path)
     try:
         return CONFIG.validate_python(content)

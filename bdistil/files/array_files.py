@@ -15,6 +15,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
 from bdistil.errors import DataError
+from bdistil.store.durable import space_if_full
 
 Rows = Mapping[str, NDArray[np.int64]]
 FOLDER = ".bdistil"
@@ -66,8 +67,8 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[
         temporary.replace(path)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written ({error.strerror}); free space, make its folder writable, "
-            f"or name another one by {VARIABLE}."
+            f"{path} cannot be written ({error.strerror}); {space_if_full(error)}make its folder "
+            f"writable, or name another one by {VARIABLE}."
         ) from None
     finally:
         with suppress(OSError):

@@ -26,7 +26,7 @@ from bdistil.files.array_files import (
 )
 from bdistil.files.wording import HANDFUL
 from bdistil.spec import DataSpec
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import is_special, write_atomic
 
 if TYPE_CHECKING:
     from bdistil.files.column_file import ColumnFile
@@ -229,6 +229,8 @@ def _each(examples: Examples, work: Callable[[Encoded], Result], noun: str) -> I
 
     def attempt(example: tuple[str, Encoded]) -> Result | None:
         try:
+            if isinstance(example[1], Path) and is_special(example[1]):
+                raise DataError("a pipe or a device, no file")
             return work(example[1])
         except DataError as error:
             problems.append(f"{example[0]} ({error})")

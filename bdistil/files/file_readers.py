@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import BdistilError, DataError, TeacherError
 from bdistil.files.array_files import mapped
+from bdistil.store.durable import is_special
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parquet.gzip")
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -70,14 +71,23 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     """
     if not path.exists():
         raise DataError("the file does not exist; check the path.")
-    if not path.is_file() and not path.is_dir():
-        raise DataError("this is a pipe or a device, which can be read only once; save a file.")
+    refuse_special(path)
     if not path.is_file():
         raise DataError("this is a folder without x.npy; name a file in it, or save x.npy there.")
     if not has_suffix(path, suffixes):
         raise DataError(f"the file type must be one of {', '.join(suffixes)}; convert the file.")
     if path.stat().st_size == 0:
         raise DataError("the file is empty; write it again.")
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what would block whoever reads it.
+
+    Raises:
+        DataError: if a pipe or a device stands there.
+    """
+    if is_special(path):
+        raise DataError("this is a pipe or a device, which can be read only once; save a file.")
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

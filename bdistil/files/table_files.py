@@ -21,6 +21,7 @@ from bdistil.files.file_readers import (
     check_file,
     errors_naming,
     has_suffix,
+    refuse_special,
 )
 from bdistil.files.parts import Parts, join_parts, part_in
 from bdistil.files.text_tables import read_texts
@@ -143,6 +144,9 @@ def table_files(path: Path) -> list[TableFile]:
     inner = [file for file, is_folder in visible(path) if not is_folder]
     inner = [file for file in inner if has_suffix(file, TABLE_SUFFIXES)]
     parts = [part_in("/".join(name for name in file.parts if "=" not in name)) for file in inner]
+    for file in inner:
+        with errors_naming(file):
+            refuse_special(path / file)
     silent = [str(file) for file, part in zip(inner, parts, strict=True) if part is None]
     if silent and len(silent) < len(parts):
         raise DataError(

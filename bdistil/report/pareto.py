@@ -6,6 +6,7 @@ only reported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -186,6 +187,8 @@ def within(
     Raises:
         SpecError: if a limit cannot be read, or none of the points is within them.
     """
+    if min_metric is not None and not math.isfinite(min_metric):
+        raise SpecError(f"--min-accuracy is {min_metric}; give a number such as 0.95.")
     kept = [p for p in points if max_latency is None or p.latency <= max_latency]
     kept = [p for p in kept if max_flops is None or _affordable(p, max_flops)]
     kept = [p for p in kept if min_metric is None or p.validation >= min_metric]
@@ -202,16 +205,18 @@ def within(
 def _affordable(point: Point, limit: float | str) -> bool:
     text = str(limit).strip()
     try:
-        if not text.endswith("%"):
-            return point.flops <= float(text)
-        share = float(text[:-1]) / 100
+        most = float(text.removesuffix("%"))
     except ValueError:
+        most = 0.0
+    if not 0 < most < math.inf:
         raise SpecError(
             f"--max-flops {limit!r} is neither a number of FLOPs nor a share such as 10%."
-        ) from None
+        )
+    if not text.endswith("%"):
+        return point.flops <= most
     if point.flops_fraction is None:
         raise SpecError(
             f"--max-flops {text}: the teacher of {point.run} is known by its outputs alone, so "
             "its FLOPs are not; give a number of FLOPs."
         )
-    return point.flops_fraction <= share
+    return point.flops_fraction <= most / 100

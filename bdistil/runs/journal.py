@@ -11,7 +11,7 @@ from bdistil.core.student import StudentConfig
 from bdistil.errors import CheckpointError
 from bdistil.runs.trial import TrialRequest, TrialResult
 from bdistil.spec.mistakes import first_fault
-from bdistil.store.durable import append_line, write_atomic
+from bdistil.store.durable import append_line, read_file, write_atomic
 
 
 class GameFigures(BaseModel):
@@ -127,7 +127,7 @@ class Journal:
 
     def repair(self) -> None:
         """Cut off a half-written last line, so that the next record starts on its own."""
-        if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
+        if self.path.exists() and not read_file(self.path).endswith(b"\n"):
             write_atomic(self.path, b"".join(line + b"\n" for line in self._whole_lines()))
 
     def _rounds(self) -> list[bytes]:
@@ -138,7 +138,7 @@ class Journal:
         if not self.path.exists():
             return []
         try:
-            return self.path.read_bytes().split(b"\n")[:-1]
+            return read_file(self.path).split(b"\n")[:-1]
         except OSError as error:
             raise CheckpointError(
                 f"{self.path} cannot be read ({error.strerror}); restore the file from a copy, or "

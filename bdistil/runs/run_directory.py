@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bdistil.errors import CheckpointError
 from bdistil.runs.journal import Journal
@@ -41,6 +42,7 @@ class RunDirectory:
         self.ensemble = path / "ensemble"
         self.evaluation_file = path / "evaluation.json"
         self.report_file = path / "report.html"
+        self.lock: TextIO | None = None
 
     @classmethod
     def existing(cls, place: str | Path) -> RunDirectory:
@@ -141,7 +143,7 @@ class RunDirectory:
     def _folder_locked(self) -> Iterator[None]:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = self.lock_file.open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,9 +151,40 @@ class RunDirectory:
                 f"another search is running in {self.path}; wait for it or choose another --out."
             ) from None
         try:
+            self.lock = lock
             yield
         finally:
+            self.lock = None
             lock.close()
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the search that runs in the folder."""
+        return self.path / ".lock"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is still the one that this run has locked, if it has."""
+        try:
+            return self.lock is None or os.path.samestat(
+                os.fstat(self.lock.fileno()), self.lock_file.stat()
+            )
+        except OSError:
+            return False
+
+    def check_there(self) -> None:
+        """Refuse to go on where somebody has deleted or replaced the folder.
+
+        What would be written then is half a run, and another search may be at work in it.
+
+        Raises:
+            CheckpointError: if somebody has.
+        """
+        if not self.is_there:
+            raise CheckpointError(
+                f"{self.place} was deleted or replaced while the search ran, so it ends here; "
+                "start it again, and leave its folder alone."
+            )
 
     @property
     def is_running(self) -> bool:
@@ -159,7 +192,7 @@ class RunDirectory:
         if self.copy.is_held:
             return True
         try:
-            with (self.path / ".lock").open("r") as lock:
+            with self.lock_file.open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -93,12 +93,12 @@ class TrialAnswer(BaseModel):
         better = self.metric_gain > 0 or (self.metric_gain == 0 and self.gain > 0)
         return self.status == "finished" and better
 
-    def checked(self) -> TrialAnswer:
-        """Itself; failed instead if one of its figures is NaN or infinite."""
+    def checked(self, remedy: str) -> TrialAnswer:
+        """Itself; failed instead, with the remedy, if one of its figures is NaN or infinite."""
         figures = {name: getattr(self, name) for name in FIGURES}
         for name, value in (("edges", sum(self.edges)), *figures.items()):
             if not math.isfinite(value):
-                return TrialAnswer(status="failed", reason=f"its {name} is {value}; lower space.lr")
+                return TrialAnswer(status="failed", reason=f"its {name} is {value}; {remedy}")
         return self
 
 

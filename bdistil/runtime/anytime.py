@@ -9,24 +9,27 @@ from collections.abc import Iterator
 
 from bdistil.errors import SpecError
 from bdistil.runtime.runner import Progress
+from bdistil.runtime.values import as_text
 
 LONGEST = 1e6  # seconds; what waits cannot wait for ever
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 
-def seconds(duration: float | str) -> float:
-    """A duration such as 0.005, ``"5ms"`` or ``"2 s"`` in seconds.
+def seconds(duration: float | str, what: str = "a deadline") -> float:
+    """A duration such as 0.005, ``"5ms"`` or ``"2 s"`` in seconds; `what` names it in errors.
 
     Raises:
         SpecError: if it cannot be read or is not positive.
     """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(us|µs|ms|s|min)?\s*", str(duration))
+    text = as_text(duration)
+    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(us|µs|ms|s|min)?\s*", text)
     try:
         number = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
     except ValueError:
         number = 0.0
     if number <= 0:
-        raise SpecError(f"a deadline of {duration!r} is no duration; write 0.005, '5ms' or '2s'.")
+        given = repr(text) if isinstance(duration, str) else text
+        raise SpecError(f"{what} of {given} is no duration; write 0.005, '5ms' or '2s'.")
     return min(number, LONGEST)
 
 

@@ -31,7 +31,7 @@ def open_runner(backend: str, folder: Path, manifest: Manifest, threads: int) ->
     if backend == AUTO:
         backend = _best_backend(folder)
     found = {point.name: point for point in entry_points(group=GROUP)}
-    if backend not in found:
+    if not isinstance(backend, str) or backend not in found:
         raise SpecError(
             f"backend {backend!r} is unknown; choose {', '.join([AUTO, *sorted(found)])}."
             if found

@@ -57,7 +57,7 @@ class FeatureColumn:
         what = f"column {self.name!r}"
         if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
             raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
-        values = as_column(values)
+        values = as_column(values, what)
         if np.ndim(values) != 1:
             raise DataError(f"{what} has shape {np.shape(values)}; give one value a row.")
         if not self.missing:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +23,13 @@ from bdistil.names import CLASS_TYPES
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.tables import as_table
-from bdistil.runtime.values import as_column, finite_numbers
+from bdistil.runtime.values import as_column, as_text, finite_numbers
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
 REMEDY = "correct these values or leave the examples out"
+MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
+"""What a configuration may say before it is taken for damaged: memory is made by it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Calibration:
     exits: tuple[OperatingPoint, ...] = ()
     asks: tuple[OperatingPoint, ...] = ()
     teacher_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for temperature in (*self.temperatures, self.teacher_temperature):
+            if not is_positive(temperature):
+                raise ValueError("temperatures must be positive and finite")
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Calibration:
@@ -102,10 +111,19 @@ class Manifest:
     weights_hash: str = ""
 
     def __post_init__(self) -> None:
+        if type(self.outputs) is not int or not 1 <= self.outputs <= MOST_OUTPUTS:
+            raise ValueError(f"outputs is {self.outputs!r}, not from 1 to {MOST_OUTPUTS:,}")
+        sizes = self.input_shape
+        if not all(type(size) is int and size > 0 for size in sizes) or (
+            math.prod(sizes) > MOST_INPUTS
+        ):
+            raise ValueError(f"input_shape is {sizes}, not of 1 to {MOST_INPUTS:,} values")
         if self.class_names is not None and len(self.class_names) != self.outputs:
             raise ValueError(f"{len(self.class_names)} class_names for {self.outputs} outputs")
         if self.costs is not None and len(self.costs) != self.stages:
             raise ValueError(f"figures of {len(self.costs)} stages for {self.stages} students")
+        if not all(map(is_positive, np.diff([0, *(self.costs or (1,))]).tolist())):
+            raise ValueError("streamed_flops must be positive and grow from stage to stage")
         if len(set(self.names)) != len(self.names):
             raise ValueError("two classes, labels or targets have one name")
         if self.class_type not in CLASS_TYPES:
@@ -115,13 +133,14 @@ class Manifest:
         temperatures = self.temperatures
         if len(temperatures) != self.stages:
             raise ValueError(f"{len(temperatures)} temperatures for {self.stages} students")
-        if not all(0 < temperature < math.inf for temperature in temperatures):
-            raise ValueError("temperatures must be positive and finite")
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
         """From the content of ``config.json``."""
         names, columns, calibration = map(content.get, ("class_names", "columns", "calibration"))
+        weights_hash = content.get("weights_hash")
+        if "weights_hash" in content and not re.fullmatch("[0-9a-f]{64}", str(weights_hash)):
+            raise ValueError(f"weights_hash is {weights_hash!r}, no SHA-256")
         return cls(
             name=content["name"],
             task=content["task"],
@@ -134,7 +153,7 @@ class Manifest:
             form=content.get("form"),
             figures=content.get("figures"),
             calibration=calibration and Calibration.of(calibration),
-            weights_hash=content.get("weights_hash", ""),
+            weights_hash=weights_hash or "",
         )
 
     @classmethod
@@ -208,7 +227,8 @@ class Manifest:
             return cast("NDArray[np.float32]", x)
         if self.columns is not None and (table := as_table(x)) is not None:
             x = self.columns.encode(table)
-        x = as_column(x) if isinstance(x, Sequence) else x
+        if isinstance(x, Sequence) or hasattr(x, "dtype"):
+            x = as_column(x)
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
 
@@ -246,7 +266,9 @@ class Manifest:
         if type(stage) is bool or not isinstance(stage, int | np.integer):
             raise DataError(f"stages is {stage!r}, which is no number of students.")
         if not 1 <= stage <= self.stages:
-            raise DataError(f"stages is {stage}; {self.name!r} has stages 1 to {self.stages}.")
+            raise DataError(
+                f"stages is {as_text(stage)}; {self.name!r} has stages 1 to {self.stages}."
+            )
 
     def values(self, logits: NDArray[Any]) -> NDArray[Any]:
         """What logits (B, L) say: classes (B,), labels 0 and 1 or targets (B, L).
@@ -269,9 +291,28 @@ class Manifest:
         return values
 
 
+def is_positive(value: Any) -> bool:
+    """Whether a value of JSON is a positive, finite number; a switch is none."""
+    return isinstance(value, int | float) and type(value) is not bool and 0 < value < math.inf
+
+
+def named_path(source: Any) -> Path:
+    """The path of a saved ensemble, as a caller gives it.
+
+    Raises:
+        CheckpointError: if it is none.
+    """
+    if not isinstance(source, str | PathLike) or not str(source):
+        raise CheckpointError(
+            f"a saved ensemble has a folder, but {source!r} names none; give the folder that "
+            "`bdistil export` wrote, or a finished run."
+        )
+    return Path(source)
+
+
 def ensemble_folder(source: str | Path) -> Path:
     """The folder of a saved ensemble: `source` itself, or ``ensemble/`` in a run directory."""
-    path = Path(source)
+    path = named_path(source)
     if not (path / CONFIG_FILE).exists() and (path / "ensemble" / CONFIG_FILE).exists():
         return path / "ensemble"
     return path

@@ -27,6 +27,7 @@ from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.pace import Pace
 from bdistil.runtime.partial_batch import PartialBatch
 from bdistil.runtime.runner import Progress
+from bdistil.runtime.values import as_text
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Predictor:
         teacher: Any = None,
         teacher_outputs: TeacherOutputs | None = None,
     ) -> None:
+        check_count("threads", threads)
         folder = ensemble_folder(source)
         self.manifest = Manifest.read(folder)
         self.runner = open_runner(backend, folder, self.manifest, threads)
@@ -181,6 +183,7 @@ class Predictor:
 
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
+        check_count("examples", examples)
         x = np.zeros((examples, *self.manifest.input_shape), np.float32)
         self._load()
         for _ in range(2):  # the first time is slower
@@ -256,8 +259,8 @@ class Predictor:
         """
         if at_least is not None and budget is not None:
             raise SpecError("give at_least or a budget, not both.")
-        if at_least is not None and not math.isfinite(at_least):
-            raise SpecError(f"at_least is {at_least}; give an accuracy such as 0.95.")
+        if at_least is not None and not _is_finite(at_least):
+            raise SpecError(f"at_least is {as_text(at_least)}; give an accuracy such as 0.95.")
         if score is not None and score not in tuple(SCORES):
             raise SpecError(f"exit score {score!r} is unknown; choose {', '.join(SCORES)}.")
         points = [p for p in self.manifest.exits if score in (None, p.policy.score)]
@@ -393,13 +396,30 @@ class Predictor:
         return self.manifest.costs
 
 
+def check_count(name: str, value: Any) -> None:
+    """Refuse an argument that is no number of things.
+
+    Raises:
+        SpecError: naming it.
+    """
+    if type(value) is bool or not isinstance(value, int | np.integer) or value < 1:
+        raise SpecError(f"{name} is {value!r}; give a whole number from 1 on.")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return type(value) is not bool and math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
+
+
 def _budget(budget: float | str, full: float) -> float:
     """Mean FLOPs of an example."""
-    text = str(budget).strip()
+    text = as_text(budget).strip()
     try:
         value = float(text[:-1]) / 100 * full if text.endswith("%") else float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise SpecError(f"a budget of {budget!r} cannot be read; give FLOPs, or such as '50%'.")
+        raise SpecError(f"a budget of {text!r} cannot be read; give FLOPs, or such as '50%'.")
     return value

@@ -53,6 +53,9 @@ def _column(values: list[Any]) -> np.ndarray:
 
 
 def _of_arrow(table: Any) -> dict[str, Any]:
+    for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            raise DataError(f"the table has two columns named {name!r}; rename one of them.")
     return {name: _arrow_values(table.column(name)) for name in table.column_names}
 
 

@@ -9,26 +9,67 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import BdistilError, DataError
+from bdistil.errors import FOREIGN, BdistilError, DataError, told
+
+LONGEST_BITS = 14_000
 
 
-def as_column(values: Any) -> Any:
-    """Values as pandas or numpy hold them; lists as numbers, or as the objects that they hold."""
-    if hasattr(values, "dtype"):
+def as_column(values: Any, what: str = "x") -> Any:
+    """Values as pandas or numpy hold them; lists as numbers, or as the objects that they hold.
+
+    What is masked is missing.
+
+    Raises:
+        DataError: if they are of a kind that numpy cannot read, naming them as `what`.
+    """
+    if hasattr(values, "toarray"):
+        raise DataError(f"{what} is a sparse {type(values).__name__}; give its toarray().")
+    if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
+        values = np.ma.stack(values)
+    if isinstance(values, np.ma.MaskedArray):
+        return _with_gaps(values)
+    if isinstance(values, np.ndarray) or hasattr(values, "isna"):
         return values
+    if hasattr(values, "dtype"):
+        return _read_by_numpy(values, what)
     try:
         column = np.asarray(values)
     except ValueError:  # lists within, of different lengths
         column = np.empty(0, object)
-    if column.dtype.kind in "biuf" and column.ndim > 0:
+    if (column.dtype.kind in "biuf" and column.ndim > 0) or (
+        column.dtype.kind == "O" and column.ndim > 1
+    ):
         return column
     objects = np.empty(len(values), object)  # numpy would turn numbers beside text into text
     objects[:] = list(values)
     return objects
 
 
+def _with_gaps(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """None where a value is masked."""
+    mask = np.ma.getmaskarray(values)
+    if not mask.any():
+        return values.data
+    objects = values.data.astype(object)
+    objects[mask] = None
+    return objects
+
+
+def _read_by_numpy(values: Any, what: str) -> NDArray[Any]:
+    """A tensor or another library's array as numpy's."""
+    try:
+        return np.asarray(values)
+    except FOREIGN as error:
+        raise DataError(
+            f"{what} is a {type(values).__name__} that numpy cannot read ({told(error)}); give an "
+            "array."
+        ) from None
+
+
 def as_text(value: Any) -> str:
     """A value as people write it: "3" for 3 and 3.0, "True" for True."""
+    if isinstance(value, int) and value.bit_length() > LONGEST_BITS:  # Python refuses to write it
+        return f"a number of {value.bit_length():,} bits"
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, float | np.floating) and value.is_integer():
@@ -69,7 +110,7 @@ def finite_numbers(
     Raises:
         BdistilError: of the class given, if a value is missing, infinite or no number.
     """
-    array = np.asarray(as_column(values))
+    array = np.asarray(as_column(values, what))
     if array.dtype.kind not in "biuf":
         check_present(values, what, remedy, error)
         if array.dtype.kind not in "OUST":
@@ -137,7 +178,7 @@ def _parsed(
 ) -> NDArray[np.float64]:
     try:
         return array.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         place, value = next((i, v) for i, v in enumerate(array.ravel()) if not _is_number(v))
         row = place * len(array) // array.size
         raise error(
@@ -149,6 +190,6 @@ def _parsed(
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True

@@ -16,7 +16,7 @@ from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.backend import Played
 from bdistil.searching.problem import Problem
 from bdistil.searching.verdict import Winner
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import read_file, write_atomic
 
 
 class Ledger:
@@ -71,6 +71,7 @@ class Ledger:
             played: what became of the margin.
             seconds: that the round took.
         """
+        self.directory.check_there()
         number = len(self.records) + 1
         file = self.directory.student_file(number)
         write_atomic(file, weights)
@@ -91,6 +92,7 @@ class Ledger:
 
     def close(self, ended: EndRecord) -> None:
         """Write down why no further round is played."""
+        self.directory.check_there()
         self.directory.journal.append(ended)
 
     def student(self, blob: bytes, origin: str) -> Student:
@@ -112,9 +114,11 @@ def read_student(directory: RunDirectory, record: RoundRecord) -> bytes:
     """
     file = directory.path / record.file
     try:
-        blob = file.read_bytes()
+        blob = read_file(file)
     except OSError:
-        raise CheckpointError(f"{file} is missing; restore it from a copy of the run.") from None
+        raise CheckpointError(
+            f"{file} is missing or no file; restore it from a copy of the run."
+        ) from None
     if hashlib.sha256(blob).hexdigest() != record.sha256:
         raise CheckpointError(f"{file} is not the student of the journal; restore it from a copy.")
     return blob

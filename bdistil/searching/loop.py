@@ -132,6 +132,8 @@ class SearchLoop:
         now, budget = self.backend.now(), self.spec.search.time_budget
         if now - self.shown > SECONDS_BETWEEN_LOOKS:
             self.show()
+            if not self.ledger.directory.is_there:  # nothing would be kept; whoever writes tells
+                self.controller.stop()
         if budget is not None and now - self.started > budget and not self.controller.finished:
             self.controller.stop()
             self.reporter.message(

@@ -29,7 +29,7 @@ from bdistil.searching.outcome import (
     write_trials,
 )
 from bdistil.searching.resolve import normalisation_of
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import read_file, write_atomic
 
 
 class SearchResult:
@@ -115,7 +115,7 @@ class SearchResult:
         """
         run, key = self.run, contents_hash(self.run)
         with contextlib.suppress(OSError, ValueError):  # it can be computed again
-            stored = Evaluation.model_validate_json(run.evaluation_file.read_bytes())
+            stored = Evaluation.model_validate_json(read_file(run.evaluation_file))
             if stored.of == key and len(stored.stages) == len(self.rounds):
                 return stored
         found = evaluate_on_test(run, self.dataset, self.students)
@@ -157,4 +157,6 @@ class SearchResult:
     def write(self) -> None:
         """The trials' table, the figures and the ensemble."""
         write_trials(self.run, self.rounds)
-        self.build_ensemble().save_pretrained(self.run.ensemble)
+        built = self.build_ensemble()
+        self.run.check_there()
+        built.save_pretrained(self.run.ensemble)

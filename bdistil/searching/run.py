@@ -85,6 +85,7 @@ def run_search(
             take_over(RunDirectory.existing(teacher_dir), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)
         play(run, spec, dataset, logits, backend, reporter)
+        run.check_there()
         result = SearchResult(run, dataset)
         if result.rounds:
             result.write()
@@ -203,7 +204,16 @@ def obtain_logits(
 ) -> Logits:
     """The logits to distil; the teacher is trained or asked if they are not stored yet."""
 
+    def trained(epoch: int, epochs: int, metric: float) -> None:
+        run.check_there()
+        reporter.teacher(epoch, epochs, metric)
+
+    def answered(done: int, examples: int) -> None:
+        run.check_there()
+        reporter.teacher_answers(done, examples)
+
     def folded(done: int, folds: int) -> None:
+        run.check_there()
         run.keep()
         reporter.message(f"Cross-fitting: {done} of {folds} teachers are fitted.")
         if done == folds:
@@ -215,8 +225,8 @@ def obtain_logits(
         run.teacher,
         dataset,
         spec,
-        reporter.teacher,
-        reporter.teacher_answers,
+        trained,
+        answered,
         folded,
         backend.fit_folds,
         view_makers(spec, dataset),
@@ -248,6 +258,7 @@ def play(
     """The missing rounds."""
 
     def bookkeeping(record: RoundRecord) -> None:
+        run.check_there()
         write_trials(run, ledger.records)
         mirror_study(run.study_file, spec, ledger.records)
         run.keep()

@@ -41,4 +41,7 @@ def run_guarded(
     for request, (_, weights) in zip(cohort.requests, outcomes, strict=True):
         if weights is not None:
             keep(request.number, weights)
-    return [answer.checked() for answer, _ in outcomes]
+    return [
+        answer.checked(request.recipe().remedy)
+        for request, (answer, _) in zip(cohort.requests, outcomes, strict=True)
+    ]

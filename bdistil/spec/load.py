@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
     tree = _read_yaml(Path(source)) if isinstance(source, str | Path) else _copy(source)
     for override in overrides:
         _apply(tree, override)
+    _refuse_huge(tree)
     try:
         return Spec.model_validate(tree)
     except ValidationError as error:
@@ -58,11 +60,29 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _copy(source: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(source, Mapping):
         raise SpecError(f"the spec is {shown(source)}; give a YAML file or a mapping.")
+    with contextlib.suppress(RecursionError):  # JSON tells
+        _refuse_huge(source)
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(source), default=str))
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError(f"the spec holds what YAML cannot: {error}.") from None
     return copied
+
+
+def _refuse_huge(value: Any, place: str = "") -> None:
+    """Refuse whole numbers of more than 64 bits, wherever they stand: nothing computes with them.
+
+    Raises:
+        SpecError: naming the key.
+    """
+    pairs: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else ()
+    pairs = enumerate(value) if isinstance(value, list | tuple) else pairs
+    for key, inner in pairs:
+        _refuse_huge(inner, f"{place}.{key}".lstrip("."))
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise SpecError(
+            f"{place} is a whole number of {value.bit_length()} bits; give one of at most 63."
+        )
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

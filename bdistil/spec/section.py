@@ -22,6 +22,9 @@ Choices = Annotated[list[Value], Field(min_length=1)]
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 """A number of things; beyond that libraries overflow in words of their own."""
 
+MOST = 1e30
+"""The largest number with fractions: networks compute in float32, which ends a little above."""
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
@@ -37,9 +40,19 @@ class Section(BaseModel):
     @classmethod
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         # pydantic would read true as 1: `grace: true` as one second.
-        field = cls.model_fields[str(info.field_name)]
-        if isinstance(value, bool) and "bool" not in str(field.annotation):
-            raise ValueError(f"must not be {str(value).lower()}, which is for switches")
+        kind = str(cls.model_fields[str(info.field_name)].annotation)
+        is_texts = isinstance(value, list) and "str" in kind  # these are told that on is true
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, bool) and "bool" not in kind and not is_texts:
+                raise ValueError(f"must not be {str(each).lower()}, which is for switches")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _within_float32(cls, value: Any) -> Any:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, float) and not abs(each) <= MOST:
+                raise ValueError(f"must be at most {MOST:g} in size, not {each:g}")
         return value
 
 

@@ -10,6 +10,7 @@ import yaml
 MOST_BYTES = 1 << 20
 MOST_VALUES = 100_000
 """With every alias written out: a few nested anchors would otherwise fill any memory."""
+LONGEST_NUMBER = 100  # characters of a whole number; Python refuses to read thousands
 
 
 class YamlError(ValueError):
@@ -74,6 +75,8 @@ def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:
             raise YamlError(f"{_line(node)} holds an alias of itself; write the value out")
         return known
     counted[id(node)] = None
+    if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST_NUMBER:
+        raise YamlError(f"{_line(node)} holds a number of {len(node.value):,} characters")
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         _check_keys(node)

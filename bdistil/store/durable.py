@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -13,6 +14,31 @@ from bdistil.errors import CheckpointError
 from bdistil.store.scratch import IN_USE, lock_folder, remove_if_left
 
 PARTIAL = ".partial"  # ends the names of files that are still being written
+
+
+def is_special(path: Path) -> bool:
+    """Whether a pipe or a device stands there, which may be waited for without end."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what would block whoever opens it.
+
+    Raises:
+        OSError: if a pipe or a device stands there.
+    """
+    if is_special(path):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: if it cannot be read, or is none.
+    """
+    check_regular(path)
+    return path.read_bytes()
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -143,6 +169,12 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"--out."
         ) from error
     except OSError as error:
+        room = space_if_full(error)
         raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}; free space or choose another --out."
+            f"{path} cannot be written: {error.strerror}; {room}choose another --out."
         ) from error
+
+
+def space_if_full(error: OSError) -> str:
+    """``free space or`` for a full disk or quota, with a blank; empty for other errors."""
+    return "free space or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

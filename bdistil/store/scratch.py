@@ -7,12 +7,15 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from types import TracebackType
 
 IN_USE = ".in-use"
 """Locked by the process that uses the folder; the lock ends with it, whatever ends it."""
+OLD_SECONDS = 24 * 3600
+"""Since the last change, from which on nobody uses a folder without a lock."""
 
 
 class ScratchFolder:
@@ -67,7 +70,16 @@ def lock_folder(folder: Path) -> int:
 
 
 def remove_if_left(folder: Path) -> None:
-    """Remove a folder that no process uses; whatever is in the way of that, it stays."""
+    """Remove a folder that no process uses; whatever is in the way of that, it stays.
+
+    One without a lock is of a process that was killed before it had one or while it removed the
+    folder, or of an older version; such a folder goes once it is old.
+    """
+    with contextlib.suppress(OSError):
+        state = folder.lstat()
+        old = time.time() - state.st_mtime > OLD_SECONDS and state.st_uid == os.getuid()
+        if old and not (folder / IN_USE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError), (folder / IN_USE).open("rb+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)

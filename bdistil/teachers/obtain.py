@@ -202,13 +202,14 @@ REMEDIES: dict[str, str] = {
 
 
 def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:
-    """Say so if the teacher knows less than who always gives the commonest answer."""
+    """Say so if the teacher knows less than who always gives the best constant answer."""
     guess = best_guess(dataset.validation.y, dataset.task)
     if card.validation_metric < guess:
+        answer = "the mean" if dataset.task == "regression" else "the commonest answer"
         remedy = REMEDIES.get(card.source, "teacher.inputs, and the order of the model's outputs")
         warnings.warn(
             f"the teacher's validation metric is {card.validation_metric:.4f}, below the "
-            f"{guess:.4f} of always giving the commonest answer; check {remedy}.",
+            f"{guess:.4f} of always giving {answer}; check {remedy}.",
             BdistilWarning,
             stacklevel=2,
         )

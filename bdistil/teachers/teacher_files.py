@@ -63,7 +63,7 @@ def check_program(model: str) -> None:
             f"teacher.model is {model!r}; the file type must be one of {', '.join(PROGRAMS)}."
         )
     if not path.is_file():
-        raise TeacherError(f"teacher.model: {path} does not exist; correct the path.")
+        raise TeacherError(f"teacher.model: {path} does not exist or is no file; correct the path.")
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -95,7 +95,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"since other formats can run code when they are read."
         )
     if not path.is_file():
-        raise TeacherError(f"teacher.weights: {path} does not exist; correct the path.")
+        raise TeacherError(
+            f"teacher.weights: {path} does not exist or is no file; correct the path."
+        )
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bdistil.errors import CheckpointError
+from bdistil.export.checkpoint import check_size
 from bdistil.names import Domain
-from bdistil.store.durable import replacing, write_atomic
+from bdistil.store.durable import check_regular, replacing, write_atomic
 from bdistil.teachers.source import Rows
 from bdistil.zoo.registry import build_teacher
 
@@ -187,8 +188,10 @@ class TeacherStore:
         if card.source != "trained":
             return None
         with _damage_named(self.weights_file):
+            weights = safetensors.torch.load(self.weights_file.read_bytes())
+            check_size(lambda: [card.build()], weights)
             network = card.build()
-            network.load_state_dict(safetensors.torch.load(self.weights_file.read_bytes()))
+            network.load_state_dict(weights)
         return network.eval()
 
 
@@ -210,6 +213,7 @@ def _as_disk_error() -> Iterator[None]:
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn reading errors of the body into one sentence that names the file."""
     try:
+        check_regular(path)
         yield
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
         raise CheckpointError(

@@ -29,6 +29,7 @@ LOSSES: dict[Task, Loss] = {
 }
 
 _WARM_UP = 0.05  # share of all steps
+_USUAL_DECAY = 5.0  # beyond it, rather than the learning rate, makes training diverge
 
 
 def train_teacher(
@@ -95,7 +96,7 @@ def train_teacher(
                 None if views is None else partial(views, epoch),
             )
             score = _score(model, validation_x, validation_y, loss_of, task)
-            _check_finite(train_loss + abs(score[1]), epoch, epochs, lr)
+            _check_finite(train_loss + abs(score[1]), epoch, epochs, lr, weight_decay)
             if score > best:
                 best, best_state = score, copy.deepcopy(model.state_dict())
             if progress is not None:
@@ -188,9 +189,11 @@ def _metric(outputs: Tensor, y: Tensor, task: Task) -> float:
     return (1 - unexplained / total.clamp_min(1e-12)).mean().item()
 
 
-def _check_finite(loss: float, epoch: int, epochs: int, lr: float) -> None:
+def _check_finite(loss: float, epoch: int, epochs: int, lr: float, weight_decay: float) -> None:
     if not math.isfinite(loss):
+        decays = weight_decay > _USUAL_DECAY
+        field, value = ("weight_decay", weight_decay) if decays else ("lr", lr)
         raise TeacherError(
-            f"teacher.lr is {lr:g}: the loss is {loss} in epoch {epoch} of {epochs}; "
-            f"try a lower learning rate, such as {lr / 10:g}."
+            f"teacher.{field} is {value:g}: the loss is {loss} in epoch {epoch} of {epochs}; "
+            f"try a lower one, such as {1e-4 if decays else min(lr / 10, 0.01):g}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
+import torch
 from deployed import deploy, examples
 from tiny import command, tiny
 
 import bdistil as package
 from bdistil import Predictor
-from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.cli.app import explain_machine
+from bdistil.errors import BdistilError, CheckpointError, ClusterError, DataError, SpecError
+from bdistil.runtime.columns import FeatureColumn
+from bdistil.runtime.tables import as_table
+from bdistil.searching.local import LocalBackend
+from bdistil.searching.progress import Silent
+from bdistil.searching.run import run_search
+from bdistil.store.durable import disk_errors
+from bdistil.teachers.obtain import warn_if_worse_than_guessing
 
 Command = Callable[..., Any]
 QUICK = (
@@ -128,6 +140,21 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "gaps without fill": lambda c: (
         c | {"columns": {"features": [{"name": "a", "missing": 1}], "label": "y"}}
     ),
+    "a thousand million outputs": lambda c: c | {"outputs": 10**9, "class_names": None},
+    "more outputs than weights": lambda c: c | {"outputs": 10**6, "class_names": None},
+    "an endless example": lambda c: c | {"input_shape": [10**15]},
+    "an emptied hash": lambda c: c | {"weights_hash": ""},
+    "a switch for a temperature": lambda c: c | {"calibration": {"temperatures": [True, True]}},
+    "no teacher_temperature": lambda c: (
+        c | {"calibration": c["calibration"] | {"teacher_temperature": float("nan")}}
+    ),
+    "negative FLOPs": lambda c: (
+        c
+        | {
+            "figures": c["figures"]
+            | {"stages": [s | {"streamed_flops": -5} for s in c["figures"]["stages"]]}
+        }
+    ),
     "two of one name": lambda c: c | {"class_names": ["no", "no", "yes"]},
     "figures that are no numbers": lambda c: (
         c
@@ -145,7 +172,7 @@ def test_configs_that_cannot_be_right(tmp_path: Path, damage: str) -> None:
     content = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(DAMAGES[damage](content)))
     for load in (Predictor, package.Ensemble.from_pretrained):
-        with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+        with pytest.raises(CheckpointError, match=r"config\.json( is damaged|: it holds 61)"):
             load(tmp_path)
 
 
@@ -224,3 +251,163 @@ def test_an_interrupt_before_the_first_round_promises_nothing(tmp_path: Path) ->
     assert stopped(out) == "Stopped before anything was written; run the same command again."
     RunDirectory(out).create(tiny("workers.count=0"))
     assert stopped(out).startswith("Stopped before a round was accepted. Go on with: bdistil")
+
+
+@pytest.mark.parametrize(
+    "name", ["rounds.jsonl", "students/001.safetensors", "teacher/config.json", "data.json"]
+)
+def test_a_pipe_in_a_run_is_not_waited_for(bdistil: Command, run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    answer = bdistil("status" if name == "data.json" else "resume", run)
+    assert (answer.status, name in answer.errors) == (2, True), answer.errors
+
+
+def test_a_pipe_among_files_is_not_waited_for(bdistil: Command, tmp_path: Path) -> None:
+    for name in ("photographs/a/one.png", "photographs/b/two.png", "parts/one.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        os.mkfifo(tmp_path / name)
+    for folder, sentence in (("photographs", "a pipe or a device, no file"), ("parts", "one.csv")):
+        answer = bdistil("search", "--data", tmp_path / folder, "--label", "label")
+        assert (answer.status, sentence in answer.errors) == (2, True), answer.errors
+
+
+def test_a_run_that_is_deleted_while_it_is_searched(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    class Deleting(Silent):
+        def __init__(self, moment: str) -> None:
+            self.moment = moment
+
+        def teacher(self, *_: Any) -> None:
+            self.strike("teacher")
+
+        def round_accepted(self, _: Any) -> None:
+            self.strike("round")
+
+        def strike(self, moment: str) -> None:
+            if moment == self.moment:
+                shutil.rmtree(run, ignore_errors=True)
+
+    for moment in ("teacher", "round"):
+        with pytest.raises(CheckpointError, match="was deleted or replaced while the search ran"):
+            run_search(tiny("workers.count=0"), run, LocalBackend(), reporter=Deleting(moment))
+        assert not run.exists()
+
+
+def test_space_is_only_asked_for_where_there_is_none(tmp_path: Path) -> None:
+    for code, asked in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, False)):
+        with pytest.raises(CheckpointError) as caught, disk_errors(tmp_path):
+            raise OSError(code, os.strerror(code))
+        assert ("free space" in str(caught.value)) == asked
+        assert ("free space" in explain_machine(OSError(code, os.strerror(code)))) == asked
+
+
+@pytest.mark.parametrize(
+    ("y", "sentence"),
+    [
+        (1e9 + np.arange(60), "spread by 17.3, with which float32 cannot compute"),
+        (1e37 * np.linspace(-1, 1, 60), "numbers up to 1e+37 in size"),
+        (np.full(60, 0.5), "holds only one value, 0.5"),
+    ],
+)
+def test_targets_that_float32_cannot_tell_apart(
+    bdistil: Command, tmp_path: Path, y: Any, sentence: str
+) -> None:
+    table().assign(y=y + 0.0).to_csv(tmp_path / "t.csv", index=False)
+    answer = bdistil(
+        "search", "--data", tmp_path / "t.csv", "--label", "y", *QUICK, "data.task=regression"
+    )
+    assert (answer.status, sentence in answer.errors) == (2, True), answer.errors
+
+
+def test_arguments_that_are_empty_or_no_text(bdistil: Command) -> None:
+    for arguments in (
+        ("search", "--data", "", "--label", "y"),
+        ("predict", "model", ""),
+        ("--data=",),
+    ):
+        answer = bdistil(*arguments)
+        assert (answer.status, "an argument is empty" in answer.errors) == (2, True)
+    answer = bdistil("search", "--data", "x.csv", "--out", "run\udcff")
+    assert (answer.status, "is no text in UTF-8" in answer.errors) == (2, True)
+
+
+@pytest.mark.parametrize("limit", ["x", "-1", "nan", "0", "inf"])
+def test_limits_that_are_none(bdistil: Command, finished_run: Path, limit: str) -> None:
+    names = ("latency", "flops") if limit != "inf" else ("flops",)
+    for option in (f"--max-{name}" for name in names):
+        answer = bdistil("pareto", finished_run, f"{option}={limit}")
+        assert answer.status == 2
+        assert f"{option}" in answer.errors, answer.errors
+    if limit == "nan":
+        answer = bdistil("pareto", finished_run, "--min-accuracy=nan")
+        assert (answer.status, "--min-accuracy is nan" in answer.errors) == (2, True)
+
+
+def test_masked_sparse_and_untracked_examples(predictor: Predictor) -> None:
+    x = examples("mlp")
+    masked = np.ma.masked_array(x, mask=np.eye(*x.shape) > 0)
+    sparse, tensor = scipy.sparse.csr_matrix(x), torch.tensor(x, requires_grad=True)
+    for question, sentence in (
+        (masked, "x has 5 missing values, the first in row 0"),
+        (list(masked), "x has 5 missing values, the first in row 0"),
+        (sparse, "x is a sparse csr_matrix; give its toarray"),
+        (tensor, "x is a Tensor that numpy cannot read"),
+        ([[10**400] * 5], "which is no number"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            predictor.predict(question)
+    whole = predictor.predict(np.ma.masked_array(x))
+    np.testing.assert_array_equal(whole, predictor.predict(x))
+
+
+def test_a_masked_value_of_a_column_is_missing() -> None:
+    column = FeatureColumn("a", missing=1, fill=(0.5,))
+    found = column.encode(np.ma.masked_array([1.0, 2.0], [True, False]))
+    np.testing.assert_array_equal(found, [[0.5, 1], [2, 0]])
+
+
+def test_an_arrow_table_with_two_columns_of_one_name() -> None:
+    with pytest.raises(DataError, match="two columns named 'a'"):
+        as_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]))
+
+
+def test_arguments_of_other_kinds(predictor: Predictor, tmp_path: Path) -> None:
+    ensemble = deploy(tmp_path, ("mlp", 3, "dense", True))
+    wrong: list[tuple[Callable[[], Any], str]] = [
+        (lambda: Predictor(None), "None names none"),
+        (lambda: Predictor(""), "'' names none"),
+        (lambda: Predictor(tmp_path, threads="x"), "threads is 'x'; give a whole number"),
+        (lambda: Predictor(tmp_path, backend=[]), "backend .* is unknown"),
+        (lambda: predictor.policy(at_least="x"), "at_least is x; give an accuracy"),
+        (lambda: predictor.policy(at_least=10**400), "at_least is 1000"),
+        (lambda: predictor.warm_up(-1), "examples is -1; give a whole number"),
+        (lambda: predictor.predict_batch(examples("mlp"), 10**5000), "bits' cannot be read"),
+        (lambda: predictor.predict(examples("mlp"), deadline=10**5000), "bits is no duration"),
+        (lambda: predictor.predict(examples("mlp"), stages=10**5000), "stages is a number of"),
+        (lambda: ensemble.stack([]), "stages is empty"),
+        (lambda: ensemble.stack(1.5), "stages is 1.5"),
+        (lambda: ensemble.stack(1, "odd"), "way is 'odd'"),
+    ]
+    for ask, sentence in wrong:
+        with pytest.raises(BdistilError, match=sentence):
+            ask()
+
+
+def test_a_poor_teacher_of_targets_is_compared_with_the_mean() -> None:
+    data = SimpleNamespace(task="regression", validation=SimpleNamespace(y=np.zeros((3, 1))))
+    card = SimpleNamespace(validation_metric=-1.0, source="trained")
+    with pytest.warns(UserWarning, match="of always giving the mean; check teacher.lr"):
+        warn_if_worse_than_guessing(card, data)
+
+
+def test_sockets_of_ray_whose_path_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bdistil.cluster import connect
+
+    def fail(**_: Any) -> None:
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /long")
+
+    monkeypatch.setattr(connect.ray, "init", fail)
+    with pytest.raises(ClusterError, match="set TMPDIR or RAY_TMPDIR to a shorter one"):
+        connect.connect(None, verbose=False)

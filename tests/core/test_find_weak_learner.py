@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -153,6 +154,22 @@ def test_a_trained_student_is_not_judged_to_the_end_if_nobody_waits_for_it():
 def test_an_absurd_learning_rate_is_an_error(name):
     with pytest.raises(SearchError, match=r"lower space\.lr"):
         find_weak_learner(first_student(), toy_round(), quick(name, lr=1e30))
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"temperature": 1e29}, "lower space.temperature (now 1e+29)"),
+        ({"weight_decay": 1e28}, "lower space.weight_decay (now 1e+28)"),
+        ({"temperature": 1e-39}, "raise space.temperature (now 1e-39)"),
+        ({"own_loss": 1e30}, "lower space.own_loss (now 1e+30)"),
+    ],
+)
+def test_an_error_names_what_is_far_from_usual(change, remedy):
+    assert quick("faithful", **change).remedy == remedy
+    if change.get("temperature", 0) > 1 or "weight_decay" in change:
+        with pytest.raises(SearchError, match=re.escape(remedy)):
+            find_weak_learner(first_student(), toy_round(), quick("faithful", **change))
 
 
 @pytest.mark.parametrize("part", ["inputs", "teacher_logits"])

@@ -97,12 +97,20 @@ MISTAKES = {
     "space.ladder=[]": "space.ladder",
     "space.ladder=[8, 4]": "space.ladder: widths must be positive and growing, not [8, 4]",
     "space.ladder=[8, 8]": "space.ladder: widths must be positive and growing, not [8, 8]",
+    "space.ladder=[true]": "space.ladder: must not be true, which is for switches",
+    "space.lr=[0.1, true]": "space.lr: must not be true, which is for switches",
     "space.ladder=[0, 4]": "space.ladder: widths must be positive and growing, not [0, 4]",
     "space.lr={low: 1, high: 0.1}": "space.lr: low (1) must be below high (0.1)",
     "space.lr={low: 0, high: 1, log: true}": "space.lr: a log range needs low > 0, not 0",
     "space.ladder=[9223372036854775807]": "space.ladder: widths go up to 1,000,000, not 9,2",
-    "space.batch_size=99999999999999999999": "input should be less than or equal to 1000000000",
-    "search.rounds=99999999999999999999": "input should be less than or equal to 1000000000",
+    "space.batch_size=9999999999999": "input should be less than or equal to 1000000000",
+    "search.rounds=9999999999999": "input should be less than or equal to 1000000000",
+    "seed=0xffffffffffffffffffffffff": "seed is a whole number of 96 bits; give one of at most 63",
+    "teacher.options={widths: [8, 99999999999999999999]}": "teacher.options.widths.1 is a whole",
+    "teacher.lr=" + 5000 * "9": "override 'teacher.lr=9",
+    "teacher.lr=1e39": "teacher.lr: must be at most 1e+30 in size, not 1e+39",
+    "space.temperature=[1, 1e39]": "space.temperature: must be at most 1e+30 in size",
+    "space.lr={low: 0.1, high: 1e39}": "space.lr.high: must be at most 1e+30 in size",
     # names of folders
     "name=../../etc": "name: must be fit for a folder, without slashes, not '../../etc'",
     'name="a\\0b"': "name: must be fit for a folder",
@@ -144,6 +152,7 @@ def test_a_mapping_that_yaml_cannot_hold() -> None:
     endless: dict[str, Any] = {}
     endless["data"] = endless
     assert "Circular reference" in problem(base=endless)
+    assert "seed is a whole number of 3322 bits" in problem(base={"seed": 10**1000})
     assert "data is missing" in problem(base={})
 
 
@@ -225,7 +234,9 @@ names = st.text(min_size=1).filter(lambda s: s.isprintable() and not set(s) & se
     skip=st.none() | st.booleans() | st.lists(st.booleans(), min_size=1),
     epochs=st.none() | st.integers(1, 10**9) | st.lists(st.integers(1, 10**9), min_size=1),
     share=st.none() | st.floats(0, 1),
-    options=st.dictionaries(st.text(), st.integers() | st.text() | st.booleans() | st.none()),
+    options=st.dictionaries(
+        st.text(), st.integers(-(2**62), 2**63 - 1) | st.text() | st.booleans() | st.none()
+    ),
 )
 def test_yaml_gives_the_same_spec_again(
     tmp_path_factory: pytest.TempPathFactory,

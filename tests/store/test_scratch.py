@@ -59,6 +59,17 @@ def test_the_next_process_removes_what_a_killed_one_left(tmp_path: Path) -> None
     assert left.exists()
 
 
+def test_old_folders_without_a_lock_go_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    old, new = tmp_path / "bdistil-test-old", tmp_path / "bdistil-test-new"
+    for folder in (old, new):
+        (folder / "search").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    ScratchFolder("test").close()
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_a_fork_that_ends_leaves_its_parents_folder() -> None:
     folder = ScratchFolder("test")
     child = os.fork()

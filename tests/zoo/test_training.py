@@ -99,8 +99,10 @@ def test_progress_counts_every_epoch():
 
 
 def test_divergence_names_the_learning_rate_and_a_lower_one():
-    with pytest.raises(TeacherError, match=r"teacher.lr is 1e\+30: .*such as 1e\+29"):
+    with pytest.raises(TeacherError, match=r"teacher.lr is 1e\+30: .*such as 0\.01"):
         train(mlp(), lr=1e30)
+    with pytest.raises(TeacherError, match=r"teacher.weight_decay is 1e\+20: .*such as 0\.0001"):
+        train(mlp(), weight_decay=1e20)
 
 
 def test_batch_norm_survives_a_lone_last_example():
