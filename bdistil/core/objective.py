@@ -62,7 +62,8 @@ class Objective:
 
     def batch(self, shard: Shard, rows: Tensor, epoch: int = 0) -> Batch:
         """What candidates see of some rows of a shard in an epoch, on their device."""
-        examples, preference = shard.shown(rows, epoch), self.preference(shard, rows)
+        examples = shard.shown(rows, epoch) if self.recipe.views else shard.take(rows)
+        preference = self.preference(shard, rows)
         if shard.device.type == self.device.type:
             return Batch(examples, preference)
         moved = None if preference is None else copied(preference, self.device)

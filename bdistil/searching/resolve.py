@@ -15,7 +15,7 @@ from bdistil.errors import SpecError
 from bdistil.names import Normalisation, Task
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
-from bdistil.searching.views import decide_views
+from bdistil.searching.views import with_views
 from bdistil.searching.worker_count import count_workers
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.search import TRIES
@@ -45,9 +45,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     changes: dict[str, Any] = {
         "search": search,
         "space": space,
-        "data": spec.data.absolute().model_copy(
-            update={"views": decide_views(spec, dataset) or False}
-        ),
+        "data": spec.data.absolute(),
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
@@ -55,6 +53,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if spec.goal is not None and None in (search.rounds, spec.space.growth):
         flops = teacher_source(dataset, spec).known_flops()
         spec = plan_stages(spec, spec.goal.within, dataset, flops)
+    spec = with_views(spec, dataset)
     if spec.workers.count is not None:
         return spec
     workers = spec.workers.model_copy(update={"count": count_workers(spec, dataset)})

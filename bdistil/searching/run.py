@@ -28,7 +28,7 @@ from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import Goal
-from bdistil.searching.views import view_makers
+from bdistil.searching.views import told_views, view_makers
 from bdistil.searching.worker_count import told_workers
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
@@ -72,15 +72,15 @@ def run_search(
     """
     reporter = reporter or Silent()
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
-    asked = spec.workers.count
+    asked = spec
     run, spec, dataset = open_run(spec, out, backend)
     missing = len(run.journal.read()) < spec.search.most_rounds and run.journal.end() is None
     with run.locked(), opened_if(missing, backend, spec):
         sweep(run.path)
         run.create(spec)
         say_what_was_read(run, dataset, reporter)
-        if asked is None and missing:
-            reporter.message(told_workers(spec, dataset))
+        if missing:
+            say_what_was_decided(asked, spec, dataset, reporter)
         if teacher_dir is not None and not run.teacher.exists:
             take_over(RunDirectory.existing(teacher_dir), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)
@@ -197,6 +197,14 @@ def say_what_was_read(run: RunDirectory, dataset: Dataset, reporter: Reporter) -
     if dataset.card is not None:
         reporter.message(str(dataset.card))
         write_atomic(run.data_file, dataset.card.model_dump_json(indent=2).encode())
+
+
+def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Reporter) -> None:
+    """Tell of what the spec leaves open."""
+    if asked.workers.count is None:
+        reporter.message(told_workers(spec, dataset))
+    if views := told_views(asked, spec, dataset):
+        reporter.message(views)
 
 
 def obtain_logits(

@@ -8,15 +8,64 @@ from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Domain
 from bdistil.searching.problem import rows_of_shards
+from bdistil.searching.worker_count import seconds_of_training
 from bdistil.spec import Spec
 from bdistil.spec.views import CHANGES, ViewSpec
+from bdistil.teachers.select import teacher_source
 
-BY_DOMAIN: dict[Domain, ViewSpec] = {}
-"""What `data.views: true` stands for."""
+COPIES = 6
+ANSWERING_SPEED = 5e10  # FLOPs a second of one core, in a teacher's large layers
+COLOURS = 3  # channels of a photograph that is not grey
+
+
+def suiting(dataset: Dataset) -> ViewSpec | None:
+    """What `data.views: true` stands for; None where no change is known to help.
+
+    Measured (results/2026-11-28-views): copies help students of colour photographs and of
+    recordings, and hurt those of grey images.
+    """
+    if dataset.domain == "image" and dataset.input_shape[0] == COLOURS:
+        side = min(dataset.input_shape[1:])
+        return ViewSpec(copies=COPIES, crop=side // 8, flip=True)
+    if dataset.domain == "sequence" and dataset.form is not None:
+        return ViewSpec(copies=COPIES, shift=8, time_mask=0.2, feature_mask=0.25, noise=0.1)
+    return None
+
+
+def with_views(spec: Spec, dataset: Dataset) -> Spec:
+    """The spec with `data.views` decided: copies, or false for none.
+
+    Copies that nobody asked for compete with the examples themselves, if the space leaves it open.
+
+    Raises:
+        SpecError: if copies of this kind make no sense for the data, the teacher or the losses.
+    """
+    views, space = decide_views(spec, dataset), spec.space
+    if views is not None and spec.data.views is None and not space.values("views"):
+        space = space.model_copy(update={"views": [True, False]})
+    data = spec.data.model_copy(update={"views": views or False})
+    return spec.model_copy(update={"data": data, "space": space})
+
+
+def told_views(asked: Spec, spec: Spec, dataset: Dataset) -> str | None:
+    """What was decided where the spec leaves it open, in a sentence; None if nothing was."""
+    suits, views = suiting(dataset), spec.data.views
+    if asked.data.views is not None or suits is None:
+        return None
+    if isinstance(views, ViewSpec):
+        changes = ", ".join(f"{name} {getattr(views, name):g}" for name in views.changes)
+        return (
+            f"views: {views.copies} copies of each training example ({changes}), each answered by "
+            f"the teacher, compete with the examples themselves (data.views)"
+        )
+    return (
+        "views: none, as asking the teacher about copies would cost more than the training, or "
+        "cannot be done; where students overfit they help (data.views: true)"
+    )
 
 
 def decide_views(spec: Spec, dataset: Dataset) -> ViewSpec | None:
-    """The copies as the spec has them, or as the domain wants them; None for none.
+    """The copies as the spec has them, or those that suit the data; None for none.
 
     More copies than epochs would never be seen, so there are none of those.
 
@@ -24,19 +73,33 @@ def decide_views(spec: Spec, dataset: Dataset) -> ViewSpec | None:
         SpecError: if copies of this kind make no sense for the data, the teacher or the losses.
     """
     asked = spec.data.views
-    if asked is None or asked is False:
-        return None
+    if asked is None:
+        asked = affordable(suiting(dataset), spec, dataset)
     if asked is True:
-        if dataset.domain not in BY_DOMAIN:
+        asked = suiting(dataset)
+        if asked is None:
             raise SpecError(
-                f"data.views is true, but for {dataset.domain} data there is no change that is "
-                f"known to help; name some ({', '.join(changes_of(dataset.domain))}), or remove it."
+                f"data.views is true, but for data like these no change is known to help; name "
+                f"some ({', '.join(changes_of(dataset.domain))}), or remove it."
             )
-        asked = BY_DOMAIN[dataset.domain]
+    if not isinstance(asked, ViewSpec):
+        return None
     check_views(asked, spec, dataset)
     epochs = [int(value) for value in spec.space.values("epochs")]
     most = max(epochs, default=asked.copies)
     return asked.model_copy(update={"copies": min(asked.copies, most)})
+
+
+def affordable(views: ViewSpec | None, spec: Spec, dataset: Dataset) -> ViewSpec | None:
+    """Copies that nobody asked for: only if asking about them takes no longer than the training."""
+    if views is None or spec.teacher.crossfit or spec.teacher.columns is not None:
+        return None
+    losses = spec.space.values("correction") + spec.space.values("distillation")
+    flops = teacher_source(dataset, spec).known_flops()
+    if flops is None or set(losses) - {"none", "kl"}:
+        return None
+    asking = views.copies * len(dataset.train) * flops / ANSWERING_SPEED
+    return views if asking <= seconds_of_training(spec, dataset) else None
 
 
 def check_views(views: ViewSpec, spec: Spec, dataset: Dataset) -> None:

@@ -56,7 +56,9 @@ class DataSpec(Section):
     """share kept for the final figures; a published test split is kept instead"""
     views: ViewSpec | bool | None = None
     """changed copies of the training examples, each answered by the teacher; students are trained
-    on these (docs/data.md): `{crop: 4, flip: true}`, true for those that suit the data, or false
+    on these (docs/data.md): `{crop: 4, flip: true}`, true for those that suit the data, or false.
+    Left out, colour photographs and recordings have some where the teacher's answers cost less than
+    the training, and students with and without them compete
     """
     options: dict[str, Any] = Field({})
     """arguments of a named data set, such as `root` (docs/data.md)"""

@@ -84,6 +84,10 @@ class Settings:
     """weight of the same fitting loss on a second head, which reads the student's own features
     alone and is dropped after training; for data on which later students learn too little
     """
+    views: bool = True
+    """train on the copies of `data.views`, or on the examples themselves; `[true, false]` lets both
+    compete
+    """
 
 
 def _without_none(hint: Any) -> Any:

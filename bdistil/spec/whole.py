@@ -98,7 +98,7 @@ class Spec(Section):
         space = self.space.model_copy(
             update={
                 name: getattr(stored.space, name)
-                for name in ("growth", "lr")
+                for name in ("growth", "lr", "views")
                 if getattr(self.space, name) is None
             }
         )

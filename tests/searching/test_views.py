@@ -1,0 +1,116 @@
+"""Views that nobody asked for: where they suit the data and cost less than the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bdistil.cluster.launch import launch_search
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import SpecError
+from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.progress import Silent
+from bdistil.searching.resolve import resolve
+from bdistil.searching.views import told_views
+from bdistil.spec import Spec, load_spec
+from bdistil.spec.views import ViewSpec
+
+
+class Listener(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.told.append(text)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    x = random.integers(0, 255, (120, 3, 16, 16)).astype(np.float32)
+    path = tmp_path / "images.npz"
+    np.savez(path, x=x, grey=x[:, :1], y=np.arange(120) % 3)
+    return path
+
+
+def spec_of(path: Path, **changes: Any) -> Spec:
+    source = {
+        "data": {"path": str(path)},
+        "teacher": {"model": "mlp", "epochs": 2, "options": {"widths": [8]}},
+        "space": {"student": "cnn", "ladder": [2, 4], "epochs": 3},
+        "search": {"rounds": 2, "tries_per_class": 2},
+        "workers": {"count": 0},
+    }
+    for section, values in changes.items():
+        source[section] = source[section] | values
+    return load_spec(source)
+
+
+def resolved(spec: Spec) -> tuple[Spec, str | None]:
+    dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
+    decided = resolve(spec, dataset)
+    return decided, told_views(spec, decided, dataset)
+
+
+def test_colour_photographs_have_copies_that_compete(images: Path) -> None:
+    spec, told = resolved(spec_of(images))
+    assert spec.data.views == ViewSpec(copies=3, crop=2, flip=True)
+    assert spec.space.values("views") == (True, False)
+    assert told is not None
+    assert "views: 3 copies of each training example (crop 2, flip 1)" in told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"views": False}},
+        {"teacher": {"crossfit": 2}},
+        {"space": {"correction": "orthogonal"}},
+        {"teacher": {"options": {"widths": [10_000_000]}}},  # asking it would take for ever
+    ],
+)
+def test_there_are_none_where_they_are_unwanted_or_cannot_be(
+    images: Path, changes: dict[str, Any]
+) -> None:
+    spec, told = resolved(spec_of(images, **changes))
+    assert spec.data.views is False
+    assert spec.space.values("views") == ()
+    assert (told is None) == (changes == {"data": {"views": False}})
+    assert told is None or told.startswith("views: none")
+
+
+def test_asked_for_they_are_what_students_are_trained_on(images: Path) -> None:
+    for asked in (True, {"copies": 2, "noise": 0.1}):
+        spec, told = resolved(spec_of(images, data={"views": asked}))
+        assert isinstance(spec.data.views, ViewSpec)
+        assert spec.space.values("views") == ()
+        assert told is None
+
+
+def test_grey_images_and_tables_have_none(images: Path, tmp_path: Path) -> None:
+    with np.load(images) as arrays:
+        np.savez(tmp_path / "grey.npz", x=arrays["grey"], y=arrays["y"])
+    spec, told = resolved(spec_of(tmp_path / "grey.npz"))
+    assert spec.data.views is False
+    assert told is None
+    with pytest.raises(SpecError, match=r"no change is known to help; name some .*crop"):
+        resolved(spec_of(tmp_path / "grey.npz", data={"views": True}))
+
+
+def test_a_search_says_so_and_goes_on_as_it_began(images: Path, tmp_path: Path) -> None:
+    heard = Listener()
+    spec = spec_of(images, search={"fallback": "best"})
+    run = launch_search(spec, tmp_path / "run", reporter=heard).run
+    assert any(text.startswith("views: 3 copies") for text in heard.told)
+    drawn = {t.request.params["views"] for r in run.journal.read() for t in r.trials}
+    assert drawn == {True, False}
+    expected = [record.sha256 for record in run.journal.read()]
+    lines = run.journal.path.read_text().splitlines(keepends=True)
+    run.journal.path.write_text(lines[0])
+    launch_search(spec, run.path)
+    assert [record.sha256 for record in RunDirectory(run.path).journal.read()] == expected
