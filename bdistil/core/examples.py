@@ -18,13 +18,6 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks, hidde
 from bdistil.core.student import Student, advance
 from bdistil.names import Task
 
-METRIC: dict[Task, str] = {
-    "classification": "accuracy",
-    "multilabel": "micro F1",
-    "regression": "R²",
-}
-"""What :func:`metric` measures."""
-
 
 @dataclass(frozen=True)
 class Examples:

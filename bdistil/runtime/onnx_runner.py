@@ -130,7 +130,7 @@ class OnnxRunner:
         return self._sessions[name]
 
     def _load(self, path: Path) -> Any:
-        content, runtime = read_checked(path, self.weights), require("onnxruntime", "onnx")
+        content, runtime = read_checked(path, self.weights), require("onnxruntime", "")
         if fault := fault_of(content):
             raise CheckpointError(f"{path} is damaged: {fault}.")
         options = runtime.SessionOptions()
