@@ -18,8 +18,9 @@ from bdistil.data.labels import class_indices
 from bdistil.data.new_examples import read_new_examples
 from bdistil.errors import SpecError
 from bdistil.names import METRIC, Task
+from bdistil.runtime.answer import Answer
 from bdistil.runtime.manifest import Manifest
-from bdistil.runtime.predictor import Answer, Predictor
+from bdistil.runtime.predictor import Predictor
 from bdistil.runtime.values import as_text, missing_values, numbers_or_nan
 
 
