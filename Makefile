@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt bdistil/version.py
 
 demo: install  ## Search, export and report on the digits, in about a minute.
 	$(BIN)/bdistil search search_spaces/digits.yaml --out runs/digits
-	$(BIN)/bdistil export runs/digits --out runs/digits-ensemble
+	$(BIN)/bdistil export runs/digits --out runs/digits-ensemble --onnx
 	$(BIN)/bdistil report runs/digits
 	$(BIN)/bdistil status runs/digits
 

@@ -1,8 +1,9 @@
 """Progressive ensemble distillation, found by a distributed search.
 
 ``bdistil.search(spec)`` runs a search and returns its run directory (needs the extra ``search``);
-``bdistil.Ensemble.from_pretrained(directory)`` loads what it found and needs neither Ray nor
-Optuna; ``bdistil.Predictor(directory)`` runs it, with deadlines, early exit and budgets.
+``bdistil.Ensemble.from_pretrained(directory)`` loads what it found (needs the extra ``torch``);
+``bdistil.Predictor(directory)`` runs its export with numpy and onnxruntime alone, with deadlines,
+early exit and budgets.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdistil.errors import BdistilError
+from bdistil.optional import needing, require_search
 from bdistil.version import __version__
 
 if TYPE_CHECKING:
@@ -37,14 +39,14 @@ __all__ = [
     "search",
 ]
 
-_HOMES = {
-    "BDistilClassifier": "bdistil.sklearn",
-    "BDistilRegressor": "bdistil.sklearn",
-    "Ensemble": "bdistil.export.ensemble",
-    "ExitPolicy": "bdistil.runtime.exits",
-    "Predictor": "bdistil.runtime.predictor",
-    "Spec": "bdistil.spec",
-    "load_spec": "bdistil.spec",
+_HOMES = {  # and the extras that they need
+    "BDistilClassifier": ("bdistil.sklearn", "search"),
+    "BDistilRegressor": ("bdistil.sklearn", "search"),
+    "Ensemble": ("bdistil.export.ensemble", "torch"),
+    "ExitPolicy": ("bdistil.runtime.exits", ""),
+    "Predictor": ("bdistil.runtime.predictor", ""),
+    "Spec": ("bdistil.spec", "torch"),
+    "load_spec": ("bdistil.spec", "torch"),
 }
 
 
@@ -79,8 +81,6 @@ def search(
         >>> result = bdistil.search({"data": {"name": "digits"}, "search": {"rounds": 3}})
         >>> answers = result.ensemble.predict(images)  # doctest: +SKIP
     """
-    from bdistil.optional import require_search
-
     require_search()
     from bdistil.cluster.launch import launch_search
     from bdistil.searching.run import run_search
@@ -98,4 +98,6 @@ def __getattr__(name: str) -> Any:
     """Load on first use: a device that runs ONNX graphs has neither torch nor pydantic."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home, extra = _HOMES[name]
+    with needing(extra):
+        return getattr(import_module(home), name)

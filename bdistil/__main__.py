@@ -1,5 +1,5 @@
 """``python -m bdistil``: the same as the console script."""
 
-from bdistil.cli.app import main
+from bdistil.cli.entry import main
 
 main()

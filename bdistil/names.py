@@ -5,6 +5,13 @@ from typing import Literal, get_args
 Task = Literal["classification", "regression", "multilabel"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
+METRIC: dict[Task, str] = {
+    "classification": "accuracy",
+    "multilabel": "micro F1",
+    "regression": "R²",
+}
+"""By what answers to each task are measured."""
+
 TaskChoice = Literal["auto", Task]
 """A task as asked for: ``auto`` decides by the labels."""
 TASK_CHOICES: tuple[TaskChoice, ...] = get_args(TaskChoice)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -13,12 +15,28 @@ def require(module: str, extra: str) -> Any:
     """Import a module that belongs to one of bdistil's extras.
 
     Raises:
-        MissingDependencyError: if it is not installed; the message names the extra.
+        MissingDependencyError: if it is not installed; the message names the extra, which is empty
+            for what bdistil always brings.
     """
     try:
         return import_module(module)
     except ImportError:
         raise MissingDependencyError(_advice(module, extra)) from None
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Within the body, our own modules are imported that stand on what an extra brings.
+
+    Raises:
+        MissingDependencyError: if that is not installed; the message names the extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("bdistil"):
+            raise
+        raise MissingDependencyError(_advice(error.name, extra)) from None
 
 
 def require_search() -> None:
@@ -37,5 +55,5 @@ def advice_if_missing(module: str, extra: str) -> str | None:
 
 
 def _advice(module: str, extra: str) -> str:
-    package = module.partition(".")[0]
-    return f"{package} is not installed; install it with: pip install 'bdistil[{extra}]'."
+    package, wanted = module.partition(".")[0], f"'bdistil[{extra}]'" if extra else "bdistil"
+    return f"{package} is not installed; install it with: pip install {wanted}."

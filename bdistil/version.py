@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
 from pathlib import Path
 
 __version__ = "0.1.0.dev0"
@@ -18,6 +17,8 @@ def version_and_commit() -> str:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():  # not that of a project with bdistil among its packages
         return __version__
+    import subprocess  # which most imports of the package do without
+
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         asked = subprocess.run(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from bdistil.cli.display import empty_table, output
-from bdistil.core.examples import METRIC
 from bdistil.export.evaluation import Evaluation
 from bdistil.export.score_figures import Score
+from bdistil.names import METRIC
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

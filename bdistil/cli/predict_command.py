@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +9,8 @@ import typer
 
 from bdistil.cli.display import console
 from bdistil.cli.inspect_command import Modules
-from bdistil.errors import SpecError
-from bdistil.export.predict import predict_file
+from bdistil.cli.predictions import write_predictions
 from bdistil.spec.user_modules import import_modules
-from bdistil.store.durable import write_atomic
-from bdistil.store.remote import WorkingCopy
 
 
 def register(app: typer.Typer) -> None:
@@ -50,42 +44,17 @@ def predict(
     module: Modules = None,
 ) -> None:
     """Predict the rows of a file or the files of a folder, as CSV; without Ray and Optuna."""
-    if out is not None and out.exists() and out.samefile(data):
-        raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
     import_modules(module or [])
-    copy = WorkingCopy(ensemble)
-    copy.fetch(leave_out=("teacher", "students", "tune"))
-    predictions = predict_file(
-        copy.folder,
+    write_predictions(
+        ensemble,
         data,
-        stages,
+        out=out,
+        say=console.print,
+        stages=stages,
         deadline=deadline,
         exit=exit,
         budget=budget,
-        every_class=proba,
-        keep=keep or (),
+        proba=proba,
+        keep=keep,
         ask_teacher=ask_teacher,
     )
-    text = as_csv(predictions.header, predictions.rows)
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write_atomic(out, text.encode())
-    if ask_teacher:
-        share = predictions.asked / max(1, len(predictions.rows))
-        console.print(f"the teacher answered {share:.1%} of the rows")
-    if predictions.metric is not None:
-        count, rows = predictions.compared, len(predictions.rows)
-        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
-        console.print(
-            f"{predictions.metric_name} on the labels in {data}{which}: {predictions.metric:.4f}"
-        )
-
-
-def as_csv(header: list[str], rows: list[list[object]]) -> str:
-    """Header and rows as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()

@@ -19,13 +19,6 @@ from bdistil.core.student import Student, advance
 from bdistil.core.views import Views
 from bdistil.names import Task
 
-METRIC: dict[Task, str] = {
-    "classification": "accuracy",
-    "multilabel": "micro F1",
-    "regression": "R²",
-}
-"""What :func:`metric` measures."""
-
 
 @dataclass(frozen=True)
 class Examples:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.core.examples import METRIC
-from bdistil.names import Task
+from bdistil.names import METRIC, Task
 
 Floats = NDArray[np.floating]
 Weights = NDArray[np.float32]

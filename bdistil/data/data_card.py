@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from bdistil.errors import CheckpointError
 from bdistil.files.wording import some
-from bdistil.names import Domain, Task
+from bdistil.names import METRIC, Domain, Task
 from bdistil.store.durable import read_file
 
 SHAPES: dict[Domain, str] = {
@@ -81,8 +81,6 @@ class DataCard(BaseModel):
 
     def lines(self) -> list[str]:
         """For people: one line for each thing to know."""
-        from bdistil.core.examples import METRIC  # brings torch, which reading data does without
-
         shape = SHAPES[self.domain].format(*self.input_shape)
         splits = ", ".join(f"{count:,} {name}" for name, count in self.splits.items())
         lines = [f"{self.source}: {self.rows:,} rows, {self.domain} with {shape}, {self.task}"]

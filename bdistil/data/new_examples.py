@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.new_media import decoded_batches, kept_columns, open_new_media
 from bdistil.errors import DataError
 from bdistil.files.array_files import block_rows
 from bdistil.files.column_file import ColumnFile
@@ -21,7 +20,8 @@ from bdistil.files.file_readers import (
     has_suffix,
     read_arrays,
 )
-from bdistil.files.table_files import open_new_table
+from bdistil.files.table_files import kept_columns, open_new_table
+from bdistil.optional import needing
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.manifest import Manifest
 
@@ -62,7 +62,8 @@ def read_new_examples(path: Path, expected: Manifest, keep: Sequence[str] = ()) 
     Raises:
         DataError: if the file is missing, damaged or does not fit; of its values, once the batches
             get there.
-        MissingDependencyError: if pandas or pyarrow is needed and not installed.
+        MissingDependencyError: if pandas, pyarrow or what decodes the files is needed and not
+            installed.
     """
     path = Path(path)
     with errors_naming(path):
@@ -73,10 +74,18 @@ def read_new_examples(path: Path, expected: Manifest, keep: Sequence[str] = ()) 
             rows = BLOCKS * block_rows(expected.input_shape)
             return NewExamples(_batches(path, _slices(x, rows), expected), labels, {})
         if expected.form is not None:
-            media = open_new_media(path, expected.form, expected.names, keep)
-            blocks = decoded_batches(media.examples, expected.form)
-            return NewExamples(_batches(path, blocks, expected), media.labels, media.beside)
+            return _media_examples(path, expected, expected.form, keep)
         return _table_examples(path, expected, keep)
+
+
+def _media_examples(
+    path: Path, expected: Manifest, form: Mapping[str, Any], keep: Sequence[str]
+) -> NewExamples:
+    with needing("audio" if form.get("medium") == "recording" else "vision"):
+        from bdistil.data.new_media import decoded_batches, open_new_media
+    media = open_new_media(path, form, expected.names, keep)
+    blocks = decoded_batches(media.examples, form)
+    return NewExamples(_batches(path, blocks, expected), media.labels, media.beside)
 
 
 def _table_examples(path: Path, expected: Manifest, keep: Sequence[str]) -> NewExamples:

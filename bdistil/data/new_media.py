@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bdistil.data.label_columns import name_codes
-from bdistil.errors import DataError, did_you_mean
+from bdistil.errors import DataError
 from bdistil.files.class_folders import visible
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.encoded import Cells, Examples, Files, Form, Medium, decode_each
 from bdistil.files.file_readers import has_suffix
 from bdistil.files.media import MEDIA, media_columns
-from bdistil.files.table_files import is_parquet, table_files
+from bdistil.files.table_files import is_parquet, kept_columns, table_files
 from bdistil.files.wording import some
 from bdistil.spec.mistakes import first_fault
 
@@ -132,19 +132,3 @@ def decoded_batches(examples: Examples, form: Mapping[str, Any]) -> Iterator[NDA
     decoded = decode_each(examples, medium, own)
     while batch := list(islice(decoded, BATCH)):
         yield np.stack(batch)
-
-
-def kept_columns(table: Any, keep: Sequence[str]) -> dict[str, Any]:
-    """Some columns of a table by name.
-
-    Raises:
-        DataError: if one is not there.
-    """
-    for name in keep:
-        if name not in table:
-            known = list(map(str, table.columns))
-            hint = f"{did_you_mean(name, known)} ".lstrip()
-            raise DataError(
-                f"--keep names column {name!r}, which is missing; {hint}see {some(known)}."
-            )
-    return {name: np.asarray(table[name]) for name in keep}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 
-from bdistil.core.examples import METRIC
 from bdistil.export.config import EnsembleConfig
 from bdistil.export.evaluation import Evaluation
+from bdistil.names import METRIC
 from bdistil.version import version_and_commit
 
 MOST_NAMES = 20
@@ -35,7 +35,7 @@ that a budget allows.
 {curve}## Use
 
 ```python
-import bdistil  # pip install bdistil
+import bdistil  # pip install 'bdistil[torch]'
 
 ensemble = bdistil.Ensemble.from_pretrained("path/to/this/folder")
 ensemble.predict({x})            # all stages

@@ -1,4 +1,7 @@
-"""Predictions for a file of examples, by the predictor, compared with the labels it may hold."""
+"""Predictions for a file of examples, by the predictor, compared with the labels it may hold.
+
+Without torch, since devices run it too; what decodes the file is asked for where it is needed.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from bdistil.core.examples import METRIC, metric
 from bdistil.data.label_columns import indicators
 from bdistil.data.labels import class_indices
 from bdistil.data.new_examples import read_new_examples
 from bdistil.errors import SpecError
-from bdistil.names import Task
+from bdistil.names import METRIC, Task
+from bdistil.runtime.answer import Answer
 from bdistil.runtime.manifest import Manifest
-from bdistil.runtime.predictor import Answer, Predictor
+from bdistil.runtime.predictor import Predictor
 from bdistil.runtime.values import as_text, missing_values, numbers_or_nan
 
 
@@ -145,14 +147,20 @@ def _compared(
         return None, METRIC[task], 0
     truth = truth.reshape(values.shape)
     known = np.isfinite(truth).reshape(len(truth), -1).all(axis=1)
-    answers, truth = values[known], truth[known]
-    if not known.any():
-        score = None
-    elif task == "classification":
-        score = float(np.mean(answers == manifest.classes[truth.astype(int)]))
-    else:
-        score = metric(torch.as_tensor(answers), torch.as_tensor(truth), task)
+    score = _score(values[known], truth[known], manifest) if known.any() else None
     return score, METRIC[task], int(known.sum())
+
+
+def _score(values: NDArray[Any], truth: NDArray[Any], manifest: Manifest) -> float:
+    """As :func:`bdistil.core.examples.metric` measures, of answers instead of logits."""
+    if manifest.task == "classification":
+        return float(np.mean(values == manifest.classes[truth.astype(int)]))
+    if manifest.task == "multilabel":
+        hits, total = np.sum((values > 0) & (truth > 0)), np.sum(values > 0) + np.sum(truth > 0)
+        return float(2 * hits / total) if total else 1.0
+    residual = np.square(values - truth).sum(axis=0, dtype=float)
+    spread = np.square(truth - truth.mean(axis=0)).sum(axis=0, dtype=float)
+    return float(np.mean(1 - residual / np.maximum(spread, 1e-12)))  # also of constant targets
 
 
 def _truth(manifest: Manifest, labels: NDArray[Any]) -> NDArray[np.floating]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bdistil.errors import DataError
+from bdistil.errors import DataError, did_you_mean
 from bdistil.files.class_folders import visible
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.file_readers import (
@@ -210,3 +210,19 @@ def _said(files: Sequence[TableFile]) -> str:
     return (
         " and ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)} files)"
     )
+
+
+def kept_columns(table: Any, keep: Sequence[str]) -> dict[str, Any]:
+    """Some columns of a table by name.
+
+    Raises:
+        DataError: if one is not there.
+    """
+    for name in keep:
+        if name not in table:
+            known = list(map(str, table.columns))
+            hint = f"{did_you_mean(name, known)} ".lstrip()
+            raise DataError(
+                f"--keep names column {name!r}, which is missing; {hint}see {some(known)}."
+            )
+    return {name: np.asarray(table[name]) for name in keep}

@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bdistil.core.examples import METRIC
 from bdistil.export.early_prediction import EarlyPoint
 from bdistil.export.evaluation import Evaluation
-from bdistil.names import Task
+from bdistil.names import METRIC, Task
 from bdistil.optional import require
 from bdistil.report.bench import Timing
 from bdistil.report.pareto import Point

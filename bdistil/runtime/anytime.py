@@ -6,11 +6,12 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 from bdistil.errors import SpecError
-from bdistil.runtime.runner import Progress
 from bdistil.runtime.values import as_text
 
+Done = TypeVar("Done")
 LONGEST = 1e6  # seconds; what waits cannot wait for ever
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
@@ -21,6 +22,8 @@ def seconds(duration: float | str, what: str = "a deadline") -> float:
     Raises:
         SpecError: if it cannot be read or is not positive.
     """
+    if type(duration) is float and 0 < duration <= LONGEST:
+        return duration  # at once
     text = as_text(duration)
     match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(us|µs|ms|s|min)?\s*", text)
     try:
@@ -33,11 +36,12 @@ def seconds(duration: float | str, what: str = "a deadline") -> float:
     return min(number, LONGEST)
 
 
-class AnytimeRun:
+class AnytimeRun(Generic[Done]):
     """Stages computed in a thread of their own; the last finished one is always at hand.
 
     Args:
-        stages: yields the progress after each stage.
+        stages: yields what is done after each stage.
+        latest: what is done already, if anything is.
 
     Example:
         >>> run = predictor.start(x)          # doctest: +SKIP
@@ -45,9 +49,9 @@ class AnytimeRun:
         >>> better = run.answer()             # doctest: +SKIP
     """
 
-    def __init__(self, stages: Iterator[Progress]) -> None:
+    def __init__(self, stages: Iterator[Done], latest: Done | None = None) -> None:
         self._stages = stages
-        self._latest: Progress | None = None
+        self._latest = latest
         self._error: BaseException | None = None
         self._stopped = False
         self._finished = False
@@ -68,7 +72,7 @@ class AnytimeRun:
         if wait and threading.current_thread() is not self._thread:
             self._thread.join()
 
-    def wait(self, timeout: float | None = None) -> Progress:
+    def wait(self, timeout: float | None = None) -> Done:
         """The latest stage once all are done, the run is stopped or `timeout` seconds are over.
 
         The first stage is waited for in any case: there is always an answer.
@@ -85,9 +89,9 @@ class AnytimeRun:
 
     def _work(self) -> None:
         try:
-            for progress in self._stages:
+            for done in self._stages:
                 with self._changed:
-                    self._latest = progress
+                    self._latest = done
                     self._changed.notify_all()
                     if self._stopped or not threading.main_thread().is_alive():
                         return  # in the latter case the interpreter waits for this thread

@@ -17,6 +17,7 @@ from bdistil.runtime.runner import Runner
 
 GROUP = "bdistil.runners"
 AUTO = "auto"
+TORCH = "torch"
 
 
 def open_runner(backend: str, folder: Path, manifest: Manifest, threads: int) -> Runner:
@@ -41,13 +42,26 @@ def open_runner(backend: str, folder: Path, manifest: Manifest, threads: int) ->
         open_with = found[backend].load()
     except (ImportError, AttributeError) as error:
         raise MissingDependencyError(
-            f"backend {backend!r} cannot be imported ({error}); install what it needs, or choose "
-            "another backend."
+            f"backend {backend!r} cannot be imported ({error}); {_remedy(backend, folder)}."
         ) from None
     runner: Runner = open_with(folder, manifest, threads)
     return runner
 
 
 def _best_backend(folder: Path) -> str:
-    has_graphs = (folder / ONNX_FOLDER / prefix_file(1)).exists()
-    return "onnx" if has_graphs and find_spec("onnxruntime") else "torch"
+    return "onnx" if _has_graphs(folder) and find_spec("onnxruntime") else TORCH
+
+
+def _has_graphs(folder: Path) -> bool:
+    return (folder / ONNX_FOLDER / prefix_file(1)).exists()
+
+
+def _remedy(backend: str, folder: Path) -> str:
+    if backend != TORCH:
+        return "install what it needs, or choose another backend"
+    if _has_graphs(folder):
+        return "install it with: pip install 'bdistil[torch]', or choose another backend"
+    return (
+        f"write ONNX graphs into {folder} with `bdistil export --onnx`, or install it with: "
+        "pip install 'bdistil[torch]'"
+    )

@@ -12,12 +12,13 @@ Floats = NDArray[np.floating]
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+def softmax(logits: Floats, temperature: float | Floats = 1.0) -> Floats:
     """Probabilities (..., L) of logits (..., L) divided by a temperature."""
-    scaled = logits / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    probabilities: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return probabilities
+    scaled: Floats = logits / temperature
+    scaled -= np.maximum.reduce(scaled, axis=-1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    scaled /= np.add.reduce(scaled, axis=-1, keepdims=True)
+    return scaled
 
 
 def no_or_yes(logits: Floats) -> Floats:

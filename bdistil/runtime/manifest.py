@@ -27,6 +27,7 @@ from bdistil.runtime.values import as_column, as_text, finite_numbers
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
+FLOAT32 = np.dtype(np.float32)
 REMEDY = "correct these values or leave the examples out"
 MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
 """What a configuration may say before it is taken for damaged: memory is made by it."""
@@ -233,15 +234,12 @@ class Manifest:
         return finite_numbers(x, "x", REMEDY)
 
     def _is_plain(self, x: Any) -> bool:
-        """Whether nothing is to be done, told in a microsecond or two.
-
-        A sum is finite if all of its terms are, unless it overflows; then each is looked at.
-        """
+        """Whether nothing is to be done, told in a microsecond or two."""
         return (
             type(x) is np.ndarray
-            and x.dtype == np.float32
+            and x.dtype == FLOAT32
             and x.shape[1:] == self.input_shape
-            and math.isfinite(np.add.reduce(x, axis=None))
+            and _surely_finite(x)
         )
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
@@ -276,19 +274,22 @@ class Manifest:
         Raises:
             DataError: if some are no numbers, as of examples beyond what float32 holds.
         """
-        if not math.isfinite(np.add.reduce(logits, axis=None)):  # told in a microsecond, see above
+        if not _surely_finite(logits):
             bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
             if len(bad):
                 raise DataError(
                     f"example {bad[0]} (counted from 0) is too large to be answered; scale or "
                     "correct its features."
                 )
-        if self.regression:
-            return logits
-        if self.task == "multilabel":
-            return (logits > 0).astype(np.int64)
-        values: NDArray[Any] = self.classes[logits.argmax(axis=1)]
-        return values
+        if self.task == "classification":
+            values: NDArray[Any] = self.classes[logits.argmax(1)]
+            return values
+        return logits if self.regression else (logits > 0).astype(np.int64)
+
+
+def _surely_finite(values: NDArray[Any]) -> bool:
+    """Whether a sum of squares is finite, and so each term; if it overflows, each is looked at."""
+    return math.isfinite(np.vdot(values, values))
 
 
 def is_positive(value: Any) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,29 @@ def open_int8(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
     return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, threads, manifest.weights_hash)
 
 
+class Graph(NamedTuple):
+    """An open graph, and the names that each call needs.
+
+    Attributes:
+        session: of onnxruntime.
+        inputs: in any order.
+        outputs: in the graph's order.
+        kept_as: what each output is to the next stage.
+    """
+
+    session: Any
+    inputs: list[str]
+    outputs: list[str]
+    kept_as: list[str]
+
+    @classmethod
+    def of(cls, session: Any) -> Graph:
+        """Asks the session for the names, once."""
+        inputs = [each.name for each in session.get_inputs()]
+        outputs = [each.name for each in session.get_outputs()]
+        return cls(session, inputs, outputs, [name.removeprefix("next_") for name in outputs])
+
+
 class OnnxRunner:
     """Runs the graphs of a folder; each is loaded when it is first needed.
 
@@ -62,17 +85,17 @@ class OnnxRunner:
         self.outputs = outputs
         self.threads = threads
         self.weights = weights
-        self._sessions: dict[str, Any] = {}
+        self._graphs: dict[str, Graph] = {}
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without sessions, which each process opens for itself."""
-        return self.__dict__ | {"_sessions": {}}
+        return self.__dict__ | {"_graphs": {}}
 
     def load(self, stages: int) -> None:
         """Open the graphs from stage to stage and straight to the last, before they are needed."""
         for name in (*map(stage_file, range(1, stages + 1)), prefix_file(stages)):
-            self._session(name)
+            self._graph(name)
 
     def open(self, name: str) -> None:
         """Open one graph before it is needed.
@@ -80,7 +103,7 @@ class OnnxRunner:
         Raises:
             CheckpointError: if it is missing or damaged.
         """
-        self._session(name)
+        self._graph(name)
 
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""
@@ -89,13 +112,10 @@ class OnnxRunner:
 
     def advance(self, progress: Progress) -> Progress:
         """One stage further; no student runs twice."""
-        session = self._session(stage_file(progress.stage + 1))
-        wanted = {each.name: progress.state[each.name] for each in session.get_inputs()}
-        names = [each.name for each in session.get_outputs()]
-        results = dict(zip(names, session.run(None, wanted), strict=True))
-        state = progress.state | {
-            name.removeprefix("next_"): value for name, value in results.items()
-        }
+        graph = self._graph(stage_file(progress.stage + 1))
+        wanted = {name: progress.state[name] for name in graph.inputs}
+        results = graph.session.run(graph.outputs, wanted)
+        state = progress.state | dict(zip(graph.kept_as, results, strict=True))
         return Progress(progress.stage + 1, state[LOGITS], state)
 
     def take(self, progress: Progress, rows: NDArray[np.intp]) -> Progress:
@@ -113,24 +133,23 @@ class OnnxRunner:
 
     def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What one graph of the folder, from raw features to logits, gives for a batch."""
-        session = self._session(name)
-        inputs = {INPUT: np.ascontiguousarray(x, np.float32)}
-        logits: NDArray[np.float32] = session.run(None, inputs)[0]
+        graph = self._graph(name)
+        logits: NDArray[np.float32] = graph.session.run(graph.outputs, {INPUT: x})[0]
         return logits
 
     def graph(self, name: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """One graph of the folder as a function, see :meth:`run_graph`."""
         return partial(self.run_graph, name)
 
-    def _session(self, name: str) -> Any:
+    def _graph(self, name: str) -> Graph:
         if self._process != os.getpid():  # a fork has the sessions, but not their threads
-            self._sessions, self._process = {}, os.getpid()
-        if name not in self._sessions:
-            self._sessions[name] = self._load(self.directory / name)
-        return self._sessions[name]
+            self._graphs, self._process = {}, os.getpid()
+        if name not in self._graphs:
+            self._graphs[name] = Graph.of(self._load(self.directory / name))
+        return self._graphs[name]
 
     def _load(self, path: Path) -> Any:
-        content, runtime = read_checked(path, self.weights), require("onnxruntime", "onnx")
+        content, runtime = read_checked(path, self.weights), require("onnxruntime", "")
         if fault := fault_of(content):
             raise CheckpointError(f"{path} is damaged: {fault}.")
         options = runtime.SessionOptions()

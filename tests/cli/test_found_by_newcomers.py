@@ -25,7 +25,7 @@ from tiny import command, tiny
 
 import bdistil as package
 from bdistil import Predictor
-from bdistil.cli.app import explain_machine
+from bdistil.cli.failures import explain_machine
 from bdistil.errors import BdistilError, CheckpointError, ClusterError, DataError, SpecError
 from bdistil.runtime.columns import FeatureColumn
 from bdistil.runtime.tables import as_table

@@ -58,6 +58,16 @@ def test_what_cannot_be_imported_is_said_in_one_sentence(folder: Path, package: 
         Predictor(folder, backend="broken")
 
 
+def test_without_torch_graphs_or_the_extra_are_the_remedy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "bdistil.export.torch_runner", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    remedy = r"ONNX graphs into .* `bdistil export --onnx`, .* pip install 'bdistil\[torch\]'"
+    with pytest.raises(MissingDependencyError, match=remedy):
+        Predictor(folder)
+
+
 def test_an_unknown_backend_is_refused_with_those_there_are(folder: Path) -> None:
     with pytest.raises(SpecError, match="'tpu' is unknown; choose auto, int8, onnx, torch"):
         Predictor(folder, backend="tpu")

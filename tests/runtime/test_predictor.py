@@ -15,6 +15,7 @@ from deployed import deploy, examples
 from bdistil import ExitPolicy, Predictor
 from bdistil.errors import CheckpointError, DataError, SpecError
 from bdistil.export.ensemble import Ensemble
+from bdistil.runtime.pace import Pace
 
 MIXED = (
     ("mlp", 3, "none", True),
@@ -152,6 +153,8 @@ class Slow:
 @pytest.fixture
 def slow(folder: Path) -> Any:
     predictor = Predictor(folder)
+    predictor.warm_up()
+    predictor.deadlines.pace = Pace()
     runner = Slow(predictor.runner)
     predictor.runner = runner
     yield predictor

@@ -115,5 +115,12 @@ def test_a_pace_is_the_least_recent_time_in_proportion(monkeypatch: pytest.Monke
     assert known.expected(2, 8) is None
     now[0] += pace.LIFE + 0.1
     assert known.expected(1, 8) is None
+    assert known.expected(1, 8, life=5) == 0.25
     known.note(1, 8, 0.5)
+    assert known.expected(1, 8) == 0.25  # of two lives: this one may have been a slow moment
+    now[0] += pace.LIFE + 0.1
+    known.note(1, 8, 0.75)
     assert known.expected(1, 8) == 0.5
+    now[0] += 2 * pace.LIFE + 0.1
+    known.note(1, 8, 1.0)
+    assert known.expected(1, 8) == 1.0

@@ -1,0 +1,89 @@
+"""What ``bdistil predict`` does, however its options are read; numpy alone, as devices have."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bdistil.errors import SpecError
+from bdistil.export.predict import Predictions, predict_file
+from bdistil.store.durable import write_atomic
+from bdistil.store.remote import WorkingCopy
+
+Say = Callable[[str], None]
+
+
+def write_predictions(
+    ensemble: str,
+    data: Path,
+    *,
+    out: Path | None,
+    say: Say,
+    stages: int | None,
+    deadline: str | None,
+    exit: str | None,
+    budget: str | None,
+    proba: bool,
+    keep: Sequence[str] | None,
+    ask_teacher: bool,
+) -> None:
+    """Predict the rows of a file or the files of a folder, as CSV.
+
+    Args:
+        ensemble: a saved ensemble or run, a path or URI.
+        data: the file or folder.
+        out: the CSV file; None for the terminal.
+        say: prints a sentence beside the answers.
+        stages, deadline, exit, budget, proba, keep, ask_teacher: see
+            :func:`~bdistil.export.predict.predict_file`.
+
+    Raises:
+        BdistilError: for bad input.
+    """
+    if out is not None and out.exists() and out.samefile(data):
+        raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
+    copy = WorkingCopy(ensemble)
+    copy.fetch(leave_out=("teacher", "students", "tune"))
+    predictions = predict_file(
+        copy.folder,
+        data,
+        stages,
+        deadline=deadline,
+        exit=exit,
+        budget=budget,
+        every_class=proba,
+        keep=keep or (),
+        ask_teacher=ask_teacher,
+    )
+    text = as_csv(predictions.header, predictions.rows)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(out, text.encode())
+    for sentence in _sentences(predictions, data, ask_teacher):
+        say(sentence)
+
+
+def _sentences(predictions: Predictions, data: Path, ask_teacher: bool) -> list[str]:
+    """What is known beside the answers."""
+    said, rows = [], len(predictions.rows)
+    if ask_teacher:
+        share = predictions.asked / max(1, rows)
+        said.append(f"the teacher answered {share:.1%} of the rows")
+    if predictions.metric is not None:
+        count, name = predictions.compared, predictions.metric_name
+        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
+        said.append(f"{name} on the labels in {data}{which}: {predictions.metric:.4f}")
+    return said
+
+
+def as_csv(header: list[str], rows: list[list[object]]) -> str:
+    """Header and rows as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
