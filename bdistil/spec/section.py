@@ -41,7 +41,8 @@ class Section(BaseModel):
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         # pydantic would read true as 1: `grace: true` as one second.
         kind = str(cls.model_fields[str(info.field_name)].annotation)
-        is_texts = isinstance(value, list) and "str" in kind  # these are told that on is true
+        texts = "str" in kind.replace("dict[str", "")
+        is_texts = isinstance(value, list) and texts  # these are told that on is true
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, bool) and "bool" not in kind and not is_texts:
                 raise ValueError(f"must not be {str(each).lower()}, which is for switches")

@@ -143,7 +143,8 @@ def test_each_born_again_student_has_the_one_before_as_teacher(
 
     def noted(width: int, member: int, examples=None, **named):  # type: ignore[no-untyped-def]
         trained = fit(width, member, examples, **named)
-        teachers.append((examples.teacher_logits, contest.answers(trained.student, contest.train)))
+        taught_by = contest.train if examples is None else examples
+        teachers.append((taught_by.teacher_logits, contest.answers(trained.student, contest.train)))
         return trained
 
     monkeypatch.setattr(contest, "fit", noted)

@@ -68,9 +68,9 @@ def test_a_run_at_a_uri_goes_on_elsewhere(
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "keep", torn_off)
         with pytest.raises(CheckpointError, match="the network is gone"):
-            launch_search(tiny(HERE), bucket.as_uri())
+            launch_search(tiny(HERE, VIEWS), bucket.as_uri())
     assert winners(bucket) == winners(here)[:2]
-    result = package.search(tiny(HERE), bucket.as_uri())
+    result = package.search(tiny(HERE, VIEWS), bucket.as_uri())
     assert winners(bucket) == winners(here)
     assert students(bucket) == students(here)
     assert len(result.ensemble) == 4

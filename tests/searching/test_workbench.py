@@ -275,9 +275,7 @@ def test_growth_of_the_spec_comes_first() -> None:
     "figures", [{"loss": math.nan}, {"edge": math.inf}, {"edges": (0.1, math.nan)}]
 )
 def test_a_candidate_whose_figures_are_no_numbers_has_failed(figures: dict[str, Any]) -> None:
-    cohort = Cohort(
-        requests=(TrialRequest(round=1, number=0, rung=0, attempt=0, params={}, seed=0),)
-    )
+    cohort = Cohort(requests=(request(),))
     outcome = TrialAnswer(status="finished", **figures)
     (answer,) = run_guarded(cohort, lambda: [(outcome, None)], lambda *kept: None)
     assert answer.status == "failed"
