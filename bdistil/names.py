@@ -71,3 +71,12 @@ Stacking = Literal["none", "block", "grouped", "apart", "aligned"]
 layer with zeros between the students, or one of equal groups, or each on its own channels; or one
 by one with channels that are filled up to what the processor takes at once."""
 STACKINGS: tuple[Stacking, ...] = get_args(Stacking)
+
+GoalMetric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc"]
+GOAL_METRICS: dict[GoalMetric, tuple[str, tuple[Task, ...]]] = {
+    "accuracy": ("accuracy", ("classification",)),
+    "balanced_accuracy": ("balanced accuracy", ("classification",)),
+    "macro_f1": ("macro F1", ("classification", "multilabel")),
+    "auc": ("AUC", ("classification",)),
+}
+"""What a goal can be about beside the task's own metric: its name among the scores, and tasks."""

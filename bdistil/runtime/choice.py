@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from bdistil.errors import SpecError
+from bdistil.runtime.anytime import seconds
+from bdistil.runtime.clock import StageTimes
 from bdistil.runtime.exits import SCORES, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.values import as_text
@@ -15,29 +18,70 @@ from bdistil.runtime.values import as_text
 TOLERANCE = 0.001  # of the metric that early exit may lose on validation, unless told otherwise
 
 
+Times = Callable[[], StageTimes]
+"""Measures what stages take here, or remembers."""
+
+
 def choose(
-    manifest: Manifest, score: str | None, at_least: float | None, budget: float | str | None
+    manifest: Manifest,
+    times: Times,
+    score: str | None,
+    at_least: float | None,
+    budget: float | str | None,
+    by: str,
 ) -> OperatingPoint:
     """The point that :meth:`~bdistil.runtime.predictor.Predictor.policy` gives.
 
     Raises:
-        SpecError: if the ensemble was exported without such points, or what is asked for cannot be
-            read.
+        SpecError: if the ensemble was exported without such points, what is asked for cannot be
+            read, or no point keeps it.
     """
-    _check(score, at_least, budget)
+    _check(score, at_least, budget, by)
     points = [p for p in manifest.exits if score in (None, p.policy.score)]
+    if by == "time":
+        points = times().timed(points)
     if not points:
         kind = "early exits" if score is None else f"early exits by {score!r}"
         raise SpecError(f"{manifest.name!r} was exported without {kind}; export it anew.")
     if budget is not None:
-        return best_within(points, budget_of(budget, costs_of(manifest)[-1]))
+        limit = _limit(manifest, times, budget, by)
+        return _kept(best_within(points, limit), limit, points, by)
+    full = max(points, key=lambda point: point.stages)
     if at_least is None:
-        full = max(points, key=lambda point: point.cost)
         at_least = full.metric - TOLERANCE
+    if all(point.assured < at_least for point in points):
+        best = max(point.assured for point in points)
+        raise SpecError(
+            f"at_least is {as_text(at_least)}, but on validation nothing reaches more than "
+            f"{best:.4f} with a standard error left over; ask for at most that."
+        )
     return cheapest(points, at_least)
 
 
-def _check(score: str | None, at_least: float | None, budget: float | str | None) -> None:
+def _limit(manifest: Manifest, times: Times, budget: float | str, by: str) -> float:
+    if by == "flops":
+        return budget_of(budget, costs_of(manifest)[-1])
+    if as_text(budget).strip().endswith("%"):
+        return budget_of(budget, times().straight)
+    return seconds(budget, "budget")
+
+
+def _kept(
+    point: OperatingPoint, limit: float, points: Sequence[OperatingPoint], by: str
+) -> OperatingPoint:
+    if point.cost > limit:
+        least = min(each.cost for each in points)
+        said = f"{1e6 * least:.3g} us" if by == "time" else f"{least:,.0f} FLOPs"
+        raise SpecError(
+            f"the budget is less than any policy costs in the mean of an example, {said} at least; "
+            f"raise it, or go to a stage (stages=1)."
+        )
+    return point
+
+
+def _check(score: str | None, at_least: float | None, budget: float | str | None, by: str) -> None:
+    if by not in ("time", "flops"):
+        raise SpecError(f"by is {by!r}; choose time or flops.")
     if at_least is not None and budget is not None:
         raise SpecError("give at_least or a budget, not both.")
     if at_least is not None and not _is_finite(at_least):

@@ -116,6 +116,7 @@ class OperatingPoint:
         cost: mean cost of an example, in the unit of the stages' costs.
         stages: mean number of stages.
         doubt: standard error of the metric's difference from the full ensemble's.
+        leaving: share of the examples that leave after each stage; empty in older exports.
     """
 
     score: str
@@ -124,9 +125,12 @@ class OperatingPoint:
     cost: float
     stages: float
     doubt: float = 0.0
+    leaving: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.metric, self.cost, self.stages, self.doubt))):
+        object.__setattr__(self, "leaving", tuple(self.leaving))  # JSON knows lists
+        figures = (self.metric, self.cost, self.stages, self.doubt, *self.leaving)
+        if not all(map(math.isfinite, figures)):
             raise ValueError(f"an early exit by {self.score!r} has figures that are no numbers")
 
     @property
@@ -187,7 +191,10 @@ def _point(
     doubt = float(differences.std() * np.sqrt(max(0, groups - 1)))  # jackknife
     value = metric(answers, np.arange(len(answers)))
     threshold = policy.threshold if np.isfinite(policy.threshold) else None
-    return OperatingPoint(policy.score, threshold, value, cost, float(stage.mean()) + 1, doubt)
+    leaving = tuple((np.bincount(stage, minlength=len(trace)) / len(stage)).tolist())
+    return OperatingPoint(
+        policy.score, threshold, value, cost, float(stage.mean()) + 1, doubt, leaving
+    )
 
 
 def _metrics_without_a_group(answers: Floats, metric: Metric) -> Floats:

@@ -21,6 +21,7 @@ from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.cascade import Cascade
 from bdistil.runtime.choice import budget_of, check_count, choose, costs_of
+from bdistil.runtime.clock import StageTimes, measure_times
 from bdistil.runtime.deadlines import Deadlines, Found
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint
 from bdistil.runtime.manifest import Manifest, ensemble_folder
@@ -73,6 +74,7 @@ class Predictor:
         if teacher is not None:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
         self.deadlines = Deadlines(len(self))
+        self._times: StageTimes | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -126,7 +128,7 @@ class Predictor:
                 before its time runs; :meth:`warm_up` does so earlier. Of a large batch, some rows
                 may get a stage further than others.
             exit: let each example leave as soon as it is sure: a policy, or the name of a score,
-                whose threshold then is the cheapest that kept the full accuracy on validation.
+                whose threshold then is the fastest here that kept the full accuracy on validation.
 
         Raises:
             DataError: if the examples do not fit, or there is no such stage.
@@ -210,24 +212,34 @@ class Predictor:
         *,
         at_least: float | None = None,
         budget: float | str | None = None,
+        by: str = "time",
     ) -> OperatingPoint:
-        """An early-exit policy with what it did on validation.
+        """An early-exit policy with what it did on validation, chosen by the clock of this machine.
+
+        What stages take is measured at the first call, for one example. Where going through them
+        one after another takes longer than all at once, the policy never leaves early.
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
             at_least: wanted accuracy (or micro F1, or R²) on validation, a standard error of its
                 difference from the full ensemble's left over; the full ensemble's, less .001, if
                 neither this nor a budget is given.
-            budget: mean FLOPs of an example, or such as ``"50%"`` of the full ensemble's.
-
-        If nothing is good enough for `at_least` it is the best there is, and if all cost more than
-        the budget the cheapest; look at the point's `metric` and `cost`.
+            budget: mean seconds of an example, such as ``"20us"``, or ``"50%"`` of the full
+                ensemble's; by FLOPs mean FLOPs.
+            by: ``time`` or ``flops``; the unit of the point's `cost`.
 
         Raises:
-            SpecError: if the ensemble was exported without such points, or both `at_least` and a
-                budget are given.
+            SpecError: if the ensemble was exported without such points, both `at_least` and a
+                budget are given, or nothing keeps what is asked for.
         """
-        return choose(self.manifest, score, at_least, budget)
+        return choose(self.manifest, self.times, score, at_least, budget, by)
+
+    def times(self) -> StageTimes:
+        """What stages take here for one example, in seconds; measured at the first call."""
+        if self._times is None:
+            x = np.zeros((1, *self.manifest.input_shape), np.float32)
+            self._times = measure_times(self.runner, x, len(self))
+        return self._times
 
     def _policy(self, exit: Exit) -> ExitPolicy:
         if isinstance(exit, OperatingPoint):
@@ -245,6 +257,8 @@ class Predictor:
     def _until_sure(self, examples: NDArray[np.float32], policy: ExitPolicy) -> Found:
         if len(examples) == 0:
             return self._no_logits(), 1
+        if policy.threshold == np.inf:
+            return self.runner.straight(examples, len(self)), len(self)
         run = PartialBatch(self.runner, self.runner.begin(examples), self._seen)
         while len(run.rows) and run.progress.stage < len(self):
             run.advance()

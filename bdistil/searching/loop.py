@@ -9,6 +9,7 @@ from bdistil.interrupt import check
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Backend, ShouldStop
 from bdistil.searching.controller import RoundController
+from bdistil.searching.goal_metric import stage_score
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.progress import Reporter, Snapshot
 from bdistil.searching.sampling import Sampler
@@ -95,7 +96,10 @@ class SearchLoop:
             sum(stage_costs(ensemble, shape)),
             cost_of_narrowest(self.spec, ensemble, shape),
         )
-        self.controller.ended = self.goal.end(record, flops, least)
+        metric, score = self.goal.metric, None
+        if metric is not None:
+            score = stage_score(ensemble, self.ledger.problem, metric)
+        self.controller.ended = self.goal.end(record, flops, least, score)
 
     def end(self, ended: EndRecord) -> None:
         """Write down why no further round is played.

@@ -13,6 +13,7 @@ from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Normalisation, Task
+from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
 from bdistil.searching.views import with_views
@@ -34,6 +35,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     for name in spec.space.values("connection"):
         connection_class(name)
     check_losses(spec.space, dataset.task)
+    check_metric(None if spec.goal is None else spec.goal.metric, dataset.task)
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec)})
     if spec.goal is None:
         search = search.model_copy(update={"rounds": search.most_rounds})

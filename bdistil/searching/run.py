@@ -17,6 +17,7 @@ from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, Work, opened
+from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.loop import Accepted, SearchLoop
@@ -336,10 +337,17 @@ def goal_of(
             f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
             f"the cost of the one before, up to {most_flops:,.0f} FLOPs."
         )
+    metric, error = spec.goal.metric, None
+    teacher = metric_of(dataset, "validation", logits)
+    if metric is not None:
+        truth = dataset.validation.y
+        teacher, error = teacher_score(logits["validation"], truth, dataset.task, metric)
     return Goal(
         keep=spec.goal.keep,
-        teacher_metric=metric_of(dataset, "validation", logits),
+        teacher_metric=teacher,
         examples=len(dataset.validation),
         counts=dataset.task == "classification",
         most_flops=most_flops,
+        metric=metric,
+        error=error,
     )

@@ -14,6 +14,7 @@ from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
+from bdistil.names import GOAL_METRICS, GoalMetric
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.spec import Range, Spec
 from bdistil.zoo.registry import student_class
@@ -115,6 +116,8 @@ class Goal:
         examples: of the validation split.
         counts: whether the metric is a share of the examples, so that it has a standard error.
         most_flops: of the last stage; None without a limit.
+        metric: that is meant; None for the task's own.
+        error: its standard error; None for that of a share of the examples, if it is one.
     """
 
     keep: float | None
@@ -122,6 +125,8 @@ class Goal:
     examples: int
     counts: bool
     most_flops: float | None
+    metric: GoalMetric | None = None
+    error: float | None = None
 
     @property
     def wanted(self) -> float | None:
@@ -133,20 +138,26 @@ class Goal:
         if self.keep is None:
             return None
         kept = self.keep * self.teacher_metric
-        error = math.sqrt(max(0.0, kept * (1 - kept)) / self.examples) if self.counts else 0.0
+        error = self.error
+        if error is None:
+            error = math.sqrt(max(0.0, kept * (1 - kept)) / self.examples) if self.counts else 0.0
         return min(kept + error, max(kept, self.teacher_metric))
 
-    def end(self, record: RoundRecord, flops: int, least: int) -> EndRecord | None:
+    def end(
+        self, record: RoundRecord, flops: int, least: int, score: float | None = None
+    ) -> EndRecord | None:
         """Why no stage is wanted after a round; None if the search goes on.
 
         Args:
             record: of the round.
             flops: of its stage.
             least: that another student would cost.
+            score: of its stage, in the goal's metric; the record's if that is the task's own.
         """
-        metric, wanted = record.result.metric, self.wanted
+        metric, wanted = record.result.metric if score is None else score, self.wanted
         share = metric / self.teacher_metric if self.teacher_metric else math.nan
-        here = f"stage {record.round} has {share:.1%} of the teacher's metric on validation"
+        name = "metric" if self.metric is None else GOAL_METRICS[self.metric][0]
+        here = f"stage {record.round} has {share:.1%} of the teacher's {name} on validation"
         if wanted is not None and metric >= wanted:
             enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
             if wanted == self.teacher_metric:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PositiveFloat
 
+from bdistil.names import GoalMetric
 from bdistil.spec.section import Section
 
 
@@ -26,5 +27,9 @@ class GoalSpec(Section):
 
     keep: Share | None = None
     """share of the teacher's metric on validation that is enough"""
+    metric: GoalMetric | None = None
+    """what `keep` is about: `accuracy`, `balanced_accuracy`, `macro_f1` or `auc`; the task's own if
+    left out (accuracy, micro F1, R²)
+    """
     within: Share | None = None
     """share of the teacher's FLOPs that the last stage may cost"""

@@ -61,7 +61,7 @@ def test_examples_leave_once_all_their_labels_are_sure(folder: Path, score: str)
     predictor, x = Predictor(folder), examples("mlp", 60)
     policies = {"patience": ExitPolicy("patience", 1)}
     answer = predictor.answer(
-        x, exit=policies.get(score) or predictor.policy(score, budget="75%").policy
+        x, exit=policies.get(score) or predictor.policy(score, budget="75%", by="flops").policy
     )
     assert 1 <= answer.stages.min() < answer.stages.max() <= 4
     for stage in np.unique(answer.stages):

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from records import record
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from tiny import tiny
 
 from bdistil.cluster.launch import launch_search
+from bdistil.core.tensors import as_tensor
+from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
+from bdistil.names import GOAL_METRICS
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.resolve import resolve
 from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, Goal, stages_within
 from bdistil.spec import load_spec
@@ -158,3 +165,51 @@ def test_a_teacher_whose_cost_is_not_known_sets_no_limit_and_that_is_said(tmp_pa
     )
     launch_search(spec, tmp_path / "run", reporter=Notes())  # type: ignore[arg-type]
     assert any("FLOPs are not known, so goal.within=0.5 sets no limit" in text for text in said)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auc"])
+def test_a_goal_can_be_about_another_metric(metric: str, tmp_path: Path) -> None:
+    """On rare classes accuracy is reached by whoever leaves them out."""
+    random = np.random.default_rng(0)
+    y = (random.random(400) < 0.1).astype(int)
+    x = random.normal(size=(400, 4)).astype(np.float32) + 2 * y[:, None]
+    np.savez(tmp_path / "rare.npz", x=x, y=y)
+    spec = tiny(
+        HERE,
+        f"data={{path: {tmp_path / 'rare.npz'}}}",
+        f"goal={{keep: 0.9, metric: {metric}}}",
+        "search={rounds: 3, tries_per_class: 2, select: best}",
+        "teacher.epochs=30",
+    )
+    run = launch_search(spec, tmp_path / "run")
+    dataset, logits = run.dataset, run.run.teacher.logits()["validation"]
+    truth = dataset.validation.y
+    theirs = {
+        "balanced_accuracy": lambda found: balanced_accuracy_score(truth, found.argmax(1)),
+        "macro_f1": lambda found: f1_score(truth, found.argmax(1), average="macro"),
+        "auc": lambda found: roc_auc_score(truth, found[:, 1] - found[:, 0]),
+    }[metric]
+    inputs = as_tensor(standardised(dataset, dataset.validation))
+    with torch.no_grad():
+        scored = [theirs(stage.numpy()) for stage in run.students.stages(inputs)]
+    teacher, error = teacher_score(logits, truth, "classification", metric)  # type: ignore[arg-type]
+    assert teacher == pytest.approx(theirs(logits))
+    assert 0 <= error < 0.3
+    wanted = min(0.9 * teacher + error, teacher)
+    reached = [stage for stage, score in enumerate(scored, start=1) if score >= wanted]
+    ended = run.ended
+    if reached:
+        assert ended is not None
+        assert ended.end == "goal"
+        assert len(scored) == reached[0]
+        assert GOAL_METRICS[metric][0] in ended.reason  # type: ignore[index]
+    else:
+        assert ended is None or ended.end != "goal"
+
+
+def test_a_metric_that_the_task_has_not_is_refused() -> None:
+    spec = load_spec({"data": {"name": "diabetes"}, "goal": {"keep": 0.9, "metric": "auc"}})
+    with pytest.raises(SpecError, match=r"goal.metric is 'auc', which regression has not"):
+        resolve(spec, load_dataset(spec.data, 0))
+    with pytest.raises(SpecError, match=r"goal\.metric is 'f2'"):
+        load_spec({"data": {"name": "digits"}, "goal": {"keep": 0.9, "metric": "f2"}})

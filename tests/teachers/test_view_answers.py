@@ -107,7 +107,7 @@ def test_without_views_nobody_is_asked(monkeypatch):
 @pytest.mark.parametrize(
     ("views", "words"),
     [
-        (True, "no change that is known to help; name some (noise, mixup)"),
+        (True, "no change is known to help; name some (noise, mixup)"),
         ({"crop": 2}, "data.views.crop changes image data, but these are tabular data"),
         ({"time_mask": 0.2}, "data.views.time_mask changes sequence data"),
         ({}, "data.views: change nothing; give one of crop"),

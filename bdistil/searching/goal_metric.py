@@ -1,0 +1,48 @@
+"""Goals by another metric than the task's own: balanced accuracy, macro F1, AUC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks
+from bdistil.core.scores import Floats, drawn_weights, scores
+from bdistil.core.tensors import as_tensor
+from bdistil.errors import SpecError
+from bdistil.names import GOAL_METRICS, GoalMetric, Task
+from bdistil.searching.problem import Problem
+
+
+def check_metric(metric: GoalMetric | None, task: Task) -> None:
+    """Refuse a metric that the task has not.
+
+    Raises:
+        SpecError: naming those that it has.
+    """
+    own = [name for name, (_, tasks) in GOAL_METRICS.items() if task in tasks]
+    if metric is not None and metric not in own:
+        remedy = f"choose {' or '.join(own)}" if own else "remove it: R² it is"
+        raise SpecError(f"goal.metric is {metric!r}, which {task} has not; {remedy}.")
+
+
+def teacher_score(
+    logits: Floats, truth: NDArray[Any], task: Task, metric: GoalMetric
+) -> tuple[float, float]:
+    """A metric of a teacher's logits (N, L), and its standard error by bootstrap."""
+    weights = np.concatenate([np.ones((1, len(truth)), np.float32), drawn_weights(len(truth))])
+    found = scores(np.asarray(logits), truth, task, weights)[GOAL_METRICS[metric][0]]
+    return float(found[0]), float(np.nanstd(found[1:]))
+
+
+@torch.no_grad()
+def stage_score(ensemble: ProgressiveEnsemble, problem: Problem, metric: GoalMetric) -> float:
+    """A metric of the whole ensemble on the validation split."""
+    validation = problem.validation
+    inputs = as_tensor(validation.inputs)
+    logits = torch.cat([ensemble(inputs[rows]) for rows in chunks(len(inputs))]).numpy()
+    once = np.ones((1, len(logits)), np.float32)
+    found = scores(logits, validation.labels, problem.task, once)[GOAL_METRICS[metric][0]]
+    return float(found[0])
