@@ -246,14 +246,14 @@ def obtain_logits(
 
 def teacher_message(spec: Spec, dataset: Dataset) -> str:
     """What obtaining the teacher means, for people."""
-    views = spec.data.views
-    copies = f", then about {views.copies} copies" if isinstance(views, ViewSpec) else ""
+    views, copies = spec.data.views, ""
+    if isinstance(views, ViewSpec):
+        copies = f", then asking it about {views.copies} copies of each"
     if not spec.teacher.is_foreign:
-        asked = f"{copies} of each" if copies else ""
-        return f"Training the teacher on {len(dataset.train)} examples{asked} ..."
+        return f"Training the teacher on {len(dataset.train)} examples{copies} ..."
     examples = sum(map(len, (dataset.train, dataset.validation, dataset.test)))
-    asked = f"{copies} of each training example" if copies else ""
-    return f"Asking the teacher {spec.teacher.model} about {examples} examples{asked} ..."
+    copies = copies.replace("each", "each training example")
+    return f"Asking the teacher {spec.teacher.model} about {examples} examples{copies} ..."
 
 
 def play(

@@ -102,10 +102,15 @@ class Spec(Section):
                 if getattr(self.space, name) is None
             }
         )
+        if space.student == "auto":
+            space = space.model_copy(update={"student": stored.space.student})
+        teacher = self.teacher if self.teacher.model != "auto" else stored.teacher
+        teacher = self.teacher.model_copy(update={"model": teacher.model})
         data = self.data
         if data.views is None:
             data = data.model_copy(update={"views": stored.data.views or False})
-        return self.model_copy(update={"data": data, "search": search, "space": space})
+        decided = {"data": data, "teacher": teacher, "search": search, "space": space}
+        return self.model_copy(update=decided)
 
     def teacher_identity(self) -> dict[str, Any]:
         """What of the identity decides on the teacher."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_files
 import pytest
 
 from bdistil.cluster.launch import launch_search
@@ -114,3 +115,31 @@ def test_a_search_says_so_and_goes_on_as_it_began(images: Path, tmp_path: Path) 
     run.journal.path.write_text(lines[0])
     launch_search(spec, run.path)
     assert [record.sha256 for record in RunDirectory(run.path).journal.read()] == expected
+
+
+def test_recordings_have_convolutions_and_copies(tmp_path: Path) -> None:
+    folder = own_files.write_recordings(tmp_path / "mine", 12)
+    source = {
+        "data": {"path": str(folder)},
+        "space": {"epochs": 2},
+        "teacher": {"epochs": 2},
+        "search": {"rounds": 1, "fallback": "best", "tries_per_class": 2},
+        "workers": {"count": 0},
+    }
+    spec, told = resolved(load_spec(source))
+    assert (spec.teacher.model, spec.space.student) == ("cnn1d", "cnn1d")
+    run = launch_search(load_spec(source), tmp_path / "run").run
+    assert (run.spec().teacher.model, run.spec().space.student) == ("cnn1d", "cnn1d")
+    assert len(launch_search(load_spec(source), run.path).rounds) == 1  # the same search
+    assert told is None or "shift 8" in told
+
+
+def test_a_run_keeps_what_auto_was_when_it_began(tmp_path: Path) -> None:
+    spec = load_spec({"data": {"name": "digits"}, "space": {"student": "auto"}})
+    stored = load_spec(
+        {"data": {"name": "digits"}, "space": {"student": "mlp"}, "teacher": {"model": "cnn"}}
+    )
+    decided = spec.as_decided_in(stored)
+    assert (decided.space.student, decided.teacher.model) == ("mlp", "cnn")
+    own = load_spec({"data": {"name": "digits"}, "space": {"student": "cnn"}})
+    assert own.as_decided_in(stored).space.student == "cnn"
