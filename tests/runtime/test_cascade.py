@@ -20,7 +20,7 @@ import bdistil
 from bdistil import Predictor
 from bdistil.errors import CheckpointError, SpecError, TeacherError
 from bdistil.export.calibration import calibrate
-from bdistil.runtime.exits import confidence
+from bdistil.runtime.exits import ExitPolicy, confidence
 
 STUDENTS = [("mlp", 3, "dense", True), ("mlp", 2, "none", True)]
 TARGETS = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3))
@@ -103,7 +103,7 @@ def test_stages_and_deadlines_ask_nobody(folder: Path) -> None:
 
 def test_early_exits_ask_only_about_what_stayed_to_the_end(folder: Path) -> None:
     predictor, x = Predictor(folder, teacher=teacher), examples("mlp", 200)
-    answer = predictor.answer(x, exit="confidence")
+    answer = predictor.answer(x, exit=ExitPolicy("confidence", 0.6))
     assert answer.asked is not None
     assert (answer.stages[answer.asked] == len(predictor)).all()
 

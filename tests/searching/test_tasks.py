@@ -35,7 +35,7 @@ def test_a_multilabel_search_answers_each_label(tmp_path: Path, bdistil: Command
     assert (answers == frame[names].to_numpy()).mean() > 0.8
     assert ensemble.config.figures.stages[-1].metric > 0.8
     predictor = package.Predictor(run.path)
-    sure = predictor.answer(frame, exit="confidence")
+    sure = predictor.answer(frame, exit=predictor.policy("confidence", by="flops"))
     assert sure.stages.min() < 3
     assert (sure.values == answers).mean() > 0.95
     parts = bdistil("predict", run.path, tmp_path / "mine.parquet")
