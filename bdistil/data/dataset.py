@@ -89,6 +89,11 @@ class Dataset:
     card: DataCard | None = None
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether the examples are recordings of sound."""
+        return self.domain == "sequence" and self.form is not None
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example, without the batch dimension."""
         return self.train.x.shape[1:]

@@ -45,7 +45,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_classes(search, len(spec.space.ladder))
     space = spec.space
     if space.students == ("auto",):
-        student = FOR_RECORDINGS if is_recorded(dataset) else default_student(dataset.domain)
+        student = FOR_RECORDINGS if dataset.is_recorded else default_student(dataset.domain)
         space = space.model_copy(update={"student": student})
     check_students(space, dataset)
     changes: dict[str, Any] = {
@@ -66,14 +66,9 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     return spec.model_copy(update={"workers": workers})
 
 
-def is_recorded(dataset: Dataset) -> bool:
-    """Whether the sequences are of recordings."""
-    return dataset.domain == "sequence" and dataset.form is not None
-
-
 def with_teacher(teacher: TeacherSpec, dataset: Dataset) -> TeacherSpec:
     """The teacher with its model decided for recordings; `auto` is the domain's for other data."""
-    if teacher.model == "auto" and teacher.columns is None and is_recorded(dataset):
+    if teacher.model == "auto" and teacher.columns is None and dataset.is_recorded:
         return teacher.model_copy(update={"model": FOR_RECORDINGS})
     return teacher
 

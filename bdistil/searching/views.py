@@ -9,7 +9,7 @@ from bdistil.errors import SpecError
 from bdistil.names import Domain
 from bdistil.searching.problem import rows_of_shards
 from bdistil.searching.worker_count import seconds_of_training
-from bdistil.spec import Spec
+from bdistil.spec import SpaceSpec, Spec
 from bdistil.spec.views import CHANGES, ViewSpec
 from bdistil.teachers.select import teacher_source
 
@@ -27,7 +27,7 @@ def suiting(dataset: Dataset) -> ViewSpec | None:
     if dataset.domain == "image" and dataset.input_shape[0] == COLOURS:
         side = min(dataset.input_shape[1:])
         return ViewSpec(copies=COPIES, crop=side // 8, flip=True)
-    if dataset.domain == "sequence" and dataset.form is not None:
+    if dataset.is_recorded:
         return ViewSpec(copies=COPIES, shift=8, time_mask=0.2, feature_mask=0.25, noise=0.1)
     return None
 
@@ -53,7 +53,8 @@ def told_views(asked: Spec, spec: Spec, dataset: Dataset) -> str | None:
     if asked.data.views is not None or suits is None:
         return None
     if isinstance(views, ViewSpec):
-        changes = ", ".join(f"{name} {getattr(views, name):g}" for name in views.changes)
+        values = {name: getattr(views, name) for name in views.changes}
+        changes = ", ".join(k if v is True else f"{k} {v:g}" for k, v in values.items())
         return (
             f"views: {views.copies} copies of each training example ({changes}), each answered by "
             f"the teacher, compete with the examples themselves (data.views)"
@@ -94,9 +95,8 @@ def affordable(views: ViewSpec | None, spec: Spec, dataset: Dataset) -> ViewSpec
     """Copies that nobody asked for: only if asking about them takes no longer than the training."""
     if views is None or spec.teacher.crossfit or spec.teacher.columns is not None:
         return None
-    losses = spec.space.values("correction") + spec.space.values("distillation")
     flops = teacher_source(dataset, spec).known_flops()
-    if flops is None or set(losses) - {"none", "kl"}:
+    if flops is None or other_losses(spec.space):
         return None
     asking = views.copies * len(dataset.train) * flops / ANSWERING_SPEED
     return views if asking <= seconds_of_training(spec, dataset) else None
@@ -131,12 +131,16 @@ def check_views(views: ViewSpec, spec: Spec, dataset: Dataset) -> None:
             "data.views asks the teacher about changed copies, but teacher.columns answers about "
             "the rows alone; remove data.views, or give the model itself (teacher.model)."
         )
-    losses = spec.space.values("correction") + spec.space.values("distillation")
-    if views.mixup and set(losses) - {"none", "kl"}:
+    if views.mixup and other_losses(spec.space):
         raise SpecError(
             "data.views.mixup mixes labels, and space.correction and space.distillation other than "
             "kl need whole ones; remove one of them."
         )
+
+
+def other_losses(space: SpaceSpec) -> set[str]:
+    """Corrections and distillation losses of the space but for the plain ones."""
+    return {*space.values("correction"), *space.values("distillation")} - {"none", "kl"}
 
 
 def changes_of(domain: Domain) -> list[str]:

@@ -229,9 +229,13 @@ class Workbench:
         """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
         rungs, limit = self.spec.space.rungs, self.material.most_flops
         cost, width = partial(self.cost, kind, recipe), rungs[rung][1]
-        costs = stage_costs(self.ensemble, self.problem.input_shape)
+        grows = bool(self.ensemble.students and recipe.growth)
+        costs: list[int] = []
+        if grows or limit is not None:  # else nothing hangs on them
+            costs = stage_costs(self.ensemble, self.problem.input_shape)
         total = sum(costs)
-        if costs and recipe.growth:
+        if grows:
+            assert recipe.growth is not None
             # A larger class may have gone beyond the plan; the next stage grows from there.
             room = max(costs[0] * recipe.growth ** len(costs), total * recipe.growth) - total
             if rungs[0][0] is None:

@@ -69,8 +69,8 @@ def obtain_teacher(
     """
     if not store.exists:
         make_teacher(store, dataset, spec, progress, answered, folded, fit_folds, makers)
-        return store.logits()
-    logits = store.logits()
+        return store.all_logits()
+    logits = store.all_logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
     if any(logits[name].shape != shape for name, shape in shapes.items()):
         raise _changed(store, dataset)

@@ -164,7 +164,7 @@ class TeacherStore:
         """Logits of each split, float32 (N, L); they stay on disk until they are read.
 
         After cross-fitting also :data:`OUT_OF_FOLD`, those of the training split that the game is
-        played on; with copies of the training examples also :data:`VIEWS`, those of the copies.
+        played on.
 
         Raises:
             CheckpointError: if the file is missing, damaged or not what the teacher answered.
@@ -180,7 +180,15 @@ class TeacherStore:
                 f"{self.logits_file} is not what the teacher answered; restore it from a copy, or "
                 f"choose another --out."
             )
-        return logits | {VIEWS: self.views()} if card.views else logits
+        return logits
+
+    def all_logits(self) -> Logits:
+        """The same and, with copies of the training examples, :data:`VIEWS`; for who trains.
+
+        Raises:
+            CheckpointError: as :meth:`logits` and :meth:`views`.
+        """
+        return self.logits() | ({VIEWS: self.views()} if self.card().views else {})
 
     def network(self) -> nn.Module | None:
         """The network that was trained here, in evaluation mode; None for other teachers."""

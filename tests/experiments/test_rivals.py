@@ -50,7 +50,7 @@ def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Con
     spec = tiny("workers.count=0", *SPEC, *overrides)
     store = launch_teacher(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
     dataset = load_dataset(spec.data, spec.seed)
-    return Contest(resolve(spec, dataset), dataset, store.logits())
+    return Contest(resolve(spec, dataset), dataset, store.all_logits())
 
 
 @pytest.fixture(scope="module", params=RIVALS)
@@ -134,6 +134,19 @@ def test_rivals_in_cohorts_answer_every_budget(cohorts: Contest, name: str) -> N
     entries = RIVALS[name](cohorts)
     assert cohorts.budgets[-1] / 2 < entries[-1].flops <= cohorts.budgets[-1]
     assert all(torch.isfinite(entry.test).all() for entry in entries)
+
+
+def test_rivals_see_the_copies_that_the_search_has(
+    contest: Contest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    viewed = contest_of(tmp_path_factory, "data.views={copies: 2, noise: 0.3}")
+    (shard,) = viewed.state().train.shards
+    assert shard.views is not None
+    assert shard.views.copies == 2
+    assert viewed.state(viewed.train).train.shards[0].views is None  # rows drawn anew have none
+    assert contest.state().train.shards[0].views is None
+    ours, theirs = (RIVALS["single"](each)[0].test for each in (viewed, contest))
+    assert not torch.equal(ours, theirs)
 
 
 def test_each_born_again_student_has_the_one_before_as_teacher(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_sampling import play
-from test_workbench import announced, request, workbench
+from test_workbench import request, workbench
 from tiny import students, tiny, winners
 
 import bdistil
@@ -135,16 +136,25 @@ def test_other_architectures_are_as_wide_as_the_same_cost_allows(
 
 
 def test_a_rungs_class_grows_in_proportion_to_what_it_costs() -> None:
+    """Stage 2 leaves room for as much again; a rung's share of it is that of its first student."""
     bench = workbench("space={ladder: [{mlp: 4}, {cnn: 8}], growth: 2}", shape=IMAGES)
-    bench.open_round(announced(bench, []))
-    ask = [request(student=kind, rung=rung, growth=2.0) for rung, kind in enumerate(("mlp", "cnn"))]
-    first = [bench.candidate(each, each.recipe()) for each in ask]
-    assert [s.config.width for s in first] == [4, 8]
+    recipe = replace(request().recipe(), connection="none", growth=2.0)
+    ask = [request(student=kind, rung=rung) for rung, kind in enumerate(("mlp", "cnn"))]
+    first = [bench.candidate(each, recipe) for each in ask]
+    assert [student.config.width for student in first] == [4, 8]
+    costs = [folded_flops(student, IMAGES, ()) for student in first]
+    bench.ensemble.append(first[0])
+    for each, share in zip(ask, (1, costs[1] / costs[0]), strict=True):
+        room = costs[0] * share
+        student = bench.candidate(each, recipe)
+        wider = bench.config(student.config.kind, student.config.width + 1, recipe)
+        features = bench.ensemble.features
+        assert folded_flops(student, IMAGES, features) <= room
+        assert folded_flops(bench.build(wider), IMAGES, features) > room
 
 
 def test_a_search_over_architectures_and_classes_is_kept_and_goes_on(tmp_path: Path) -> None:
-    overrides = ("workers.count=0", "space.student=null")
-    source = tiny(*overrides[:1], OPTIONS).model_dump(mode="json")
+    source = tiny("workers.count=0", OPTIONS).model_dump(mode="json")
     source["space"] |= {"student": "auto", "ladder": [{"mlp": 3}, {"mlp": 6}]}
     spec = load_spec(source)
     run = launch_search(spec, tmp_path / "run").run
@@ -192,12 +202,17 @@ def test_architectures_that_make_no_sense_are_refused(space: dict[str, Any], wor
 
 
 def test_the_schema_knows_ladders_and_options() -> None:
-    assert '"options"' in schema()
-    assert all(word in schema() for word in ("ladder", "additionalProperties"))
+    fields = json.loads(schema())["$defs"]["SpaceSpec"]["properties"]
+    assert {"type": "array", "items": {"type": "integer"}}.items() <= fields["ladder"]["anyOf"][
+        0
+    ].items()
+    assert fields["ladder"]["anyOf"][1]["items"]["additionalProperties"] == {"type": "integer"}
+    assert "candidates of a stage cost the same" in " ".join(
+        fields["options"]["description"].split()
+    )
 
 
 def test_every_rung_has_its_own_trials() -> None:
     spec = resolve(spec_of(ladder=[{"mlp": 4}, {"cnn": 3}, {"cnn": 6}]), digits())
     assert spec.search.most_trials(len(spec.space.ladder)) >= 3 * spec.search.tries
-    widths = [width for _, width in spec.space.rungs]
-    assert list(itertools.accumulate(widths)) == [4, 7, 13]
+    assert spec.space.rungs == [("mlp", 4), ("cnn", 3), ("cnn", 6)]

@@ -73,7 +73,7 @@ def test_two_directions_read_the_sequence_from_both_ends():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mlp(width=3)", r"student 'mlp' has no option 'width'; known are|no option 'width'"),
+        ("mlp(width=3)", r"student 'mlp' has no option 'width'; "),
         ("mlp(depth=9)", r"space\.options\.mlp\.depth is 9: input should be 1, 2 or 3"),
         ("mlp(depth=two)", r"space\.options\.mlp\.depth is 'two'"),
         ("mlp(depth)", r"depth"),

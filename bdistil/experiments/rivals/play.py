@@ -28,7 +28,7 @@ def play(run: Run, method: str, teacher_dir: Path) -> Figures:
     dataset = load_dataset(run.spec.data, run.spec.seed, run.spec.teacher.columns)
     store = RunDirectory.existing(teacher_dir).teacher
     with one_thread():
-        contest = Contest(resolve(run.spec, dataset), dataset, game_logits(store.logits()))
+        contest = Contest(resolve(run.spec, dataset), dataset, game_logits(store.all_logits()))
         entries = RIVALS[method](contest)
     card, logits = store.card(), torch.as_tensor(store.logits()["test"])
     figures = Figures(run.data, dict(run.cell), run.seed)
