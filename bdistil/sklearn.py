@@ -15,18 +15,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from bdistil.data.assemble import assemble
+from bdistil.data.assemble import assemble, with_teacher_outputs
 from bdistil.data.labels import Labels, class_type_of
 from bdistil.data.split import SplitIndices
+from bdistil.data.weights import weighed
 from bdistil.errors import BdistilWarning
 from bdistil.runtime.confidence import softmax
 from bdistil.runtime.values import as_text
 from bdistil.spec import Spec, load_spec
+from bdistil.teachers.estimator import fit_weighted
 
 if TYPE_CHECKING:
     from bdistil.export.ensemble import Ensemble
@@ -52,6 +55,8 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         validation_fraction: share of the examples that selects students.
         overrides: any other field of a search, such as ``{"search.algorithm": "random"}``.
         random_state: seed of split, teacher and search.
+
+    ``sample_weight`` follows scikit-learn's metadata routing: ``set_fit_request``.
     """
 
     def __init__(
@@ -88,10 +93,12 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         self.ensemble_.with_fastest_ways().save_pretrained(directory)
 
-    def _search(self, given: Any, x: Array, y: Array, labels: Labels) -> None:
+    def _search(self, given: Any, x: Array, y: Array, labels: Labels, weights: Any) -> None:
         """Distil into ``ensemble_``; `x`, `y` are what was `given`, checked."""
         from bdistil.searching.run import search_dataset
 
+        if weights is not None:
+            weights = _check_sample_weight(weights, x, dtype=np.float32, ensure_non_negative=True)
         if not 0 < self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction is {self.validation_fraction}; choose one between 0 and 1."
@@ -99,9 +106,6 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(seed)
         rows = _split(labels.y, labels.class_names, self.validation_fraction, seed)
-        outputs = None
-        if self.teacher is not None:
-            outputs = self._teach(given if hasattr(given, "columns") else x, y, rows)
         dataset = assemble(
             "the data of fit",
             "tabular",
@@ -110,8 +114,13 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             rows,
             class_names=labels.class_names,
             class_type=labels.class_type,
-            teacher_outputs=outputs,
+            weights=weights,
         )
+        dataset = weighed(dataset, spec.data)
+        if self.teacher is not None:
+            learnt = dataset.train.weights
+            outputs = self._teach(given if hasattr(given, "columns") else x, y, rows, learnt)
+            dataset = with_teacher_outputs(dataset, outputs, rows)
         self.ensemble_: Ensemble = search_dataset(spec, dataset)
         self._network: Ensemble = copy.deepcopy(self.ensemble_).double()
 
@@ -119,7 +128,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         source: dict[str, Any] = {
             "name": type(self).__name__,
             "seed": seed,
-            "data": {"name": "the data of fit"},
+            "data": {"name": "the data of fit", "class_weight": self._class_weight()},
             "teacher": {"outputs": "probabilities"},
             "space": {
                 "recipe": self.recipe,
@@ -136,11 +145,16 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError("overrides set workers.count, but estimators search without Ray.")
         return spec
 
-    def _teach(self, x: Any, y: Array, rows: SplitIndices) -> NDArray[np.float32]:
+    def _class_weight(self) -> Any:
+        """Of the classes, as ``data.class_weight`` takes it; a regressor has none."""
+        return None
+
+    def _teach(self, x: Any, y: Array, rows: SplitIndices, weights: Any) -> NDArray[np.float32]:
         """The given teacher's answers on all rows, float32 (N, L); `x` is a frame if given so."""
         self.teacher_ = clone(self.teacher)
         self._check_teacher()
-        self.teacher_.fit(_safe_indexing(x, rows.train), y[rows.train])
+        if not isinstance(self.teacher_, FrozenEstimator):
+            fit_weighted(self.teacher_, _safe_indexing(x, rows.train), y[rows.train], weights)
         return np.asarray(self._teacher_outputs(x), np.float32)
 
     def _stages(self, x: Any) -> Iterator[Array]:
@@ -165,6 +179,9 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
     ``staged_predict`` and ``staged_predict_proba`` give the answers of the first student, the first
     two, and so on; ``ensemble_`` is the :class:`bdistil.Ensemble`, for deadlines and early exits.
 
+    ``class_weight`` is scikit-learn's: "balanced", or a number for each label; ``sample_weight`` of
+    ``fit`` is multiplied with it.
+
     Example:
         >>> from sklearn.datasets import load_iris
         >>> from sklearn.ensemble import RandomForestClassifier
@@ -175,12 +192,50 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
         True
     """
 
-    def fit(self, X: Any, y: Any) -> BDistilClassifier:
+    def __init__(
+        self,
+        teacher: Any = None,
+        *,
+        rounds: int = 6,
+        student: str = "mlp",
+        ladder: tuple[int, ...] = (8, 16, 32),
+        recipe: str = "accurate",
+        connection: str | None = None,
+        trials: int = 4,
+        validation_fraction: float = 0.2,
+        class_weight: Mapping[Any, float] | str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            teacher,
+            rounds=rounds,
+            student=student,
+            ladder=ladder,
+            recipe=recipe,
+            connection=connection,
+            trials=trials,
+            validation_fraction=validation_fraction,
+            overrides=overrides,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def _class_weight(self) -> Any:
+        """By the classes' names, as the search knows them."""
+        if not isinstance(self.class_weight, Mapping):
+            return self.class_weight
+        return {as_text(label): weight for label, weight in self.class_weight.items()}
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BDistilClassifier:
         """Fit a teacher and distil it.
 
         Args:
             X: features (N, d), finite.
             y: labels (N,) of any type.
+            sample_weight: how much each example counts where teacher and students are fitted and
+                students chosen, (N,), from 0; None lets all count alike. A teacher that takes no
+                weights is fitted without, with a warning; a frozen one stays as it is.
 
         Raises:
             ValueError: if the data are not fit for a classifier.
@@ -194,7 +249,8 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
             only = str(self.classes_[0])
             raise ValueError(f"y holds one class, {only!r}; give examples of another.")
         names = tuple(map(as_text, self.classes_))
-        self._search(given, X, y, Labels(indices, names, class_type_of(self.classes_, names)))
+        labels = Labels(indices, names, class_type_of(self.classes_, names))
+        self._search(given, X, y, labels, sample_weight)
         return self
 
     def _check_teacher(self) -> None:
@@ -263,12 +319,13 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
         >>> answers = list(model.staged_predict(x))
     """
 
-    def fit(self, X: Any, y: Any) -> BDistilRegressor:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BDistilRegressor:
         """Fit a teacher and distil it.
 
         Args:
             X: features (N, d), finite.
             y: targets (N,) or (N, L).
+            sample_weight: as of :meth:`BDistilClassifier.fit`.
 
         Raises:
             ValueError: if the data are not fit for a regressor.
@@ -283,7 +340,8 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
         self._flat = y.ndim == 1
         targets = y.reshape(len(y), -1)
         fitted = targets[:, 0] if targets.shape[1] == 1 else targets
-        self._search(given, X, fitted, Labels(targets.astype(np.float32), None))
+        labels = Labels(targets.astype(np.float32), None)
+        self._search(given, X, fitted, labels, sample_weight)
         return self
 
     def _check_teacher(self) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import clone, config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -26,7 +29,11 @@ QUICK = {"teacher.epochs": 30, "space.epochs": 10}
     [
         BDistilClassifier(rounds=2, trials=1, overrides=QUICK, random_state=0),
         BDistilRegressor(rounds=2, trials=1, overrides=QUICK, random_state=0),
-    ]
+    ],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": "repeated rows may be split and batched "
+        "apart; that losses and choices count a weight as so many rows is tested elsewhere"
+    },
 )
 def test_scikit_learns_conventions(estimator, check) -> None:  # type: ignore[no-untyped-def]
     check(estimator)
@@ -149,3 +156,53 @@ def test_a_teacher_that_chooses_columns_by_name_gets_names() -> None:
     model = BDistilClassifier(teacher, rounds=1, trials=1, overrides=QUICK, random_state=0)
     model.fit(frame, y)
     assert model.teacher_.score(frame, y) > 0.9
+
+
+def imbalanced() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    y = np.repeat(["common", "rare"], [270, 30])
+    x = random.normal(size=(300, 3))
+    x[:, 0] += 1.2 * (y == "rare")
+    return x, y
+
+
+@pytest.mark.parametrize("teacher", [None, LogisticRegression()], ids=["network", "estimator"])
+def test_classes_count_as_asked(teacher: object) -> None:
+    x, y = imbalanced()
+    settings = {"rounds": 2, "trials": 1, "overrides": QUICK, "random_state": 0}
+    plain = BDistilClassifier(teacher, **settings).fit(x, y)
+    balanced = BDistilClassifier(teacher, class_weight="balanced", **settings).fit(x, y)
+    by_name = BDistilClassifier(teacher, class_weight={"rare": 9}, **settings).fit(x, y)
+    by_row = BDistilClassifier(teacher, **settings).fit(x, y, np.where(y == "rare", 9, 1))
+    found = [np.mean(model.predict(x)[y == "rare"] == "rare") for model in (plain, balanced)]
+    assert found[1] > found[0] + 0.1
+    np.testing.assert_allclose(by_name.predict_proba(x), by_row.predict_proba(x), atol=1e-5)
+
+
+def test_weights_are_routed_as_scikit_learn_does() -> None:
+    x, y = imbalanced()
+    weights = np.where(y == "rare", 9.0, 1.0)
+    model = BDistilClassifier(rounds=1, trials=1, overrides=QUICK, random_state=0)
+    with config_context(enable_metadata_routing=True):
+        asked = model.set_fit_request(sample_weight=True)
+        piped = make_pipeline(asked).fit(x, y, sample_weight=weights)
+    expected = clone(model).fit(x, y, weights).predict_proba(x)
+    np.testing.assert_array_equal(piped.predict_proba(x), expected)
+
+
+def test_a_teacher_without_weights_says_so_and_a_frozen_one_need_not() -> None:
+    x, y = imbalanced()
+    settings = {"rounds": 1, "trials": 1, "overrides": QUICK, "random_state": 0}
+    neighbours = KNeighborsClassifier()
+    with pytest.warns(bdistil.errors.BdistilWarning, match="KNeighborsClassifier.* no weights"):
+        BDistilClassifier(neighbours, **settings).fit(x, y, np.ones(300))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*takes no weights")
+        frozen = FrozenEstimator(neighbours.fit(x, y))
+        BDistilClassifier(frozen, **settings).fit(x, y, np.ones(300))
+
+
+def test_a_negative_weight_is_refused() -> None:
+    x, y = imbalanced()
+    with pytest.raises(ValueError, match="Negative values"):
+        BDistilClassifier(rounds=1).fit(x, y, np.linspace(-1, 1, 300))

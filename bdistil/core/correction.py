@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bdistil.core.losses import log_softmax
+from bdistil.core.losses import average, log_softmax
 from bdistil.names import Correction, Distillation
 
 TABULAR_FLOOR = 1 / 500  # of p̂; both as published
@@ -62,7 +62,13 @@ class CorrectedLoss:
     temperature: float = 1.0
     floor: float = FLOOR
 
-    def __call__(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    def __call__(
+        self,
+        logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """The loss, float (...): summed over classes, averaged over examples.
 
         Args:
@@ -70,6 +76,7 @@ class CorrectedLoss:
             teacher_logits: g, float (B, L).
             labels: class indices (B,); or 0 and 1, (B, L), where each label holds or not by itself,
                 which are two classes each.
+            weights: of the examples, float (B,); None weighs all alike.
         """
         if labels.dim() == 2:
             logits, teacher_logits, truth = (
@@ -85,7 +92,8 @@ class CorrectedLoss:
             losses = self.temperature**2 * (negative_entropy(self.plain(log_p)) - expected * given)
         else:
             losses = (given - expected).square()
-        return losses.sum(dim=-1).flatten(start_dim=1 - teacher_logits.dim()).mean(dim=-1)
+        losses = losses.sum(dim=-1)
+        return average(losses if labels.dim() == 1 else losses.mean(dim=-1), weights)
 
     def log_probabilities(self, teacher_logits: Tensor) -> Tensor:
         """log p̂ of logits, (..., L); clipped only where it is corrected."""

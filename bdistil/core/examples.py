@@ -31,6 +31,8 @@ class Examples:
         ensemble: F_{t-1}, float32 (N, L); zeros before the first round.
         earlier: hidden states of the students 1..t-1.
         views: copies of a training split's rows (see :mod:`.views`), before round 1.
+        weights: of the rows in fitting losses and in :class:`Measure`, float32 (N,), of mean 1 over
+            the training split; None weighs all alike. The game knows none.
     """
 
     inputs: Tensor
@@ -39,6 +41,7 @@ class Examples:
     ensemble: Tensor
     earlier: list[Hidden] = field(default_factory=list)
     views: Views | None = None
+    weights: Tensor | None = None
 
     @classmethod
     def before_round_one(
@@ -47,9 +50,11 @@ class Examples:
         teacher_logits: Tensor,
         labels: Tensor | None,
         views: Views | None = None,
+        weights: Tensor | None = None,
     ) -> Examples:
         """The split when no student is there yet; its ensemble takes no memory."""
-        return cls(inputs, teacher_logits, labels, zeros_like(teacher_logits), views=views)
+        ensemble = zeros_like(teacher_logits)
+        return cls(inputs, teacher_logits, labels, ensemble, views=views, weights=weights)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -64,6 +69,7 @@ class Examples:
             copied(self.ensemble, device),
             [move(state, device) for state in self.earlier],
             None if self.views is None else self.views.to(device),
+            None if self.weights is None else copied(self.weights, device),
         )
 
     @property
@@ -103,8 +109,9 @@ class Measure:
     label_share: float
 
     def loss(self, logits: Tensor, examples: Examples) -> float:
-        """Loss of `logits` (N, L) on a split, at temperature 1."""
+        """Loss of `logits` (N, L) on a split, at temperature 1; a weighted mean with weights."""
         total = torch.zeros((), dtype=torch.float64, device=logits.device)
+        weights = examples.weights
         for rows in chunks(len(logits)):
             loss = fitting_loss(
                 logits[rows],
@@ -112,9 +119,11 @@ class Measure:
                 None if examples.labels is None else examples.labels[rows],
                 task=self.task,
                 label_share=self.label_share,
+                weights=None if weights is None else weights[rows],
             )
             total += loss.double() * len(logits[rows])
-        return total.item() / len(logits)
+        count = len(logits) if weights is None else weights.sum(dtype=torch.float64).item()
+        return total.item() / count
 
     def accuracy(self, logits: Tensor, examples: Examples) -> float:
         """The task's :func:`metric` against the labels (the teacher's answers if none)."""
@@ -127,7 +136,7 @@ class Measure:
 
     def best_constant(self, parts: Sequence[Answers]) -> Tensor:
         """The logits (L,) that, given to every example of all parts, have the least loss."""
-        count = sum(len(part.teacher_logits) for part in parts)
+        count = sum(len(part.teacher_logits) for part in parts)  # weights sum to it, too
         sums = [
             self._targets(part, rows).sum(dim=0, dtype=torch.float64)
             for part in parts
@@ -141,14 +150,14 @@ class Measure:
         )
 
     def _targets(self, part: Answers, rows: slice) -> Tensor:
-        """What the best answer to some examples is: targets, or probabilities."""
+        """What the best answer to some examples is, times their weights: targets, or shares."""
         targets = _probabilities(part.teacher_logits[rows], self.task)
-        if part.labels is None:
-            return targets
-        labels = part.labels[rows]
-        if self.task == "classification":
-            labels = F.one_hot(labels, part.teacher_logits.shape[1]).to(targets)
-        return torch.lerp(targets, labels, self.label_share)
+        if part.labels is not None:
+            labels = part.labels[rows]
+            if self.task == "classification":
+                labels = F.one_hot(labels, part.teacher_logits.shape[1]).to(targets)
+            targets = torch.lerp(targets, labels, self.label_share)
+        return targets if part.weights is None else targets * part.weights[rows, None]
 
 
 def _probabilities(logits: Tensor, task: Task) -> Tensor:
@@ -174,6 +183,10 @@ class Answers(Protocol):
     def labels(self) -> Tensor | None:
         """Class indices (N,), targets or 0 and 1 (N, L); None if unknown."""
 
+    @property
+    def weights(self) -> Tensor | None:
+        """Of the rows, (N,); None weighs all alike."""
+
 
 def reference(examples: Examples, task: Task) -> Tensor:
     """What predictions are held against: the labels or, without any, the teacher's answers."""
@@ -188,26 +201,33 @@ def reference(examples: Examples, task: Task) -> Tensor:
     )
 
 
-def metric(logits: Tensor, truth: Tensor, task: Task) -> float:
+def metric(logits: Tensor, truth: Tensor, task: Task, weights: Tensor | None = None) -> float:
     """How good logits (N, L) are; 1 is perfect.
 
     Accuracy against class indices (N,), micro F1 against the labels 0 and 1 (N, L), or R² against
-    targets (N, L): the mean over targets, so that their units do not matter.
+    targets (N, L): the mean over targets, so that their units do not matter. Weights (N,) of the
+    examples count each that often.
     """
     if task == "classification":
-        return (logits.argmax(dim=1) == truth).double().mean().item()
+        right = (logits.argmax(dim=1) == truth).double()
+        return (right.mean() if weights is None else (right * weights).sum() / weights.sum()).item()
     if task == "multilabel":
-        return micro_f1(logits > 0, truth > 0)
-    residual = (logits - truth).square().sum(dim=0, dtype=torch.float64)
-    total = (truth - truth.mean(dim=0)).square().sum(dim=0, dtype=torch.float64)
+        return micro_f1(logits > 0, truth > 0, weights)
+    each = truth.new_ones(len(truth), 1) if weights is None else weights[:, None]
+    centre = (truth * each).sum(dim=0) / each.sum()
+    residual = ((logits - truth).square() * each).sum(dim=0, dtype=torch.float64)
+    total = ((truth - centre).square() * each).sum(dim=0, dtype=torch.float64)
     return (1 - residual / total.clamp_min(1e-12)).mean().item()  # finite for constant targets
 
 
-def micro_f1(answers: Tensor, truth: Tensor) -> float:
+def micro_f1(answers: Tensor, truth: Tensor, weights: Tensor | None = None) -> float:
     """2·hits / (labels given + labels true) over all entries of bool (N, L); 1 if there are none.
 
     Right negatives do not count: where labels are rare, an answer without any would have nearly
     all entries right.
     """
-    total = answers.sum().item() + truth.sum().item()
-    return 2 * (answers & truth).sum().item() / total if total else 1.0
+    each = 1 if weights is None else weights[:, None].double()
+    hits, given, true = (
+        (entries * each).sum().item() for entries in (answers & truth, answers, truth)
+    )
+    return 2 * hits / (given + true) if given + true else 1.0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bdistil.names import Task
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 BARRIER_FLOOR = 0.05  # below it the logarithm is continued by its tangent
 
@@ -25,6 +25,7 @@ def fitting_loss(
     task: Task = "classification",
     label_share: float = 0.0,
     temperature: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """(1 - share) · distillation + share · label loss, averaged over the batch.
 
@@ -37,17 +38,29 @@ def fitting_loss(
             multilabel, squared errors for regression.
         label_share: weight of the labels, in [0, 1].
         temperature: τ of the distillation loss, which is scaled by τ² to keep its gradients.
+        weights: of the examples, float (B,); None weighs all alike.
 
     Returns:
         The loss, float (...): leading dimensions of `logits` are candidates of their own.
     """
     share = label_share if labels is not None else 0.0
     if labels is None or share == 0:
-        return distillation_loss(task, temperature)(logits, teacher_logits)
+        return distillation_loss(task, temperature)(logits, teacher_logits, weights)
     if task == "classification" and temperature == 1:
-        return mixed_loss(logits, teacher_logits, labels, share)
+        return mixed_loss(logits, teacher_logits, labels, share, weights)
     distil, fit = distillation_loss(task, temperature), LABEL_LOSS[task]
-    return (1 - share) * distil(logits, teacher_logits) + share * fit(logits, labels)
+    return (1 - share) * distil(logits, teacher_logits, weights) + share * fit(
+        logits, labels, weights
+    )
+
+
+def average(losses: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean over examples of losses (..., B), float (...).
+
+    Weights (B,) are multiplied in and not summed: their mean is 1 over the split that a batch is
+    drawn from, so the mean over batches is the split's weighted mean.
+    """
+    return (losses if weights is None else losses * weights).mean(dim=-1)
 
 
 def distillation_loss(task: Task, temperature: float) -> Loss:
@@ -57,44 +70,54 @@ def distillation_loss(task: Task, temperature: float) -> Loss:
     return partial(kl_divergence if task == "classification" else binary_divergence, temperature)
 
 
-def mixed_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor, share: float) -> Tensor:
+def mixed_loss(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    share: float,
+    weights: Tensor | None = None,
+) -> Tensor:
     """(1 - share) · KL + share · cross-entropy at τ = 1, with a single softmax of `logits`."""
     expected = F.log_softmax(teacher_logits, dim=-1)
     if labels.dim() == 1:
         labels = labels[:, None] == torch.arange(teacher_logits.shape[-1], device=labels.device)
     targets = torch.lerp(expected.exp(), labels.to(teacher_logits), share)
-    constant = (1 - share) * (expected.exp() * expected).sum(dim=-1).mean()
-    return constant - (targets * log_softmax(logits)).sum(dim=-1).mean(dim=-1)
+    constant = (1 - share) * average((expected.exp() * expected).sum(dim=-1), weights)
+    return constant - average((targets * log_softmax(logits)).sum(dim=-1), weights)
 
 
-def kl_divergence(temperature: float, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def kl_divergence(
+    temperature: float, logits: Tensor, teacher_logits: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """τ² KL(softmax(g/τ) ‖ softmax(logits/τ)), float (...), for logits (..., B, L)."""
     expected = F.log_softmax(teacher_logits / temperature, dim=-1)
     given = log_softmax(logits / temperature)
-    return temperature**2 * (expected.exp() * (expected - given)).sum(dim=-1).mean(dim=-1)
+    return temperature**2 * average((expected.exp() * (expected - given)).sum(dim=-1), weights)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy against classes (B,) or shares (B, L), float (...), for logits (..., B, L)."""
     if labels.dim() == 2:
-        return -(labels * log_softmax(logits)).sum(dim=-1).mean(dim=-1)
+        return -average((labels * log_softmax(logits)).sum(dim=-1), weights)
     index = labels[:, None].expand(*logits.shape[:-1], 1)
-    return -log_softmax(logits).gather(-1, index).mean(dim=(-1, -2))
+    return -average(log_softmax(logits).gather(-1, index)[..., 0], weights)
 
 
-def binary_divergence(temperature: float, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def binary_divergence(
+    temperature: float, logits: Tensor, teacher_logits: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """τ² KL(sigmoid(g/τ) ‖ sigmoid(logits/τ)), a mean over labels, for logits (..., B, L).
 
     KL between sigmoids is the Bregman divergence of softplus, whose derivative is the sigmoid.
     """
     given, wanted = logits / temperature, teacher_logits / temperature
     tangent = F.softplus(wanted) + torch.sigmoid(wanted) * (given - wanted)
-    return temperature**2 * (F.softplus(given) - tangent).mean(dim=(-1, -2))
+    return temperature**2 * average((F.softplus(given) - tangent).mean(dim=-1), weights)
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of each label by itself against 0 and 1 (B, L), float (...)."""
-    return (F.softplus(logits) - labels * logits).mean(dim=(-1, -2))
+    return average((F.softplus(logits) - labels * logits).mean(dim=-1), weights)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -108,9 +131,9 @@ def log_softmax(logits: Tensor) -> Tensor:
     return F.log_softmax(logits.mT, dim=-2).mT
 
 
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+def squared_error(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean squared error against targets (B, L), float (...), for outputs (..., B, L)."""
-    return (outputs - targets).square().mean(dim=(-1, -2))
+    return average((outputs - targets).square().mean(dim=-1), weights)
 
 
 LABEL_LOSS: dict[Task, Loss] = {

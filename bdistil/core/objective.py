@@ -108,6 +108,7 @@ class Objective:
         of the teacher's own logits.
         """
         teacher_logits, labels, recipe = examples.teacher_logits, examples.labels, self.recipe
+        weights = examples.weights
         if self.corrected is None:
             share, temperature = recipe.label_share, recipe.temperature
             return fitting_loss(
@@ -117,12 +118,15 @@ class Objective:
                 task=self.task,
                 label_share=share,
                 temperature=temperature,
+                weights=weights,
             )
         assert labels is not None, "space.correction and space.distillation need labels"
-        loss = self.corrected(logits, teacher_logits, labels)
+        loss = self.corrected(logits, teacher_logits, labels, weights)
         if recipe.label_share == 0:
             return loss
-        fit = fitting_loss(logits, teacher_logits, labels, task=self.task, label_share=1.0)
+        fit = fitting_loss(
+            logits, teacher_logits, labels, task=self.task, label_share=1.0, weights=weights
+        )
         return (1 - recipe.label_share) * loss + recipe.label_share * fit
 
     def fitted(self, logits: Tensor, examples: Examples) -> Tensor:

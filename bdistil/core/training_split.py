@@ -37,6 +37,7 @@ class Shard:
         game: the game on these rows.
         earlier: hidden states of the students 1..t-1.
         views: what students are trained on in place of the rows; None if on these.
+        weights: of the rows in fitting losses, float32 (n,); None weighs all alike.
     """
 
     inputs: Tensor
@@ -45,6 +46,7 @@ class Shard:
     game: Game
     earlier: list[Hidden] = field(default_factory=list)
     views: Views | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -74,7 +76,12 @@ class Shard:
             None if self.labels is None else self.labels[rows],
             ensemble,
             [take(state, rows) for state in self.earlier],
+            weights=self.weights_of(rows),
         )
+
+    def weights_of(self, rows: slice | Tensor) -> Tensor | None:
+        """Of some rows, if they have any."""
+        return None if self.weights is None else self.weights[rows]
 
     def shown(self, rows: Tensor, epoch: int) -> Examples:
         """What students are trained on in an epoch, counted from 0: these rows, or a copy."""
@@ -90,6 +97,7 @@ class Shard:
             labels,
             views.ensemble_of(copy, rows),
             views.earlier_of(copy, rows),
+            weights=self.weights_of(rows),
         )
 
     def chunks(self) -> Iterator[slice]:
@@ -142,6 +150,7 @@ class TrainingSplit:
                     part.labels,
                     Game(zeros_like(part.teacher_logits), rules, summary),
                     views=part.views,
+                    weights=part.weights,
                 )
                 for part in parts
             ]

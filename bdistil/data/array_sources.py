@@ -18,6 +18,7 @@ from bdistil.data.layout import Reading, arranged
 from bdistil.data.own import assemble_own, check_unset, check_unused
 from bdistil.data.repeats import row_hashes
 from bdistil.data.split import SplitIndices
+from bdistil.data.weights import weights_named
 from bdistil.errors import DataError, SpecError, TeacherError
 from bdistil.files.array_files import cache_folder, file_state
 from bdistil.files.file_readers import errors_naming, read_arrays
@@ -26,6 +27,7 @@ from bdistil.files.wording import some
 from bdistil.names import TaskChoice
 from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec
+from bdistil.spec.data import COLUMN_KEYS
 
 TEACHER = "teacher"
 Arrays = dict[str, NDArray[Any]]
@@ -36,9 +38,9 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
 
     It holds `x`, numbers of shape (N, features), (N, time, features) or (N, channels, height,
     width), or as `data.layout` says; `y`, classes (N,), or targets or labels 0 and 1 (N, L); and
-    maybe `teacher`, numbers (N, L), which is read whenever it is there. `data.split`, `data.group`
-    and `data.order` name further arrays (N,). Arrays `x_train`, `y_train`, `x_test` and so on are
-    splits as given.
+    maybe `teacher`, numbers (N, L), which is read whenever it is there. `data.split`, `data.group`,
+    `data.order` and `data.weight` name further arrays (N,). Arrays `x_train`, `y_train`, `x_test`
+    and so on are splits as given.
 
     Args:
         spec: with `path`.
@@ -72,6 +74,7 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
             _labels(arrays["y"], spec.task),
             known_of(arrays, spec, parts),
             teacher_outputs=arrays.get(TEACHER),
+            weights=weights_named(arrays, spec, "array"),
         )
 
 
@@ -117,7 +120,7 @@ def _read(
         used = {name: _required(arrays, name) for name in ("x", "y")}
         teacher_outputs = _teacher(arrays, teacher_columns)
         used |= {} if teacher_outputs is None else {TEACHER: teacher_outputs}
-        for field in ("split", "group", "order"):
+        for field in COLUMN_KEYS:
             if (name := getattr(spec, field)) is not None:
                 used[name] = _side_array(arrays, name, f"data.{field}")
         _check_lengths(used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def assemble(
     teacher_outputs: NDArray[np.float32] | None = None,
     columns: TableColumns | None = None,
     padding: float | None = None,
+    weights: NDArray[np.float32] | None = None,
 ) -> Dataset:
     """Cut arrays into splits and fit the standardisation on the training rows.
 
@@ -46,10 +48,15 @@ def assemble(
         teacher_outputs: a teacher's outputs, float32 (N, L).
         columns: what made `x` of a table.
         padding: see Dataset.
+        weights: of all rows, float32 (N,).
     """
+
+    def beside(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:
+        return None if values is None else values[rows]
+
     features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x
     train, validation, test = (
-        Split(own, y[rows], None if teacher_outputs is None else teacher_outputs[rows])
+        Split(own, y[rows], beside(teacher_outputs, rows), beside(weights, rows))
         for own, rows in zip(features, indices, strict=True)
     )
     return Dataset(
@@ -66,6 +73,17 @@ def assemble(
         columns=columns,
         padding=padding,
     )
+
+
+def with_teacher_outputs(
+    dataset: Dataset, outputs: NDArray[np.float32], indices: SplitIndices
+) -> Dataset:
+    """The same data set with a teacher's outputs on all rows, float32 (N, L)."""
+    splits = {
+        name: replace(getattr(dataset, name), teacher_outputs=outputs[rows])
+        for name, rows in indices._asdict().items()
+    }
+    return replace(dataset, **splits)
 
 
 def assemble_published(

@@ -26,14 +26,22 @@ class Split:
         y: labels, int64 class indices of shape (N,), or float32 of shape (N, L): targets, or 0 and
             1 where an example has several labels.
         teacher_outputs: a teacher's outputs that came with the data, float32 (N, L), or None.
+        weights: how much each example counts in training and selection, float32 (N,), of mean 1
+            over the training split; None if all count alike.
     """
 
     x: NDArray[np.float32] | NDArray[np.uint8]
     y: NDArray[Any]
     teacher_outputs: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def take(self, rows: slice | NDArray[np.int64]) -> Split:
+        """Some of the examples, without a teacher's outputs."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Split(self.x[rows], self.y[rows], weights=weights)
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Dataset:
         """Hash of every example and label, by which a changed file is noticed."""
         digest = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
-            for array in (split.x, split.y, split.teacher_outputs):
+            for array in (split.x, split.y, split.teacher_outputs, split.weights):
                 if array is not None:
                     digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -18,6 +18,7 @@ from bdistil.files.encoded import Files, Medium
 from bdistil.files.file_readers import errors_naming
 from bdistil.files.parts import join_parts
 from bdistil.spec import DataSpec
+from bdistil.spec.data import COLUMN_KEYS
 
 
 def load_folder(
@@ -58,7 +59,7 @@ def load_folder(
 
 
 def _refuse_columns(spec: DataSpec, teacher_columns: Sequence[str] | None) -> None:
-    keys = ("features", "ignore", "split", "group", "order")
+    keys = ("features", "ignore", *COLUMN_KEYS)
     check_unset(spec, keys, "is a folder with a folder for each class")
     if spec.label != "label" or spec.task not in ("auto", "classification"):
         raise SpecError(

@@ -17,11 +17,13 @@ from bdistil.data.divide import Known, divide
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.teacher_outputs import check_width
+from bdistil.data.weights import weighed
 from bdistil.errors import SpecError
 from bdistil.files.file_readers import name_of
 from bdistil.names import Domain
 from bdistil.runtime.columns import TableColumns
 from bdistil.spec import DataSpec
+from bdistil.spec.data import COLUMN_KEYS
 
 
 class Features(Protocol):
@@ -61,6 +63,7 @@ def assemble_own(
     known: Known,
     *,
     teacher_outputs: NDArray[np.float32] | None = None,
+    weights: NDArray[np.float32] | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
     """Split the user's rows and make a data set of them that says how it came about.
@@ -73,6 +76,7 @@ def assemble_own(
         labels: of all rows.
         known: what decides on the splits, beside equal features.
         teacher_outputs: a teacher's outputs, float32 (N, L).
+        weights: of the rows, float32 (N,).
         notes: what else a reader should know.
 
     Raises:
@@ -93,17 +97,18 @@ def assemble_own(
         teacher_outputs=teacher_outputs,
         columns=features.columns(),
         padding=features.padding,
+        weights=weights,
     )
     columns, said = features.said()
     notes = [*said, *notes, *division.notes]
     card = describe(dataset, source, division.how, columns, notes, features.form)
-    return replace(dataset, card=card, form=features.form)
+    return weighed(replace(dataset, card=card, form=features.form), spec)
 
 
 FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays"}
 USES = {
     **FORMS,
-    **dict.fromkeys(("features", "ignore", "split", "group", "order"), "columns"),
+    **dict.fromkeys(("features", "ignore", *COLUMN_KEYS), "columns"),
 }
 """What the spec's keys that are not for every source are for."""
 

@@ -14,6 +14,7 @@ from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
 from bdistil.files.wording import some
 from bdistil.spec import DataSpec
+from bdistil.spec.data import COLUMN_KEYS
 
 if TYPE_CHECKING:
     from bdistil.runtime.columns import FeatureColumn, TableColumns
@@ -71,7 +72,7 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
     _check_flat(spec, table)
     others = dict.fromkeys(spec.labels, "label") | dict.fromkeys(teacher, "teacher")
     others |= dict.fromkeys(spec.ignore, f"{LEFT_OUT} (data.ignore)")
-    for key in ("split", "group", "order"):
+    for key in COLUMN_KEYS:
         name = getattr(spec, key)
         if name is not None and name not in (spec.features or ()):
             others.setdefault(name, f"data.{key}")
@@ -141,7 +142,7 @@ def _check_named(spec: DataSpec, known: list[str], teacher: Sequence[str]) -> No
     _check_known(spec.labels, known, "data.label")
     _check_known(spec.ignore, known, "data.ignore")
     _check_known(spec.features or (), known, "data.features")
-    for key in ("split", "group", "order"):
+    for key in COLUMN_KEYS:
         name = getattr(spec, key)
         _check_known([] if name is None else [name], known, f"data.{key}")
     _check_known(teacher, known, "teacher.columns", TeacherError)
@@ -151,7 +152,7 @@ def _check_named(spec: DataSpec, known: list[str], teacher: Sequence[str]) -> No
 def _check_flat(spec: DataSpec, table: Table) -> None:
     """Refuse lists and structures where one value a row is needed."""
     named = {"label": spec.labels, "features": spec.features or ()}
-    named |= {key: [getattr(spec, key)] for key in ("split", "group", "order")}
+    named |= {key: [getattr(spec, key)] for key in COLUMN_KEYS}
     for key, names in named.items():
         for name in names:
             if name is not None and name not in table.media and is_nested(table.frame[name]):

@@ -21,6 +21,7 @@ from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles
 from bdistil.data.split import SplitIndices
+from bdistil.data.weights import weights_named
 from bdistil.errors import TeacherError
 from bdistil.files.array_files import cache_folder
 from bdistil.files.column_file import ColumnFile
@@ -65,6 +66,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
             labels,
             known,
             teacher_outputs=teacher_outputs,
+            weights=weights_named(table.frame, spec, "column"),
             notes=table.notes,
         )
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError, validate_call
 
 from bdistil.data.dataset import Dataset
 from bdistil.data.describe import describe
+from bdistil.data.weights import weighed
 from bdistil.errors import SpecError, TeacherError, did_you_mean
 from bdistil.names import Domain, Task
 from bdistil.spec import DataSpec
@@ -181,7 +182,8 @@ def _load_named(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
     how = "by chance" if dataset.task != "classification" else "by chance, stratified by class"
     if entry.published_test:
         how = "test as published"
-    return replace(dataset, card=describe(dataset, f"{entry.name} ({entry.source})", how))
+    card = describe(dataset, f"{entry.name} ({entry.source})", how)
+    return weighed(replace(dataset, card=card), spec)
 
 
 def _entry_of(spec: DataSpec) -> DatasetEntry:
@@ -197,7 +199,7 @@ def _entry_of(spec: DataSpec) -> DatasetEntry:
 def _check_fits(spec: DataSpec, entry: DatasetEntry) -> None:
     if spec.task not in ("auto", entry.task):
         raise SpecError(f"data.task is {spec.task}, but {entry.name} is for {entry.task}.")
-    shared = {"name", "task", "validation", "test", "views", "options"}
+    shared = {"name", "task", "validation", "test", "views", "class_weight", "options"}
     own = [key for key in spec.model_fields_set - shared if getattr(spec, key) != _default(key)]
     if own:
         raise SpecError(

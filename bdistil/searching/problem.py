@@ -41,12 +41,14 @@ class Part:
         labels: int64 class indices (N,), or targets or 0 and 1, float32 (N, L).
         views: of the training split, how its copies are made and the teacher's answers to them,
             float16 (K, N, L); None if students are trained on the rows themselves.
+        weights: of the examples, float32 (N,); None weighs all alike.
     """
 
     inputs: NDArray[np.float32]
     teacher_logits: NDArray[np.float32]
     labels: NDArray[Any]
     views: tuple[ViewMaker, NDArray[np.float16]] | None = None
+    weights: NDArray[np.float32] | None = None
 
     def examples(self) -> Examples:
         """The split before round 1, in the same memory."""
@@ -57,7 +59,8 @@ class Part:
         if self.views is not None:
             maker, answers = self.views
             views = Views(maker, as_tensor(answers))
-        return Examples.before_round_one(inputs, teacher_logits, labels, views)
+        weights = None if self.weights is None else as_tensor(self.weights)
+        return Examples.before_round_one(inputs, teacher_logits, labels, views, weights)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -65,8 +68,14 @@ class Part:
     def shards(self) -> list[Part]:
         """The split in shards (see :func:`shard_rows`), in the same memory."""
         outputs, features = self.teacher_logits.shape[1], math.prod(self.inputs.shape[1:])
+        weights = self.weights
         return [
-            Part(self.inputs[rows], self.teacher_logits[rows], self.labels[rows])
+            Part(
+                self.inputs[rows],
+                self.teacher_logits[rows],
+                self.labels[rows],
+                weights=None if weights is None else weights[rows],
+            )
             for rows in shard_rows(len(self), outputs, features)
         ]
 
@@ -84,11 +93,16 @@ class MappedPart(Part):
     rows: slice = field(kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_part, (self.file, self.rows, self.teacher_logits, self.labels, self.views)
+        return open_part, (self.file, self.rows, *self.beside)
 
     def unmapped(self) -> Part:
         """The same as a part that travels as bytes."""
-        return Part(np.array(self.inputs), self.teacher_logits, self.labels, self.views)
+        return Part(np.array(self.inputs), *self.beside)
+
+    @property
+    def beside(self) -> tuple[Any, ...]:
+        """What it has beside its inputs, as :class:`Part` takes it."""
+        return self.teacher_logits, self.labels, self.views, self.weights
 
 
 def open_part(
@@ -97,6 +111,7 @@ def open_part(
     teacher_logits: NDArray[np.float32],
     labels: NDArray[Any],
     views: tuple[ViewMaker, NDArray[np.float16]] | None = None,
+    weights: NDArray[np.float32] | None = None,
 ) -> MappedPart:
     """Map the inputs of a part.
 
@@ -110,7 +125,7 @@ def open_part(
             f"{file} cannot be read on this node; put the data and their cache (BDISTIL_CACHE) "
             f"where every node sees them."
         ) from None
-    return MappedPart(inputs, teacher_logits, labels, views, file=file, rows=rows)
+    return MappedPart(inputs, teacher_logits, labels, views, weights, file=file, rows=rows)
 
 
 def shard_rows(examples: int, outputs: int, features: int = 1) -> Iterator[slice]:
@@ -202,8 +217,9 @@ def part_of(
 ) -> Part:
     """Some rows of a split with the teacher's logits for the split."""
     labels = TargetScale.of(dataset).standardise(split.y[rows])
+    weights = None if split.weights is None else split.weights[rows]
     file = standardised_file(dataset, split)
     if file is not None:
-        return open_part(file, rows, teacher_logits[rows], labels)
-    own = standardised(dataset, Split(split.x[rows], split.y[rows]))
-    return Part(own, teacher_logits[rows], labels)
+        return open_part(file, rows, teacher_logits[rows], labels, weights=weights)
+    own = standardised(dataset, split.take(rows))
+    return Part(own, teacher_logits[rows], labels, weights=weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
@@ -11,6 +11,9 @@ from bdistil.names import Layout, TaskChoice
 from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
 from bdistil.spec.views import ViewSpec
+
+COLUMN_KEYS = ("split", "group", "order", "weight")
+"""Keys that name one column of the user's, which is no feature."""
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 
@@ -44,6 +47,12 @@ class DataSpec(Section):
     """a column such as speaker; no group stands in two splits"""
     order: str | None = None
     """a column such as date; the last rows are test, those before them validation"""
+    weight: str | None = None
+    """a column of numbers from 0: how much each row counts in training and in choosing students"""
+    class_weight: Literal["balanced"] | dict[str, PositiveFloat] | None = None
+    """how much each class counts there: `balanced` lets rare ones count as much as common ones, or
+    `{name: number}`; times `data.weight`. Choose `goal.metric: balanced_accuracy` beside it
+    """
     layout: Layout | None = None
     """what the axes of `x` mean where its shape leaves it open"""
     size: Annotated[int, Field(ge=4)] | None = None

@@ -55,7 +55,7 @@ class Examinee:
             TeacherError: if it fails or its answer does not fit the data.
         """
         few = dataset.validation
-        self.logits(dataset, Split(few.x[:2], few.y[:2]))
+        self.logits(dataset, few.take(slice(2)))
 
     def logits(
         self, dataset: Dataset, split: Split, progress: AnswerProgress | None = None
@@ -67,7 +67,7 @@ class Examinee:
         """
         logits = on_disk(len(split), dataset.outputs)
         for rows in chunks(len(split), self.rows):
-            part = Split(split.x[rows], split.y[rows])
+            part = split.take(rows)
             outputs = self._fitting(self._outputs(self._features(dataset, part)), dataset)
             logits[rows] = as_taught(outputs, dataset, self.outputs)
             if progress is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.core.seeds import derived_seed
-from bdistil.data.dataset import Dataset, Split
+from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
 from bdistil.spec import Spec
 from bdistil.teachers.answers import on_disk
@@ -118,4 +118,4 @@ def fit_fold(
     train = dataset.train
     others = np.setdiff1d(np.arange(len(train)), rows)
     teacher = teacher_source(dataset, spec).obtain(others, progress)
-    return np.array(teacher.logits(Split(train.x[rows], train.y[rows]), None))
+    return np.array(teacher.logits(train.take(rows), None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import standardised
-from bdistil.errors import FOREIGN, TeacherError, told
+from bdistil.errors import FOREIGN, BdistilWarning, TeacherError, told
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
 from bdistil.teachers.source import EpochProgress, Rows, Teacher
@@ -61,7 +62,7 @@ class EstimatorSource:
         self.check()
         train = self.dataset.train
         if rows is not None:
-            train = Split(train.x[rows], train.y[rows])
+            train = train.take(rows)
         fitted = self._fitted(train)
         predict = {
             "classification": self._probabilities,
@@ -84,7 +85,7 @@ class EstimatorSource:
         features = train.x if raw else standardised(self.dataset, train)
         labels = train.y if train.y.ndim == 1 or train.y.shape[1] > 1 else train.y[:, 0]
         try:
-            return estimator.fit(_table(features), labels)
+            return fit_weighted(estimator, _table(features), labels, train.weights)
         except FOREIGN as error:  # foreign code may raise anything
             raise TeacherError(
                 f"teacher.model {self.spec.teacher.model!r} cannot be fitted: {told(error)}; "
@@ -97,6 +98,33 @@ class EstimatorSource:
         probabilities = np.zeros((len(features), self.dataset.outputs), np.float32)
         probabilities[:, np.asarray(fitted.classes_)] = found
         return probabilities
+
+
+def fit_weighted(
+    estimator: Any, x: Any, y: NDArray[Any], weights: NDArray[np.float32] | None
+) -> Any:
+    """Fit an estimator with weights of the examples, float32 (N,), or, with a warning, without.
+
+    A pipeline passes them to its last step.
+    """
+    if weights is None:
+        return estimator.fit(x, y)
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils.validation import has_fit_parameter
+
+    last, key = estimator, "sample_weight"
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        key = f"{name}__{key}"
+    if not has_fit_parameter(last, "sample_weight"):
+        warnings.warn(
+            f"the teacher ({type(last).__name__}) takes no weights of examples, so it is fitted "
+            "without; students are trained with them.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+        return estimator.fit(x, y)
+    return estimator.fit(x, y, **{key: weights})
 
 
 def is_estimator(built: Any) -> bool:

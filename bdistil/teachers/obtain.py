@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bdistil.core.examples import metric
 from bdistil.core.tensors import as_tensor
 from bdistil.core.views import ViewMaker
@@ -104,7 +107,7 @@ def make_teacher(
     check_says_something(logits)
     card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
     card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
-    warn_if_worse_than_guessing(card, dataset)
+    warn_if_worse_than_guessing(source.kind, dataset, logits)
     if makers:
         learnt = f"{source.kind} {files}"
         answer_views(store, dataset, teacher, makers, learnt, answered)
@@ -201,14 +204,19 @@ REMEDIES: dict[str, str] = {
 }
 
 
-def warn_if_worse_than_guessing(card: TeacherCard, dataset: Dataset) -> None:
-    """Say so if the teacher knows less than who always gives the best constant answer."""
-    guess = best_guess(dataset.validation.y, dataset.task)
-    if card.validation_metric < guess:
+def warn_if_worse_than_guessing(kind: str, dataset: Dataset, logits: Logits) -> None:
+    """Say so if the teacher knows less than who always gives the best constant answer.
+
+    Both are counted by the examples' weights, if they have any.
+    """
+    weights = dataset.validation.weights
+    guess = best_guess(dataset.validation.y, dataset.task, weights)
+    reached = metric_of(dataset, "validation", logits, weights)
+    if reached < guess:
         answer = "the mean" if dataset.task == "regression" else "the commonest answer"
-        remedy = REMEDIES.get(card.source, "teacher.inputs, and the order of the model's outputs")
+        remedy = REMEDIES.get(kind, "teacher.inputs, and the order of the model's outputs")
         warnings.warn(
-            f"the teacher's validation metric is {card.validation_metric:.4f}, below the "
+            f"the teacher's validation metric is {reached:.4f}, below the "
             f"{guess:.4f} of always giving {answer}; check {remedy}.",
             BdistilWarning,
             stacklevel=2,
@@ -230,7 +238,10 @@ def check_says_something(logits: Logits) -> None:
         )
 
 
-def metric_of(dataset: Dataset, split: str, logits: Logits) -> float:
+def metric_of(
+    dataset: Dataset, split: str, logits: Logits, weights: NDArray[np.float32] | None = None
+) -> float:
     """Accuracy, micro F1 or R² of the teacher on a split."""
     truth = as_tensor(TargetScale.of(dataset).standardise(getattr(dataset, split).y))
-    return metric(as_tensor(logits[split]), truth, dataset.task)
+    each = None if weights is None else as_tensor(weights)
+    return metric(as_tensor(logits[split]), truth, dataset.task, each)

@@ -62,7 +62,7 @@ class TrainedSource:
         model = self._build()
         train = dataset.train
         if rows is not None:
-            train = Split(train.x[rows], train.y[rows])
+            train = train.take(rows)
         fit(
             model,
             [*self._tensors(train), *self._tensors(dataset.validation)],
@@ -75,6 +75,8 @@ class TrainedSource:
             seed=derived_seed(seed, "teacher order"),
             progress=progress,
             views=self._views(len(train)),
+            weights=_weights(train),
+            validation_weights=_weights(dataset.validation),
         )
 
         def logits(split: Split, _: AnswerProgress | None = None) -> NDArray[np.float32]:
@@ -115,6 +117,10 @@ class TrainedSource:
         return as_tensor(standardised(self.dataset, split)), as_tensor(labels)
 
 
+def _weights(split: Split) -> Tensor | None:
+    return None if split.weights is None else as_tensor(split.weights)
+
+
 def fit(model: nn.Module, data: list[Tensor], gpus: float, **settings: Any) -> None:
     """Train a teacher on this machine's GPU if workers use GPUs and there is one; it stays there.
 
@@ -126,4 +132,8 @@ def fit(model: nn.Module, data: list[Tensor], gpus: float, **settings: Any) -> N
     """
     device = training_device(gpus if torch.cuda.is_available() else 0)
     place = home(size_of(data), device, gpus)
+    settings = {
+        key: value.to(place) if isinstance(value, Tensor) else value
+        for key, value in settings.items()
+    }
     train_teacher(model.to(device), *(tensor.to(place) for tensor in data), **settings)

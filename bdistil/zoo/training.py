@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from bdistil.core.examples import micro_f1
+from bdistil.core.examples import metric
 from bdistil.core.placement import copied
 from bdistil.errors import TeacherError
 from bdistil.names import Task
 
 Progress = Callable[[int, int, float], None]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 Views = Callable[[int, Tensor, Tensor], Tensor]
 """Copies for an epoch, from 1, of some rows of all inputs, given by their numbers."""
 
@@ -47,6 +47,8 @@ def train_teacher(
     seed: int,
     progress: Progress | None = None,
     views: Views | None = None,
+    weights: Tensor | None = None,
+    validation_weights: Tensor | None = None,
 ) -> float:
     """Train in place with AdamW and keep the weights of the best epoch.
 
@@ -69,6 +71,8 @@ def train_teacher(
         progress: called after each epoch with (epoch from 1, epochs, validation metric).
         views: makes changed copies of some rows, different ones in each epoch; None trains on the
             rows themselves.
+        weights: of the training examples in the loss, (N,), of mean 1; None weighs all alike.
+        validation_weights: of the validation examples, likewise, in metric and loss.
 
     Returns:
         The best validation metric: accuracy, micro F1, or R² averaged over the targets.
@@ -94,8 +98,9 @@ def train_teacher(
                 schedule,
                 batch_size,
                 None if views is None else partial(views, epoch),
+                weights,
             )
-            score = _score(model, validation_x, validation_y, loss_of, task)
+            score = _score(model, validation_x, validation_y, loss_of, task, validation_weights)
             _check_finite(train_loss + abs(score[1]), epoch, epochs, lr, weight_decay)
             if score > best:
                 best, best_state = score, copy.deepcopy(model.state_dict())
@@ -149,6 +154,7 @@ def _train_epoch(
     schedule: LambdaLR,
     batch_size: int,
     views: Callable[[Tensor, Tensor], Tensor] | None,
+    weights: Tensor | None,
 ) -> float:
     """One pass over the data; returns the sum of the batches' losses."""
     model.train()
@@ -156,13 +162,24 @@ def _train_epoch(
     total = torch.zeros((), device=device)
     for index in _shuffled(len(x), batch_size, x.device):
         inputs = x[index] if views is None else views(x, index)
-        loss = loss_of(model(copied(inputs, device)), copied(y[index], device))
+        own = None if weights is None else copied(weights[index], device)
+        loss = _weighted(loss_of, model(copied(inputs, device)), copied(y[index], device), own)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         total += loss.detach()
     return total.item()
+
+
+def _weighted(loss_of: Loss, outputs: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of all losses, each times its example's weight."""
+    if weights is None:
+        return loss_of(outputs, y)
+    losses = loss_of(outputs, y, reduction="none")
+    return (
+        losses.flatten(1).mean(dim=1) * weights if losses.dim() > 1 else losses * weights
+    ).mean()
 
 
 def _shuffled(examples: int, batch_size: int, device: torch.device) -> Iterator[Tensor]:
@@ -172,21 +189,16 @@ def _shuffled(examples: int, batch_size: int, device: torch.device) -> Iterator[
 
 
 def _score(
-    model: nn.Module, x: Tensor, y: Tensor, loss_of: Loss, task: Task
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss_of: Loss,
+    task: Task,
+    weights: Tensor | None,
 ) -> tuple[float, float]:
     """Validation metric and negative loss: higher is better in both."""
     outputs = logits_in_batches(model, x)
-    return _metric(outputs, y, task), -loss_of(outputs, y).item()
-
-
-def _metric(outputs: Tensor, y: Tensor, task: Task) -> float:
-    if task == "classification":
-        return (outputs.argmax(1) == y).float().mean().item()
-    if task == "multilabel":
-        return micro_f1(outputs > 0, y > 0)
-    unexplained = (outputs - y).square().sum(0)
-    total = (y - y.mean(0)).square().sum(0)
-    return (1 - unexplained / total.clamp_min(1e-12)).mean().item()
+    return metric(outputs, y, task, weights), -_weighted(loss_of, outputs, y, weights).item()
 
 
 def _check_finite(loss: float, epoch: int, epochs: int, lr: float, weight_decay: float) -> None:

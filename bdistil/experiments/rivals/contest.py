@@ -97,6 +97,7 @@ class Contest:
                 as_tensor(standardised(dataset, split)),
                 as_tensor(logits[name]),
                 as_tensor(targets.standardise(split.y)),
+                weights=None if split.weights is None else as_tensor(split.weights),
             )
 
         self.train, self.validation, self.test = map(examples, ("train", "validation", "test"))

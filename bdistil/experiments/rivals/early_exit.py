@@ -136,6 +136,7 @@ def exits_loss(
             task=contest.task,
             label_share=label_share,
             temperature=temperature,
+            weights=None if train.weights is None else train.weights[rows],
         )
         for logits in network(train.inputs[rows])
     ]

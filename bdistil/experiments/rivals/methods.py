@@ -132,7 +132,10 @@ def voted(contest: Contest, members: list[Trained], votes: list[float]) -> list[
 def rows_of(examples: Examples, rows: Tensor) -> Examples:
     """Some rows of a split, in which some may stand several times."""
     labels = None if examples.labels is None else examples.labels[rows]
-    return Examples.before_round_one(examples.inputs[rows], examples.teacher_logits[rows], labels)
+    weights = None if examples.weights is None else examples.weights[rows]
+    return Examples.before_round_one(
+        examples.inputs[rows], examples.teacher_logits[rows], labels, weights=weights
+    )
 
 
 RIVALS: dict[str, Method] = {
