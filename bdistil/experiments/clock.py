@@ -21,7 +21,7 @@ REPEATS = 300
 
 def add_times(
     figures: Figures,
-    stages: Sequence[ProgressiveEnsemble | None],
+    stages: Sequence[nn.Module | None],
     teacher: nn.Module | None,
     input_shape: Sequence[int],
 ) -> None:
@@ -31,7 +31,7 @@ def add_times(
 
 
 def clocked(
-    stages: Sequence[ProgressiveEnsemble | None],
+    stages: Sequence[nn.Module | None],
     teacher: nn.Module | None,
     input_shape: Sequence[int],
 ) -> list[dict[str, float]]:
@@ -41,7 +41,7 @@ def clocked(
     Of networks of different processes the ratios can be compared, the seconds hardly.
 
     Args:
-        stages: ensembles whose last stage is the answer; None has no figures.
+        stages: ensembles whose last stage is the answer, or networks; None has no figures.
         teacher: of standardised inputs, as the ensembles; None if there is no network.
         input_shape: of one example.
 
@@ -79,13 +79,15 @@ def answers(teacher: nn.Module, x: Tensor) -> bool:
 
 
 def fastest(
-    ensemble: ProgressiveEnsemble,
+    stage: nn.Module,
     affine: Affine,
     input_shape: Sequence[int],
     inputs: Sequence[Tensor],
 ) -> nn.Module:
-    """The network to an ensemble's last stage that takes the least time here."""
-    ways = ways_to(ensemble, affine, input_shape, len(ensemble))
+    """The fastest network to an ensemble's last stage; a network as it is."""
+    if not isinstance(stage, ProgressiveEnsemble):
+        return stage
+    ways = ways_to(stage, affine, input_shape, len(stage))
     return ways[fastest_way(ways, inputs)]
 
 

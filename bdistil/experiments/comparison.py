@@ -23,6 +23,14 @@ from bdistil.experiments.unknown_budget import (
     with_choice,
 )
 
+AT_OWN_COSTS = ("method=teacher-exits", "method=teacher-exits-reuse")
+"""Methods that do not keep to the budgets: each stage is shown, but no area compared."""
+
+
+def within_budgets(table: pd.DataFrame) -> pd.DataFrame:
+    """The stages of the methods that keep to the budgets."""
+    return table[~table.cell.isin(AT_OWN_COSTS)]
+
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
     """Every method's area over the oracle's, pair by pair: a row a method, data set and seed."""

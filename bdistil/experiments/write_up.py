@@ -95,7 +95,8 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     Raises:
         SearchError: if ours or the oracle found no answer at all.
     """
-    table = curves(found)
+    everything = curves(found)
+    table = comparison.within_budgets(everything)
     for method in (OURS, ORACLE):
         if method not in set(table.cell):
             reason = next(each.failed for each in found if label_of(each.cell) == method)
@@ -103,9 +104,9 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     answer = comparison.conclusion(table)
     if failed := [each for each in found if each.failed]:
         answer += f" {len(failed)} of {len(found)} runs have no answer: {failed[0].failed}"
-    write_parquet(table, folder / CURVES_FILE)
+    write_parquet(everything, folder / CURVES_FILE)
     for data in table.data.unique():
-        write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
+        write_atomic(folder / f"curves-{data}.svg", cells_plot(everything, data).encode())
     blind, one = with_choice(table), best_blind(table)
     shown = with_mean(comparison.known(table)).sort_values("mean", ascending=False).reset_index()
     parts = [
@@ -123,7 +124,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         markdown(with_mean(error_ratios(blind)).sort_values("mean").reset_index()),
         "## Storage and training, as shares of the fleet's",
         markdown(comparison.storage(table)),
-        *by_the_clock(table),
+        *by_the_clock(table, everything),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
         how_measured(table, found),
     ]
@@ -138,15 +139,20 @@ with the teacher's; each stage runs in the way that is fastest there (folded hea
 or one by one). *time* is the share of the teacher's in that process, *FLOPs* that of its FLOPs."""
 
 
-def by_the_clock(table: pd.DataFrame) -> list[str]:
-    """What each stage takes, and the comparison again with budgets of time instead of FLOPs."""
+def by_the_clock(table: pd.DataFrame, everything: pd.DataFrame) -> list[str]:
+    """The comparison again with budgets of time instead of FLOPs, and what every stage takes.
+
+    Args:
+        table: of the methods that keep to the budgets.
+        everything: of all methods.
+    """
     parts = []
     in_time = comparison.known_in_time(table)
     if len(in_time):
         shown = with_mean(in_time).sort_values("mean", ascending=False).reset_index()
         title = "## Budget of time known: area over the matched oracle's"
         parts += [title, markdown(shown)]
-    return [*parts, "## Every stage", CLOCK, markdown(comparison.stages_of(table))]
+    return [*parts, "## Every stage", CLOCK, markdown(comparison.stages_of(everything))]
 
 
 def with_mean(table: pd.DataFrame) -> pd.DataFrame:

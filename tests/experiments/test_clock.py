@@ -109,8 +109,16 @@ def test_every_stage_has_its_costs_beside_its_metric() -> None:
 
 
 def test_the_report_has_both_tables_where_there_are_times() -> None:
-    timed = "\n".join(write_up.by_the_clock(table()))
+    timed = "\n".join(write_up.by_the_clock(table(), table()))
     assert "## Budget of time known" in timed
     assert "| one | ours | 3 | 0.8 | 0.3 | 0.6 | 6 |" in timed
     untimed = table().assign(latency=None, latency_ratio=None)
-    assert "## Budget of time known" not in "\n".join(write_up.by_the_clock(untimed))
+    assert "## Budget of time known" not in "\n".join(write_up.by_the_clock(untimed, untimed))
+
+
+def test_methods_at_costs_of_their_own_are_shown_and_not_compared() -> None:
+    exits = table()[lambda all_: all_.cell == "method=ours"].assign(cell="method=teacher-exits")
+    everything = pd.concat([table(), exits.assign(flops=1e9)], ignore_index=True)
+    kept = comparison.within_budgets(everything)
+    assert comparison.known(kept).equals(comparison.known(table()))
+    assert "| one | teacher-exits | 3 |" in "\n".join(write_up.by_the_clock(kept, everything))

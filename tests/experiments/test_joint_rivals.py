@@ -90,8 +90,8 @@ def test_nested_exits_cost_what_torch_counts(contest: Contest) -> None:
 def test_nested_answers_are_those_of_the_students_that_are_timed(contest: Contest) -> None:
     for name in ("nested", "width-nested", "average", "oracle"):
         for entry in RIVALS[name](contest):
-            assert entry.students is not None
-            answers = entry.students(contest.test.inputs)
+            assert entry.runs is not None
+            answers = entry.runs(contest.test.inputs)
             torch.testing.assert_close(answers, entry.test, atol=1e-4, rtol=1e-4)
 
 

@@ -18,9 +18,12 @@ THREE_STAGES = (
 )
 
 
-def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Contest:
-    """Three stages on cube, MLPs, with a teacher of its own."""
+def contest_of(
+    tmp_path_factory: pytest.TempPathFactory, *overrides: str, teacher: bool = False
+) -> Contest:
+    """Three stages on cube, MLPs, with a teacher of its own, whose network may be at hand."""
     spec = tiny("workers.count=0", *THREE_STAGES, *overrides)
     store = launch_teacher(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
     dataset = load_dataset(spec.data, spec.seed)
-    return Contest(resolve(spec, dataset), dataset, store.all_logits())
+    network = store.network() if teacher else None
+    return Contest(resolve(spec, dataset), dataset, store.all_logits(), network)

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.cost import parameters
@@ -54,7 +54,8 @@ class Entry:
         parameters: values to store for it.
         trained: cost of training: FLOPs of one example times epochs, over all candidates.
         streamed: FLOPs when all cheaper answers are given on the way.
-        students: whose last stage it is, to be timed; None if it is no ensemble of students.
+        runs: what is timed: students whose last stage it is, or a network from standardised inputs
+            to logits; None if it cannot be timed.
     """
 
     flops: int
@@ -63,7 +64,7 @@ class Entry:
     parameters: int
     trained: float
     streamed: int
-    students: ProgressiveEnsemble | None = None
+    runs: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,14 @@ class Contest:
         spec: a resolved search, whose space, rounds and tries hold for every method.
         dataset: its data.
         logits: the teacher's, of every split.
+        teacher: the network of standardised inputs, if it is one and at hand.
     """
 
-    def __init__(self, spec: Spec, dataset: Dataset, logits: Logits) -> None:
+    def __init__(
+        self, spec: Spec, dataset: Dataset, logits: Logits, teacher: nn.Module | None = None
+    ) -> None:
         self.spec = spec
+        self.teacher = teacher
         self.task = dataset.task
         self.shape, self.outputs = dataset.input_shape, dataset.outputs
         targets = TargetScale.of(dataset)
@@ -271,7 +276,7 @@ class Contest:
                 total,
                 validation=total.validation / count,
                 test=total.test / count,
-                students=prefix,
+                runs=prefix,
             )
             for count, (total, prefix) in enumerate(
                 zip(itertools.accumulate(single, added), prefixes(students), strict=True), start=1

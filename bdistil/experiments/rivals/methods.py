@@ -19,6 +19,7 @@ from bdistil.experiments.rivals.contest import ALL_FAILED, Contest, Entry, Train
 from bdistil.experiments.rivals.early_exit import early_exit, long_early_exit
 from bdistil.experiments.rivals.nested import nested, nested_long
 from bdistil.experiments.rivals.peer import PACKAGE, torchensemble
+from bdistil.experiments.rivals.teacher_exits import teacher_exits, teacher_exits_reuse
 from bdistil.experiments.rivals.width_nested import width_nested
 
 Method = Callable[[Contest], list[Entry]]
@@ -126,7 +127,7 @@ def voted(contest: Contest, members: list[Trained], votes: list[float]) -> list[
         contest.averaged(members), mixed(contest.validation), mixed(contest.test), strict=True
     )
     return [
-        dataclasses.replace(entry, validation=validation, test=test, students=None)
+        dataclasses.replace(entry, validation=validation, test=test, runs=None)
         for entry, validation, test in parts
     ]
 
@@ -151,12 +152,14 @@ RIVALS: dict[str, Method] = {
     "nested": nested,
     "nested-long": nested_long,
     "width-nested": width_nested,
+    "teacher-exits": teacher_exits,
+    "teacher-exits-reuse": teacher_exits_reuse,
     PACKAGE: torchensemble,
     "early-exit": early_exit,
     "early-exit-long": long_early_exit,
 }
-BY_NAME_ALONE = ("early-exit", "early-exit-long")
-"""Rivals that another has replaced, for experiments that name them."""
+BY_NAME_ALONE = ("early-exit", "early-exit-long", "teacher-exits", "teacher-exits-reuse")
+"""Rivals that another has replaced, or that not every teacher has."""
 
 
 def at_hand() -> list[str]:

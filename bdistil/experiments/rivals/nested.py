@@ -72,7 +72,7 @@ def nested_exits(contest: Contest, passes: int) -> list[Entry]:
             test=found.test[stage - 1],
             parameters=parameters(FoldedPrefix(ensemble, stage)),
             trained=float(streamed[-1] * found.epochs),
-            students=prefix,
+            runs=prefix,
         )
         for stage, (cost, prefix) in enumerate(zip(costs, prefixes(ensemble), strict=True), start=1)
     ]

@@ -28,17 +28,18 @@ def play(run: Run, method: str, teacher_dir: Path) -> Figures:
     """
     import_modules(run.spec.modules)
     dataset = load_dataset(run.spec.data, run.spec.seed, run.spec.teacher.columns)
-    store = RunDirectory.existing(teacher_dir).teacher
+    taught = RunDirectory.existing(teacher_dir)
+    store, teacher = taught.teacher, teacher_network(taught, dataset)
     with one_thread():
-        contest = Contest(resolve(run.spec, dataset), dataset, game_logits(store.all_logits()))
+        logits_of = game_logits(store.all_logits())
+        contest = Contest(resolve(run.spec, dataset), dataset, logits_of, teacher)
         entries = RIVALS[method](contest)
     card, logits = store.card(), torch.as_tensor(store.logits()["test"])
     figures = Figures(run.data, dict(run.cell), run.seed)
     figures.teacher = contest.measure.accuracy(logits, contest.test)
     figures.teacher_flops = card.flops
     figures.stages = [stage(contest, entry) for entry in entries]
-    teacher = teacher_network(RunDirectory.existing(teacher_dir), dataset)
-    add_times(figures, [entry.students for entry in entries], teacher, dataset.input_shape)
+    add_times(figures, [entry.runs for entry in entries], teacher, dataset.input_shape)
     return figures
 
 
