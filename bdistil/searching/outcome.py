@@ -34,6 +34,7 @@ from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import write_atomic
 from bdistil.teachers.obtain import check_unchanged
+from bdistil.teachers.seen import told_seen
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import OUT_OF_FOLD, Logits
 
@@ -109,7 +110,10 @@ def evaluate_on_test(
             TeacherCosts(card.flops, card.parameters),
         )
         found = with_sup_norms(found, ensemble, dataset, logits)
-        return found.model_copy(update={"scores": scores_on_test(ensemble, dataset, logits)})
+        scores = scores_on_test(ensemble, dataset, logits)
+    rows = len(dataset.validation), len(dataset.test)
+    seen = told_seen(card, dataset.task, found.teacher.metric, rows)
+    return found.model_copy(update={"scores": scores, "notes": () if seen is None else (seen,)})
 
 
 @torch.no_grad()
