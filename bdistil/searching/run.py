@@ -44,6 +44,7 @@ from bdistil.teachers.obtain import (
     metric_of,
     obtain_teacher,
 )
+from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import Logits
 
 
@@ -130,8 +131,8 @@ def run_teacher(
     """
     torch.set_num_threads(1)
     run, spec, dataset = open_run(spec, out, backend)
-    folds = spec.teacher.crossfit > 0 and not run.teacher.exists
-    with run.locked(), opened_if(folds, backend, spec):
+    fitted = not run.teacher.exists and teacher_source(dataset, spec).can_refit
+    with run.locked(), opened_if(fitted, backend, spec):
         sweep(run.path)
         run.create(spec)
         reporter = reporter or Silent()
@@ -237,7 +238,7 @@ def obtain_logits(
         trained,
         answered,
         folded,
-        backend.fit_folds,
+        backend,
         view_makers(spec, dataset),
     )
     run.keep()
