@@ -50,11 +50,20 @@ def export(
     executorch: Annotated[
         bool, typer.Option("--executorch", help="ExecuTorch programs too, for one example.")
     ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="A web page that runs the stages in the browser.")
+    ] = False,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the npm package onnxruntime-web. Default: node_modules."),
+    ] = None,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
     require_search()
+    from bdistil.export.web_export import find_runtime
     from bdistil.searching.result import SearchResult
 
+    runtime = find_runtime(web_runtime) if web else None
     result = SearchResult.of(directory)
     run = result.run
     target = out or run.ensemble
@@ -63,12 +72,14 @@ def export(
     ensemble = result.build_ensemble()
     if stages is not None:
         ensemble = ensemble.truncated(stages)
-    chosen = {"onnx": onnx, "int8": int8, "programs": torch_export, "executorch": executorch}
+    chosen = {"onnx": onnx or web, "int8": int8, "programs": torch_export, "executorch": executorch}
     formats = {name for name, wanted in chosen.items() if wanted}
     with ensemble.saving(target) as folder:
         output.print(run.shown(target))
         if formats:
             convert(ensemble, folder, target, result.dataset, formats)
+        if runtime is not None:
+            add_web_page(folder, target, result.dataset, runtime)
         if with_teacher:
             add_teacher(result, ensemble, folder, target)
     run.keep()
@@ -112,6 +123,16 @@ def convert(
         if name in formats:
             difference = write(ensemble, folder / name, examples)
             output.print(f"{shown / name}: largest difference {difference:.1e} {checked}")
+
+
+def add_web_page(folder: Path, shown: Path, dataset: Dataset, runtime: Path) -> None:
+    """The web page beside the graphs that it runs."""
+    from bdistil.export.web_export import WEB_FOLDER, export_web
+    from bdistil.runtime.onnx_runner import ONNX_FOLDER
+
+    page = shown / WEB_FOLDER
+    export_web(folder, folder / ONNX_FOLDER, folder / WEB_FOLDER, dataset.validation.x, runtime)
+    output.print(f"{page}: see it with: python -m http.server --bind 127.0.0.1 -d {page}")
 
 
 def add_teacher(result: SearchResult, ensemble: Ensemble, folder: Path, shown: Path) -> None:

@@ -36,7 +36,7 @@ from bdistil.store.durable import disk_errors, read_file, replacing_files, write
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch")
+GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch", "web")
 GRAPH_SUFFIXES = (".onnx", ".pt2", ".pte")
 
 

@@ -193,6 +193,16 @@ def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_p
     assert file.read_text() == "precious"
 
 
+def test_a_web_page_needs_the_runtime_of_npm(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    out, runtime = tmp_path / "out", tmp_path / "runtime"
+    refused = bdistil("export", run, "--out", out, "--web", "--web-runtime", runtime)
+    assert refused.status
+    assert "npm install onnxruntime-web" in " ".join(refused.errors.split())
+    assert not out.exists()
+
+
 def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
