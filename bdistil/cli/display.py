@@ -51,7 +51,7 @@ class PlainReporter:
         self.message(
             f"round {record.round}: {student.kind}-{student.width} {student.connection}, "
             f"edge {result.relative_edge:+.3f}, validation {result.metric:.4f}, "
-            f"{len(record.trials)} trials, {record.seconds:.1f} s"
+            f"{told_trials(record)}, {record.seconds:.1f} s"
             + ("" if result.weak else f"; {advice_without_weak_learner(record)}")
         )
 
@@ -152,10 +152,16 @@ def rounds_table(records: Any) -> Table:
             student.connection + ("" if student.skip else ", no skip"),
             f"{result.relative_edge:+.3f}" + ("" if result.weak else " (not weak)"),
             f"{result.metric:.4f}",
-            str(len(record.trials)),
+            str(len(record.compared)) + (f" ({len(record.cut)} cut)" if record.cut else ""),
             f"{record.seconds:.1f} s",
         )
     return table
+
+
+def told_trials(record: RoundRecord) -> str:
+    """How many trials a round had, and what its pruner did."""
+    cuts = record.told_cuts()
+    return f"{len(record.compared)} trials" + (f" ({cuts})" if cuts else "")
 
 
 def clock(seconds: float) -> str:

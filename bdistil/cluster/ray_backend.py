@@ -154,7 +154,7 @@ class RayBackend:
             material = Material(
                 problem, self.margin.parts, spec, work.rules, work.measure, work.most_flops, modules
             )
-            self.board = BoardClient(expected=trial_slots(spec.workers))
+            self.board = BoardClient(trial_slots(spec.workers), spec.search.pruner)
             self.opened.callback(self.board.remove)
         folder = self.opened.enter_context(ScratchFolder("tune"))
         self.searcher = WorkerSearcher(self.events.put)

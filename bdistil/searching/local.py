@@ -18,6 +18,7 @@ from bdistil.searching.announcement import Announcement
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
 from bdistil.searching.margin_shard import ShardState, combined_sha256, game_figures, play_shard
 from bdistil.searching.problem import Part
+from bdistil.searching.pruning import RoundPruner
 from bdistil.searching.trial_runner import TrialRunner, run_guarded
 from bdistil.searching.workbench import Material, Workbench
 from bdistil.spec import Spec
@@ -85,6 +86,7 @@ class LocalBackend(InThisProcess):
         """Build the margin and the runner."""
         self.margin = LocalMargin(list(work.train), work.rules)
         self.accepted: list[Student] = []
+        self.pruner = work.spec.search.pruner
         self.runner = self.make_runner(
             Material(
                 work.problem,
@@ -100,7 +102,10 @@ class LocalBackend(InThisProcess):
         """Bring the runner to a round."""
         self.candidates: dict[int, bytes] = {}
         news, self.accepted = self.accepted, []
-        self.runner.open_round(Announcement(number, news, self.margin.summary, self.margin.states))
+        ask = None if self.pruner is None else RoundPruner(self.pruner, number)
+        self.runner.open_round(
+            Announcement(number, news, self.margin.summary, self.margin.states, ask)
+        )
 
     def submit(self, cohort: Cohort) -> None:
         """Keep a cohort for :meth:`wait`."""

@@ -298,7 +298,7 @@ def search_rounds(
     """Play the missing rounds on an opened backend."""
 
     def history() -> list[TrialResult]:
-        return [trial for record in ledger.records for trial in record.trials]
+        return [trial for record in ledger.records for trial in record.compared]
 
     most_flops = None if goal is None else goal.most_flops
     backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, most_flops))
@@ -308,8 +308,8 @@ def search_rounds(
 
 
 def trials_of(run: RunDirectory) -> list[TrialResult]:
-    """Every finished trial of another search."""
-    return [trial for record in run.journal.read() for trial in record.trials]
+    """Every trial of another search that finished or was cut."""
+    return [trial for record in run.journal.read() for trial in record.compared]
 
 
 def work_of(
