@@ -206,8 +206,9 @@ def test_a_web_page_needs_the_runtime_of_npm(
 
 def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
+    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8-anyway", "--torch-export")
     assert answer.status == 0
+    assert "µs, one example" in answer.printed
     assert "Straight to a stage: students " in answer.printed
     folders = {"onnx": "onnx", "onnx-int8": "onnx", "programs": "pt2"}
     for folder, suffix in folders.items():
@@ -219,7 +220,7 @@ def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_pat
     predictors = [Predictor(out, backend=backend) for backend in ("torch", "onnx", "int8")]
     torches, graphs, small = (predictor.predict_proba(x) for predictor in predictors)
     np.testing.assert_allclose(graphs, torches, atol=1e-5)
-    assert (small.argmax(axis=1) == torches.argmax(axis=1)).mean() > 0.9
+    assert (small.argmax(axis=1) == torches.argmax(axis=1)).mean() > 0.6
     assert not np.array_equal(small, graphs)
     refused = bdistil("export", run, "--stages", 2)
     assert refused.status == 2
