@@ -18,9 +18,9 @@ from bdistil.experiments.statistics import Comparison, area, budgets_of, compare
 
 SIGNIFICANT = 0.05
 STAGE_COLUMNS = (
-    "metric", "validation", "flops", "streamed_flops", "parameters", "latency_ratio", "sup_norm",
-    "sup_norm_out_of_fold", "trained", "weak", "edge", "largest_gap", "trials", "weak_trials",
-    "rungs", "seconds",
+    "metric", "validation", "flops", "streamed_flops", "parameters", "latency", "latency_ratio",
+    "sup_norm", "sup_norm_out_of_fold", "trained", "weak", "edge", "largest_gap", "trials",
+    "weak_trials", "rungs", "seconds",
 )  # fmt: skip
 
 

@@ -54,6 +54,37 @@ def known_by(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def known_in_time(table: pd.DataFrame) -> pd.DataFrame:
+    """As :func:`known`, for budgets of seconds; methods and data sets without times are left out.
+
+    Budgets are shares of the teacher's time. A stage has the time of the slowest before it at
+    least, as clocks do not always agree that more is slower.
+    """
+    timed = table.dropna(subset="latency_ratio").astype({"latency_ratio": float})
+    timed = timed[timed.data.isin(timed[timed.cell == ORACLE].data)].sort_values("stage")
+    if timed.empty:
+        return pd.DataFrame()
+    slowest = timed.groupby(["data", "cell", "seed"], sort=False).latency_ratio.cummax()
+    return known(timed.assign(flops=slowest))
+
+
+def stages_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of each data set, method and stage: share of the teacher's metric, costs.
+
+    Columns: `data`, `method`, `stage`, `metric` (of the teacher's), `FLOPs` and `time` (of the
+    teacher's), `microseconds`.
+    """
+    found = table.assign(
+        method=table.cell.map(name_of),
+        metric=table.metric / table.teacher,
+        microseconds=table["latency"].astype(float) * 1e6,
+    )
+    shown = ["metric", "flops_share", "latency_ratio", "microseconds"]
+    found = found.astype(dict.fromkeys(shown, float))
+    means = found.groupby(["data", "method", "stage"], sort=False)[shown].mean()
+    return means.rename(columns={"flops_share": "FLOPs", "latency_ratio": "time"}).reset_index()
+
+
 def headline(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """By data set and method: mean `area` over seeds and mean `ratio` to the oracle's."""
     both = areas(table).merge(ratios(table), on=["data", "cell", "seed"])

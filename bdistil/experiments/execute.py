@@ -12,10 +12,12 @@ from bdistil.cluster.connect import cluster
 from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.cluster.tasks import as_they_end, task_of
 from bdistil.errors import BdistilError, BdistilWarning
+from bdistil.experiments.clock import add_times, prefixes
 from bdistil.experiments.design import METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play
+from bdistil.searching.outcome import load_students, teacher_network
 from bdistil.spec import WorkerSpec
 from bdistil.store.durable import write_atomic
 from bdistil.version import version_and_commit
@@ -109,7 +111,13 @@ def outcome(run: Run, place: Path, teacher_dir: Path) -> Figures:
     method = run.cell.get(METHOD)
     if method in RIVALS:
         return play(run, method, teacher_dir)
-    return figures_of(launch_search(run.spec, place, teacher_dir=teacher_dir), run)
+    result = launch_search(run.spec, place, teacher_dir=teacher_dir)
+    figures = figures_of(result, run)
+    if method is not None:
+        students = load_students(result.run, result.dataset)
+        teacher = teacher_network(result.run, result.dataset)
+        add_times(figures, prefixes(students), teacher, result.dataset.input_shape)
+    return figures
 
 
 def stored(place: Path) -> Figures | None:

@@ -24,12 +24,13 @@ class Figures:
         teacher: its metric on the test split.
         teacher_flops: of one example; None if only its outputs are known.
         stages: for each stage `metric` (test), `validation`, `flops` (folded), `streamed_flops`
-            (all stages answered on the way), `parameters`, `latency_ratio`, `sup_norm`
+            (all stages answered on the way), `parameters`, `latency_ratio` (and in comparisons
+            `latency`, seconds, see :mod:`bdistil.experiments.clock`), `sup_norm`
             (max|F_t - g| on the training split), `sup_norm_out_of_fold` (to the cross-fitted table;
             None without), `trained` (FLOPs of one example times epochs, over all candidates so
             far), and of its round `weak`, `edge` (relative), `largest_gap` (G), `trials`,
             `weak_trials`, `rungs` (classes tried) and `seconds`. Rivals have only what concerns
-            answers and costs.
+            answers, costs and time.
         seconds: of the search and its evaluation.
         failed: why there is no ensemble; empty if there is one.
         version: of bdistil, with its commit; empty if not recorded.

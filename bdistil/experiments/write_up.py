@@ -123,12 +123,30 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         markdown(with_mean(error_ratios(blind)).sort_values("mean").reset_index()),
         "## Storage and training, as shares of the fleet's",
         markdown(comparison.storage(table)),
+        *by_the_clock(table),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
         how_measured(table, found),
     ]
     write_atomic(folder / "README.md", ("\n\n".join(parts) + "\n").encode())
     write_atomic(folder / "areas.json", json.dumps(comparison.headline(table), indent=2).encode())
     return answer
+
+
+CLOCK = """\
+Times are medians of one example in torch, one thread, by turns in random order within one process
+with the teacher's; each stage runs in the way that is fastest there (folded heads, layers stacked
+or one by one). *time* is the share of the teacher's in that process, *FLOPs* that of its FLOPs."""
+
+
+def by_the_clock(table: pd.DataFrame) -> list[str]:
+    """What each stage takes, and the comparison again with budgets of time instead of FLOPs."""
+    parts = []
+    in_time = comparison.known_in_time(table)
+    if len(in_time):
+        shown = with_mean(in_time).sort_values("mean", ascending=False).reset_index()
+        title = "## Budget of time known: area over the matched oracle's"
+        parts += [title, markdown(shown)]
+    return [*parts, "## Every stage", CLOCK, markdown(comparison.stages_of(table))]
 
 
 def with_mean(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rival_contest import THREE_STAGES, contest_of
 from tiny import tiny
 
-from bdistil.cluster.launch import launch_search, launch_teacher
+from bdistil.cluster.launch import launch_search
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SearchError
@@ -22,9 +23,7 @@ from bdistil.experiments.rivals.contest import Contest, Entry
 from bdistil.experiments.rivals.early_exit import (
     Branched,
     branch_widths,
-    branched,
     exit_costs,
-    exits_of,
     first_width,
 )
 from bdistil.experiments.rivals.methods import RIVALS
@@ -33,7 +32,6 @@ from bdistil.searching.resolve import resolve
 from bdistil.teachers.obtain import game_logits
 
 ALIKE = ("snapshot", "torchensemble")  # members are of one size, whatever the budgets
-SPEC = ("space.growth=1.6", "search.rounds=3", "space.connection=dense", "space.epochs=6")
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +42,6 @@ def contest(tmp_path_factory: pytest.TempPathFactory) -> Contest:
 @pytest.fixture(scope="module")
 def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Contest:
     return contest_of(tmp_path_factory, "search.cohort=2", "space.epochs=[5, 6, 7]")
-
-
-def contest_of(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Contest:
-    spec = tiny("workers.count=0", *SPEC, *overrides)
-    store = launch_teacher(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
-    dataset = load_dataset(spec.data, spec.seed)
-    return Contest(resolve(spec, dataset), dataset, store.all_logits())
 
 
 @pytest.fixture(scope="module", params=RIVALS)
@@ -108,7 +99,7 @@ def alone(contest: Contest, candidate: int) -> float:
     state = contest.state(contest.train)
     finding = find_weak_learner(student, state, contest.recipe(1, candidate), seed=seed)
     assert finding is not None
-    entry = Entry(0, contest.answers(student, contest.validation), torch.empty(0), 0, 0)
+    entry = Entry(0, contest.answers(student, contest.validation), torch.empty(0), 0, 0, 0)
     assert contest.loss(entry) == pytest.approx(finding.loss, abs=1e-6)
     return finding.loss
 
@@ -187,14 +178,6 @@ def test_the_early_exits_train_as_long_as_one_student_or_as_all(contest: Contest
     assert long.trained == short.trained * contest.stages
 
 
-def test_the_first_exit_is_a_student_of_the_searchs_class(contest: Contest) -> None:
-    network = branched(contest, 0, epochs=2)
-    entries = exits_of(contest, network, 1.0)
-    torch.testing.assert_close(
-        entries[0].test, contest.answers(network.first, contest.test), atol=1e-5, rtol=0
-    )
-
-
 @pytest.mark.parametrize(
     "overrides", [(), ("space.recipe=paper", "space.epochs=20"), ("search.cohort=2",)]
 )
@@ -203,7 +186,7 @@ def test_all_methods_have_the_searchs_first_student(
 ) -> None:
     place = tmp_path_factory.mktemp("first")
     tries = ("search.tries_per_class=4", "search.select=best", "space.ladder=[3]")
-    spec = tiny("workers.count=0", *SPEC, *tries, *overrides, "search.rounds=1")
+    spec = tiny("workers.count=0", *THREE_STAGES, *tries, *overrides, "search.rounds=1")
     run = launch_search(spec, place / "run").run
     dataset = load_dataset(spec.data, spec.seed)
     contest = Contest(resolve(spec, dataset), dataset, game_logits(run.teacher.logits()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.milestones import Cut
-from bdistil.core.progressive_ensemble import hidden_states
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble, hidden_states
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.seeds import derived_seed
@@ -28,6 +29,7 @@ from bdistil.core.training_split import TrainingSplit
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import SearchError
+from bdistil.experiments.clock import prefixes
 from bdistil.export.checkpoint import build_student
 from bdistil.runs.trial import TrialRequest
 from bdistil.searching.problem import build_problem, training_shards
@@ -38,6 +40,7 @@ from bdistil.searching.workbench import resolved_recipe
 from bdistil.spec import Spec
 from bdistil.teachers.teacher_store import Logits
 
+ADDED = ("flops", "validation", "test", "parameters", "trained", "streamed")
 ALL_FAILED = "every candidate of a rival failed; lower space.lr."
 
 
@@ -51,6 +54,8 @@ class Entry:
         test: logits on the test split, float (N, L).
         parameters: values to store for it.
         trained: cost of training: FLOPs of one example times epochs, over all candidates.
+        streamed: FLOPs when all cheaper answers are given on the way.
+        students: whose last stage it is, to be timed; None if it is no ensemble of students.
     """
 
     flops: int
@@ -58,6 +63,8 @@ class Entry:
     test: Tensor
     parameters: int
     trained: float
+    streamed: int
+    students: ProgressiveEnsemble | None = None
 
 
 @dataclass(frozen=True)
@@ -255,13 +262,21 @@ class Contest:
                 test=self.answers(each.student, self.test),
                 parameters=parameters(each.student),
                 trained=each.trained,
+                streamed=each.flops,
             )
             for each in members
         ]
-        totals = itertools.accumulate(single, added)
+        students = ProgressiveEnsemble(self.outputs, [averaging(each.student) for each in members])
         return [
-            dataclasses.replace(t, validation=t.validation / count, test=t.test / count)
-            for count, t in enumerate(totals, start=1)
+            dataclasses.replace(
+                total,
+                validation=total.validation / count,
+                test=total.test / count,
+                students=prefix,
+            )
+            for count, (total, prefix) in enumerate(
+                zip(itertools.accumulate(single, added), prefixes(students), strict=True), start=1
+            )
         ]
 
 
@@ -287,6 +302,14 @@ def alone(member: Member, state: Round, seed: int) -> Finding | SearchError:
     return found
 
 
+def averaging(student: Student) -> Student:
+    """The same student, as one whose logits are averaged with those before it."""
+    member = copy.copy(student)
+    member.config = dataclasses.replace(student.config, skip=False)
+    return member
+
+
 def added(total: Entry, entry: Entry) -> Entry:
     """Costs and logits of both together."""
-    return Entry(**{name: getattr(total, name) + value for name, value in vars(entry).items()})
+    sums = {name: getattr(total, name) + getattr(entry, name) for name in ADDED}
+    return Entry(**sums)

@@ -1,23 +1,22 @@
-"""One network with exits, as the anytime rival that is no ensemble."""
+"""Layers on the first student's features, with an exit after each, as a narrow anytime rival.
+
+All later exits see what the first student's few features tell, which ties them up: a network of
+the search's own students (:mod:`.nested`) is better at the same cost. It stays so that earlier
+figures can be had again.
+"""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdistil.core.cost import parameters
-from bdistil.core.examples import Examples
-from bdistil.core.losses import fitting_loss
 from bdistil.core.student import Student
 from bdistil.experiments.rivals.contest import Contest, Entry
-
-ROWS = 2048
-"""Examples that are answered at once."""
+from bdistil.experiments.rivals.joint_training import Exits, fit_jointly
 
 
 def early_exit(contest: Contest) -> list[Entry]:
@@ -26,38 +25,27 @@ def early_exit(contest: Contest) -> list[Entry]:
     Layers are wide enough that exit t costs what stage t does. It sees the training split as often
     as each student of an ensemble does, so that its training costs what all of theirs does.
     """
-    return best_network(contest, passes=1)
+    return branched_exits(contest, passes=1)
 
 
 def long_early_exit(contest: Contest) -> list[Entry]:
     """The same with as many passes as all students together, each at the whole network's cost."""
-    return best_network(contest, passes=contest.stages)
+    return branched_exits(contest, passes=contest.stages)
 
 
-def best_network(contest: Contest, passes: int) -> list[Entry]:
-    """The exits of the candidate that is best on validation.
-
-    Args:
-        contest: what is answered.
-        passes: how many times a student's epochs.
-    """
-    best: list[Entry] | None = None
-    for candidate in range(contest.candidates):
-        epochs = passes * contest.recipe(1, candidate).epochs
-        network = branched(contest, candidate, epochs)
-        entries = exits_of(contest, network, float(epochs * contest.candidates))
-        if best is None or mean_loss(contest, entries) < mean_loss(contest, best):
-            best = entries
-    assert best is not None
-    return best
+def branched_exits(contest: Contest, passes: int) -> list[Entry]:
+    """Every exit of the network that is best on validation."""
+    found = fit_jointly(contest, lambda: branched(contest), passes)
+    costs = exit_costs(contest, found.network.first.features, found.network.widths)
+    trained = float(costs[-1] * found.epochs)
+    size = parameters(found.network)
+    return [
+        Entry(cost, validation, test, size, trained, streamed=cost)
+        for cost, validation, test in zip(costs, found.validation, found.test, strict=True)
+    ]
 
 
-def mean_loss(contest: Contest, entries: list[Entry]) -> float:
-    """The mean of all exits' losses on validation."""
-    return sum(contest.loss(entry) for entry in entries) / len(entries)
-
-
-class Branched(nn.Module):
+class Branched(Exits):
     """A student and further layers on its features, with a linear exit after each."""
 
     def __init__(self, first: Student, outputs: int, widths: Sequence[int]) -> None:
@@ -99,65 +87,7 @@ def branch_widths(contest: Contest, features: int) -> list[int]:
     return widths
 
 
-def branched(contest: Contest, candidate: int, epochs: int) -> Branched:
-    """A trained network."""
-    recipe = contest.recipe(1, candidate)
-    seed = contest.seeds(1)[candidate]
-    torch.manual_seed(seed)
+def branched(contest: Contest) -> Branched:
+    """A new network."""
     first = contest.student(first_width(contest))
-    network = Branched(first, contest.outputs, branch_widths(contest, first.features))
-    train, size = contest.train, recipe.batch_for(len(contest.train))
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.lr or 1e-2, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, epochs * math.ceil(len(train) / size)
-    )
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(train), generator=generator).split(size):
-            optimiser.zero_grad()
-            exits_loss(contest, network, rows, recipe.label_share, recipe.temperature).backward()
-            optimiser.step()
-            schedule.step()
-    return network.eval()
-
-
-def exits_loss(
-    contest: Contest, network: Branched, rows: Tensor, label_share: float, temperature: float
-) -> Tensor:
-    """The mean of all exits' fitting losses on some training rows."""
-    train = contest.train
-    losses = [
-        fitting_loss(
-            logits,
-            train.teacher_logits[rows],
-            None if train.labels is None else train.labels[rows],
-            task=contest.task,
-            label_share=label_share,
-            temperature=temperature,
-            weights=None if train.weights is None else train.weights[rows],
-        )
-        for logits in network(train.inputs[rows])
-    ]
-    return torch.stack(losses).mean()
-
-
-def exits_of(contest: Contest, network: Branched, epochs: float) -> list[Entry]:
-    """Every exit's answers; `epochs` are those of all candidates."""
-    costs = exit_costs(contest, network.first.features, network.widths)
-    trained = costs[-1] * epochs
-    answers = zip(
-        answers_of(network, contest.validation), answers_of(network, contest.test), strict=True
-    )
-    return [
-        Entry(cost, validation, test, parameters(network), trained)
-        for cost, (validation, test) in zip(costs, answers, strict=True)
-    ]
-
-
-@torch.no_grad()
-def answers_of(network: Branched, split: Examples) -> list[Tensor]:
-    """Logits (N, L) of every exit."""
-    parts = [network(inputs) for inputs in split.inputs.split(ROWS)]
-    return [torch.cat(logits) for logits in zip(*parts, strict=True)]
+    return Branched(first, contest.outputs, branch_widths(contest, first.features))

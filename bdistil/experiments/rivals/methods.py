@@ -17,7 +17,9 @@ from bdistil.core.seeds import derived_seed
 from bdistil.errors import SearchError
 from bdistil.experiments.rivals.contest import ALL_FAILED, Contest, Entry, Trained
 from bdistil.experiments.rivals.early_exit import early_exit, long_early_exit
+from bdistil.experiments.rivals.nested import nested, nested_long
 from bdistil.experiments.rivals.peer import PACKAGE, torchensemble
+from bdistil.experiments.rivals.width_nested import width_nested
 
 Method = Callable[[Contest], list[Entry]]
 
@@ -124,7 +126,7 @@ def voted(contest: Contest, members: list[Trained], votes: list[float]) -> list[
         contest.averaged(members), mixed(contest.validation), mixed(contest.test), strict=True
     )
     return [
-        dataclasses.replace(entry, validation=validation, test=test)
+        dataclasses.replace(entry, validation=validation, test=test, students=None)
         for entry, validation, test in parts
     ]
 
@@ -146,12 +148,18 @@ RIVALS: dict[str, Method] = {
     "snapshot": snapshot,
     "born-again": born_again,
     "reweighted": reweighted,
+    "nested": nested,
+    "nested-long": nested_long,
+    "width-nested": width_nested,
+    PACKAGE: torchensemble,
     "early-exit": early_exit,
     "early-exit-long": long_early_exit,
-    PACKAGE: torchensemble,
 }
+BY_NAME_ALONE = ("early-exit", "early-exit-long")
+"""Rivals that another has replaced, for experiments that name them."""
 
 
 def at_hand() -> list[str]:
-    """Names of the rivals whose packages are installed."""
-    return [name for name in RIVALS if name != PACKAGE or find_spec(PACKAGE) is not None]
+    """Names of the rivals that are compared by default: those whose packages are installed."""
+    named = BY_NAME_ALONE if find_spec(PACKAGE) is not None else (*BY_NAME_ALONE, PACKAGE)
+    return [name for name in RIVALS if name not in named]

@@ -62,6 +62,7 @@ def boosted(contest: Contest, kind: str, candidate: int) -> list[Entry]:
             test=answers(model, stage, contest.test.inputs),
             parameters=size * stage,
             trained=spent * stage,
+            streamed=flops * stage,
         )
         for stage in range(1, count + 1)
     ]

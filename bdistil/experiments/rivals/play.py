@@ -8,11 +8,13 @@ import torch
 
 from bdistil.core.threads import one_thread
 from bdistil.datasets.catalogue import load_dataset
+from bdistil.experiments.clock import add_times
 from bdistil.experiments.design import Run
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.rivals.contest import Contest, Entry
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.outcome import teacher_network
 from bdistil.searching.resolve import resolve
 from bdistil.spec.user_modules import import_modules
 from bdistil.teachers.obtain import game_logits
@@ -35,6 +37,8 @@ def play(run: Run, method: str, teacher_dir: Path) -> Figures:
     figures.teacher = contest.measure.accuracy(logits, contest.test)
     figures.teacher_flops = card.flops
     figures.stages = [stage(contest, entry) for entry in entries]
+    teacher = teacher_network(RunDirectory.existing(teacher_dir), dataset)
+    add_times(figures, [entry.students for entry in entries], teacher, dataset.input_shape)
     return figures
 
 
@@ -44,7 +48,7 @@ def stage(contest: Contest, entry: Entry) -> dict[str, float]:
         "metric": contest.measure.accuracy(entry.test, contest.test),
         "validation": contest.measure.accuracy(entry.validation, contest.validation),
         "flops": entry.flops,
-        "streamed_flops": entry.flops,
+        "streamed_flops": entry.streamed,
         "parameters": entry.parameters,
         "trained": entry.trained,
     }
