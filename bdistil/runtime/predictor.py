@@ -161,8 +161,11 @@ class Predictor:
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
         check_count("examples", examples)
-        x = np.zeros((examples, *self.manifest.input_shape), np.float32)
-        self.deadlines.warm_up(self.runner, x)
+        try:
+            x = np.zeros((examples, *self.manifest.input_shape), np.float32)
+            self.deadlines.warm_up(self.runner, x)
+        except (MemoryError, ValueError):  # numpy's, for sizes beyond any memory
+            raise SpecError(f"examples is {examples}: no memory for such a batch.") from None
 
     def stages(self, x: Any) -> Iterator[Answer]:
         """One answer after another, each better than the last; leave when you like."""
