@@ -41,6 +41,10 @@ Algorithm = Literal["tpe", "gp", "random", "grid"]
 """How values of the dimensions are proposed."""
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
+PrunerName = Literal["halving", "hyperband"]
+"""What cuts candidates while they train."""
+PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
+
 Selection = Literal["first", "best"]
 """Which weak learner of a round is taken."""
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)

@@ -51,12 +51,15 @@ class PlainReporter:
         self.message(
             f"round {record.round}: {student.kind}-{student.width} {student.connection}, "
             f"edge {result.relative_edge:+.3f}, validation {result.metric:.4f}, "
-            f"{len(record.trials)} trials, {record.seconds:.1f} s"
+            f"{told_trials(record)}, {record.seconds:.1f} s"
             + ("" if result.weak else f"; {advice_without_weak_learner(record)}")
         )
 
     def update(self, snapshot: Snapshot) -> None:
         """Nothing between rounds."""
+
+
+STARTING = "Starting workers ..."  # what comes after the teacher
 
 
 class LiveReporter(PlainReporter):
@@ -76,12 +79,13 @@ class LiveReporter(PlainReporter):
         line = f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}"
         if epoch == epochs:
             self.message(line)
-            line = "Starting workers ..."
+            line = STARTING
         self.live.update(Text(line))
 
     def teacher_answers(self, done: int, examples: int) -> None:
         """A line that is overwritten."""
-        self.live.update(Text(f"teacher: {done:,} of {examples:,} examples"))
+        line = f"teacher: {done:,} of {examples:,} examples"
+        self.live.update(Text(line if done < examples else STARTING))
 
     def round_accepted(self, record: RoundRecord) -> None:
         """Only what the table cannot say."""
@@ -152,10 +156,16 @@ def rounds_table(records: Any) -> Table:
             student.connection + ("" if student.skip else ", no skip"),
             f"{result.relative_edge:+.3f}" + ("" if result.weak else " (not weak)"),
             f"{result.metric:.4f}",
-            str(len(record.trials)),
+            str(len(record.compared)) + (f" ({len(record.cut)} cut)" if record.cut else ""),
             f"{record.seconds:.1f} s",
         )
     return table
+
+
+def told_trials(record: RoundRecord) -> str:
+    """How many trials a round had, and what its pruner did."""
+    cuts = record.told_cuts()
+    return f"{len(record.compared)} trials" + (f" ({cuts})" if cuts else "")
 
 
 def clock(seconds: float) -> str:

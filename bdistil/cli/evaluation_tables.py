@@ -16,6 +16,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if evaluation.scores is not None:
         output.print("", scores_table(evaluation), sep="\n")
         output.print(f"±: half of a 95% interval over {evaluation.examples:,} test examples")
+    for note in evaluation.notes:
+        output.print(note)
 
 
 def stages_table(evaluation: Evaluation) -> Table:

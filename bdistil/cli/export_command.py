@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,7 @@ from bdistil.optional import require_search
 if TYPE_CHECKING:
     from bdistil.data.dataset import Dataset
     from bdistil.export.ensemble import Ensemble
+    from bdistil.export.onnx_quantise import Worth
     from bdistil.searching.result import SearchResult
 
 
@@ -40,7 +40,12 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Default: DIR/ensemble.")] = None,
     stages: Annotated[int | None, typer.Option(help="Keep the first so many students.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs too.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="And these with 8-bit weights.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="And these in 8 bits, if accuracy and time are worth it.")
+    ] = False,
+    int8_anyway: Annotated[
+        bool, typer.Option("--int8-anyway", help="In 8 bits even if they are not.")
+    ] = False,
     with_teacher: Annotated[
         bool, typer.Option("--with-teacher", help="The teacher's ONNX graph, to be asked last.")
     ] = False,
@@ -50,11 +55,20 @@ def export(
     executorch: Annotated[
         bool, typer.Option("--executorch", help="ExecuTorch programs too, for one example.")
     ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="A web page that runs the stages in the browser.")
+    ] = False,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the npm package onnxruntime-web. Default: node_modules."),
+    ] = None,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
     require_search()
+    from bdistil.export.web_export import find_runtime
     from bdistil.searching.result import SearchResult
 
+    runtime = find_runtime(web_runtime) if web else None
     result = SearchResult.of(directory)
     run = result.run
     target = out or run.ensemble
@@ -63,12 +77,20 @@ def export(
     ensemble = result.build_ensemble()
     if stages is not None:
         ensemble = ensemble.truncated(stages)
-    chosen = {"onnx": onnx, "int8": int8, "programs": torch_export, "executorch": executorch}
+    chosen = {
+        "onnx": onnx or web,
+        "int8": int8,
+        "int8_anyway": int8_anyway,
+        "programs": torch_export,
+        "executorch": executorch,
+    }
     formats = {name for name, wanted in chosen.items() if wanted}
     with ensemble.saving(target) as folder:
         output.print(run.shown(target))
         if formats:
             convert(ensemble, folder, target, result.dataset, formats)
+        if runtime is not None:
+            add_web_page(folder, target, result.dataset, runtime)
         if with_teacher:
             add_teacher(result, ensemble, folder, target)
     run.keep()
@@ -84,34 +106,42 @@ def convert(
         folder: for the formats.
         shown: where they will be.
         dataset: with the validation split.
-        formats: of ``onnx``, ``int8``, ``programs`` and ``executorch``.
+        formats: of ``onnx``, ``int8``, ``int8_anyway``, ``programs`` and ``executorch``.
     """
     from bdistil.export.executorch_export import export_executorch
-    from bdistil.export.formats import accuracies
+    from bdistil.export.formats import worth_of_int8
     from bdistil.export.onnx_export import export_onnx
-    from bdistil.export.onnx_quantise import quantise_onnx
+    from bdistil.export.onnx_quantise import keep_if_worth, quantise_onnx
     from bdistil.export.torch_export import export_programs
     from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 
     validation, task = dataset.validation, dataset.task
     examples = np.asarray(validation.x[:MOST_CHECKED], np.float32)
     checked = f"on {len(examples)} validation examples"
-    if formats & {"onnx", "int8"}:
+    if formats & {"onnx", "int8", "int8_anyway"}:
         found = export_onnx(ensemble, folder / ONNX_FOLDER, examples)
         output.print(f"{shown / ONNX_FOLDER}: largest difference {found.difference:.1e} {checked}")
         output.print(f"Straight to a stage: {STACKING_WORDS[found.way]}{kept_apart(ensemble)}")
-    if "int8" in formats:
-        quantise_onnx(folder / ONNX_FOLDER, folder / INT8_FOLDER)
-        output.print(f"{shown / INT8_FOLDER}: by stage {checked}")
-        output.print(
-            quantised_table(
-                *accuracies(folder, ("onnx", "int8"), examples, validation.y[:MOST_CHECKED], task)
-            )
-        )
+    if formats & {"int8", "int8_anyway"}:
+        quantise_onnx(folder / ONNX_FOLDER, folder / INT8_FOLDER, examples)
+        worth = worth_of_int8(folder, examples, validation.y[:MOST_CHECKED], task)
+        became = keep_if_worth(worth, folder / INT8_FOLDER, "int8_anyway" in formats)
+        output.print(f"{shown / INT8_FOLDER}: {became}; by stage {checked}")
+        output.print(quantised_table(worth))
     for name, write in (("programs", export_programs), ("executorch", export_executorch)):
         if name in formats:
             difference = write(ensemble, folder / name, examples)
             output.print(f"{shown / name}: largest difference {difference:.1e} {checked}")
+
+
+def add_web_page(folder: Path, shown: Path, dataset: Dataset, runtime: Path) -> None:
+    """The web page beside the graphs that it runs."""
+    from bdistil.export.web_export import WEB_FOLDER, export_web
+    from bdistil.runtime.onnx_runner import ONNX_FOLDER
+
+    page = shown / WEB_FOLDER
+    export_web(folder, folder / ONNX_FOLDER, folder / WEB_FOLDER, dataset.validation.x, runtime)
+    output.print(f"{page}: see it with: python -m http.server --bind 127.0.0.1 -d {page}")
 
 
 def add_teacher(result: SearchResult, ensemble: Ensemble, folder: Path, shown: Path) -> None:
@@ -144,10 +174,11 @@ def kept_apart(ensemble: Ensemble) -> str:
     return "".join(f"; {name} students run one by one, as {reason}" for name, reason in reasons)
 
 
-def quantised_table(full: Sequence[float], int8: Sequence[float]) -> object:
-    """Accuracy (micro F1, R²) of each stage before and after quantisation."""
+def quantised_table(worth: Worth) -> object:
+    """Accuracy (micro F1, R²) of each stage and time of the last, before and after."""
     rows: list[tuple[str, ...]] = [
         (str(stage), f"{before:.4f}", f"{after:.4f}")
-        for stage, (before, after) in enumerate(zip(full, int8, strict=True), start=1)
+        for stage, (before, after) in enumerate(zip(worth.full, worth.int8, strict=True), start=1)
     ]
+    rows.append(("µs, one example", *(f"{1e6 * seconds:.3g}" for seconds in worth.seconds)))
     return plain_table(rows, "stage", "float32", "int8")

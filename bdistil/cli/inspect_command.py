@@ -52,6 +52,7 @@ def status(
             "accepted": len(records),
             "ended": None if ended is None else {"end": ended.end, "reason": ended.reason},
             "stopped_trials": [len(record.stopped) for record in records],
+            "cut_trials": [record.cut_after for record in records],
             "received_bytes": received,
             "game": None if result.guarantee is None else asdict(result.guarantee),
             "data": None if card is None else card.model_dump(mode="json"),

@@ -25,9 +25,11 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.cluster.stored_margin import StoredMargin
-from bdistil.runs.trial import Cohort, Place
+from bdistil.runs.trial import Cohort, Place, TrialRequest
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.margin_shard import ShardState
+from bdistil.searching.pruning import RoundPruner
+from bdistil.spec.search import PrunerSpec
 
 ASK_SECONDS = 0.05
 
@@ -57,10 +59,15 @@ class Board:
         expected: workers that the first request waits for, so that none of them is given up by
             Tune, which prefers a finished worker to one that is still starting.
         patience: seconds to wait for them.
+        pruner: `search.pruner`.
     """
 
-    def __init__(self, expected: int, patience: float = 30.0) -> None:
+    def __init__(
+        self, expected: int, patience: float = 30.0, pruner: PrunerSpec | None = None
+    ) -> None:
         self.expected = expected
+        self.pruner = pruner
+        self.cuts: RoundPruner | None = None
         self.patience = patience
         self.seen: set[str] = set()
         self.queue: deque[Cohort] = deque()
@@ -92,6 +99,8 @@ class Board:
             self.announcement, self.copies = announcement, copies or {}
             self.students += announcement.students if announcement else []
             self.candidates = {}
+            if announcement is not None and self.pruner is not None:
+                self.cuts = RoundPruner(self.pruner, announcement.round)
             self.changed.notify_all()
         return dropped
 
@@ -159,6 +168,14 @@ class Board:
         if self._is_open(round_number):
             self.candidates[number] = weights
 
+    async def cut(
+        self, requests: Sequence[TrialRequest], step: int, losses: Sequence[float]
+    ) -> list[bool]:
+        """Which candidates go no further than a milestone; all, if their round is closed."""
+        if self.cuts is None or not self._is_open(requests[0].round):
+            return [True] * len(requests)
+        return self.cuts(requests, step, losses)
+
     async def candidate(self, number: int) -> bytes:
         """Weights of a candidate of the open round."""
         return self.candidates[number]
@@ -182,12 +199,13 @@ class Board:
 class BoardClient:
     """The board as driver and workers use it; travels to the workers as a handle."""
 
-    def __init__(self, expected: int = 1) -> None:
+    def __init__(self, expected: int = 1, pruner: PrunerSpec | None = None) -> None:
+        self.prunes = pruner is not None
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(Board).options(
             num_cpus=0, scheduling_strategy=here, max_concurrency=4096
         )
-        self.actor: Any = actor.remote(expected)
+        self.actor: Any = actor.remote(expected, pruner=pruner)
 
     def open(self, number: int, students: Sequence[bytes], margin: StoredMargin) -> None:
         """Announce a round, with the students accepted since the last one."""
@@ -236,7 +254,16 @@ class BoardClient:
         node = ray.get_runtime_context().get_node_id()
         answer = self.actor.announced.remote(round_number, node, known)
         announcement: StoredAnnouncement | None = ray.get(answer)
-        return announcement
+        if announcement is None or not self.prunes:
+            return announcement
+        return replace(announcement, ask=self.cut)
+
+    def cut(
+        self, requests: Sequence[TrialRequest], step: int, losses: Sequence[float]
+    ) -> list[bool]:
+        """Which candidates go no further than a milestone."""
+        cut: list[bool] = ray.get(self.actor.cut.remote(requests, step, losses))
+        return cut
 
     def take_sent(self) -> dict[str, int]:
         """Bytes announced to the workers of each node since this was last asked."""

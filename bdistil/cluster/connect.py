@@ -90,8 +90,13 @@ def connect(address: str | None, verbose: bool) -> None:
         )
     except SystemExit:  # what Ray's own handler makes of a SIGTERM while it starts
         raise KeyboardInterrupt from None
-    except (RayError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # a plain one of Ray's if its node does not start in 30 s
         detail = " ".join(str(error).split())[:200]
+        if "timed out during startup" in detail:
+            raise ClusterError(
+                "Ray did not start within its 30 s, as on a machine that is too busy or short of "
+                "memory; try again when less runs, or search without Ray by workers.count=0."
+            ) from None
         if "AF_UNIX" in detail:
             raise ClusterError(
                 f"Ray cannot start, since the path of its sockets would be too long below "

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from bdistil.cluster.lost_worker import why_lost
 from bdistil.cluster.searcher import Event, Finished, Idle, Lost, WorkerSearcher
 from bdistil.cluster.shared_files import seen_by_all, unmapped
 from bdistil.cluster.stored_margin import StoredMargin
+from bdistil.cluster.teacher_actor import teacher_on_worker
 from bdistil.cluster.trackers import check_tracking, make_tracker
 from bdistil.cluster.trainable import Report, TrialWorker
 from bdistil.core.placement import training_device
@@ -45,7 +47,7 @@ from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.scratch import ScratchFolder
 from bdistil.teachers.crossfit import Folds
-from bdistil.teachers.source import EpochProgress
+from bdistil.teachers.source import EpochProgress, Teacher
 
 RERUNS = 2  # of a cohort whose worker was lost
 SECONDS_TO_LEAVE = 20.0  # for workers at the end, before they are ended with their session
@@ -132,6 +134,12 @@ class RayBackend:
         """Each fold's number and logits; `workers.count` are fitted at the same time."""
         return fit_on_workers(dataset, spec, folds)
 
+    def fit_teacher(
+        self, dataset: Dataset, spec: Spec, progress: EpochProgress | None
+    ) -> AbstractContextManager[Teacher]:
+        """The teacher, trained by a worker that answers for it until the context ends."""
+        return teacher_on_worker(dataset, spec, progress)
+
     def start(self, work: Work) -> None:
         """Put the data where workers read them, and start the workers."""
         self.spec = spec = work.spec
@@ -146,7 +154,7 @@ class RayBackend:
             material = Material(
                 problem, self.margin.parts, spec, work.rules, work.measure, work.most_flops, modules
             )
-            self.board = BoardClient(expected=trial_slots(spec.workers))
+            self.board = BoardClient(trial_slots(spec.workers), spec.search.pruner)
             self.opened.callback(self.board.remove)
         folder = self.opened.enter_context(ScratchFolder("tune"))
         self.searcher = WorkerSearcher(self.events.put)

@@ -8,11 +8,13 @@ is mostly calls.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ from bdistil.core.find_weak_learner import (
     judged,
     shuffled_batches,
 )
+from bdistil.core.milestones import Cut, Cutter, Milestones, loss_now
 from bdistil.core.objective import Objective, correction_bound, term_weight
 from bdistil.core.own_head import WithOwnHead
 from bdistil.core.recipes import Recipe, recipe
@@ -34,6 +37,9 @@ from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
 from bdistil.core.training_split import ShouldStop, Stopped
 from bdistil.errors import SearchError
+
+Ended = Finding | Cut | SearchError
+"""What became of a member that was not stopped."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ def find_weak_learners(
     *,
     seed: int = 0,
     compiled: bool = False,
+    milestones: Milestones | None = None,
     should_stop: ShouldStop = lambda: False,
-) -> list[Finding | SearchError] | None:
+) -> list[Ended] | None:
     """Train a cohort in place and judge each member after the full schedule.
 
     Args:
@@ -82,34 +89,83 @@ def find_weak_learners(
         state: the round.
         seed: of the order of the examples, which all members share.
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
+        milestones: where members may be cut, by their places; the others train on without them.
         should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
 
     Returns:
-        For each member its figures, or why it failed; None if the cohort was stopped. The figures
-        are those of ``find_weak_learner`` with the same seed, up to rounding; `seconds` is a
-        member's share.
+        For each member its figures, how far it came if it was cut, or why it failed; None if the
+        cohort was stopped. The figures are those of ``find_weak_learner`` with the same seed, up to
+        rounding; `seconds` is a member's share.
     """
-    started = time.perf_counter()
     epochs = members[0].recipe.epochs
+    steps = {} if milestones is None else milestones.steps(epochs)
     trainer = _CohortTrainer(members, state, seed, compiled)
+    race = _Race(members, state)
     for epoch in range(epochs):
         if not trainer.run_epoch(epoch, should_stop):
             return None
-    trainer.stack.unstack(trainer.models)
-    share = (time.perf_counter() - started) / len(members)
+        race.share_time()
+        if milestones is not None and epoch + 1 in steps:
+            trainer.unstack()
+            kept = race.look(milestones.cut, steps[epoch + 1], epoch + 1)
+            if not any(kept):
+                return race.outcomes(epochs, should_stop)
+            trainer.keep(kept)
+    trainer.unstack()
     try:
-        return [_outcome(member, state, epochs, share, should_stop) for member in members]
+        return race.outcomes(epochs, should_stop)
     except Stopped:
         return None
 
 
-def _outcome(
-    member: Member, state: Round, epochs: int, seconds: float, should_stop: ShouldStop
-) -> Finding | SearchError:
-    try:
-        return judged(member.student, state, member.recipe, epochs, seconds, should_stop)
-    except SearchError as error:
-        return error
+class _Race:
+    """Who is still in a cohort, and what became of the others."""
+
+    def __init__(self, members: Sequence[Member], state: Round) -> None:
+        self.members, self.state = members, state
+        self.running = list(range(len(members)))
+        self.ended: dict[int, Ended] = {}
+        self.losses: list[list[tuple[int, float]]] = [[] for _ in members]
+        self.seconds = [0.0] * len(members)
+        self.looked = time.perf_counter()
+
+    def share_time(self) -> None:
+        """Give each member that is still in its share of the time since the last call."""
+        now = time.perf_counter()
+        for index in self.running:
+            self.seconds[index] += (now - self.looked) / len(self.running)
+        self.looked = now
+
+    def look(self, cut: Cutter, step: int, epochs: int) -> list[bool]:
+        """Compare at a milestone; which of those that were still in go on."""
+        before = self.running
+        for index in before:
+            member = self.members[index]
+            try:
+                loss = loss_now(member.student, self.state, member.recipe.remedy)
+                self.losses[index].append((epochs, loss))
+            except SearchError as error:
+                self.ended[index] = error
+        last = {index: self.losses[index][-1][1] for index in before if index not in self.ended}
+        for index in cut(step, last) if last else ():
+            self.ended[index] = Cut.at(self.losses[index], self.state, self.seconds[index])
+        self.running = [index for index in before if index not in self.ended]
+        return [index in self.running for index in before]
+
+    def outcomes(self, epochs: int, should_stop: ShouldStop) -> list[Ended]:
+        """What became of each member; those still in are judged now."""
+        return [
+            self.ended[index] if index in self.ended else self._judged(index, epochs, should_stop)
+            for index in range(len(self.members))
+        ]
+
+    def _judged(self, index: int, epochs: int, should_stop: ShouldStop) -> Ended:
+        student, recipe = self.members[index].student, self.members[index].recipe
+        try:
+            found = judged(student, self.state, recipe, epochs, self.seconds[index], should_stop)
+        except SearchError as error:
+            return error
+        return dataclasses.replace(found, milestones=tuple(self.losses[index]))
 
 
 class _Stack:
@@ -151,6 +207,13 @@ class _Stack:
             for tensor, stacked in zip(own, state, strict=True):
                 tensor.copy_(stacked[index])
 
+    @torch.no_grad()
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the members, given as bool (K,)."""
+        self.flat = self.flat.detach()[rows].requires_grad_()
+        self.shapes = [torch.Size([len(self.flat), *shape[1:]]) for shape in self.shapes]
+        self.buffers = tuple(buffer[rows] for buffer in self.buffers)
+
 
 def _keep_freed_memory() -> None:
     """Let the C library reuse what a step frees, instead of giving it back after each step.
@@ -169,8 +232,9 @@ class _CohortTrainer:
     ) -> None:
         shared = members[0].recipe
         device, skip = members[0].student.device, members[0].student.config.skip
-        bounds = torch.tensor([correction_bound(m.recipe) for m in members], device=device)
-        self.objective = Objective(state, shared, skip, device, bounds)
+        self.bounds = torch.tensor([correction_bound(m.recipe) for m in members], device=device)
+        self.objective_with = partial(Objective, state, shared, skip, device)
+        self.objective = self.objective_with(self.bounds)
         has_own_loss = self.objective.has_own_loss
         self.models: list[Student | WithOwnHead] = [
             WithOwnHead(member.student) if has_own_loss else member.student for member in members
@@ -201,6 +265,21 @@ class _CohortTrainer:
             (gradient,) = torch.autograd.grad(losses.sum(), self.stack.flat)
             self.optimiser.step(gradient)
         return True
+
+    def unstack(self) -> None:
+        """Write the weights back into the members that still train."""
+        self.stack.unstack(self.models)
+
+    def keep(self, kept: Sequence[bool]) -> None:
+        """Go on with some of the members; what they have learnt and their momenta stay theirs."""
+        if all(kept):
+            return
+        rows = torch.tensor(kept, device=self.weights.device)
+        self.stack.keep(rows)
+        self.optimiser.keep(rows, self.stack.flat)
+        self.models = list(itertools.compress(self.models, kept))
+        self.weights, self.bounds = self.weights[rows], self.bounds[rows]
+        self.objective = self.objective_with(self.bounds)
 
 
 class StackedAdamW:
@@ -247,3 +326,12 @@ class StackedAdamW:
             maximize=False,
         )
         self.weights.addcmul_(self.change, lr)
+
+    def keep(self, rows: Tensor, weights: Tensor) -> None:
+        """Go on with some of the members, bool (K,); `weights` are theirs."""
+        self.weights, self.lr = weights, self.lr[rows]
+        if self.weight_decay is not None:
+            self.weight_decay = self.weight_decay[rows]
+        self.change, self.mean, self.square = (
+            each[rows] for each in (self.change, self.mean, self.square)
+        )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bdistil.core.milestones import Cut, Losses, Milestones, loss_now
 from bdistil.core.objective import Objective, term_weight
 from bdistil.core.own_head import WithOwnHead
 from bdistil.core.placement import copied
@@ -43,6 +44,7 @@ class Finding:
         largest_gap: G = max|f - g| on the training split, in logits.
         epochs: epochs trained.
         seconds: time spent on training.
+        milestones: validation losses on the way.
     """
 
     edges: tuple[float, ...]
@@ -56,6 +58,7 @@ class Finding:
     largest_gap: float
     epochs: int
     seconds: float
+    milestones: Losses = ()
 
     def is_weak_learner(self, min_edge: float, min_gain: float) -> bool:
         """Whether the edges hold and the ensemble is better with it than without, by validation.
@@ -75,8 +78,9 @@ def find_weak_learner(
     seed: int = 0,
     min_edge: float = 0.0,
     compiled: bool = False,
+    milestones: Milestones | None = None,
     should_stop: ShouldStop = lambda: False,
-) -> Finding | None:
+) -> Finding | Cut | None:
     """Train `student` in place and judge it after its full schedule.
 
     Args:
@@ -87,16 +91,19 @@ def find_weak_learner(
         seed: of the order of the examples.
         min_edge: for `recipe.early_accept` only.
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
+        milestones: where it may be cut; None trains it to its end.
         should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
 
     Returns:
-        The figures, or None if it was stopped.
+        The figures, how far it came if it was cut, or None if it was stopped.
 
     Raises:
         SearchError: if the loss or the logits become NaN or infinite.
     """
     started = time.perf_counter()
     trainer = _Trainer(student, state, recipe, attempt, seed, compiled)
+    steps = {} if milestones is None else milestones.steps(recipe.epochs)
+    losses: list[tuple[int, float]] = []
     epochs = 0
     try:
         while epochs < recipe.epochs:
@@ -105,8 +112,13 @@ def find_weak_learner(
             epochs += 1
             if accepted_early(student, state, recipe, min_edge, should_stop):
                 break
+            if milestones is not None and epochs in steps:
+                losses.append((epochs, loss_now(student, state, recipe.remedy)))
+                if milestones.cut(steps[epochs], {0: losses[-1][1]}):
+                    return Cut.at(losses, state, time.perf_counter() - started)
         seconds = time.perf_counter() - started
-        return judged(student, state, recipe, epochs, seconds, should_stop)
+        found = judged(student, state, recipe, epochs, seconds, should_stop)
+        return replace(found, milestones=tuple(losses))
     except Stopped:
         return None
 
@@ -220,7 +232,7 @@ def judged(
         edge=verdict.edge,
         relative_edge=verdict.relative,
         loss=loss,
-        gain=(state.baseline - loss) / max(state.baseline, 1e-12),
+        gain=state.gain(loss),
         metric=metric,
         metric_gain=metric - state.baseline_metric,
         metric_error=state.measure.standard_error(metric, len(after)),

@@ -36,3 +36,7 @@ class Round:
             logits = constant.to(logits.device).expand_as(logits)
         loss, metric = measure.loss(logits, validation), measure.accuracy(logits, validation)
         return cls(train, validation, measure, loss, metric)
+
+    def gain(self, loss: float) -> float:
+        """By how much a validation loss is below the one without a candidate, as a share of it."""
+        return (self.baseline - loss) / max(self.baseline, 1e-12)

@@ -85,7 +85,7 @@ def training_cost(found: Evaluation, records: Sequence[RoundRecord]) -> list[flo
     """
     streamed = [0, *(stage.streamed_flops for stage in found.stages)]
     spent = [
-        (after - before) * sum(trial.epochs for trial in record.trials)
+        (after - before) * sum(trial.epochs for trial in record.compared)
         for (before, after), record in zip(itertools.pairwise(streamed), records, strict=True)
     ]
     return [float(total) for total in itertools.accumulate(spent)]
@@ -98,8 +98,8 @@ def of_round(record: RoundRecord) -> dict[str, Any]:
         "weak": record.result.weak,
         "edge": record.result.relative_edge,
         "largest_gap": record.result.largest_gap,
-        "trials": len(record.trials),
+        "trials": len(record.compared),
         "weak_trials": sum(trial.weak for trial in record.trials),
-        "rungs": 1 + max(trial.request.rung for trial in record.trials),
+        "rungs": 1 + max(trial.request.rung for trial in record.compared),
         "seconds": record.seconds,
     }

@@ -118,6 +118,7 @@ def _curve(figures: Evaluation) -> str:
         f"## Anytime curve\n\n{table}\n\n{metric[0].upper()}{metric[1:]} on {figures.examples:,} "
         "test examples. FLOPs: of one example, run straight to the stage. Time: measured, one "
         "example, one thread, relative to the teacher.\n\n"
+        + "".join(f"{_plain(note)}\n\n" for note in figures.notes)
     )
 
 

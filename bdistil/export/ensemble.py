@@ -36,7 +36,7 @@ from bdistil.store.durable import disk_errors, read_file, replacing_files, write
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch")
+GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch", "web")
 GRAPH_SUFFIXES = (".onnx", ".pt2", ".pte")
 
 
@@ -171,8 +171,13 @@ class Ensemble(ProgressiveEnsemble):
         weights may run stacked.
 
         Raises:
-            DataError: if there is no such stage.
+            DataError: if there is no such stage, or `x` is no tensor.
         """
+        if not isinstance(x, Tensor):
+            raise DataError(
+                f"an ensemble is called with a tensor, not {type(x).__name__}; predict takes "
+                "arrays and tables."
+            )
         if not torch.is_grad_enabled():
             stacked, dtype = self._stacks.get(stages) or self._stack_once(stages)
             if stacked is not None:
@@ -261,6 +266,8 @@ class Ensemble(ProgressiveEnsemble):
             DataError: if the examples do not fit, or a value is missing, infinite or no number.
         """
         if isinstance(x, Tensor):
+            if x.is_meta:
+                raise DataError("x is a tensor on the device 'meta', which holds no numbers.")
             x = x.detach().float().cpu()
         return torch.as_tensor(self.config.as_examples(x), device=self.shift.device)
 

@@ -83,6 +83,7 @@ class Evaluation(BaseModel):
         of: hash of the teacher and the students that were evaluated; empty if not stored.
         scores: other measures, intervals and a table of classes; None of runs before there were
             any.
+        notes: what a reader of the figures should know.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +94,7 @@ class Evaluation(BaseModel):
     stages: tuple[StageFigures, ...] = Field(min_length=1)
     of: str = ""
     scores: ScoreFigures | None = None
+    notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _of_the_same_stages(self) -> Evaluation:

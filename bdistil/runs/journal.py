@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -48,6 +49,7 @@ class RoundRecord(BaseModel):
             sent in the round: students, margins where it has no copy of its own, and once the
             training split. Trials and objects below Ray's inline limit (100 kB) are not in it.
         game: the game after the round; None in runs of older versions.
+        cut: trials that `search.pruner` ended at a milestone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +65,22 @@ class RoundRecord(BaseModel):
     received_bytes: dict[str, int] = {}
     stopped: tuple[TrialRequest, ...] = ()
     game: GameFigures | None = None
+    cut: tuple[TrialResult, ...] = ()
+
+    @property
+    def compared(self) -> list[TrialResult]:
+        """Every trial with a loss, finished or cut, in the order of their numbers."""
+        return sorted([*self.trials, *self.cut], key=lambda trial: trial.request.number)
+
+    @property
+    def cut_after(self) -> dict[int, int]:
+        """How many trials were cut, by the epochs that they had trained; fewest epochs first."""
+        return dict(sorted(Counter(trial.epochs for trial in self.cut).items()))
+
+    def told_cuts(self) -> str:
+        """The same in words; empty if none was cut."""
+        counts = [f"{count} after {epochs}" for epochs, count in self.cut_after.items()]
+        return f"{len(self.cut)} cut: {', '.join(counts)} epochs" if counts else ""
 
 
 End = Literal["goal", "cost", "saturated"]
@@ -76,6 +94,7 @@ class EndRecord(BaseModel):
             ``saturated``: no candidate of any class helps.
         reason: in words.
         trials: every finished trial of the round that ended without a student.
+        cut: its trials that `search.pruner` ended at a milestone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +102,7 @@ class EndRecord(BaseModel):
     end: End
     reason: str
     trials: tuple[TrialResult, ...] = ()
+    cut: tuple[TrialResult, ...] = ()
 
 
 class Journal:

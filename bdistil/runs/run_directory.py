@@ -143,6 +143,8 @@ class RunDirectory:
     def _folder_locked(self) -> Iterator[None]:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            if self.lock_file.exists() and not self.lock_file.is_file():  # may wait
+                raise CheckpointError(f"{self.lock_file} is no file; remove it.")
             lock = self.lock_file.open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,6 +193,8 @@ class RunDirectory:
         """Whether a search holds the folder right now; at a URI, whether one has left its lease."""
         if self.copy.is_held:
             return True
+        if not self.lock_file.is_file():
+            return False
         try:
             with self.lock_file.open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

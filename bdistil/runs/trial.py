@@ -50,7 +50,9 @@ class TrialAnswer(BaseModel):
     """What a worker answers of a trial; the request stays with who made it.
 
     Attributes:
-        status: ``finished`` has the figures, ``failed`` the reason, ``stopped`` lost the round.
+        status: ``finished`` has the figures, ``failed`` the reason, ``stopped`` lost the round,
+            ``cut`` did worse than others at a milestone of its training; its `loss`, `gain` and
+            `epochs` are those at that milestone.
         width: width that the growth rule and the rung gave the student.
         edges: E_j of each label.
         edge: the edge that decides; `relative_edge` is the same in [-1, 1].
@@ -63,9 +65,10 @@ class TrialAnswer(BaseModel):
         cohort: how many candidates trained together, this one included.
         device: where it trained, and whether the data had to stay in host memory.
         weak: whether the student is a weak learner that improves the ensemble.
+        milestones: where `search.pruner` compares candidates: epochs, and the validation loss then.
     """
 
-    status: Literal["finished", "failed", "stopped"]
+    status: Literal["finished", "failed", "stopped", "cut"]
     reason: str = ""
     width: int = 0
     edges: tuple[float, ...] = ()
@@ -82,6 +85,7 @@ class TrialAnswer(BaseModel):
     cohort: int = 1
     device: str = ""
     weak: bool = False
+    milestones: tuple[tuple[int, float], ...] = ()
 
     @property
     def helps(self) -> bool:

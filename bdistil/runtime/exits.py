@@ -80,7 +80,7 @@ class ExitPolicy:
         threshold: of the score; infinity never leaves early.
 
     Raises:
-        SpecError: if the score is unknown.
+        SpecError: if the score is unknown or the threshold is no number.
 
     Example:
         >>> policy = ExitPolicy("confidence", 0.9)
@@ -94,6 +94,9 @@ class ExitPolicy:
     def __post_init__(self) -> None:
         if self.score not in SCORES:
             raise SpecError(f"exit score {self.score!r} is unknown; choose {', '.join(SCORES)}.")
+        number = isinstance(self.threshold, int | float | np.number)
+        if not number or isinstance(self.threshold, bool) or np.isnan(self.threshold):
+            raise SpecError(f"exit threshold is {self.threshold!r}; give a number.")
 
     def leaves(self, trace: Sequence[Floats]) -> NDArray[np.bool_]:
         """Which examples leave, bool (B,).

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError, DataError
 from bdistil.names import CLASS_TYPES
+from bdistil.paths import fault_of_path
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.tables import as_table
@@ -308,6 +309,8 @@ def named_path(source: Any) -> Path:
             f"a saved ensemble has a folder, but {source!r} names none; give the folder that "
             "`bdistil export` wrote, or a finished run."
         )
+    if fault := fault_of_path(source):
+        raise CheckpointError(f"{str(source)[:60]!r} {fault}; give the folder of an ensemble.")
     return Path(source)
 
 

@@ -105,6 +105,10 @@ class OnnxRunner:
         """
         self._graph(name)
 
+    def inputs_of(self, name: str) -> list[str]:
+        """What a graph reads, by the names of a progress's state."""
+        return self._graph(name).inputs
+
     def begin(self, x: NDArray[np.float32]) -> Progress:
         """A batch of raw examples (B, ...) before the first stage."""
         logits = np.zeros((len(x), self.outputs), np.float32)

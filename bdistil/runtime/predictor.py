@@ -161,7 +161,10 @@ class Predictor:
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
         check_count("examples", examples)
-        x = np.zeros((examples, *self.manifest.input_shape), np.float32)
+        try:
+            x = np.zeros((examples, *self.manifest.input_shape), np.float32)
+        except (MemoryError, ValueError):  # numpy's, for sizes beyond any memory
+            raise SpecError(f"examples is {examples}: no memory for such a batch.") from None
         self.deadlines.warm_up(self.runner, x)
 
     def stages(self, x: Any) -> Iterator[Answer]:

@@ -1,10 +1,10 @@
 """Where a search's trials run: the one protocol of this process, a Ray cluster and a simulation.
 
-In this order: ``check``, ``open``, maybe ``fit_folds``, ``start``; then, round after round,
-``open_round``, any number of ``submit`` and ``wait``, ``close_round`` and ``play``; last, whatever
-happened, ``close``. All calls come from one thread; :class:`~bdistil.searching.loop.SearchLoop`
-makes them. A backend of one's own is an object with these methods, handed to
-:func:`bdistil.search`.
+In this order: ``check``, ``open``, maybe ``fit_folds`` and ``fit_teacher``, ``start``; then, round
+after round, ``open_round``, any number of ``submit`` and ``wait``, ``close_round`` and ``play``;
+last, whatever happened, ``close``. All calls come from one thread;
+:class:`~bdistil.searching.loop.SearchLoop` makes them. A backend of one's own is an object with
+these methods, handed to :func:`bdistil.search`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bdistil.core.examples import Measure
 from bdistil.core.game import Rules
 from bdistil.core.student import Student
-from bdistil.data.dataset import Dataset
 from bdistil.runs.journal import GameFigures
 from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.problem import Part, Problem
 from bdistil.spec import Spec
-from bdistil.teachers.crossfit import Folds
-from bdistil.teachers.source import EpochProgress
+from bdistil.teachers.obtain import TeacherFitter
 
 SECONDS_BETWEEN_LOOKS = 0.25
 """How long :meth:`Backend.wait` may keep its caller from looking at clock and display."""
@@ -73,8 +68,8 @@ class Played:
     game: GameFigures | None = None
 
 
-class Backend(Protocol):
-    """Runs trials.
+class Backend(TeacherFitter, Protocol):
+    """Trains teachers and runs trials.
 
     Attributes:
         idle: cohorts that would be run at once if they were submitted now.
@@ -97,11 +92,6 @@ class Backend(Protocol):
         Raises:
             ClusterError: if they cannot be had.
         """
-
-    def fit_folds(
-        self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """The number and logits of each fold of `teacher.crossfit`, as they come."""
 
     def start(self, work: Work) -> None:
         """Take in the search; no round is open yet."""

@@ -29,12 +29,15 @@ class OpenRound:
 
     def finished(self, trials: int | None = None) -> list[TrialResult]:
         """Those of the first `trials` (None: all) that have figures, in their order."""
-        results = (self.answered[number] for number in sorted(self.answered))
         return [
             result
-            for result in results
-            if result.status == "finished" and (trials is None or result.request.number < trials)
+            for result in self._of("finished")
+            if trials is None or result.request.number < trials
         ]
+
+    def cut(self) -> list[TrialResult]:
+        """Those that went no further than a milestone, in their order."""
+        return self._of("cut")
 
     def answers_before(self, trials: int) -> int:
         """How many of the first `trials` have answered."""
@@ -43,6 +46,10 @@ class OpenRound:
     def running(self) -> list[TrialRequest]:
         """Trials handed out and not yet answered."""
         return [request for request in self.requests if request.number not in self.answered]
+
+    def _of(self, status: str) -> list[TrialResult]:
+        results = (self.answered[number] for number in sorted(self.answered))
+        return [result for result in results if result.status == status]
 
 
 class RoundController:
@@ -198,10 +205,11 @@ class RoundController:
 
     def _close(self, standing: list[TrialResult]) -> None:
         """Keep the best of the candidates that count, or end the search without one."""
-        finished = self.open.finished()
+        finished, cut = self.open.finished(), tuple(self.open.cut())
         if not finished:
             reason = next((r.reason for r in self.open.answered.values() if r.reason), "unknown")
-            raise SearchError(f"every trial of round {self.open.number} failed: {reason}")
+            others = f" or was cut ({len(cut)})" if cut else ""
+            raise SearchError(f"every trial of round {self.open.number} failed{others}: {reason}")
         fallback, select = self.spec.search.fallback, self.spec.search.select
         if self.open.number == 1:
             select = "best"
@@ -210,10 +218,10 @@ class RoundController:
             kept = choose(standing, "best")  # better than no ensemble at all
         if kept is None:
             why = explain(finished, fallback)
-            self.ended = EndRecord(end="saturated", reason=why, trials=tuple(finished))
+            self.ended = EndRecord(end="saturated", reason=why, trials=tuple(finished), cut=cut)
             return
         stopped = tuple(self.open.running())
-        self.accept(Winner(kept, tuple(finished), stopped))
+        self.accept(Winner(kept, tuple(finished), stopped, cut))
         self.open = OpenRound(self.open.number + 1)
         if not self.finished:
             self.sampler.open_round(self.open.number)

@@ -83,6 +83,7 @@ class Ledger:
             result=winner.result,
             trials=winner.trials,
             stopped=winner.stopped,
+            cut=winner.cut,
             seconds=seconds,
             **dataclasses.asdict(played),
         )

@@ -7,26 +7,22 @@ cell is a search. It chooses and writes, to the bit, what one worker on Ray woul
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bdistil.core.game import Rules, Summary
 from bdistil.core.placement import training_device
 from bdistil.core.student import Student
-from bdistil.data.dataset import Dataset
 from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
 from bdistil.searching.margin_shard import ShardState, combined_sha256, game_figures, play_shard
 from bdistil.searching.problem import Part
+from bdistil.searching.pruning import RoundPruner
 from bdistil.searching.trial_runner import TrialRunner, run_guarded
 from bdistil.searching.workbench import Material, Workbench
 from bdistil.spec import Spec
-from bdistil.teachers.crossfit import Folds, fit_one_by_one
-from bdistil.teachers.source import EpochProgress
+from bdistil.teachers.obtain import InThisProcess
 
 
 class LocalMargin:
@@ -64,8 +60,8 @@ def make_workbench(material: Material) -> Workbench:
     return Workbench(material, training_device(material.spec.workers.gpus))
 
 
-class LocalBackend:
-    """Runs trials in the calling thread.
+class LocalBackend(InThisProcess):
+    """Trains teachers and runs trials in the calling thread.
 
     Args:
         make_runner: builds what runs them.
@@ -86,16 +82,11 @@ class LocalBackend:
     def open(self, spec: Spec) -> None:
         """Nothing to get hold of."""
 
-    def fit_folds(
-        self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Each fold's number and logits, fitted one by one."""
-        return fit_one_by_one(dataset, spec, folds, progress)
-
     def start(self, work: Work) -> None:
         """Build the margin and the runner."""
         self.margin = LocalMargin(list(work.train), work.rules)
         self.accepted: list[Student] = []
+        self.pruner = work.spec.search.pruner
         self.runner = self.make_runner(
             Material(
                 work.problem,
@@ -111,7 +102,10 @@ class LocalBackend:
         """Bring the runner to a round."""
         self.candidates: dict[int, bytes] = {}
         news, self.accepted = self.accepted, []
-        self.runner.open_round(Announcement(number, news, self.margin.summary, self.margin.states))
+        ask = None if self.pruner is None else RoundPruner(self.pruner, number)
+        self.runner.open_round(
+            Announcement(number, news, self.margin.summary, self.margin.states, ask)
+        )
 
     def submit(self, cohort: Cohort) -> None:
         """Keep a cohort for :meth:`wait`."""

@@ -29,7 +29,7 @@ def mirror_study(path: Path, spec: Spec, records: Sequence[RoundRecord]) -> None
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     free = distributions(spec.space) | conditional_distributions(spec.space)
-    trials = [frozen_trial(trial, free) for record in records for trial in record.trials]
+    trials = [frozen_trial(trial, free) for record in records for trial in record.compared]
     url = spec.tracking.optuna_storage
     if url is None:
         mirror_to_file(path, spec.name, trials)

@@ -28,12 +28,14 @@ from bdistil.export.score_figures import ScoreFigures, fitted_temperature, score
 from bdistil.optional import require
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.runs.trial import TrialResult
 from bdistil.runtime.manifest import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import write_atomic
 from bdistil.teachers.obtain import check_unchanged
+from bdistil.teachers.seen import told_seen
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import OUT_OF_FOLD, Logits
 
@@ -109,7 +111,10 @@ def evaluate_on_test(
             TeacherCosts(card.flops, card.parameters),
         )
         found = with_sup_norms(found, ensemble, dataset, logits)
-        return found.model_copy(update={"scores": scores_on_test(ensemble, dataset, logits)})
+        scores = scores_on_test(ensemble, dataset, logits)
+    rows = len(dataset.validation), len(dataset.test)
+    seen = told_seen(card, dataset.task, found.teacher.metric, rows)
+    return found.model_copy(update={"scores": scores, "notes": () if seen is None else (seen,)})
 
 
 @torch.no_grad()
@@ -233,19 +238,18 @@ def to_raw_targets(ensemble: ProgressiveEnsemble, targets: TargetScale) -> None:
 
 
 def write_trials(run: RunDirectory, records: Sequence[RoundRecord]) -> None:
-    """``trials.parquet``: one row for each finished trial of the accepted rounds."""
+    """``trials.parquet``: a row for each trial of the accepted rounds that finished or was cut."""
     pyarrow = require("pyarrow", "search")
     parquet = require("pyarrow.parquet", "search")
-    rows = [trial_row(record, number) for record in records for number in range(len(record.trials))]
+    rows = [trial_row(record, trial) for record in records for trial in record.compared]
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
     write_atomic(run.trials_file, sink.getvalue().to_pybytes())
 
 
-def trial_row(record: RoundRecord, index: int) -> dict[str, Any]:
+def trial_row(record: RoundRecord, trial: TrialResult) -> dict[str, Any]:
     """One trial as a flat row."""
-    trial = record.trials[index]
-    figures = trial.model_dump(exclude={"request", "reason"})
+    figures = trial.model_dump(exclude={"request", "reason", "milestones"})
     request = trial.request.model_dump(exclude={"params"})
     params = {f"param_{name}": value for name, value in trial.request.params.items()}
     kept = trial.request.number == record.result.request.number

@@ -44,6 +44,7 @@ from bdistil.teachers.obtain import (
     metric_of,
     obtain_teacher,
 )
+from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import Logits
 
 
@@ -130,8 +131,8 @@ def run_teacher(
     """
     torch.set_num_threads(1)
     run, spec, dataset = open_run(spec, out, backend)
-    folds = spec.teacher.crossfit > 0 and not run.teacher.exists
-    with run.locked(), opened_if(folds, backend, spec):
+    fitted = not run.teacher.exists and teacher_source(dataset, spec).can_refit
+    with run.locked(), opened_if(fitted, backend, spec):
         sweep(run.path)
         run.create(spec)
         reporter = reporter or Silent()
@@ -237,7 +238,7 @@ def obtain_logits(
         trained,
         answered,
         folded,
-        backend.fit_folds,
+        backend,
         view_makers(spec, dataset),
     )
     run.keep()
@@ -297,7 +298,7 @@ def search_rounds(
     """Play the missing rounds on an opened backend."""
 
     def history() -> list[TrialResult]:
-        return [trial for record in ledger.records for trial in record.trials]
+        return [trial for record in ledger.records for trial in record.compared]
 
     most_flops = None if goal is None else goal.most_flops
     backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, most_flops))
@@ -307,8 +308,8 @@ def search_rounds(
 
 
 def trials_of(run: RunDirectory) -> list[TrialResult]:
-    """Every finished trial of another search."""
-    return [trial for record in run.journal.read() for trial in record.trials]
+    """Every trial of another search that finished or was cut."""
+    return [trial for record in run.journal.read() for trial in record.compared]
 
 
 def work_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from bdistil.searching.loop import drive
 from bdistil.searching.sampling import Sampler
 from bdistil.searching.verdict import Winner
 from bdistil.spec import Spec
+from bdistil.teachers.source import Teacher
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,14 @@ class SimulatedBackend:
             SearchError: always.
         """
         raise SearchError("a simulated backend fits no folds; set teacher.crossfit=0.")
+
+    def fit_teacher(self, *_: Any) -> AbstractContextManager[Teacher]:
+        """Nor is there a teacher.
+
+        Raises:
+            SearchError: always.
+        """
+        raise SearchError("a simulated backend trains no teacher.")
 
     def start(self, work: Work) -> None:
         """Nothing to take in."""

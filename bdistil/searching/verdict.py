@@ -17,11 +17,13 @@ class Winner:
         result: figures of the winning trial; `result.weak` is False if no trial was a weak learner.
         trials: every finished trial of the round, in the order of their numbers.
         stopped: trials that were still running, which lost by that.
+        cut: trials that went no further than a milestone.
     """
 
     result: TrialResult
     trials: tuple[TrialResult, ...]
     stopped: tuple[TrialRequest, ...] = ()
+    cut: tuple[TrialResult, ...] = ()
 
 
 def best_weak_learner(results: Sequence[TrialResult]) -> TrialResult | None:

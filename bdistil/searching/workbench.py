@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
 from bdistil.core.growth import folded_flops, widest
+from bdistil.core.milestones import Cut, Milestones
 from bdistil.core.placement import Device, home
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, move
 from bdistil.core.recipes import Recipe
@@ -27,7 +29,7 @@ from bdistil.core.views import Views
 from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
-from bdistil.searching.announcement import Announcement
+from bdistil.searching.announcement import Announcement, Ask
 from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
 from bdistil.searching.sampling import distributions
@@ -36,7 +38,7 @@ from bdistil.spec import SpaceSpec, Spec
 from bdistil.spec.user_modules import UserModule
 from bdistil.zoo.registry import student_class
 
-Found = Finding | SearchError | None  # figures, why there are none, or stopped
+Found = Finding | Cut | SearchError | None  # figures, how far it came, why not, or stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Workbench:
         self.copies = [part.views for part in parts]
         self.validation = validation.to(self.home)
         self.round: Round | None = None
+        self.ask: Ask | None = None
 
     def open_round(self, announcement: Announcement) -> None:
         """Take in the students accepted since the last round and the new margin."""
@@ -96,6 +99,7 @@ class Workbench:
         self.validation = self.validation.after(self.ensemble)
         self.train = self.joined(announcement)
         self.round = Round.of(self.train, self.validation, self.measure)
+        self.ask = announcement.ask
 
     def joined(self, announcement: Announcement) -> TrainingSplit:
         """The training split in the announced round, where the data lie."""
@@ -155,6 +159,7 @@ class Workbench:
             self.round,
             seed=seed,
             compiled=self.spec.workers.compile,
+            milestones=self.milestones(cohort.requests),
             should_stop=should_stop,
         )
         return [None] * len(members) if findings is None else [*findings]
@@ -164,11 +169,11 @@ class Workbench:
     ) -> list[Found]:
         """Train and judge candidates one after another."""
         return [
-            self.alone(member, request.seed, should_stop)
+            self.alone(member, request, should_stop)
             for member, request in zip(members, cohort.requests, strict=True)
         ]
 
-    def alone(self, member: Member, seed: int, should_stop: ShouldStop) -> Found:
+    def alone(self, member: Member, request: TrialRequest, should_stop: ShouldStop) -> Found:
         """Train and judge one candidate."""
         assert self.round is not None
         try:
@@ -177,13 +182,26 @@ class Workbench:
                 self.round,
                 member.recipe,
                 attempt=member.attempt,
-                seed=seed,
+                seed=request.seed,
                 min_edge=self.spec.search.min_edge,
                 compiled=self.spec.workers.compile,
+                milestones=self.milestones([request]),
                 should_stop=should_stop,
             )
         except SearchError as error:
             return error
+
+    def milestones(self, requests: Sequence[TrialRequest]) -> Milestones | None:
+        """Where candidates that train together may be cut, by their places; None if nowhere."""
+        pruner, ask = self.spec.search.pruner, self.ask
+        if pruner is None or ask is None:
+            return None
+
+        def cut(step: int, losses: Mapping[int, float]) -> list[int]:
+            asking = [requests[place] for place in losses]
+            return [*itertools.compress(losses, ask(asking, step, list(losses.values())))]
+
+        return Milestones(pruner.first, pruner.factor, cut)
 
     def outcome(self, student: Student, finding: Found, cohort: int) -> Outcome:
         """The figures and the weights of a trained candidate."""
@@ -191,6 +209,8 @@ class Workbench:
             return TrialAnswer(status="stopped"), None
         if isinstance(finding, SearchError):
             return TrialAnswer(status="failed", reason=str(finding)), None
+        if isinstance(finding, Cut):
+            return self.cut_answer(student, finding, cohort), None
         search = self.spec.search
         answer = TrialAnswer(
             status="finished",
@@ -201,6 +221,21 @@ class Workbench:
             **dataclasses.asdict(finding),
         )
         return answer, student_to_bytes(student)
+
+    def cut_answer(self, student: Student, found: Cut, cohort: int) -> TrialAnswer:
+        """How far a candidate came that was cut."""
+        epochs, loss = found.losses[-1]
+        return TrialAnswer(
+            status="cut",
+            width=student.config.width,
+            cohort=cohort,
+            device=self.place,
+            loss=loss,
+            gain=found.gain,
+            epochs=epochs,
+            seconds=found.seconds,
+            milestones=found.losses,
+        )
 
     @property
     def place(self) -> str:

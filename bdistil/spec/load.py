@@ -86,6 +86,8 @@ def _refuse_huge(value: Any, place: str = "") -> None:
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
+    if not isinstance(override, str):
+        raise SpecError(f"override {shown(override)} is no text; give such as 'search.rounds=4'.")
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise SpecError(f"override {override!r} must have the form key=value.")

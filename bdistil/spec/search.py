@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
+    field_validator,
     model_validator,
 )
 
-from bdistil.names import Algorithm, Fallback, Normalisation, Precision, Selection
+from bdistil.names import Algorithm, Fallback, Normalisation, Precision, PrunerName, Selection
 from bdistil.spec.section import Count, Section
 
 ROUNDS, TRIES = 6, 4  # where nothing is said
+
+
+class PrunerSpec(Section):
+    """How candidates are compared while they train, and the worse ones cut."""
+
+    name: PrunerName = "halving"
+    """`halving`: asynchronous successive halving; `hyperband`: the same with brackets, some of
+    which begin to cut later
+    """
+    first: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    """share of a candidate's epochs before its first milestone"""
+    factor: Annotated[int, Field(ge=2, le=64)] = 2
+    """each further milestone lies that many times as far; of those of a class and round that have
+    reached one, the best 1/factor go on
+    """
 
 
 class SearchSpec(Section):
@@ -39,6 +55,10 @@ class SearchSpec(Section):
     """
     grace: NonNegativeFloat = 0
     """seconds that others get after the first winner"""
+    pruner: PrunerSpec | None = None
+    """cuts candidates by their validation loss at milestones of training: `halving`, or a section
+    with options; null trains each to its end
+    """
     cohort: Count = 1
     """candidates of one class that train together, where torch can stack them"""
     precision: Precision = "fp32"
@@ -78,6 +98,11 @@ class SearchSpec(Section):
         if self.grace and self.select == "best":
             raise ValueError("grace goes with select: first; best waits for all trials anyway")
         return self
+
+    @field_validator("pruner", mode="before")
+    @classmethod
+    def _pruner_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod

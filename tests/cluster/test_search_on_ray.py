@@ -125,6 +125,19 @@ def test_cohorts_train_together_and_repeatably_also_on_views(
     assert students(again.path) == students(run.path)
 
 
+def test_candidates_are_cut_as_in_this_process(local_ray: None, tmp_path: Path) -> None:
+    halving = ("search.rounds=2", "search.pruner=halving", "search.tries_per_class=4")
+    halving = (*halving, "search.select=best", "space.epochs=8")
+    run = launch_search(tiny(*halving), tmp_path / "run").run
+    again = launch_search(tiny(*halving, "workers.count=0"), tmp_path / "again").run
+    assert students(again.path) == students(run.path)
+    ours, theirs = ([r.cut for r in each.journal.read()] for each in (run, again))
+    assert any(ours)
+    assert [[t.milestones for t in cut] for cut in ours] == [
+        [t.milestones for t in cut] for cut in theirs
+    ]
+
+
 def test_features_on_disk_give_the_same_students_by_path_or_by_bytes(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

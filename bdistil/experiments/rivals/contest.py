@@ -18,6 +18,7 @@ from bdistil.core.cost import parameters
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.growth import folded_flops, widest
+from bdistil.core.milestones import Cut
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, hidden_states
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
@@ -292,7 +293,7 @@ def findings_of(
     if several and vectorises(members[0].student, state):
         found = find_weak_learners(members, state, seed=seeds[0])
         assert found is not None  # nobody stops it
-        return found
+        return [each for each in found if not isinstance(each, Cut)]  # nobody cuts one
     return [alone(member, state, seed) for member, seed in zip(members, seeds, strict=True)]
 
 
@@ -302,7 +303,7 @@ def alone(member: Member, state: Round, seed: int) -> Finding | SearchError:
         found = find_weak_learner(member.student, state, member.recipe, seed=seed)
     except SearchError as error:
         return error
-    assert found is not None
+    assert isinstance(found, Finding)  # nobody stops or cuts it
     return found
 
 

@@ -1,0 +1,162 @@
+"""The teacher on a cluster: an actor trains it and answers for it, with its node's GPU and CPUs.
+
+The machine that a search is started on is often one without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bdistil.cluster.connect import alive_nodes
+from bdistil.cluster.tasks import RERUNS, result_of
+from bdistil.core.progressive_ensemble import chunks
+from bdistil.data.dataset import Dataset, Split
+from bdistil.interrupt import check
+from bdistil.spec import Spec, WorkerSpec
+from bdistil.spec.user_modules import UserModule, import_modules
+from bdistil.teachers.answers import on_disk
+from bdistil.teachers.select import teacher_source
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher
+
+ROWS = 8192  # that are asked about at once
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Known(NamedTuple):
+    """What the driver learns of a teacher."""
+
+    flops: int | None
+    parameters: int | None
+    network: nn.Module | None
+
+
+class Lesson(NamedTuple):
+    """What a teacher is trained by.
+
+    Attributes:
+        dataset: to learn from.
+        spec: of the search.
+        modules: the user's own code.
+        threads: of torch.
+    """
+
+    dataset: Dataset
+    spec: Spec
+    modules: Sequence[UserModule]
+    threads: int
+
+
+class Trainer:
+    """A worker that trains the teacher when it is first asked, once more if it was lost.
+
+    So each call comes with the lesson: arguments of a constructor would not outlive a restart.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: tuple[int, int, float] | None = None
+        self.trained: Teacher | None = None
+
+    def teacher(self, lesson: Lesson) -> Teacher:
+        """The trained teacher."""
+        if self.trained is None:
+            torch.set_num_threads(lesson.threads)
+            for module in lesson.modules:
+                module.load()
+            source = teacher_source(lesson.dataset, lesson.spec)
+            self.trained = source.obtain(progress=self.note)
+        return self.trained
+
+    def note(self, epoch: int, epochs: int, metric: float) -> None:
+        """Remember how far training is, for the driver."""
+        self.epoch = epoch, epochs, metric
+
+    def known(self, lesson: Lesson) -> Known:
+        """Train, and tell what the driver keeps."""
+        made = self.teacher(lesson)
+        network = None if made.network is None else made.network.cpu()
+        return Known(made.flops, made.parameters, network)
+
+    def progress(self) -> tuple[int, int, float] | None:
+        """The last epoch, epochs and validation metric; None before the first."""
+        return self.epoch
+
+    def logits(self, lesson: Lesson, split: Split) -> NDArray[np.float32]:
+        """The teacher's answers, float32 (n, L)."""
+        return np.array(self.teacher(lesson).logits(split, None))
+
+
+@contextmanager
+def teacher_on_worker(
+    dataset: Dataset, spec: Spec, progress: EpochProgress | None = None
+) -> Iterator[Teacher]:
+    """A teacher that a worker trains and that answers from there until the block ends.
+
+    Raises:
+        BdistilError: what went wrong in the training.
+        ClusterError: if it was lost with several workers.
+    """
+    cpus = most_cpus(spec.workers)
+    remote: Any = ray.remote  # whose types do not know concurrency groups
+    actor = (
+        remote(concurrency_groups={"telling": 1})(Trainer)
+        .options(
+            num_cpus=cpus,
+            num_gpus=most_gpus(spec.workers),
+            max_restarts=-1,
+            max_task_retries=RERUNS,
+        )
+        .remote()
+    )
+    lesson = ray.put(Lesson(dataset, spec, import_modules(spec.modules), max(1, int(cpus))))
+    try:
+        known: Known = awaited(actor, actor.known.remote(lesson), progress)
+
+        def logits(split: Split, answered: AnswerProgress | None = None) -> NDArray[np.float32]:
+            outputs = on_disk(len(split), dataset.outputs)
+            for rows in chunks(len(split), ROWS):
+                asked = actor.logits.remote(lesson, split.take(rows))
+                outputs[rows] = awaited(actor, asked, None)
+                if answered is not None:
+                    answered(min(rows.stop, len(split)), len(split))
+            return outputs
+
+        yield Teacher(logits, known.flops, known.parameters, known.network)
+    finally:
+        ray.kill(actor)
+
+
+def awaited(actor: Any, task: Any, progress: EpochProgress | None) -> Any:
+    """What a task of the actor gives; each new epoch is told while it lasts."""
+    told = None
+    while True:
+        ready, _ = ray.wait([task], timeout=SECONDS_BETWEEN_LOOKS)
+        check()
+        if progress is not None:
+            telling = actor.progress.options(concurrency_group="telling").remote()
+            there, _ = ray.wait([telling], timeout=SECONDS_BETWEEN_LOOKS)
+            epoch = result_of(telling, "the teacher") if there else None
+            if epoch not in (None, told):
+                told = epoch
+                progress(*epoch)
+        if ready:
+            return result_of(task, "the teacher")
+
+
+def most_gpus(workers: WorkerSpec) -> float:
+    """GPUs of the teacher: what a trial has, of shared ones as much as all trials have of one."""
+    return workers.gpus if workers.gpus >= 1 else min(1.0, workers.gpus * workers.trials)
+
+
+def most_cpus(workers: WorkerSpec) -> float:
+    """CPUs of the teacher, who works alone: those of all trials, as far as one node has them."""
+    nodes = [node for node in alive_nodes() if node.get("GPU", 0) >= workers.gpus]
+    largest = max((node.get("CPU", 0) for node in nodes), default=workers.cpus)
+    return max(workers.cpus, min(largest, workers.cpus * workers.trials))

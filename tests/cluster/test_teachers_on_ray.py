@@ -1,0 +1,131 @@
+"""Teachers that a cluster's workers train: those of one process, with its progress and errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from tiny import eventually, tiny
+
+import bdistil
+from bdistil.cluster import teacher_actor
+from bdistil.cluster.launch import launch_teacher
+from bdistil.cluster.teacher_actor import most_cpus, most_gpus, teacher_on_worker
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import TeacherError
+from bdistil.searching.progress import Silent
+from bdistil.spec import WorkerSpec, load_spec
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings("ignore:the teacher's validation metric"),
+]
+
+ONE = ("workers.count=1", "teacher.epochs=3", "search.rounds=1", "search.tries_per_class=1")
+
+
+class Listening(Silent):
+    """Remembers the epochs that it was told of."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def teacher(self, epoch: int, epochs: int, metric: float) -> None:
+        self.epochs.append(epoch)
+
+
+def test_a_worker_trains_what_this_process_would(tmp_path: Path) -> None:
+    heard = Listening()
+    there = launch_teacher(tiny(*ONE), tmp_path / "there", reporter=heard).teacher
+    here = launch_teacher(tiny(*ONE, "workers.count=0"), tmp_path / "here").teacher
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(there.logits()[split], here.logits()[split])
+    assert there.card() == here.card()
+    assert there.weights_file.read_bytes() == here.weights_file.read_bytes()
+    assert heard.epochs[-1:] == [3]
+
+
+def test_it_was_not_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the driver trained")
+
+    monkeypatch.setattr("bdistil.teachers.trained.train_teacher", refused)
+    assert launch_teacher(tiny(*ONE), tmp_path / "run").teacher.exists
+
+
+def test_an_estimator_is_fitted_there_and_answers_about_copies(tmp_path: Path) -> None:
+    spec = {
+        "data": {"name": "wine", "views": {"copies": 2, "noise": 0.1}},
+        "teacher": {"model": "sklearn.tree:DecisionTreeClassifier", "options": {"max_depth": 3}},
+    }
+    both = [
+        launch_teacher(load_spec(spec, [f"workers.count={n}"]), tmp_path / str(n)).teacher
+        for n in (0, 1)
+    ]
+    here, there = (each.all_logits() for each in both)
+    assert here.keys() == there.keys()
+    for name, logits in here.items():
+        np.testing.assert_array_equal(there[name], logits)
+
+
+def test_its_errors_are_told_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match=r"teacher\.lr is 1e\+08"):
+        launch_teacher(tiny(*ONE, "teacher.lr=1e8", "teacher.epochs=30"), tmp_path / "run")
+
+
+def test_a_teacher_whose_worker_is_lost_is_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer = teacher_actor.Trainer
+
+    class Mortal(Trainer):  # defined in here, it travels by value
+        def logits(self, lesson, split):  # type: ignore[no-untyped-def]
+            if not ray.get_runtime_context().was_current_actor_reconstructed:
+                os.kill(os.getpid(), 9)
+            return Trainer.logits(self, lesson, split)
+
+    spec = tiny(*ONE)
+    dataset = load_dataset(spec.data, spec.seed)
+    with teacher_on_worker(dataset, spec) as teacher:
+        expected = teacher.logits(dataset.test, None)
+    monkeypatch.setattr(teacher_actor, "Trainer", Mortal)
+    with teacher_on_worker(dataset, spec) as teacher:
+        np.testing.assert_array_equal(teacher.logits(dataset.test, None), expected)
+
+
+def test_it_stops_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny(*ONE, "teacher.epochs=1000000")
+    dataset = load_dataset(spec.data, spec.seed)
+
+    def interrupt_once_it_works() -> None:
+        if ray.available_resources().get("CPU", 0) < 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(teacher_actor, "check", interrupt_once_it_works)
+    with pytest.raises(KeyboardInterrupt), teacher_on_worker(dataset, spec):
+        pass
+    assert eventually(lambda: ray.available_resources().get("CPU", 0) == 2)
+
+
+def test_it_takes_what_all_trials_have_as_far_as_a_node_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = [{"CPU": 4.0}, {"CPU": 16.0}, {"CPU": 8.0, "GPU": 1.0}]
+    monkeypatch.setattr(teacher_actor, "alive_nodes", lambda: nodes)
+
+    def taken(**workers: float) -> tuple[float, float]:
+        spec = WorkerSpec.model_validate(workers)
+        return most_cpus(spec), most_gpus(spec)
+
+    assert taken(count=3) == (3, 0)
+    assert taken(count=40) == (16, 0)
+    assert taken(count=4, cpus=3, gpus=0.25) == (8, 1)
+    assert taken(count=2, gpus=0.25) == (2, 0.5)
+    assert taken(count=2, cpus=12) == (16, 0)
+
+
+def test_a_search_has_its_teacher_from_a_worker(tmp_path: Path) -> None:
+    found = bdistil.search(tiny(*ONE), tmp_path / "run")
+    assert found.rounds
