@@ -16,7 +16,7 @@ from bdistil.optional import require_search
 if TYPE_CHECKING:
     from bdistil.data.dataset import Dataset
     from bdistil.export.ensemble import Ensemble
-    from bdistil.export.onnx_quantise import Worth
+    from bdistil.export.worth_of_int8 import Worth
     from bdistil.searching.result import SearchResult
 
 
@@ -109,10 +109,10 @@ def convert(
         formats: of ``onnx``, ``int8``, ``int8_anyway``, ``programs`` and ``executorch``.
     """
     from bdistil.export.executorch_export import export_executorch
-    from bdistil.export.formats import worth_of_int8
     from bdistil.export.onnx_export import export_onnx
-    from bdistil.export.onnx_quantise import keep_if_worth, quantise_onnx
+    from bdistil.export.onnx_quantise import quantise_onnx
     from bdistil.export.torch_export import export_programs
+    from bdistil.export.worth_of_int8 import keep_if_worth, worth_of_int8
     from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 
     validation, task = dataset.validation, dataset.task
@@ -123,7 +123,7 @@ def convert(
         output.print(f"{shown / ONNX_FOLDER}: largest difference {found.difference:.1e} {checked}")
         output.print(f"Straight to a stage: {STACKING_WORDS[found.way]}{kept_apart(ensemble)}")
     if formats & {"int8", "int8_anyway"}:
-        quantise_onnx(folder / ONNX_FOLDER, folder / INT8_FOLDER, examples)
+        quantise_onnx(folder, examples)
         worth = worth_of_int8(folder, examples, validation.y[:MOST_CHECKED], task)
         became = keep_if_worth(worth, folder / INT8_FOLDER, "int8_anyway" in formats)
         output.print(f"{shown / INT8_FOLDER}: {became}; by stage {checked}")

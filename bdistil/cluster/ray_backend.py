@@ -39,6 +39,7 @@ from bdistil.core.placement import training_device
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
 from bdistil.errors import ClusterError, SearchError
+from bdistil.files.array_files import mapped_file
 from bdistil.runs.trial import Cohort, Place, TrialResult
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
 from bdistil.searching.trial_runner import TrialRunner
@@ -47,6 +48,7 @@ from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.scratch import ScratchFolder
 from bdistil.teachers.crossfit import Folds
+from bdistil.teachers.obtain import HERE
 from bdistil.teachers.source import EpochProgress, Teacher
 
 RERUNS = 2  # of a cohort whose worker was lost
@@ -137,7 +139,12 @@ class RayBackend:
     def fit_teacher(
         self, dataset: Dataset, spec: Spec, progress: EpochProgress | None
     ) -> AbstractContextManager[Teacher]:
-        """The teacher, trained by a worker that answers for it until the context ends."""
+        """The teacher, trained by a worker that answers for it until the context ends.
+
+        Features in a file, which are too many for the memory, do not travel: they train here.
+        """
+        if mapped_file(dataset.train.x) is not None:
+            return HERE.fit_teacher(dataset, spec, progress)
         return teacher_on_worker(dataset, spec, progress)
 
     def start(self, work: Work) -> None:

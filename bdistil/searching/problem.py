@@ -216,10 +216,9 @@ def part_of(
     dataset: Dataset, split: Split, teacher_logits: NDArray[np.float32], rows: slice
 ) -> Part:
     """Some rows of a split with the teacher's logits for the split."""
-    labels = TargetScale.of(dataset).standardise(split.y[rows])
-    weights = None if split.weights is None else split.weights[rows]
+    own = split.take(rows)
+    labels = TargetScale.of(dataset).standardise(own.y)
     file = standardised_file(dataset, split)
     if file is not None:
-        return open_part(file, rows, teacher_logits[rows], labels, weights=weights)
-    own = standardised(dataset, split.take(rows))
-    return Part(own, teacher_logits[rows], labels, weights=weights)
+        return open_part(file, rows, teacher_logits[rows], labels, weights=own.weights)
+    return Part(standardised(dataset, own), teacher_logits[rows], labels, weights=own.weights)

@@ -26,7 +26,7 @@ from bdistil.teachers.crossfit import (
 )
 from bdistil.teachers.guess import best_guess
 from bdistil.teachers.select import teacher_source
-from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher, TeacherSource
 from bdistil.teachers.teacher_files import files_of, files_sha256
 from bdistil.teachers.teacher_store import (
     OUT_OF_FOLD,
@@ -138,11 +138,14 @@ def make_teacher(
         outside[OUT_OF_FOLD] = out_of_fold(store, dataset, spec, data, progress, folded, fit_folds)
         check_says_something({"train": outside[OUT_OF_FOLD]})
     source = teacher_source(dataset, spec)
-    place = fitter if source.can_refit else HERE  # files of one's own lie on this machine
-    with place.fit_teacher(dataset, spec, progress) as teacher:
+    with (
+        fitter.fit_teacher(dataset, spec, progress)
+        if source.can_refit
+        else nullcontext(source.obtain(progress=progress))  # files of one's own lie here
+    ) as teacher:
         logits = {name: teacher.logits(getattr(dataset, name), answered) for name in SPLITS}
         check_says_something(logits)
-        card = card_of(source.kind, teacher, dataset, spec.teacher, logits)
+        card = card_of(source, teacher, dataset, spec.teacher, logits)
         card = card.model_copy(update={"files_sha256": files, "data_sha256": data})
         warn_if_worse_than_guessing(source.kind, dataset, logits)
         if makers:
@@ -156,12 +159,13 @@ def make_teacher(
 
 
 def card_of(
-    kind: str, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
+    source: TeacherSource, teacher: Teacher, dataset: Dataset, settings: TeacherSpec, logits: Logits
 ) -> TeacherCard:
     """What is known of a teacher, without hashes."""
-    has_columns = kind == "columns"
+    has_columns = source.kind == "columns"
     return TeacherCard(
-        source=kind,
+        source=source.kind,
+        came_trained=not source.can_refit,
         model="columns" if has_columns else settings.model,
         options={} if has_columns else settings.options,
         domain=dataset.domain,

@@ -7,7 +7,6 @@ import math
 from bdistil.names import METRIC, Task
 from bdistil.teachers.teacher_store import TeacherCard
 
-FITTED_HERE = ("trained", "estimator")
 CLEAR = 4.0  # standard errors between two splits that a teacher without favourites hardly has
 
 
@@ -25,7 +24,7 @@ def told_seen(
         test_metric: of the teacher.
         rows: of validation and test.
     """
-    if card.source in FITTED_HERE:
+    if not card.came_trained:
         return None
     said = (
         "The teacher came trained: where it has learnt from rows of validation or test, its "

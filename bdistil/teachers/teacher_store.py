@@ -36,6 +36,7 @@ class TeacherCard(BaseModel):
 
     Attributes:
         source: the kind of teacher; see :mod:`bdistil.teachers`.
+        came_trained: whether others have trained it, on rows that nobody here knows.
         files_sha256: of the files that hold what a foreign teacher has learnt; None if it has none.
         validation_metric: accuracy, micro F1 of labels, or R² for regression.
         flops: of one example; None where they cannot be counted.
@@ -49,6 +50,7 @@ class TeacherCard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     source: str
+    came_trained: bool = False
     model: str
     options: dict[str, Any]
     domain: Domain

@@ -126,6 +126,18 @@ def test_it_takes_what_all_trials_have_as_far_as_a_node_has_it(
     assert taken(count=2, cpus=12) == (16, 0)
 
 
+def test_features_in_a_file_do_not_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("a worker was asked")
+
+    monkeypatch.setattr("bdistil.cluster.ray_backend.teacher_on_worker", refused)
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", random.normal(size=(60, 4)).astype(np.float32))
+    np.save(tmp_path / "y.npy", np.arange(60) % 2)
+    spec = load_spec({"data": {"path": str(tmp_path)}}, ["workers.count=1", "teacher.epochs=1"])
+    assert launch_teacher(spec, tmp_path / "run").teacher.exists
+
+
 def test_a_search_has_its_teacher_from_a_worker(tmp_path: Path) -> None:
     found = bdistil.search(tiny(*ONE), tmp_path / "run")
     assert found.rounds

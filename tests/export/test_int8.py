@@ -13,8 +13,9 @@ from small_ensembles import small_ensemble
 
 from bdistil import Predictor
 from bdistil.export.onnx_export import export_onnx
-from bdistil.export.onnx_quantise import Worth, keep_if_worth, quantise_onnx
-from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
+from bdistil.export.onnx_quantise import quantise_onnx
+from bdistil.export.worth_of_int8 import Worth, keep_if_worth
+from bdistil.runtime.onnx_runner import ONNX_FOLDER
 
 pytest.importorskip("onnxruntime")
 
@@ -25,7 +26,7 @@ def test_no_example_changes_the_answers_to_others(kind: str, tmp_path: Path) -> 
     ensemble.save_pretrained(tmp_path)
     x = examples(kind)
     export_onnx(ensemble, tmp_path / ONNX_FOLDER, x)
-    quantise_onnx(tmp_path / ONNX_FOLDER, tmp_path / INT8_FOLDER, x)
+    quantise_onnx(tmp_path, x)
     predictor = Predictor(tmp_path, backend="int8")
     wild = x.copy()
     wild[0] *= 1000
