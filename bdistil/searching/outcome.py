@@ -33,7 +33,6 @@ from bdistil.runtime.manifest import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec.user_modules import import_modules
-from bdistil.store.durable import write_atomic
 from bdistil.teachers.obtain import check_unchanged
 from bdistil.teachers.seen import told_seen
 from bdistil.teachers.select import teacher_source
@@ -244,7 +243,7 @@ def write_trials(run: RunDirectory, records: Sequence[RoundRecord]) -> None:
     rows = [trial_row(record, trial) for record in records for trial in record.compared]
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
-    write_atomic(run.trials_file, sink.getvalue().to_pybytes())
+    run.write(run.trials_file, sink.getvalue().to_pybytes())
 
 
 def trial_row(record: RoundRecord, trial: TrialResult) -> dict[str, Any]:
