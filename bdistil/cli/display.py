@@ -59,6 +59,9 @@ class PlainReporter:
         """Nothing between rounds."""
 
 
+STARTING = "Starting workers ..."  # what comes after the teacher
+
+
 class LiveReporter(PlainReporter):
     """A table that redraws itself."""
 
@@ -76,12 +79,13 @@ class LiveReporter(PlainReporter):
         line = f"teacher: epoch {epoch}/{epochs}, validation {metric:.4f}"
         if epoch == epochs:
             self.message(line)
-            line = "Starting workers ..."
+            line = STARTING
         self.live.update(Text(line))
 
     def teacher_answers(self, done: int, examples: int) -> None:
         """A line that is overwritten."""
-        self.live.update(Text(f"teacher: {done:,} of {examples:,} examples"))
+        line = f"teacher: {done:,} of {examples:,} examples"
+        self.live.update(Text(line if done < examples else STARTING))
 
     def round_accepted(self, record: RoundRecord) -> None:
         """Only what the table cannot say."""

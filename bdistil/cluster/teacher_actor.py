@@ -38,44 +38,49 @@ class Known(NamedTuple):
     network: nn.Module | None
 
 
-class Trainer:
-    """A worker that trains the teacher when it is first asked for, once more if it was lost.
+class Lesson(NamedTuple):
+    """What a teacher is trained by.
 
-    Args:
+    Attributes:
         dataset: to learn from.
         spec: of the search.
         modules: the user's own code.
         threads: of torch.
     """
 
-    def __init__(
-        self, dataset: Dataset, spec: Spec, modules: Sequence[UserModule], threads: int
-    ) -> None:
-        self.dataset, self.spec, self.modules = dataset, spec, modules
-        self.threads = threads
+    dataset: Dataset
+    spec: Spec
+    modules: Sequence[UserModule]
+    threads: int
+
+
+class Trainer:
+    """A worker that trains the teacher when it is first asked, once more if it was lost.
+
+    So each call comes with the lesson: arguments of a constructor would not outlive a restart.
+    """
+
+    def __init__(self) -> None:
         self.epoch: tuple[int, int, float] | None = None
         self.trained: Teacher | None = None
 
-    def teacher(self) -> Teacher:
+    def teacher(self, lesson: Lesson) -> Teacher:
         """The trained teacher."""
         if self.trained is None:
-            self.trained = self.train()
+            torch.set_num_threads(lesson.threads)
+            for module in lesson.modules:
+                module.load()
+            source = teacher_source(lesson.dataset, lesson.spec)
+            self.trained = source.obtain(progress=self.note)
         return self.trained
-
-    def train(self) -> Teacher:
-        """Train it."""
-        torch.set_num_threads(self.threads)
-        for module in self.modules:
-            module.load()
-        return teacher_source(self.dataset, self.spec).obtain(progress=self.note)
 
     def note(self, epoch: int, epochs: int, metric: float) -> None:
         """Remember how far training is, for the driver."""
         self.epoch = epoch, epochs, metric
 
-    def known(self) -> Known:
+    def known(self, lesson: Lesson) -> Known:
         """Train, and tell what the driver keeps."""
-        made = self.teacher()
+        made = self.teacher(lesson)
         network = None if made.network is None else made.network.cpu()
         return Known(made.flops, made.parameters, network)
 
@@ -83,9 +88,9 @@ class Trainer:
         """The last epoch, epochs and validation metric; None before the first."""
         return self.epoch
 
-    def logits(self, split: Split) -> NDArray[np.float32]:
+    def logits(self, lesson: Lesson, split: Split) -> NDArray[np.float32]:
         """The teacher's answers, float32 (n, L)."""
-        return np.array(self.teacher().logits(split, None))
+        return np.array(self.teacher(lesson).logits(split, None))
 
 
 @contextmanager
@@ -108,15 +113,16 @@ def teacher_on_worker(
             max_restarts=-1,
             max_task_retries=RERUNS,
         )
-        .remote(ray.put(dataset), spec, import_modules(spec.modules), max(1, int(cpus)))
+        .remote()
     )
+    lesson = ray.put(Lesson(dataset, spec, import_modules(spec.modules), max(1, int(cpus))))
     try:
-        known: Known = awaited(actor, actor.known.remote(), progress)
+        known: Known = awaited(actor, actor.known.remote(lesson), progress)
 
         def logits(split: Split, answered: AnswerProgress | None = None) -> NDArray[np.float32]:
             outputs = on_disk(len(split), dataset.outputs)
             for rows in chunks(len(split), ROWS):
-                asked = actor.logits.remote(split.take(rows))
+                asked = actor.logits.remote(lesson, split.take(rows))
                 outputs[rows] = awaited(actor, asked, None)
                 if answered is not None:
                     answered(min(rows.stop, len(split)), len(split))

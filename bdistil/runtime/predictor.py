@@ -163,9 +163,9 @@ class Predictor:
         check_count("examples", examples)
         try:
             x = np.zeros((examples, *self.manifest.input_shape), np.float32)
-            self.deadlines.warm_up(self.runner, x)
         except (MemoryError, ValueError):  # numpy's, for sizes beyond any memory
             raise SpecError(f"examples is {examples}: no memory for such a batch.") from None
+        self.deadlines.warm_up(self.runner, x)
 
     def stages(self, x: Any) -> Iterator[Answer]:
         """One answer after another, each better than the last; leave when you like."""

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from tiny import command, tiny
 import bdistil as package
 from bdistil import Predictor
 from bdistil.cli.failures import explain_machine
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, CheckpointError, ClusterError, DataError, SpecError
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runtime.columns import FeatureColumn
@@ -33,6 +33,7 @@ from bdistil.runtime.tables import as_table
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.progress import Silent
 from bdistil.searching.run import run_search
+from bdistil.spec import DataSpec
 from bdistil.store.durable import disk_errors
 from bdistil.teachers.obtain import warn_if_worse_than_guessing
 
@@ -423,10 +424,10 @@ def test_arguments_of_other_kinds(predictor: Predictor, tmp_path: Path) -> None:
 
 
 def test_a_poor_teacher_of_targets_is_compared_with_the_mean() -> None:
-    data = SimpleNamespace(task="regression", validation=SimpleNamespace(y=np.zeros((3, 1))))
-    card = SimpleNamespace(validation_metric=-1.0, source="trained")
-    with pytest.warns(UserWarning, match="of always giving the mean; check teacher.lr"):
-        warn_if_worse_than_guessing(card, data)
+    data = load_dataset(DataSpec(name="diabetes"), seed=0)
+    poor = {"validation": np.full_like(data.validation.y, 5)}
+    with pytest.warns(UserWarning, match=r"of always giving the mean; check teacher\.lr"):
+        warn_if_worse_than_guessing("trained", data, poor)
 
 
 def test_sockets_of_ray_whose_path_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

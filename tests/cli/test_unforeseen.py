@@ -128,7 +128,7 @@ def test_what_stands_where_a_file_belongs(bdistil: Command, run: Path, tmp_path:
     answer = bdistil("search", "--data", tmp_path / "pipe.csv", "--label", "y")
     assert (answer.status, "read only once; save a file" in answer.errors) == (2, True)
     answer = bdistil("search", write_spec(tmp_path, "workers.count=0"), "--out", 300 * "a")
-    assert (answer.status, "name too long" in answer.errors) == (2, True)
+    assert (answer.status, "has a name of 300 bytes" in answer.errors) == (2, True)
 
 
 def test_too_little_memory_is_told(bdistil: Command, tmp_path: Path) -> None:

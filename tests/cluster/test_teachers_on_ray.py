@@ -81,10 +81,10 @@ def test_a_teacher_whose_worker_is_lost_is_trained_again(monkeypatch: pytest.Mon
     Trainer = teacher_actor.Trainer
 
     class Mortal(Trainer):  # defined in here, it travels by value
-        def logits(self, split):  # type: ignore[no-untyped-def]
+        def logits(self, lesson, split):  # type: ignore[no-untyped-def]
             if not ray.get_runtime_context().was_current_actor_reconstructed:
                 os.kill(os.getpid(), 9)
-            return Trainer.logits(self, split)
+            return Trainer.logits(self, lesson, split)
 
     spec = tiny(*ONE)
     dataset = load_dataset(spec.data, spec.seed)
