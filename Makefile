@@ -30,7 +30,7 @@ test-fast: install  ## Without Ray clusters and long trainings.
 
 test-nightly: install  ## Only what `make test` leaves to its representatives.
 	$(PYTEST) $(PARALLEL) -m nightly
-	BDISTIL_FUZZ=80 $(PYTEST) $(PARALLEL) tests/fuzz
+	BDISTIL_FUZZ=25 $(PYTEST) $(PARALLEL) tests/fuzz
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -7,11 +7,27 @@ command line prints it without a traceback and exits with status 2.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONG_WORD, LONG_SENTENCE = 400, 1_500
+"""Characters from which on the middle of a word or sentence is left out."""
 
 
 class BdistilError(Exception):
     """Base of every error a caller can act upon."""
+
+    def __str__(self) -> str:
+        """The sentence, without most of a cell or name of thousands of characters that it holds."""
+        words = re.sub(
+            rf"\S{{{LONG_WORD},}}", lambda word: _middle_out(word[0], 300), super().__str__()
+        )
+        return words if len(words) <= LONG_SENTENCE else _middle_out(words, LONG_SENTENCE)
+
+
+def _middle_out(text: str, length: int) -> str:
+    kept = length // 2
+    return f"{text[:kept]}...{text[-kept:]}"
 
 
 class SpecError(BdistilError):

@@ -28,6 +28,7 @@ from bdistil.data.assemble import assemble
 from bdistil.data.dataset import Dataset
 from bdistil.data.split import split_indices
 from bdistil.datasets.catalogue import register_dataset
+from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Silent, Snapshot
 from bdistil.spec import Spec, load_spec
 
@@ -107,7 +108,11 @@ class Phases(Silent):
         self.sampler.enter("teaches and stores")
 
     def update(self, snapshot: Snapshot) -> None:
-        self.sampler.enter("searches" if len(snapshot.records) < ROUNDS else "finishes")
+        self.sampler.enter("searches" if len(snapshot.records) < ROUNDS else "evaluates")
+
+    def round_accepted(self, record: RoundRecord) -> None:
+        if record.round == ROUNDS:  # nothing is shown after the last one
+            self.sampler.enter("evaluates")
 
 
 def search_space(rows: int, outputs: int) -> Spec:
@@ -118,10 +123,12 @@ def search_space(rows: int, outputs: int) -> Spec:
             "data": {"name": "made_up", "options": options} | share,
             "teacher": {"options": {"widths": [8]}, "epochs": 1, "batch_size": 8192},
             "space": {"student": "mlp", "ladder": [4], "epochs": 1, "batch_size": 8192},
+            "workers": {"count": 2},  # or so small a search would do without
             "search": {
                 "rounds": ROUNDS,
                 "tries_per_class": 2,
                 "select": "best",
+                "fallback": "best",
             },
         }
     )

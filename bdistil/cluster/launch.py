@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+from bdistil.errors import ClusterError
 from bdistil.optional import require
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.backend import Backend
@@ -47,7 +48,12 @@ def choose_backend(
 
     Raises:
         MissingDependencyError: if Ray is not installed.
+        ClusterError: if the address is no text.
     """
+    if not isinstance(address, str | None):
+        raise ClusterError(
+            f"the address of a cluster is text such as '10.0.0.1:6379', not {address!r}."
+        )
     if workers.count is None and not has_cluster(address):
         return cast(Backend, LaterBackend(address, verbose))
     if workers.count == 0:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.blocks import row_blocks
 from bdistil.names import METRIC, Task
 
 Floats = NDArray[np.floating]
@@ -51,16 +52,18 @@ def scores(
     """
     if task == "regression":
         return _of_targets(np.asarray(logits, np.float64), truth, weights)
-    scaled = np.asarray(logits, np.float64) / temperature
     measured = _of_classes if task == "classification" else _of_labels
-    return measured(scaled, truth, weights)
+    return measured(logits, truth, weights, temperature)
 
 
-def _of_classes(logits: Floats, truth: NDArray[Any], weights: Weights) -> dict[str, Floats]:
+def _of_classes(
+    logits: Floats, truth: NDArray[Any], weights: Weights, temperature: float
+) -> dict[str, Floats]:
     answers, outputs = logits.argmax(axis=1), logits.shape[1]
-    peak = logits - logits.max(axis=1, keepdims=True)
-    log_p = peak - np.log(np.exp(peak).sum(axis=1, keepdims=True))
-    own = log_p[np.arange(len(truth)), truth]
+    own = np.empty(len(truth))
+    for rows in row_blocks(logits.shape):
+        log_p = _log_probabilities(logits[rows], temperature)
+        own[rows] = log_p[np.arange(len(log_p)), truth[rows]]
     hits = _sums((answers == truth).astype(np.float32), truth, weights, outputs)
     there = _sums(1.0, truth, weights, outputs)
     answered = _sums(1.0, answers, weights, outputs)
@@ -72,17 +75,30 @@ def _of_classes(logits: Floats, truth: NDArray[Any], weights: Weights) -> dict[s
     }
     if logits.size <= MOST_SORTED:
         columns = range(outputs) if outputs > 2 else [1]
+        log_p = _log_probabilities(logits, temperature)
         areas = [_area(log_p[:, j], truth == j, weights) for j in columns]
         found["AUC"] = _nan_mean(np.stack(areas, axis=1))
     return found
 
 
-def _of_labels(logits: Floats, truth: NDArray[Any], weights: Weights) -> dict[str, Floats]:
+def _log_probabilities(logits: Floats, temperature: float) -> Floats:
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    log_p: Floats = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    return log_p
+
+
+def _of_labels(
+    logits: Floats, truth: NDArray[Any], weights: Weights, temperature: float
+) -> dict[str, Floats]:
     answers, holds = logits > 0, truth > 0
     hits, given, there = (
         weights @ each.astype(np.float32) for each in (answers & holds, answers, holds)
     )
-    losses = np.logaddexp(0, np.where(holds, -logits, logits)).mean(axis=1)
+    losses = np.empty(len(truth))
+    for rows in row_blocks(logits.shape):
+        scaled = np.asarray(logits[rows], np.float64) / temperature
+        losses[rows] = np.logaddexp(0, np.where(holds[rows], -scaled, scaled)).mean(axis=1)
     return {
         METRIC["multilabel"]: _ratio(2 * hits.sum(1), given.sum(1) + there.sum(1)),
         "macro F1": _nan_mean(_ratio(2 * hits, given + there)),

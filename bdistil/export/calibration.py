@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from bdistil.runtime.manifest import Calibration
 
 
 def calibrate(
-    logits: Sequence[NDArray[np.float32]],
+    logits: Iterable[NDArray[np.float32]],
     truth: NDArray[Any],
     costs: Sequence[float],
     task: Task = "classification",
@@ -32,34 +32,37 @@ def calibrate(
     """Fit temperatures, and measure early exits and asking the teacher as the last stage.
 
     Args:
-        logits: F_1, F_2, ... on validation examples, (N, L) each.
+        logits: F_1, F_2, ... on validation examples, (N, L) each; taken one by one.
         truth: class indices (N,), or targets or labels 0 and 1 (N, L).
         costs: FLOPs up to each stage, all stages before it answered.
         task: what `truth` is. Each label counts as a question of two classes, no and yes.
         teacher: its logits on the same examples, if they are known.
     """
     if task == "regression":
-        return Calibration(exits=_exits(FOR_REGRESSION, logits, truth, costs, task))
-    trace = logits if task == "classification" else [no_or_yes(stage) for stage in logits]
-    asked = [stage.reshape(-1, stage.shape[-1]) for stage in trace]  # one question a row
+        return Calibration(exits=_exits(FOR_REGRESSION, list(logits), truth, costs, task))
     labels = truth.reshape(-1).astype(np.int64)
-    temperatures = [fit_temperature(stage, labels) for stage in asked]
 
-    def error(stage: Floats, temperature: float = 1.0) -> float:
-        return expected_calibration_error(softmax(stage, temperature), labels)
+    def asked(stage: Floats) -> Floats:  # one question a row
+        return stage.reshape(-1, stage.shape[-1])
 
-    fitted = [softmax(stage, t) for stage, t in zip(trace, temperatures, strict=True)]
+    temperatures, before, after, fitted = [], [], [], []
+    for stage in logits:
+        seen = stage if task == "classification" else no_or_yes(stage)
+        temperatures.append(fit_temperature(asked(seen), labels))
+        before.append(expected_calibration_error(asked(softmax(seen)), labels))
+        fitted.append(softmax(seen, temperatures[-1]))
+        after.append(expected_calibration_error(asked(fitted[-1]), labels))
     asks: tuple[OperatingPoint, ...] = ()
     teacher_temperature = 1.0
     if teacher is not None:
         seen = teacher if task == "classification" else no_or_yes(teacher)
-        teacher_temperature = fit_temperature(seen.reshape(-1, seen.shape[-1]), labels)
+        teacher_temperature = fit_temperature(asked(seen), labels)
         pair = (fitted[-1], softmax(seen, teacher_temperature))
         asks = _exits(("confidence",), pair, truth, (0.0, 1.0), task)
     return Calibration(
         temperatures=tuple(temperatures),
-        error_before=tuple(map(error, asked)),
-        error=tuple(map(error, asked, temperatures)),
+        error_before=tuple(before),
+        error=tuple(after),
         exits=_exits(tuple(SCORES), fitted, truth, costs, task),
         asks=asks,
         teacher_temperature=teacher_temperature,

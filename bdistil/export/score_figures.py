@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class ScoreFigures(BaseModel):
 
 def score_answers(
     teacher: Floats,
-    stages: Sequence[Floats],
+    stages: Iterable[Floats],
     truth: NDArray[Any],
     task: Task,
     temperatures: Sequence[float],
@@ -95,7 +96,7 @@ def score_answers(
 
     Args:
         teacher: logits (N, L) on the test split; for regression targets in the user's units.
-        stages: likewise F_1, F_2, ...
+        stages: likewise F_1, F_2, ..., of which one is held at a time.
         truth: class indices (N,), labels 0 and 1 or targets (N, L).
         task: what `truth` is.
         temperatures: of the teacher and of each stage.
@@ -103,15 +104,14 @@ def score_answers(
     """
     weights = drawn_weights(len(truth))
     weights = np.concatenate([np.ones((1, len(truth)), np.float32), weights])
-    found = [
-        scores(logits, truth, task, weights, temperature)
-        for logits, temperature in zip([teacher, *stages], temperatures, strict=True)
-    ]
+    found, last = [], teacher
+    for last, temperature in zip(chain([teacher], stages), temperatures, strict=True):
+        found.append(scores(last, truth, task, weights, temperature))
     reference = next(iter(found[0].values()))
     figures = [_answer_scores(each, reference) for each in found]
     classes: tuple[ClassFigures, ...] = ()
     if task == "classification" and class_names is not None:
-        classes = tuple(_class_figures(teacher, stages[-1], truth, class_names))
+        classes = tuple(_class_figures(teacher, last, truth, class_names))
     return ScoreFigures(teacher=figures[0], stages=tuple(figures[1:]), classes=classes)
 
 

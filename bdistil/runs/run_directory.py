@@ -14,7 +14,7 @@ from bdistil.errors import CheckpointError
 from bdistil.runs.journal import Journal
 from bdistil.spec import Spec, load_spec
 from bdistil.store.durable import disk_errors, write_atomic
-from bdistil.store.remote import WorkingCopy
+from bdistil.store.remote import SPEC_FILE, WorkingCopy
 from bdistil.teachers.teacher_store import TeacherStore
 
 
@@ -33,7 +33,7 @@ class RunDirectory:
         self.place = str(place)
         self.copy = WorkingCopy(place)
         self.path = path = self.copy.folder
-        self.spec_file = path / "spec.yaml"
+        self.spec_file = path / SPEC_FILE
         self.data_file = path / "data.json"
         self.teacher = TeacherStore(path / "teacher")
         self.journal = Journal(path / "rounds.jsonl")
@@ -110,7 +110,7 @@ class RunDirectory:
         if other:
             with disk_errors(self.teacher.path), contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.teacher.path)
-        write_atomic(self.spec_file, spec.to_yaml().encode())
+        self.write(self.spec_file, spec.to_yaml().encode())
 
     def _visible(self) -> Iterator[Path]:
         """What is in the folder, but for the lock and half-written files of a killed start."""
@@ -187,6 +187,29 @@ class RunDirectory:
                 f"{self.place} was deleted or replaced while the search ran, so it ends here; "
                 "start it again, and leave its folder alone."
             )
+
+    @contextlib.contextmanager
+    def while_there(self) -> Iterator[None]:
+        """Run a body that writes files of the run, and tell if its folder is gone before or in it.
+
+        Raises:
+            CheckpointError: if it is, instead of what could not be written.
+        """
+        self.check_there()
+        try:
+            yield
+        except CheckpointError:
+            self.check_there()
+            raise
+
+    def write(self, file: Path, content: bytes) -> None:
+        """Write a file of the run, whole or not at all; once locked, a deleted run stays deleted.
+
+        Raises:
+            CheckpointError: if it has, or the disk is full or not writable.
+        """
+        with self.while_there():
+            write_atomic(file, content, root=self.path if self.lock else None)
 
     @property
     def is_running(self) -> bool:

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.blocks import row_blocks
+
 Floats = NDArray[np.floating]
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -31,10 +33,13 @@ def no_or_yes(logits: Floats) -> Floats:
 
 def negative_log_likelihood(logits: Floats, labels: NDArray[np.int64], temperature: float) -> float:
     """Mean over examples, in nats."""
-    scaled = np.asarray(logits, float) / temperature
-    peak = scaled.max(axis=1)
-    log_sum = peak + np.log(np.exp(scaled - peak[:, None]).sum(axis=1))
-    return float((log_sum - scaled[np.arange(len(labels)), labels]).mean())
+    losses = np.empty(len(labels))
+    for rows in row_blocks(logits.shape):
+        scaled = np.asarray(logits[rows], float) / temperature
+        peak = scaled.max(axis=1)
+        log_sum = peak + np.log(np.exp(scaled - peak[:, None]).sum(axis=1))
+        losses[rows] = log_sum - scaled[np.arange(len(scaled)), labels[rows]]
+    return float(losses.mean())
 
 
 def fit_temperature(

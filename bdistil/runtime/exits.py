@@ -187,7 +187,9 @@ def _point(
     leaves = scores >= policy.threshold
     leaves[-1] = True
     stage = leaves.argmax(axis=0)  # the first that lets go
-    answers = np.stack(trace)[stage, np.arange(len(stage))]
+    answers = trace[-1].copy()
+    for number, earlier in enumerate(trace[:-1]):
+        answers[stage == number] = earlier[stage == number]
     cost = float(np.asarray(costs, float)[stage].mean())
     differences = _metrics_without_a_group(answers, metric) - full_left_out
     groups = len(differences)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError, DataError
 from bdistil.names import CLASS_TYPES
-from bdistil.paths import fault_of_path
+from bdistil.paths import fault_of_path, shown_path
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.tables import as_table
@@ -310,7 +310,7 @@ def named_path(source: Any) -> Path:
             "`bdistil export` wrote, or a finished run."
         )
     if fault := fault_of_path(source):
-        raise CheckpointError(f"{str(source)[:60]!r} {fault}; give the folder of an ensemble.")
+        raise CheckpointError(f"{shown_path(source)} {fault}; give the folder of an ensemble.")
     return Path(source)
 
 

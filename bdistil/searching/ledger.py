@@ -16,7 +16,7 @@ from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.backend import Played
 from bdistil.searching.problem import Problem
 from bdistil.searching.verdict import Winner
-from bdistil.store.durable import read_file, write_atomic
+from bdistil.store.durable import read_file
 
 
 class Ledger:
@@ -71,10 +71,9 @@ class Ledger:
             played: what became of the margin.
             seconds: that the round took.
         """
-        self.directory.check_there()
         number = len(self.records) + 1
         file = self.directory.student_file(number)
-        write_atomic(file, weights)
+        self.directory.write(file, weights)
         record = RoundRecord(
             round=number,
             student=student.config,
@@ -87,14 +86,15 @@ class Ledger:
             seconds=seconds,
             **dataclasses.asdict(played),
         )
-        self.directory.journal.append(record)
+        with self.directory.while_there():
+            self.directory.journal.append(record)
         self._add(record, student, weights)
         return record
 
     def close(self, ended: EndRecord) -> None:
         """Write down why no further round is played."""
-        self.directory.check_there()
-        self.directory.journal.append(ended)
+        with self.directory.while_there():
+            self.directory.journal.append(ended)
 
     def student(self, blob: bytes, origin: str) -> Student:
         """A candidate for the next stage from its safetensors; `origin` names it in errors."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,6 @@ from bdistil.runtime.manifest import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec.user_modules import import_modules
-from bdistil.store.durable import write_atomic
 from bdistil.teachers.obtain import check_unchanged
 from bdistil.teachers.seen import told_seen
 from bdistil.teachers.select import teacher_source
@@ -122,17 +122,19 @@ def scores_on_test(ensemble: ProgressiveEnsemble, dataset: Dataset, logits: Logi
     """Every measure of the task, with temperatures that were fitted on validation."""
     scale = TargetScale.of(dataset)
 
-    def answers(split: Split, teacher_logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def answers(split: Split) -> Iterator[NDArray[np.float32]]:
         inputs = as_tensor(standardised(dataset, split))
-        stages = [stage.numpy() for stage in ensemble.stages(inputs)]
-        return [each * scale.scale + scale.shift for each in (teacher_logits, *stages)]
+        return (in_units(stage.numpy()) for stage in ensemble.stages(inputs))
+
+    def in_units(found: NDArray[np.float32]) -> NDArray[np.float32]:
+        return found * scale.scale + scale.shift if dataset.task == "regression" else found
 
     validation, task = dataset.validation, dataset.task
     fitted = [
         fitted_temperature(each, validation.y, task)
-        for each in answers(validation, logits["validation"])
+        for each in itertools.chain([in_units(logits["validation"])], answers(validation))
     ]
-    teacher, *stages = answers(dataset.test, logits["test"])
+    teacher, stages = in_units(logits["test"]), answers(dataset.test)
     return score_answers(teacher, stages, dataset.test.y, task, fitted, dataset.class_names)
 
 
@@ -221,7 +223,7 @@ def calibrated(
 ) -> Calibration:
     """Temperatures and early exits, from the validation split in raw targets."""
     inputs = as_tensor(standardised(dataset, dataset.validation))
-    logits = [stage.numpy() for stage in students.stages(inputs)]
+    logits = (stage.numpy() for stage in students.stages(inputs))
     return calibrate(logits, dataset.validation.y, costs, dataset.task, teacher_logits)
 
 
@@ -244,7 +246,7 @@ def write_trials(run: RunDirectory, records: Sequence[RoundRecord]) -> None:
     rows = [trial_row(record, trial) for record in records for trial in record.compared]
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
-    write_atomic(run.trials_file, sink.getvalue().to_pybytes())
+    run.write(run.trials_file, sink.getvalue().to_pybytes())
 
 
 def trial_row(record: RoundRecord, trial: TrialResult) -> dict[str, Any]:

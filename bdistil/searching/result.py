@@ -29,7 +29,7 @@ from bdistil.searching.outcome import (
     write_trials,
 )
 from bdistil.searching.resolve import normalisation_of
-from bdistil.store.durable import read_file, write_atomic
+from bdistil.store.durable import disk_errors, read_file
 
 
 class SearchResult:
@@ -120,7 +120,7 @@ class SearchResult:
                 return stored
         found = evaluate_on_test(run, self.dataset, self.students)
         found = found.model_copy(update={"of": key})
-        write_atomic(run.evaluation_file, found.model_dump_json(indent=2).encode())
+        run.write(run.evaluation_file, found.model_dump_json(indent=2).encode())
         return found
 
     @cached_property
@@ -158,5 +158,7 @@ class SearchResult:
         """The trials' table, the figures and the ensemble."""
         write_trials(self.run, self.rounds)
         built = self.build_ensemble()
-        self.run.check_there()
-        built.save_pretrained(self.run.ensemble)
+        with self.run.while_there():
+            with disk_errors(self.run.ensemble):
+                self.run.ensemble.mkdir(exist_ok=True)  # not the run, where that is gone
+            built.save_pretrained(self.run.ensemble)

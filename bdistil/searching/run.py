@@ -87,10 +87,11 @@ def run_search(
             take_over(RunDirectory.existing(teacher_dir), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)
         play(run, spec, dataset, logits, backend, reporter)
-        run.check_there()
         result = SearchResult(run, dataset)
-        if result.rounds:
-            result.write()
+        with run.while_there():
+            if result.rounds:
+                result.write()
+        run.check_there()  # without its folder a run has no rounds
     return result
 
 
@@ -198,7 +199,7 @@ def say_what_was_read(run: RunDirectory, dataset: Dataset, reporter: Reporter) -
     """Show the data's card and keep it in the run."""
     if dataset.card is not None:
         reporter.message(str(dataset.card))
-        write_atomic(run.data_file, dataset.card.model_dump_json(indent=2).encode())
+        run.write(run.data_file, dataset.card.model_dump_json(indent=2).encode())
 
 
 def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Reporter) -> None:
@@ -231,17 +232,12 @@ def obtain_logits(
 
     if not run.teacher.exists and not spec.teacher.crossfit:
         reporter.message(teacher_message(spec, dataset))
-    logits = obtain_teacher(
-        run.teacher,
-        dataset,
-        spec,
-        trained,
-        answered,
-        folded,
-        backend,
-        view_makers(spec, dataset),
-    )
-    run.keep()
+    views = view_makers(spec, dataset)
+    with run.while_there():
+        logits = obtain_teacher(
+            run.teacher, dataset, spec, trained, answered, folded, backend, views
+        )
+        run.keep()
     return game_logits(logits)
 
 
@@ -268,10 +264,10 @@ def play(
     """The missing rounds."""
 
     def bookkeeping(record: RoundRecord) -> None:
-        run.check_there()
-        write_trials(run, ledger.records)
-        mirror_study(run.study_file, spec, ledger.records)
-        run.keep()
+        with run.while_there():
+            write_trials(run, ledger.records)
+            mirror_study(run.study_file, spec, ledger.records)
+            run.keep()
 
     ledger = Ledger(run, build_problem(dataset, logits))
     ledger.restore()

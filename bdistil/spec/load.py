@@ -30,6 +30,8 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
     """
     is_file = isinstance(source, str | Path)
     tree = _read_yaml(Path(source)) if isinstance(source, str | Path) else _copy(source)
+    if isinstance(overrides, str | bytes) or not isinstance(overrides, Iterable):
+        raise SpecError(f"overrides are {shown(overrides)}; give a list of 'key=value'.")
     for override in overrides:
         _apply(tree, override)
     _refuse_huge(tree)

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from bdistil.paths import fault_of_path, shown_path
+
 Value = TypeVar("Value")
 Choices = Annotated[list[Value], Field(min_length=1)]
 
@@ -54,6 +56,15 @@ class Section(BaseModel):
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, float) and not abs(each) <= MOST:
                 raise ValueError(f"must be at most {MOST:g} in size, not {each:g}")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _possible_paths(cls, value: Any, info: ValidationInfo) -> Any:
+        if "pathlib.Path" in str(cls.model_fields[str(info.field_name)].annotation):
+            fault = None if value is None else fault_of_path(value)
+            if fault is not None:
+                raise ValueError(f"{shown_path(value)} {fault}; give a file or folder")
         return value
 
 

@@ -41,25 +41,37 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, root: Path | None = None) -> None:
     """Write `content` under a temporary name, flush it to disk and rename it to `path`.
+
+    Args:
+        path: the file.
+        content: of it.
+        root: a folder above it that is not made anew if it is gone; folders below it are.
 
     Raises:
         CheckpointError: if the disk is full or not writable; `path` is then untouched.
     """
-    with replacing(path) as temporary:
+    with replacing(path, root) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, root: Path | None = None) -> Iterator[Path]:
     """A temporary file for the body to write; flushed to disk and renamed to `path` after it.
+
+    Args:
+        path: the file.
+        root: see :func:`write_atomic`.
 
     Raises:
         CheckpointError: if the disk is full or not writable; `path` is then untouched.
     """
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if root is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif path.parent != root:
+            path.parent.mkdir(exist_ok=True)
         handle, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
         os.close(handle)
         temporary = Path(name)

@@ -16,13 +16,14 @@ from typing import Any
 
 from bdistil.errors import CheckpointError
 from bdistil.optional import require
-from bdistil.paths import fault_of_path
+from bdistil.paths import fault_of_path, shown_path
 from bdistil.store.durable import PARTIAL
 from bdistil.store.lease import LEASE, Lease
 from bdistil.store.scratch import ScratchFolder
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
 MOST_RENAMED = 2**32  # bytes; S3 copies up to 5 GB at once
+SPEC_FILE = "spec.yaml"  # every run has it
 LAST = ("config.json", "rounds.jsonl")  # name other files, so they are sent after all those
 
 State = tuple[int, int]  # size and time of the last change, by which changed files are known
@@ -166,13 +167,13 @@ class WorkingCopy:
     """
 
     def __init__(self, place: str | Path) -> None:
+        if (fault := fault_of_path(place)) and not is_uri(place):
+            raise CheckpointError(f"{shown_path(place)} {fault}; give another folder.")
         self.remote = Remote(str(place)) if is_uri(place) else None
         self.here: dict[str, State] = {}  # files as they were when both places were alike
         self.there: dict[str, State] = {}
         self.lease: Lease | None = None
         if self.remote is None:
-            if fault := fault_of_path(place):
-                raise CheckpointError(f"{str(place)[:60]!r} {fault}; give another folder.")
             self.folder = Path(place)
         else:
             self.temporary = ScratchFolder("run")
@@ -187,7 +188,7 @@ class WorkingCopy:
         """Bring the folder up to the URI; the journal first, so that all that it names is there.
 
         Args:
-            leave_out: folders of the run that are not needed.
+            leave_out: folders of a run that are not needed; what is no run comes whole.
 
         Raises:
             CheckpointError: if the URI cannot be read.
@@ -195,6 +196,8 @@ class WorkingCopy:
         if self.remote is None:
             return
         files = self.remote.files()
+        if SPEC_FILE not in files:  # an ensemble alone, whose teacher/ has its exported teacher
+            leave_out = ()
         for name in sorted(files, key=_rank, reverse=True):
             if name.partition("/")[0] not in leave_out and self.there.get(name) != files[name]:
                 self.remote.fetch(name, self.folder / name)

@@ -89,13 +89,17 @@ class TeacherStore:
         """Write a teacher; the weights of one that was trained here."""
         if model is not None and card.source == "trained":
             state = {k: v.contiguous() for k, v in model.state_dict().items()}
-            write_atomic(self.weights_file, safetensors.torch.save(state))
-        with replacing(self.logits_file) as temporary, _as_disk_error():
+            self._write(self.weights_file, safetensors.torch.save(state))
+        with replacing(self.logits_file, self.path.parent) as temporary, _as_disk_error():
             safetensors.numpy.save_file(logits, temporary)
         card = card.model_copy(update={"logits_sha256": _sha256(self.logits_file)})
-        write_atomic(self.card_file, card.model_dump_json(indent=2).encode())
+        self._write(self.card_file, card.model_dump_json(indent=2).encode())
         for file in self.path.glob("crossfit-*.safetensors"):
             file.unlink()  # they are in the logits' file now
+
+    def _write(self, file: Path, content: bytes) -> None:
+        """Not where somebody has deleted the run's folder meanwhile."""
+        write_atomic(file, content, root=self.path.parent)
 
     def fold_file(self, number: int) -> Path:
         """Where the logits of a fold are kept until all folds are there."""
@@ -110,7 +114,7 @@ class TeacherStore:
             "logits": np.ascontiguousarray(logits),
         }
         metadata = {"data_sha256": data_sha256 or ""}
-        write_atomic(self.fold_file(number), safetensors.numpy.save(content, metadata))
+        self._write(self.fold_file(number), safetensors.numpy.save(content, metadata))
 
     def fold(self, number: int, rows: Rows, data_sha256: str | None) -> NDArray[np.float32] | None:
         """The logits of a fold; None if they are not there, damaged, or of other rows or data."""
@@ -130,7 +134,7 @@ class TeacherStore:
     def save_view(self, copy: int, logits: NDArray[np.float16], identity: str) -> None:
         """Keep the answers (N, L) to a copy of the training examples."""
         content = safetensors.numpy.save({"logits": logits}, {"identity": identity})
-        write_atomic(self.view_file(copy), content)
+        self._write(self.view_file(copy), content)
 
     def view(self, copy: int, identity: str) -> NDArray[np.float16] | None:
         """The answers to a copy; None if they are not there, damaged, or of something else."""

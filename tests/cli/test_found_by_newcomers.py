@@ -27,6 +27,7 @@ from bdistil import Predictor
 from bdistil.cli.failures import explain_machine
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, CheckpointError, ClusterError, DataError, SpecError
+from bdistil.runs.run_directory import RunDirectory
 from bdistil.runtime.columns import FeatureColumn
 from bdistil.runtime.tables import as_table
 from bdistil.searching.local import LocalBackend
@@ -294,6 +295,32 @@ def test_a_run_that_is_deleted_while_it_is_searched(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="was deleted or replaced while the search ran"):
             run_search(tiny("workers.count=0"), run, LocalBackend(), reporter=Deleting(moment))
         assert not run.exists()
+
+
+def test_a_run_that_is_deleted_in_the_moment_of_a_write_stays_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder goes between the look whether it is there and the write."""
+    run, look, moment, looks = tmp_path / "run", RunDirectory.check_there, 0, 0
+
+    def look_and_strike(directory: RunDirectory) -> None:
+        nonlocal looks
+        look(directory)
+        looks += 1
+        if looks == moment:
+            shutil.rmtree(run)
+
+    monkeypatch.setattr(RunDirectory, "check_there", look_and_strike)
+    spec = tiny("workers.count=0", "search.rounds=1", "teacher.epochs=1", "space.epochs=1")
+    run_search(spec, run, LocalBackend())
+    shutil.rmtree(run)
+    moments, looks = looks, 0
+    assert moments > 8
+    for moment in range(1, moments):  # after the last one it is complete
+        looks = 0
+        with pytest.raises(CheckpointError, match="was deleted or replaced while the search ran"):
+            run_search(spec, run, LocalBackend())
+        assert not run.exists(), moment
 
 
 def test_space_is_only_asked_for_where_there_is_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from bdistil.core.scores import class_scores, drawn_weights, scores
+from bdistil.runtime.confidence import fit_temperature
 
 
 def ones(examples: int) -> np.ndarray:
@@ -120,3 +122,16 @@ def test_one_class_alone_has_no_area() -> None:
     found = scores(np.ones((4, 2)), np.zeros(4, int), "classification", ones(4))
     assert np.isnan(found["AUC"]).all()
     assert found["accuracy"] == [1.0]
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+def test_measuring_takes_no_more_memory_than_the_answers_themselves(task: Any) -> None:
+    rng, rows = np.random.default_rng(0), 60_000
+    logits = rng.normal(size=(rows, 100)).astype(np.float32)
+    truth = rng.integers(100, size=rows) if task == "classification" else logits > 0.5
+    tracemalloc.start()
+    scores(logits, truth, task, ones(rows))
+    fit_temperature(logits, np.zeros(rows, np.int64), low=1.0, high=1.1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * logits.nbytes  # several times that in double precision

@@ -329,3 +329,12 @@ def test_storage_is_beside_the_whole_fleet() -> None:
     [row] = comparison.storage(made_up()).to_dict("records")
     assert row["parameters"] == pytest.approx(30 / 60)
     assert row["training"] == pytest.approx(15 / 30)
+
+
+@pytest.mark.parametrize("rival", ["single", "snapshot", "nested"])
+def test_a_rival_whose_candidates_all_diverge_names_the_value_that_is_to_blame(
+    tmp_path_factory: pytest.TempPathFactory, rival: str
+) -> None:
+    contest = contest_of(tmp_path_factory, "space.weight_decay=1e30")
+    with pytest.raises(SearchError, match=r"lower space\.weight_decay \(now 1e\+30\)"):
+        RIVALS[rival](contest)

@@ -67,7 +67,7 @@ CELLS = st.one_of(
 )
 
 
-@fuzz(15)
+@fuzz(40)
 @given(st.data())
 @pytest.mark.parametrize("suffix", FILES)
 def test_damaged_files(tmp_path_factory: Any, suffix: str, data: st.DataObject) -> None:
@@ -94,7 +94,7 @@ VALUES = st.one_of(
 )
 
 
-@fuzz(40)
+@fuzz(120)
 @given(st.dictionaries(st.text(max_size=4), st.lists(VALUES, min_size=8, max_size=8), max_size=3))
 def test_frames_of_any_values(tmp_path_factory: Any, columns: dict[str, list[Any]]) -> None:
     frame = pd.DataFrame(columns | {"label": [0, 1] * 4})
@@ -106,7 +106,7 @@ def test_frames_of_any_values(tmp_path_factory: Any, columns: dict[str, list[Any
     read(path)
 
 
-@fuzz(15)
+@fuzz(60)
 @given(st.sampled_from("?bhilefdUSMmOc"), st.lists(st.integers(0, 4), max_size=4), st.data())
 def test_arrays_of_any_type_and_shape(
     tmp_path_factory: Any, kind: str, shape: list[int], data: st.DataObject
@@ -123,7 +123,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own_files.write_photographs(tmp_path_factory.mktemp("photographs"), 4, ".jpg")
 
 
-@fuzz(15)
+@fuzz(60)
 @given(st.data())
 def test_damaged_photographs(photographs: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(photographs.rglob("*.jpg"))))
@@ -141,7 +141,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own_files.write_recordings(tmp_path_factory.mktemp("recordings"), 4)
 
 
-@fuzz(15)
+@fuzz(60)
 @given(st.data())
 def test_damaged_recordings(recordings: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(recordings.rglob("*.wav"))))

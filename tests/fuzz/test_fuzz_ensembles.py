@@ -52,7 +52,7 @@ def ask(folder: Path, backend: Any) -> None:
                 assert np.isfinite(answer.probabilities).all()
 
 
-@fuzz(40)
+@fuzz(120)
 @given(st.data())
 def test_configs_of_any_content(saved: Path, copy: Path, data: st.DataObject) -> None:
     config = json.loads((saved / "config.json").read_text())
@@ -64,7 +64,7 @@ def test_configs_of_any_content(saved: Path, copy: Path, data: st.DataObject) ->
         Ensemble.from_pretrained(copy)
 
 
-@fuzz(40)
+@fuzz(120)
 @given(st.data())
 def test_damaged_files(saved: Path, copy: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(path for path in saved.rglob("*") if path.is_file())))
@@ -85,7 +85,7 @@ TABLES = st.dictionaries(
 WAYS = st.fixed_dictionaries({}, optional=dict.fromkeys(("stages", "deadline", "exit"), hostile))
 
 
-@fuzz(75)
+@fuzz(150)
 @given(ARRAYS | TABLES | st.lists(TABLES, max_size=3) | hostile, WAYS | st.just({}))
 def test_questions_of_any_kind(saved: Path, question: Any, way: dict[str, Any]) -> None:
     if isinstance(way.get("deadline"), int | float) and way["deadline"] > 1:

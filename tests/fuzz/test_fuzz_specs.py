@@ -29,14 +29,14 @@ def use(source: Any, overrides: list[str] | None = None) -> None:
             resolve(spec, CUBE)
 
 
-@fuzz(100)
+@fuzz(200)
 @given(mutated(TREE))
 def test_fields_of_any_value(tree: Any) -> None:
     if isinstance(tree, dict):
         use(tree)
 
 
-@fuzz(50)
+@fuzz(100)
 @given(st.data())
 def test_files_of_any_content(tmp_path_factory: Any, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(SPACES.glob("*.yaml"))))
@@ -44,7 +44,7 @@ def test_files_of_any_content(tmp_path_factory: Any, data: st.DataObject) -> Non
     use(write(path, data.draw(damaged(file.read_bytes()))))
 
 
-@fuzz(50)
+@fuzz(80)
 @given(mutated(TREE), st.sampled_from((None, "|", "'", '"')), st.booleans())
 def test_yaml_however_it_is_written(
     tmp_path_factory: Any, tree: Any, style: str | None, flow: bool
@@ -53,13 +53,13 @@ def test_yaml_however_it_is_written(
     use(write(tmp_path_factory.getbasetemp() / "fuzzed.yaml", text.encode("utf-8", "replace")))
 
 
-@fuzz(60)
+@fuzz(150)
 @given(st.sampled_from(KEYS), hostile)
 def test_overrides_of_any_value(key: str, value: Any) -> None:
     use(TREE, [f"{key}={value}"])
 
 
-@fuzz(25)
+@fuzz(60)
 @given(st.text(max_size=20))
 def test_overrides_of_any_text(text: str) -> None:
     use(TREE, [text])

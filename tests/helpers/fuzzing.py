@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from tally import tally
 
 from bdistil.errors import BdistilError
 
@@ -101,6 +102,8 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 @contextmanager
 def right_or_one_sentence() -> Iterator[None]:
     """The body may succeed, or end in an error of ours that is one readable sentence."""
+    room = os.environ["PYTEST_CURRENT_TEST"].partition("test_fuzz_")[2].partition(".")[0]
+    tally(f"hostile inputs: {room}")
     try:
         yield
     except BdistilError as error:

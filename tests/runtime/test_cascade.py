@@ -181,8 +181,11 @@ def test_a_teacher_is_exported_and_asked(bdistil: Callable[..., Any], tmp_path: 
     names = np.array(dataset.class_names)
     np.testing.assert_array_equal(found.values[found.asked], names[logits.argmax(1)][found.asked])
     np.savez(tmp_path / "x.npz", x=dataset.test.x, y=names[dataset.test.y])
-    told = bdistil("predict", tmp_path / "out", tmp_path / "x.npz", "--ask-teacher")
-    assert f"the teacher answered {found.asked.mean():.1%} of the rows" in told.errors
+    assert bdistil("export", tmp_path / "run", "--with-teacher").status == 0
+    for there in (tmp_path / "out", tmp_path / "run"):
+        for place in (there, there.as_uri()):
+            told = bdistil("predict", place, tmp_path / "x.npz", "--ask-teacher")
+            assert f"the teacher answered {found.asked.mean():.1%} of the rows" in told.errors
     refused = bdistil(
         "predict", tmp_path / "out", tmp_path / "x.npz", "--ask-teacher", "--stages", 1
     )

@@ -152,7 +152,16 @@ def test_running_stands_on_numpy_and_the_ground_floor_alone() -> None:
     heavy = {"torch", "pydantic", "pandas", "pyarrow", "onnxruntime", "ray", "yaml", "typer"}
     assert not loaded & heavy
     rooms = {name.split(".")[1] for name in loaded if name.startswith("bdistil.")}
-    assert rooms <= {"runtime", "errors", "interrupt", "names", "optional", "paths", "version"}
+    assert rooms <= {
+        "runtime",
+        "blocks",
+        "errors",
+        "interrupt",
+        "names",
+        "optional",
+        "paths",
+        "version",
+    }
 
 
 SMALL_DEVICE = """

@@ -39,6 +39,40 @@ ODD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a NUL to search": (lambda _: bdistil.search(DIGITS, "a\0b"), "holds a NUL"),
     "a long run": (lambda _: bdistil.search(DIGITS, LONG), "has a name of 5,000 bytes"),
+    "a number as run": (
+        lambda _: bdistil.search(DIGITS, 5),  # type: ignore[arg-type]
+        "5 is no path but of type int",
+    ),
+    "bytes as run": (
+        lambda _: bdistil.search(DIGITS, b"run"),  # type: ignore[arg-type]
+        "is no path but of type bytes",
+    ),
+    "nothing as run": (lambda _: bdistil.search(DIGITS, ""), "'' is empty"),
+    "half a character": (lambda _: bdistil.search(DIGITS, "a\ud800"), "holds half a character"),
+    "data with a long name": (
+        lambda _: bdistil.search({"data": {"path": LONG}}),
+        "data.path: .* has a name of 5,000 bytes",
+    ),
+    "data with a NUL": (
+        lambda _: bdistil.search({"data": {"path": "a\0b"}}),
+        "data.path: .* holds a NUL",
+    ),
+    "weights without a name": (
+        lambda _: bdistil.search({**DIGITS, "teacher": {"model": "m:f", "weights": ""}}),
+        "teacher.weights: '' is empty",
+    ),
+    "one text as overrides": (
+        lambda _: bdistil.search(DIGITS, overrides="search.rounds=2"),
+        "overrides are 'search.rounds=2'; give a list",
+    ),
+    "no overrides at all": (
+        lambda _: bdistil.search(DIGITS, overrides=None),  # type: ignore[arg-type]
+        "overrides are None; give a list",
+    ),
+    "a number as address": (
+        lambda _: bdistil.search(DIGITS, address=5),  # type: ignore[arg-type]
+        "address of a cluster is text .* not 5",
+    ),
     "a number as override": (
         lambda _: bdistil.search(DIGITS, overrides=[5]),  # type: ignore[list-item]
         "override 5 is no text",

@@ -120,11 +120,16 @@ def test_a_connection_that_breaks_leaves_old_files_whole(
 def test_folders_can_be_left_out(uri: str) -> None:
     copy = WorkingCopy(uri)
     write(copy, "teacher/logits.safetensors", "large")
-    write(copy, "ensemble/config.json", "small")
+    write(copy, "spec.yaml", "of a run")
+    write(copy, "ensemble/teacher/teacher.onnx", "small")
     copy.send()
     light = WorkingCopy(uri)
     light.fetch(leave_out=("teacher",))
-    assert contents(light.folder) == {"ensemble/config.json": "small"}
+    small = {"spec.yaml": "of a run", "ensemble/teacher/teacher.onnx": "small"}
+    assert contents(light.folder) == small
+    ensemble = WorkingCopy(f"{uri}/ensemble")  # whose teacher/ is not a run's
+    ensemble.fetch(leave_out=("teacher",))
+    assert contents(ensemble.folder) == {"teacher/teacher.onnx": "small"}
 
 
 def test_a_second_search_is_refused_while_the_first_runs(uri: str) -> None:

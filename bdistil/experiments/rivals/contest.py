@@ -41,7 +41,6 @@ from bdistil.spec import Spec
 from bdistil.teachers.teacher_store import Logits
 
 ADDED = ("flops", "validation", "test", "parameters", "trained", "streamed")
-ALL_FAILED = "every candidate of a rival failed; lower space.lr."
 
 
 @dataclass(frozen=True)
@@ -247,7 +246,7 @@ class Contest:
             if isinstance(finding, Finding)
         ]
         if not fitted:
-            raise SearchError(ALL_FAILED)
+            raise all_failed(findings)
         return min(fitted, key=lambda each: each.loss)
 
     def loss(self, entry: Entry) -> float:
@@ -283,6 +282,12 @@ class Contest:
                 zip(itertools.accumulate(single, added), prefixes(students), strict=True), start=1
             )
         ]
+
+
+def all_failed(findings: Sequence[Finding | SearchError]) -> SearchError:
+    """What to raise where no candidate of a rival ended in numbers; the last failure tells why."""
+    last = [each for each in findings if isinstance(each, SearchError)][-1]
+    return SearchError(f"every candidate of a rival failed; the last one: {last}")
 
 
 def findings_of(

@@ -16,7 +16,7 @@ from bdistil.core.objective import Objective
 from bdistil.core.progressive_ensemble import ROWS
 from bdistil.core.recipes import Recipe
 from bdistil.errors import SearchError
-from bdistil.experiments.rivals.contest import ALL_FAILED, Contest
+from bdistil.experiments.rivals.contest import Contest, all_failed
 
 
 class Exits(nn.Module):
@@ -61,6 +61,7 @@ def fit_jointly(contest: Contest, build: Callable[[], Network], passes: int = 1)
         SearchError: if every candidate's loss is no longer finite.
     """
     found: list[tuple[float, Network]] = []
+    failed: list[SearchError] = []
     epochs = 0
     for candidate, seed in enumerate(contest.seeds(1)):
         torch.manual_seed(seed)
@@ -71,8 +72,10 @@ def fit_jointly(contest: Contest, build: Callable[[], Network], passes: int = 1)
         loss = sum(contest.measure.loss(each, contest.validation) for each in exits) / len(exits)
         if math.isfinite(loss):
             found.append((loss, network))
+        else:
+            failed.append(SearchError(f"the validation loss became {loss}; {recipe.remedy}."))
     if not found:
-        raise SearchError(ALL_FAILED)
+        raise all_failed(failed)
     _, best = min(found, key=lambda pair: pair[0])
     validation, test = (answers_of(best, split) for split in (contest.validation, contest.test))
     return Fitted(best, validation, test, epochs)

@@ -15,7 +15,7 @@ from bdistil.core.examples import Examples
 from bdistil.core.find_weak_learner import Finding
 from bdistil.core.seeds import derived_seed
 from bdistil.errors import SearchError
-from bdistil.experiments.rivals.contest import ALL_FAILED, Contest, Entry, Trained
+from bdistil.experiments.rivals.contest import Contest, Entry, Trained, all_failed
 from bdistil.experiments.rivals.early_exit import early_exit, long_early_exit
 from bdistil.experiments.rivals.nested import nested, nested_long
 from bdistil.experiments.rivals.peer import PACKAGE, torchensemble
@@ -79,15 +79,17 @@ def snapshot(contest: Contest) -> list[Entry]:
     candidates = contest.members(width, 1, seeds)
     spent = flops * sum(float(each.recipe.epochs) for each in candidates)
     chains: list[list[Trained]] = [[] for _ in candidates]
+    failed: list[Finding | SearchError] = []
     for cycle in range(count):
         findings = contest.findings(candidates, state, [seed + cycle for seed in seeds])
+        failed += [finding for finding in findings if not isinstance(finding, Finding)]
         for chain, candidate, finding in zip(chains, candidates, findings, strict=True):
             if isinstance(finding, Finding):
                 student = copy.deepcopy(candidate.student).eval()
                 chain.append(Trained(student, finding.loss, flops, spent))
     whole = [contest.averaged(chain) for chain in chains if len(chain) == count]
     if not whole:
-        raise SearchError(ALL_FAILED)
+        raise all_failed(failed)
     return min(whole, key=lambda entries: contest.loss(entries[-1]))
 
 
