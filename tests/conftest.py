@@ -16,7 +16,10 @@ from bdistil.cli.app import main
 # Ray lets its workers yield to everything else, so beside other work they would hardly start.
 os.environ.setdefault("RAY_worker_niceness", "0")
 torch.set_num_threads(1)  # tiny networks run fastest on one thread; more only wait for each other
-settings.register_profile("without timings", deadline=None)
+# The same cases in every run, unless fuzzing asks for others: what lands does not hang on chance.
+settings.register_profile(
+    "without timings", deadline=None, derandomize="BDISTIL_FUZZ" not in os.environ
+)
 settings.load_profile("without timings")
 
 
