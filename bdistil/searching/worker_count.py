@@ -38,19 +38,20 @@ def workers_on_cluster(workers: WorkerSpec) -> WorkerSpec:
 
 
 def seconds_of_training(spec: Spec, dataset: Dataset) -> float:
-    """About how long all candidates of all rounds train on one core, at most."""
+    """About how long the candidates of all rounds train on one core, larger classes left out.
+
+    A stage's students cost what the stages before it have not, growing from the first class on.
+    """
     rows, search, space = len(dataset.train), spec.search, spec.space
     batch = min(space.values("batch_size") or (min(128, max(16, rows // 4)),))
     epochs = max(space.values("epochs") or [recipe(name).epochs for name in spec.recipes])
     steps = epochs * max(1, -(-rows // batch))
-    flops = max(
-        _cost(kind, width, dataset)
-        for own, width in space.rungs
-        for kind in ([own] if own else space.students)
-    )
+    own, width = space.rungs[0]
+    first = max(_cost(kind, width, dataset) for kind in ([own] if own else space.students))
     growing = (space.growth or 1.0) ** (search.most_rounds - 1)
-    each = steps * STEP_SECONDS + TRAINING * flops * growing * rows * epochs / FLOPS_A_SECOND
-    return float(each * search.most_rounds * search.tries)
+    flops = first * (growing if space.growth else search.most_rounds)  # of all stages together
+    calls = steps * STEP_SECONDS * search.most_rounds
+    return search.tries * (calls + TRAINING * flops * rows * epochs / FLOPS_A_SECOND)
 
 
 def told_workers(spec: Spec, dataset: Dataset) -> str:
@@ -59,7 +60,7 @@ def told_workers(spec: Spec, dataset: Dataset) -> str:
     about = f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
     if spec.workers.count == 0:
         return f"workers: none, as candidates train for {about} at most (workers.count)"
-    return f"workers: {spec.workers.count} on Ray, as candidates train for {about} (workers.count)"
+    return f"workers: {spec.workers.count} on Ray, as candidates of all rounds train for {about} (workers.count)"
 
 
 def _cost(kind: str, width: int, dataset: Dataset) -> int:

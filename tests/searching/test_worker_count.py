@@ -49,7 +49,7 @@ def test_more_of_anything_takes_longer() -> None:
         "space.epochs=8",
         "search.rounds=8",
         "search.tries_per_class=4",
-        "space.ladder=[3, 600]",
+        "space.ladder=[600]",
         "data.options={examples: 6000}",
     ):
         assert seconds(more) > least, more
