@@ -18,7 +18,9 @@ from bdistil.errors import CheckpointError
 from bdistil.export.ensemble import Ensemble
 from bdistil.runtime.onnx_runner import INPUT, LOGITS
 
-LARGEST_DIFFERENCE = 1e-4  # of an export from the ensemble, in a logit
+LARGEST_DIFFERENCE = 1e-4
+"""Of an export from the ensemble, in a logit; where a row's logits are above 1, of the largest."""
+
 BATCH = 2  # of the examples that are traced; the graphs take any
 
 
@@ -95,6 +97,18 @@ def tensors_of(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
+def difference_of(given: Any, expected: Any) -> float:
+    """The largest difference of a number, over the largest one of its row where that is above 1.
+
+    Args:
+        given: array or tensor (B, ...).
+        expected: likewise; of what far outliers lead to, single precision keeps six digits.
+    """
+    mine, other = (np.asarray(each).reshape(len(each), -1) for each in (given, expected))
+    largest = np.abs(other).max(axis=1, initial=1.0, keepdims=True)
+    return float((np.abs(mine - other) / largest).max(initial=0.0))
+
+
 def checked(
     path: Path, pairs: Iterable[tuple[Tensor | Sequence[Tensor], Tensor | Sequence[Tensor]]]
 ) -> float:
@@ -108,7 +122,7 @@ def checked(
         CheckpointError: if it is above :data:`LARGEST_DIFFERENCE`; the file is removed.
     """
     difference = max(
-        float((mine - other).abs().max())
+        difference_of(mine, other)
         for given, expected in pairs
         for mine, other in zip(tensors_of(given), tensors_of(expected), strict=True)
     )

@@ -24,6 +24,7 @@ from bdistil.export.graphs import (
     PrefixGraph,
     StageGraph,
     any_batch,
+    difference_of,
     stage_inputs,
 )
 from bdistil.export.merged_layers import Affine
@@ -49,7 +50,8 @@ class OnnxExport(NamedTuple):
     """What was found while graphs were written.
 
     Attributes:
-        difference: the largest one between onnxruntime's and torch's logits on the examples.
+        difference: the largest one between onnxruntime's and torch's logits on the examples, see
+            :func:`~bdistil.export.graphs.difference_of`.
         way: how bodies run in the graphs that go straight to a stage, the fastest here.
     """
 
@@ -163,7 +165,7 @@ def _forget_origin(message: Any) -> None:
 
 
 def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:
-    """The largest difference between both runners over all stages and all ways to them."""
+    """The :func:`difference_of` both runners, the largest over all stages and all ways to them."""
     difference = 0.0
     graphs = OnnxRunner(directory, ensemble.outputs)
     runners: tuple[Runner, Runner] = (TorchRunner(ensemble), graphs)
@@ -174,7 +176,7 @@ def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32])
         straight = [runner.straight(examples, stage) for runner in runners]
         exact, streamed = (p.logits for p in progress)
         for mine, other in ((exact, streamed), straight, (exact, at_once[:, stage - 1])):
-            difference = max(difference, float(np.abs(mine - other).max()))
+            difference = max(difference, difference_of(other, mine))
     if not difference <= LARGEST_DIFFERENCE:
         raise CheckpointError(
             f"the ONNX graphs differ from torch by {difference:.2g} in a logit, more "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bdistil.errors import CheckpointError
 from bdistil.export.ensemble import Ensemble
-from bdistil.export.graphs import BATCH, LARGEST_DIFFERENCE
+from bdistil.export.graphs import BATCH, LARGEST_DIFFERENCE, difference_of
 from bdistil.export.onnx_export import export_module
 from bdistil.runtime.cascade import TEACHER_FILE
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
@@ -50,7 +50,7 @@ def export_teacher(
         examples: raw, float32 (N, ...).
 
     Returns:
-        The largest difference of a logit, over the largest logit.
+        The largest difference of a logit, over the row's largest.
 
     Raises:
         MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
@@ -62,7 +62,7 @@ def export_teacher(
         few = examples[:BATCH]
         expected = teacher(torch.as_tensor(few)).numpy()
         found = OnnxRunner(aside, ensemble.outputs).run_graph(TEACHER_FILE, few)
-        difference = float(abs(found - expected).max() / max(1.0, abs(expected).max()))
+        difference = difference_of(found, expected)
         if difference > LARGEST_DIFFERENCE:
             raise CheckpointError(
                 f"the teacher's graph differs by {difference:.1e} from the teacher; give "

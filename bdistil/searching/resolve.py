@@ -18,14 +18,11 @@ from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
 from bdistil.searching.views import with_views
 from bdistil.searching.worker_count import count_workers
-from bdistil.spec import SearchSpec, SpaceSpec, Spec, TeacherSpec
+from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.search import TRIES
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.zoo.registry import default_student, student_class
-
-FOR_RECORDINGS = "cnn1d"
-"""Student and teacher: .82 of unseen speakers' digits where a GRU has .73 (docs/data.md)."""
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
@@ -45,14 +42,13 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_classes(search, len(spec.space.ladder))
     space = spec.space
     if space.students == ("auto",):
-        student = FOR_RECORDINGS if dataset.is_recorded else default_student(dataset.domain)
-        space = space.model_copy(update={"student": student})
+        space = space.model_copy(update={"student": default_student(dataset.domain)})
     check_students(space, dataset)
     changes: dict[str, Any] = {
         "search": search,
         "space": space,
         "data": spec.data.absolute(),
-        "teacher": with_teacher(spec.teacher, dataset).absolute(),
+        "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
     spec = spec.model_copy(update=changes)
@@ -64,13 +60,6 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         return spec
     workers = spec.workers.model_copy(update={"count": count_workers(spec, dataset)})
     return spec.model_copy(update={"workers": workers})
-
-
-def with_teacher(teacher: TeacherSpec, dataset: Dataset) -> TeacherSpec:
-    """The teacher with its model decided for recordings; `auto` is the domain's for other data."""
-    if teacher.model == "auto" and teacher.columns is None and dataset.is_recorded:
-        return teacher.model_copy(update={"model": FOR_RECORDINGS})
-    return teacher
 
 
 def check_students(space: SpaceSpec, dataset: Dataset) -> None:

@@ -58,9 +58,8 @@ def told_workers(spec: Spec, dataset: Dataset) -> str:
     """What was decided, in a sentence."""
     seconds = seconds_of_training(spec, dataset)
     about = f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
-    if spec.workers.count == 0:
-        return f"workers: none, as candidates train for {about} at most (workers.count)"
-    return f"workers: {spec.workers.count} on Ray, as candidates of all rounds train for {about} (workers.count)"
+    count = f"{spec.workers.count} on Ray" if spec.workers.count else "none"
+    return f"workers: {count}, as candidates train for {about} in all (workers.count)"
 
 
 def _cost(kind: str, width: int, dataset: Dataset) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -240,25 +241,32 @@ def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
 
 
 REMEDIES: dict[str, str] = {
-    "trained": "teacher.lr",
+    "trained": "teacher.lr and teacher.epochs, or try another teacher.model",
     "columns": "the order of teacher.columns",
 }
 
 
 def warn_if_worse_than_guessing(kind: str, dataset: Dataset, logits: Logits) -> None:
-    """Say so if the teacher knows less than who always gives the best constant answer.
+    """Say so if the teacher knows no more than who always gives the best constant answer.
 
-    Both are counted by the examples' weights, if they have any.
+    Both are counted by the examples' weights, if they have any. A share of right answers must be
+    two standard errors above the guess's to be told from it.
     """
     weights = dataset.validation.weights
     guess = best_guess(dataset.validation.y, dataset.task, weights)
     reached = metric_of(dataset, "validation", logits, weights)
-    if reached < guess:
+    doubt = 0.0
+    if dataset.task == "classification":
+        doubt = 2 * math.sqrt(guess * (1 - guess) / len(dataset.validation))
+    if reached < guess + doubt:
+        is_below = f"below the {guess:.4f}"
+        if reached >= guess:
+            is_below = f"which {len(dataset.validation)} examples cannot tell from the {guess:.4f}"
         answer = "the mean" if dataset.task == "regression" else "the commonest answer"
         remedy = REMEDIES.get(kind, "teacher.inputs, and the order of the model's outputs")
         warnings.warn(
-            f"the teacher's validation metric is {reached:.4f}, below the "
-            f"{guess:.4f} of always giving {answer}; check {remedy}.",
+            f"the teacher's validation metric is {reached:.4f}, {is_below} "
+            f"of always giving {answer}; check {remedy}.",
             BdistilWarning,
             stacklevel=2,
         )

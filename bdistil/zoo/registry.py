@@ -29,7 +29,7 @@ _AXES: dict[Domain, str] = {
     "sequence": "(time, features)",
     "image": "(channels, height, width)",
 }
-_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "gru"}
+_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "cnn1d"}
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_wrong_domain_names_teacher_shape_and_remedy(name, domain, shape):
 
 
 @pytest.mark.parametrize(
-    ("domain", "chosen"), [("tabular", "mlp"), ("image", "cnn"), ("sequence", "gru")]
+    ("domain", "chosen"), [("tabular", "mlp"), ("image", "cnn"), ("sequence", "cnn1d")]
 )
 def test_auto_chooses_by_domain(domain, chosen):
     shape = TEACHER_SHAPES[domain][0]
