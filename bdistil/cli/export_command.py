@@ -55,6 +55,9 @@ def export(
     executorch: Annotated[
         bool, typer.Option("--executorch", help="ExecuTorch programs too, for one example.")
     ] = False,
+    litert: Annotated[
+        bool, typer.Option("--litert", help="LiteRT models too, for one example.")
+    ] = False,
     c: Annotated[
         bool, typer.Option("--c", help="A C header for microcontrollers too, for one example.")
     ] = False,
@@ -86,6 +89,7 @@ def export(
         "int8_anyway": int8_anyway,
         "programs": torch_export,
         "executorch": executorch,
+        "litert": litert,
         "c": c,
     }
     formats = {name for name, wanted in chosen.items() if wanted}
@@ -110,10 +114,12 @@ def convert(
         folder: for the formats.
         shown: where they will be.
         dataset: with the validation split.
-        formats: of ``onnx``, ``int8``, ``int8_anyway``, ``programs``, ``executorch`` and ``c``.
+        formats: of ``onnx``, ``int8``, ``int8_anyway``, ``programs``, ``executorch``, ``litert``
+            and ``c``.
     """
     from bdistil.export.c_export import C_FOLDER, export_c
     from bdistil.export.executorch_export import export_executorch
+    from bdistil.export.litert_export import LITERT_FOLDER, export_litert
     from bdistil.export.onnx_export import export_onnx
     from bdistil.export.onnx_quantise import quantise_onnx
     from bdistil.export.torch_export import export_programs
@@ -133,7 +139,12 @@ def convert(
         became = keep_if_worth(worth, folder / INT8_FOLDER, "int8_anyway" in formats)
         output.print(f"{shown / INT8_FOLDER}: {became}; by stage {checked}")
         output.print(quantised_table(worth))
-    for name, write in (("programs", export_programs), ("executorch", export_executorch)):
+    programs = {
+        "programs": export_programs,
+        "executorch": export_executorch,
+        LITERT_FOLDER: export_litert,
+    }
+    for name, write in programs.items():
         if name in formats:
             difference = write(ensemble, folder / name, examples)
             output.print(f"{shown / name}: largest difference {difference:.1e} {checked}")
