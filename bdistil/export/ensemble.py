@@ -198,7 +198,8 @@ class Ensemble(ProgressiveEnsemble):
         """The module that goes straight to a stage, for standardised features."""
         self.config.check_stage(stage)
         if stage not in self._prefixes:
-            self._prefixes[stage] = FoldedPrefix(self, stage)
+            with torch.inference_mode(False):  # of whoever is the first to ask; exporters are next
+                self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
 
     def stacked(self, stage: int) -> nn.Module | None:

@@ -133,6 +133,14 @@ def test_other_weights_or_precision_leave_no_stale_folded_heads() -> None:
 
 
 @torch.no_grad()
+def test_folded_heads_made_in_inference_mode_can_be_exported() -> None:
+    ensemble = small_ensemble(*DENSE)
+    with torch.inference_mode():
+        ensemble(inputs("mlp"))
+    for weight in ensemble.prefix(len(ensemble)).parameters():
+        weight.requires_grad_()  # refused of tensors of inference mode, and exporters do it
+
+
 def test_weights_that_come_through_an_outer_module_count_too() -> None:
     ensemble, other = small_ensemble(*DENSE), small_ensemble(*DENSE)
     x = inputs("mlp")
