@@ -55,6 +55,12 @@ def export(
     executorch: Annotated[
         bool, typer.Option("--executorch", help="ExecuTorch programs too, for one example.")
     ] = False,
+    litert: Annotated[
+        bool, typer.Option("--litert", help="LiteRT models too, for one example.")
+    ] = False,
+    c: Annotated[
+        bool, typer.Option("--c", help="A C header for microcontrollers too, for one example.")
+    ] = False,
     web: Annotated[
         bool, typer.Option("--web", help="A web page that runs the stages in the browser.")
     ] = False,
@@ -83,6 +89,8 @@ def export(
         "int8_anyway": int8_anyway,
         "programs": torch_export,
         "executorch": executorch,
+        "litert": litert,
+        "c": c,
     }
     formats = {name for name, wanted in chosen.items() if wanted}
     with ensemble.saving(target) as folder:
@@ -106,9 +114,12 @@ def convert(
         folder: for the formats.
         shown: where they will be.
         dataset: with the validation split.
-        formats: of ``onnx``, ``int8``, ``int8_anyway``, ``programs`` and ``executorch``.
+        formats: of ``onnx``, ``int8``, ``int8_anyway``, ``programs``, ``executorch``, ``litert``
+            and ``c``.
     """
+    from bdistil.export.c_export import C_FOLDER, export_c
     from bdistil.export.executorch_export import export_executorch
+    from bdistil.export.litert_export import LITERT_FOLDER, export_litert
     from bdistil.export.onnx_export import export_onnx
     from bdistil.export.onnx_quantise import quantise_onnx
     from bdistil.export.torch_export import export_programs
@@ -128,10 +139,20 @@ def convert(
         became = keep_if_worth(worth, folder / INT8_FOLDER, "int8_anyway" in formats)
         output.print(f"{shown / INT8_FOLDER}: {became}; by stage {checked}")
         output.print(quantised_table(worth))
-    for name, write in (("programs", export_programs), ("executorch", export_executorch)):
+    programs = {
+        "programs": export_programs,
+        "executorch": export_executorch,
+        LITERT_FOLDER: export_litert,
+    }
+    for name, write in programs.items():
         if name in formats:
             difference = write(ensemble, folder / name, examples)
             output.print(f"{shown / name}: largest difference {difference:.1e} {checked}")
+    if "c" in formats:
+        off = export_c(ensemble, folder / C_FOLDER, examples)
+        compiled = f"compiled, largest relative difference {off or 0:.1e} {checked}"
+        unchecked = "not compiled and checked, since there is no C compiler on PATH"
+        output.print(f"{shown / C_FOLDER}: {unchecked if off is None else compiled}")
 
 
 def add_web_page(folder: Path, shown: Path, dataset: Dataset, runtime: Path) -> None:

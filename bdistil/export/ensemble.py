@@ -28,7 +28,7 @@ from bdistil.export.flattening import flattened
 from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
 from bdistil.names import STACKINGS, Stacking
-from bdistil.runtime.hashes import HASHES_FILE, sha256
+from bdistil.runtime.hashes import described_files, sha256
 from bdistil.runtime.manifest import CONFIG_FILE, Manifest, ensemble_folder, named_path, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 from bdistil.spec.mistakes import first_fault
@@ -36,8 +36,8 @@ from bdistil.store.durable import disk_errors, read_file, replacing_files, write
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch", "web")
-GRAPH_SUFFIXES = (".onnx", ".pt2", ".pte")
+GRAPH_FOLDERS = (ONNX_FOLDER, INT8_FOLDER, "programs", "executorch", "web", "c", "litert")
+GRAPH_SUFFIXES = (".onnx", ".pt2", ".pte")  # of those whose hashes.json does not name its files
 
 
 class Ensemble(ProgressiveEnsemble):
@@ -111,8 +111,8 @@ class Ensemble(ProgressiveEnsemble):
     def saving(self, directory: str | Path) -> Iterator[Path]:
         """As :meth:`save_pretrained`, with the body's files: all are written aside and then moved.
 
-        If the body fails, the directory is as it was. Graphs of other weights are removed, as they
-        no longer belong to the ensemble.
+        If the body fails, the directory is as it was. Graphs, programs, pages and C code of other
+        weights are removed, as they no longer belong to the ensemble.
 
         Yields:
             the folder where the files are until they are moved.
@@ -198,7 +198,8 @@ class Ensemble(ProgressiveEnsemble):
         """The module that goes straight to a stage, for standardised features."""
         self.config.check_stage(stage)
         if stage not in self._prefixes:
-            self._prefixes[stage] = FoldedPrefix(self, stage)
+            with torch.inference_mode(False):  # of whoever is the first to ask; exporters are next
+                self._prefixes[stage] = FoldedPrefix(self, stage)
         return self._prefixes[stage]
 
     def stacked(self, stage: int) -> nn.Module | None:
@@ -295,9 +296,10 @@ def _remove_graphs_of_other_weights(folder: Path, config: EnsembleConfig) -> Non
         return
     with disk_errors(folder):
         for name in GRAPH_FOLDERS:
-            for graph in (folder / name).glob("*.*"):
-                if graph.suffix in GRAPH_SUFFIXES or graph.name == HASHES_FILE:
-                    graph.unlink()
+            written = described_files(folder / name)
+            for file in (folder / name).glob("*.*"):
+                if file.suffix in GRAPH_SUFFIXES or file.name in written:
+                    file.unlink()
 
 
 def _check_hash(content: bytes, config: EnsembleConfig) -> None:

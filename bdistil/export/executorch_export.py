@@ -5,11 +5,6 @@ Each takes one example, as devices do; products run on XNNPACK where it has them
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +14,7 @@ from torch import Tensor
 
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.graphs import PrefixGraph, StageGraph, checked, stage_inputs
+from bdistil.export.quiet import no_chatter
 from bdistil.optional import require
 from bdistil.store.durable import disk_errors, write_atomic
 
@@ -60,7 +56,7 @@ def export_executorch(ensemble: Ensemble, directory: Path, examples: NDArray[np.
 
 @torch.no_grad()
 def _save(graph: StageGraph | PrefixGraph, inputs: list[list[Tensor]], path: Path) -> float:
-    with _quiet():
+    with no_chatter():
         write_atomic(path, _lowered(graph, inputs[0]))
         method = require("executorch.runtime", "executorch").Runtime.get()
         method = method.load_program(str(path)).load_method("forward")
@@ -82,28 +78,3 @@ def _lowered(graph: StageGraph | PrefixGraph, inputs: list[Tensor]) -> bytes:
     ).to_executorch()
     content: bytes = lowered.buffer
     return content
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Lowering logs and warns about its own workings, and its runtime about the processor."""
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings(), _no_native_stderr():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)
-
-
-@contextlib.contextmanager
-def _no_native_stderr() -> Iterator[None]:
-    """What C++ code writes to stderr goes nowhere."""
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bdistil.errors import MissingDependencyError
-from bdistil.runtime.manifest import CONFIG_FILE
+from bdistil.runtime.hashes import HASHES_FILE, describe_files
+from bdistil.runtime.manifest import CONFIG_FILE, read_config
 from bdistil.store.durable import replacing_files, write_atomic
 
 WEB_FOLDER = "web"  # in the folder of a saved ensemble
@@ -76,5 +77,7 @@ def export_web(
         for graph in graphs.glob("stage_*.onnx"):
             write_atomic(aside / graph.name, graph.read_bytes())
         write_atomic(aside / CONFIG_FILE, (saved / CONFIG_FILE).read_bytes())
+        weights = read_config(saved / CONFIG_FILE).get("weights_hash", "")
+        write_atomic(aside / HASHES_FILE, describe_files(aside, weights))
         for name in RUNTIME_FILES:
             write_atomic(aside / "ort" / name, (runtime / name).read_bytes())

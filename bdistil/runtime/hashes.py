@@ -27,6 +27,16 @@ def describe_files(folder: Path, weights: str) -> bytes:
     return json.dumps({"weights": weights, "files": files}, indent=2).encode() + b"\n"
 
 
+def described_files(folder: Path) -> set[str]:
+    """Names of the files that an export wrote into a folder, ``hashes.json`` among them."""
+    hashes = folder / HASHES_FILE
+    try:
+        named = json.loads(hashes.read_text(encoding="utf-8"))["files"]
+        return {HASHES_FILE, *named}
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged
+        return {HASHES_FILE}
+
+
 def read_checked(path: Path, weights: str) -> bytes:
     """A file's content, as it was exported.
 

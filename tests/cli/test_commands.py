@@ -206,10 +206,14 @@ def test_a_web_page_needs_the_runtime_of_npm(
 
 def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    answer = bdistil("export", run, "--out", out, "--stages", 2, "--int8-anyway", "--torch-export")
+    answer = bdistil(
+        "export", run, "--out", out, "--stages", 2, "--int8-anyway", "--torch-export", "--c"
+    )
     assert answer.status == 0
     assert "µs, one example" in answer.printed
     assert "Straight to a stage: students " in answer.printed
+    assert {file.name for file in (out / "c").iterdir()} == {"ensemble.h", "hashes.json"}
+    assert f"{out / 'c'}: " in answer.printed
     folders = {"onnx": "onnx", "onnx-int8": "onnx", "programs": "pt2"}
     for folder, suffix in folders.items():
         assert str(out / folder) in answer.printed

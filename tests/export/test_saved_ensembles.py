@@ -18,6 +18,7 @@ from bdistil.core.connections import connection_names
 from bdistil.errors import CheckpointError, DataError
 from bdistil.export import ensemble as ensemble_module
 from bdistil.export.ensemble import Ensemble
+from bdistil.runtime.hashes import HASHES_FILE, describe_files
 
 CONNECTIONS = connection_names()
 SKIPS = [(True, True, True), (False, False, False), (False, True, False)]
@@ -132,6 +133,14 @@ def test_other_weights_or_precision_leave_no_stale_folded_heads() -> None:
 
 
 @torch.no_grad()
+def test_folded_heads_made_in_inference_mode_can_be_exported() -> None:
+    ensemble = small_ensemble(*DENSE)
+    with torch.inference_mode():
+        ensemble(inputs("mlp"))
+    for weight in ensemble.prefix(len(ensemble)).parameters():
+        weight.requires_grad_()  # refused of tensors of inference mode, and exporters do it
+
+
 def test_weights_that_come_through_an_outer_module_count_too() -> None:
     ensemble, other = small_ensemble(*DENSE), small_ensemble(*DENSE)
     x = inputs("mlp")
@@ -379,6 +388,24 @@ def test_graphs_of_other_weights_do_not_stay_beside_new_ones(tmp_path: Path) -> 
     small_ensemble(*DENSE).save_pretrained(tmp_path)
     assert not graph.exists()
     assert note.exists()
+
+
+@pytest.mark.parametrize("folder", ["web", "c", "litert"])
+def test_what_hashes_name_goes_with_its_weights_and_nothing_else(
+    folder: str, tmp_path: Path
+) -> None:
+    ensemble = small_ensemble(*DENSE)
+    ensemble.save_pretrained(tmp_path)
+    place = tmp_path / folder
+    place.mkdir()
+    for name in ("index.html", "ensemble.h", "config.json"):
+        (place / name).write_text("of these weights")
+    (place / HASHES_FILE).write_bytes(describe_files(place, ensemble.weights_hash()))
+    (place / "mine.html").write_text("of the user's own")
+    ensemble.save_pretrained(tmp_path)
+    assert len(list(place.iterdir())) == 5
+    small_ensemble(*DENSE).save_pretrained(tmp_path)
+    assert [path.name for path in place.iterdir()] == ["mine.html"]
 
 
 def test_saving_over_a_file_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""Operations on each value by itself, and sums and means over dimensions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch.fx import Node
+
+from bdistil.export.c_code.literals import float_literal
+from bdistil.export.c_code.loops import Region, broadcast, contiguous, loop_lines, whole
+from bdistil.export.c_code.operations import Writer, argument, emits, shape_of
+
+EXPRESSIONS = {
+    "aten.abs.default": "fabsf({1})",
+    "aten.add.Scalar": "{1} + {2}",
+    "aten.add.Tensor": "{1} + {2}",
+    "aten.cos.default": "cosf({1})",
+    "aten.div.Scalar": "{1} / {2}",
+    "aten.div.Tensor": "{1} / {2}",
+    "aten.exp.default": "expf({1})",
+    "aten.log.default": "logf({1})",
+    "aten.maximum.default": "fmaxf({1}, {2})",
+    "aten.minimum.default": "fminf({1}, {2})",
+    "aten.mul.Scalar": "{1} * {2}",
+    "aten.mul.Tensor": "{1} * {2}",
+    "aten.neg.default": "-{1}",
+    "aten.pow.Tensor_Scalar": "powf({1}, {2})",
+    "aten.reciprocal.default": "1.0f / {1}",
+    "aten.relu.default": "fmaxf({1}, 0.0f)",
+    "aten.rsqrt.default": "1.0f / sqrtf({1})",
+    "aten.sigmoid.default": "1.0f / (1.0f + expf(-{1}))",
+    "aten.sin.default": "sinf({1})",
+    "aten.sqrt.default": "sqrtf({1})",
+    "aten.sub.Scalar": "{1} - {2}",
+    "aten.sub.Tensor": "{1} - {2}",
+    "aten.tanh.default": "tanhf({1})",
+}
+"""By operation: the value of {1} and {2}, its arguments."""
+GELU = {
+    "none": "0.5f * {1} * (1.0f + erff(0.707106781f * {1}))",
+    "tanh": "0.5f * {1} * (1.0f + tanhf(0.797884561f * ({1} + 0.044715f * {1} * {1} * {1})))",
+}
+
+
+@emits(*EXPRESSIONS)
+def emit_expression(writer: Writer, node: Node) -> None:
+    """One or two arguments, each a tensor of any shape that broadcasts, or a number."""
+    if node.kwargs.get("alpha", 1) != 1 or len(node.args) > 2:
+        writer.refuse(f"{node.target} with a factor")
+    _write_each(writer, node, EXPRESSIONS[str(node.target)])
+
+
+@emits("aten.gelu.default")
+def emit_gelu(writer: Writer, node: Node) -> None:
+    """With the error function, or by its approximation."""
+    _write_each(writer, node, GELU[str(node.kwargs.get("approximate", "none"))])
+
+
+@emits("aten.full.default", "aten.full_like.default")
+def emit_full(writer: Writer, node: Node) -> None:
+    """One number everywhere."""
+    _fill(writer, whole(writer.new(node), shape_of(node)), node, node.args[1])
+
+
+@emits("aten.mean.dim", "aten.sum.dim_IntList")
+def emit_sum(writer: Writer, node: Node) -> None:
+    """Sum or mean over dimensions."""
+    source = node.args[0]
+    shape, axes = shape_of(source), argument(node, 1) or range(len(shape_of(source)))
+    summed = {axis % len(shape) for axis in axes}
+    kept = [1 if axis in summed else size for axis, size in enumerate(shape)]
+    strides = [0 if axis in summed else s for axis, s in enumerate(contiguous(kept))]
+    out = writer.new(node)
+    _fill(writer, whole(out, shape_of(node)), node, 0)
+    regions = (Region(out, 0, tuple(strides)), whole(writer.at(source), shape))
+    writer.write(*loop_lines(shape, "{0} += {1};", regions))
+    if "mean" in str(node.target):
+        count = float_literal(math.prod(shape) / max(1, math.prod(kept)))
+        target = whole(out, shape_of(node))
+        writer.write(*loop_lines(shape_of(node), f"{{0}} /= {count};", [target]))
+
+
+def _write_each(writer: Writer, node: Node, expression: str) -> None:
+    shape = shape_of(node)
+    sources = [_operand(writer, argument, shape) for argument in node.args]
+    regions = [whole(writer.new(node), shape), *sources]
+    writer.write(*loop_lines(shape, f"{{0}} = {expression};", regions))
+
+
+def _operand(writer: Writer, value: Any, shape: tuple[int, ...]) -> Region | str:
+    pointer = writer.at(value)
+    return broadcast(pointer, shape_of(value), shape) if isinstance(value, Node) else pointer
+
+
+def _fill(writer: Writer, region: Region, node: Node, value: Any) -> None:
+    writer.write(*loop_lines(shape_of(node), f"{{0}} = {float_literal(value)};", [region]))
