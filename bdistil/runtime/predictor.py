@@ -27,6 +27,7 @@ from bdistil.runtime.exits import ExitPolicy, OperatingPoint
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch
 from bdistil.runtime.runner import Progress
+from bdistil.runtime.stream import Stream
 
 Exit = ExitPolicy | OperatingPoint | str
 
@@ -171,6 +172,26 @@ class Predictor:
         """One answer after another, each better than the last; leave when you like."""
         for progress in self._steps(self.manifest.as_examples(x)):
             yield answered(self.manifest, progress.logits, progress.stage)
+
+    def stream(self, stages: int | None = None) -> Stream:
+        """Begin with a sequence that comes in step by step.
+
+        See :class:`~bdistil.runtime.stream.Stream`. The teacher is not asked.
+
+        Args:
+            stages: answers of stage 1 to this; of all if left out.
+
+        Raises:
+            DataError: if there is no such stage.
+            SpecError: if the ensemble takes no sequences, or was exported without what streams
+                need.
+
+        Example:
+            >>> stream = predictor.stream()                        # doctest: +SKIP
+            >>> for steps in microphone:  # (1, some, inputs)      # doctest: +SKIP
+            ...     answers = stream.push(steps)  # of stage 1, 2, ...
+        """
+        return Stream(self.manifest, self.runner, len(self) if stages is None else stages)
 
     def start(self, x: Any) -> AnytimeRun[Progress]:
         """Begin to answer in another thread: ``run.wait(...)`` for it, ``run.stop()`` to end it.
