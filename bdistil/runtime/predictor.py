@@ -24,8 +24,10 @@ from bdistil.runtime.choice import budget_of, check_count, choose, costs_of
 from bdistil.runtime.clock import StageTimes, measure_times
 from bdistil.runtime.deadlines import Deadlines, Found
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint
+from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch
+from bdistil.runtime.risk import RISK
 from bdistil.runtime.runner import Progress
 from bdistil.runtime.stream import Stream
 
@@ -237,6 +239,8 @@ class Predictor:
         at_least: float | None = None,
         budget: float | str | None = None,
         by: str = "time",
+        risk: float = RISK,
+        on: tuple[Any, Any] | None = None,
     ) -> OperatingPoint:
         """An early-exit policy with what it did on validation, chosen by the clock of this machine.
 
@@ -245,18 +249,28 @@ class Predictor:
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
-            at_least: wanted accuracy (or micro F1, or R²) on validation, a standard error of its
-                difference from the full ensemble's left over; the full ensemble's, less .001, if
-                neither this nor a budget is given.
+            at_least: promised accuracy (or micro F1, or R²) on unseen examples. If neither this nor
+                a budget is given, there is no promise: the policy is within .001 of the full
+                ensemble on validation, a standard error of the difference left over.
             budget: mean seconds of an example, such as ``"20us"``, or ``"50%"`` of the full
                 ensemble's; by FLOPs mean FLOPs.
             by: ``time`` or ``flops``; the unit of the point's `cost`.
+            risk: chance that `at_least` does not hold, where unseen examples come as the measured
+                ones did and these chose nothing else; exact for accuracy. The search chose students
+                on the validation split, which flatters it.
+            on: examples and labels of their classes, (x, y), to measure on instead.
 
         Raises:
+            DataError: if `on` does not fit.
             SpecError: if the ensemble was exported without such points, both `at_least` and a
                 budget are given, or nothing keeps what is asked for.
         """
-        return choose(self.manifest, self.times, score, at_least, budget, by)
+        exits = self.manifest.exits if on is None else self._exits_on(*on)
+        return choose(self.manifest, exits, self.times, score, at_least, budget, by, risk)
+
+    def _exits_on(self, x: Any, y: Any) -> tuple[OperatingPoint, ...]:
+        trace = [self._seen(progress) for progress in self._steps(self.manifest.as_examples(x))]
+        return exits_on(self.manifest, trace, y)
 
     def times(self) -> StageTimes:
         """What stages take here for one example, in seconds; measured at the first call."""
