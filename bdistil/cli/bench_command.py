@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="For bench.json and plot. Default: DIR.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Time teacher, stages and prefixes on this machine, by torch and onnxruntime, one thread."""
+    """Time teacher, stages and peers on this machine, by torch and onnxruntime, one thread."""
     require_search()
     from bdistil.report.bench import bench as measure
     from bdistil.report.plots import bench_plot
@@ -36,7 +37,7 @@ def bench(
 
     result = SearchResult.of(directory)
     run = result.run
-    found = measure(result, batch, seconds)
+    found = measure(result, batch, seconds, console.print)
     folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())
     if any(timing.way == "teacher" for timing in found.timings):
@@ -60,16 +61,38 @@ def show(found: Bench) -> None:
             timing.way,
             str(timing.stage or "-"),
             f"{timing.metric:.4f}",
-            *(f"{1e6 * value:,.0f}" for value in (timing.median, timing.low, timing.high)),
+            *map(microseconds, (timing.median, timing.low, timing.high)),
             "-" if timing.ratio is None else f"{timing.ratio:.2f}x",
             "-" if timing.flops_ratio is None else f"{timing.flops_ratio:.1%}",
         )
         for timing in found.timings
     ]
-    headers = ("runtime", "batch", "way", "stage", "metric", "median us", "10%", "90%")
+    rows += [
+        (
+            "scikit-learn",
+            str(peer.batch),
+            peer.name,
+            "-",
+            f"{peer.metric:.4f}",
+            *map(microseconds, (peer.median, peer.low, peer.high)),
+            "-",
+            "-",
+        )
+        for peer in found.peers
+    ]
+    headers = ("runtime", "batch", "way", "stage", "metric", "median µs", "10%", "90%")
     output.print(plain_table(rows, *headers, "of teacher", "FLOPs"))
     for overhead in found.overheads:
         output.print(
             f"batch {overhead.batch}: all stages streamed take {overhead.ratio:.2f} times their "
-            f"students run bare, {1e6 * overhead.dispatch:.0f} us a stage more (torch)."
+            f"students run bare, {microseconds(overhead.dispatch)} µs a stage more (torch)."
         )
+    for note in found.notes:
+        output.print(note)
+
+
+def microseconds(seconds: float) -> str:
+    """With three significant digits, as 1,230 or 4.56."""
+    rounded = float(f"{1e6 * seconds:.3g}")
+    digits = 0 if rounded == 0 else max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{digits}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -133,6 +134,8 @@ def convert(
         found = export_onnx(ensemble, folder / ONNX_FOLDER, examples)
         output.print(f"{shown / ONNX_FOLDER}: largest difference {found.difference:.1e} {checked}")
         output.print(f"Straight to a stage: {STACKING_WORDS[found.way]}{kept_apart(ensemble)}")
+        if found.anew is not None:
+            output.print(f"In streams: {streaming_words(found.anew)}")
     if formats & {"int8", "int8_anyway"}:
         quantise_onnx(folder, examples)
         worth = worth_of_int8(folder, examples, validation.y[:MOST_CHECKED], task)
@@ -193,6 +196,14 @@ def kept_apart(ensemble: Ensemble) -> str:
     """Which bodies do not stack, and why."""
     reasons = ensemble.kept_apart().items()
     return "".join(f"; {name} students run one by one, as {reason}" for name, reason in reasons)
+
+
+def streaming_words(anew: Collection[str]) -> str:
+    """How students take sequences step by step."""
+    if not anew:
+        return "every student carries its state from step to step"
+    names = ", ".join(sorted(anew))
+    return f"{names} students are computed anew on what was heard, as they carry no state"
 
 
 def quantised_table(worth: Worth) -> object:

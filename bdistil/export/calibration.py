@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -83,16 +82,4 @@ def _exits(
             answers = answers[..., 1] - answers[..., 0]  # above 0 as the logit is
         return metric(torch.as_tensor(answers), known[torch.as_tensor(rows)], task)
 
-    fronts = (_front(operating_points(score, trace, score_of, costs)) for score in scores)
-    return tuple(point for front in fronts for point in front)
-
-
-def _front(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Points that are better than all cheaper ones, and the one that never leaves early."""
-    front: list[OperatingPoint] = []
-    best = assured = -math.inf
-    for point in sorted(points, key=lambda p: (p.cost, -p.metric)):
-        if point.metric > best or point.assured > assured or point.threshold is None:
-            front.append(point)
-        best, assured = max(best, point.metric), max(assured, point.assured)
-    return front
+    return tuple(p for score in scores for p in operating_points(score, trace, score_of, costs))

@@ -28,6 +28,7 @@ from bdistil.export.graphs import (
     stage_inputs,
 )
 from bdistil.export.merged_layers import Affine
+from bdistil.export.streaming import StreamGraph, can_stream
 from bdistil.export.torch_runner import TorchRunner
 from bdistil.names import Stacking
 from bdistil.optional import require
@@ -41,9 +42,12 @@ from bdistil.runtime.onnx_runner import (
     prefix_file,
     stage_file,
 )
+from bdistil.runtime.onnx_steps import NEXT, stream_file
 from bdistil.runtime.runner import Runner
 from bdistil.store.durable import replacing_files, write_atomic
 from bdistil.store.scratch import ScratchFolder
+
+STREAMED = 64  # examples that are gone through in two chunks, to check the graphs for streams
 
 
 class OnnxExport(NamedTuple):
@@ -53,17 +57,21 @@ class OnnxExport(NamedTuple):
         difference: the largest one between onnxruntime's and torch's logits on the examples, see
             :func:`~bdistil.export.graphs.difference_of`.
         way: how bodies run in the graphs that go straight to a stage, the fastest here.
+        anew: student classes that a stream computes anew on all that was heard, as they carry no
+            state; None where there are no streams.
     """
 
     difference: float
     way: Stacking
+    anew: frozenset[str] | None = None
 
 
 def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> OnnxExport:
     """Write the graphs and check them on real examples.
 
     ``stage_1.onnx``, ... go from one stage to the next, ``prefix_1.onnx``, ... straight to one,
-    and ``model.onnx`` to all stages at once; it holds ``config.json`` among its metadata.
+    and ``model.onnx`` to all stages at once; it holds ``config.json`` among its metadata. Where the
+    ensemble takes sequences, ``stream_1.onnx``, ... go on with some more of their steps.
 
     Args:
         ensemble: on the CPU.
@@ -88,14 +96,17 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
         everything = ensemble.stack(range(1, len(ensemble) + 1), "apart" if way == "none" else way)
         config = CONFIG.dump_json(ensemble.config).decode()
         export_module(everything, examples, aside / ALL_STAGES_FILE, {CONFIG_KEY: config})
-        difference = _checked(ensemble, aside, examples)
+        difference, anew = _checked(ensemble, aside, examples), None
+        if can_stream(ensemble):
+            anew = export_streams(ensemble, aside)
+            difference = max(difference, _checked_streams(ensemble, aside, examples[:STREAMED]))
         hashes = describe_files(aside, ensemble.weights_hash())
         write_atomic(aside / HASHES_FILE, hashes)
         written = {path.name for path in aside.iterdir()}
     for old in directory.glob("*.onnx"):
         if old.name not in written:  # a stage that there is no more
             old.unlink()
-    return OnnxExport(difference, way)
+    return OnnxExport(difference, way, anew)
 
 
 def export_module(
@@ -135,13 +146,14 @@ def _write_graph(
     output_names: Sequence[str],
     path: Path,
     metadata: dict[str, str] | None = None,
+    shapes: tuple[Any, ...] | None = None,
 ) -> None:
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs),
             dynamo=True,
-            dynamic_shapes=any_batch(inputs),
+            dynamic_shapes=any_batch(inputs) if shapes is None else shapes,
             input_names=list(input_names),
             output_names=list(output_names),
             verbose=False,
@@ -152,6 +164,36 @@ def _write_graph(
     for key, value in (metadata or {}).items():
         model.metadata_props.add(key=key, value=value)
     write_atomic(path, model.SerializeToString())
+
+
+def export_streams(ensemble: Ensemble, directory: Path) -> frozenset[str]:
+    """Write ``stream_1.onnx``, ...: steps (B, time, inputs) and what is carried, to F_1, ..., F_k.
+
+    Raises:
+        MissingDependencyError: if onnx or onnxscript is not installed.
+        CheckpointError: if the disk is full.
+
+    Returns:
+        the student classes that are computed anew on all that was heard.
+    """
+    onnx, _ = (require(package, "onnx") for package in ("onnx", "onnxscript"))
+    graphs = [StreamGraph(ensemble, stage) for stage in range(1, len(ensemble) + 1)]
+    last, path = graphs[-1], directory / stream_file(len(ensemble))
+    steps = torch.zeros(BATCH, 1 if last.one_by_one else 2, ensemble.config.input_shape[1])
+    _write_graph(
+        last,
+        [steps, *last.start(BATCH)],
+        [INPUT, *last.shapes],
+        [*last.logits, *(NEXT + name for name in last.shapes)],
+        path,
+        shapes=last.any_size(),
+    )
+    every = onnx.utils.Extractor(onnx.load(path))
+    for stage, graph in enumerate(graphs[:-1], start=1):
+        outputs = [*graph.logits, *(NEXT + name for name in graph.shapes)]
+        part = every.extract_model([INPUT, *graph.shapes], outputs)
+        write_atomic(directory / stream_file(stage), part.SerializeToString())
+    return frozenset(last.anew)
 
 
 def _forget_origin(message: Any) -> None:
@@ -177,6 +219,23 @@ def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32])
         exact, streamed = (p.logits for p in progress)
         for mine, other in ((exact, streamed), straight, (exact, at_once[:, stage - 1])):
             difference = max(difference, difference_of(other, mine))
+    return _small_enough(difference)
+
+
+def _checked_streams(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> float:
+    """The largest difference between the answers at the end of streams and torch's."""
+    graphs, torches = OnnxRunner(directory, ensemble.outputs), TorchRunner(ensemble)
+    difference = 0.0
+    for stage in range(1, len(ensemble) + 1):
+        steps = graphs.steps(stage)
+        for chunk in np.array_split(examples, min(2, examples.shape[1]), axis=1):
+            found = steps.push(chunk)
+        whole = torches.straight(examples, stage)
+        difference = max(difference, difference_of(found[-1], whole))
+    return _small_enough(difference)
+
+
+def _small_enough(difference: float) -> float:
     if not difference <= LARGEST_DIFFERENCE:
         raise CheckpointError(
             f"the ONNX graphs differ from torch by {difference:.2g} in a logit, more "

@@ -19,6 +19,7 @@ from bdistil.optional import require
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.onnx_runner import INPUT, INT8_FOLDER, ONNX_FOLDER, open_onnx, stage_file
+from bdistil.runtime.onnx_steps import stream_file
 from bdistil.store.durable import replacing_files, write_atomic
 
 PRODUCTS = ["Conv", "Gemm", "MatMul"]  # between them numbers stay float32
@@ -31,7 +32,7 @@ Feed = Mapping[str, NDArray[Any]]
 def quantise_onnx(folder: Path, examples: NDArray[np.float32]) -> None:
     """Write the int8 counterpart of every graph: convolutions and products in 8 bits.
 
-    Recurrent operators stay as they are.
+    Recurrent operators stay as they are; there are no graphs for streams.
 
     Args:
         folder: of a saved ensemble with the graphs of
@@ -44,10 +45,11 @@ def quantise_onnx(folder: Path, examples: NDArray[np.float32]) -> None:
     """
     onnx = require("onnx", "onnx")
     quantization = require("onnxruntime.quantization", "onnx")
-    files = sorted((folder / ONNX_FOLDER).glob("*.onnx"))
+    manifest = Manifest.read(folder)
+    streams = {stream_file(stage) for stage in range(1, manifest.stages + 1)}
+    files = [f for f in sorted((folder / ONNX_FOLDER).glob("*.onnx")) if f.name not in streams]
     if not files:
         raise CheckpointError(f"{folder} holds no ONNX graphs; export them first.")
-    manifest = Manifest.read(folder)
     feeds = feeds_of(folder, manifest, examples[:CALIBRATED_ON])
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it advises preprocessing that the exporter has done

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from bdistil.core.connections import Hidden
 from bdistil.core.progressive_ensemble import step, take
+from bdistil.errors import SpecError
 from bdistil.export.ensemble import Ensemble
+from bdistil.export.streaming import StreamGraph, can_stream
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.runner import Progress
 
@@ -96,6 +98,37 @@ class TorchRunner:
         guarded = torch.inference_mode()  # of the calling thread alone otherwise
         bodies = pool.map(guarded(lambda body: body(inputs)), prefix.bodies)
         return as_numpy(prefix.joined(list(bodies)))
+
+    def steps(self, stages: int) -> TorchSteps:
+        """Begin with sequences that come step by step.
+
+        Raises:
+            SpecError: if the standardisation depends on the step.
+        """
+        if not can_stream(self.ensemble):
+            raise SpecError("the standardisation depends on the step; give whole sequences.")
+        return TorchSteps(StreamGraph(self.ensemble, stages).eval())
+
+
+class TorchSteps:
+    """Some sequences on their way, all at the same step.
+
+    Args:
+        graph: what takes steps and what is carried.
+    """
+
+    def __init__(self, graph: StreamGraph) -> None:
+        self.graph = graph
+        self.state: tuple[Tensor, ...] = ()
+
+    @torch.inference_mode()
+    def push(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """F_1, F_2, ..., float32 (B, L), after more raw steps (B, time, inputs), at least one."""
+        raw = torch.as_tensor(x, device=self.graph.shift.device)
+        found = self.graph(raw, *(self.state or self.graph.start(len(x))))
+        answers = len(self.graph.logits)
+        self.state = found[answers:]
+        return [as_numpy(each) for each in found[:answers]]
 
 
 def as_numpy(tensor: Tensor) -> NDArray[np.float32]:

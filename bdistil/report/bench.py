@@ -1,4 +1,4 @@
-"""What a run's stages cost on this machine: teacher, prefixes and streamed stages, in turns.
+"""What a run's stages cost on this machine: teacher, prefixes, streamed stages, peers, in turns.
 
 All sides of a comparison are timed in one run, in turns and on one thread, from raw features to
 logits, by torch and, where it is installed, by onnxruntime.
@@ -23,6 +23,7 @@ from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
 from bdistil.export.onnx_export import export_module, export_onnx
 from bdistil.export.teacher_export import RawTeacher
+from bdistil.report.bench_peers import Peer, scikit_peers, single_student, why_no_peers
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult
@@ -77,18 +78,36 @@ class Overhead:
 
 
 @dataclass(frozen=True)
+class PeerTiming:
+    """A model that is no part of the run, timed in the same turns; fields as of a timing."""
+
+    name: str
+    batch: int
+    median: float
+    low: float
+    high: float
+    metric: float
+
+
+@dataclass(frozen=True)
 class Bench:
-    """Everything that was timed."""
+    """Everything that was timed.
+
+    Attributes:
+        timings: of teacher and stages.
+        overheads: for each batch size.
+        peers: of other models.
+        notes: sentences about peers: which there are none of, and why.
+    """
 
     timings: tuple[Timing, ...]
     overheads: tuple[Overhead, ...]
+    peers: tuple[PeerTiming, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {name: [asdict(each) for each in getattr(self, name)] for name in BENCH_PARTS}
-
-
-BENCH_PARTS = ("timings", "overheads")
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,10 @@ class Subject:
 
 
 def bench(
-    result: SearchResult, batches: Sequence[int] | None = None, seconds: float = 5.0
+    result: SearchResult,
+    batches: Sequence[int] | None = None,
+    seconds: float = 5.0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Bench:
     """Time a run's teacher and stages on test examples.
 
@@ -110,11 +132,13 @@ def bench(
         result: with at least one accepted round.
         batches: examples at once; None takes one, and 64 or as many as the test split has.
         seconds: spent on each batch size, at least.
+        say: is told what takes time.
 
     Raises:
         CheckpointError: if no round is accepted yet or a file is damaged.
         SpecError: if a batch is larger than the test split.
     """
+    say("loading data, students and figures")
     dataset, ensemble, figures = result.dataset, result.build_ensemble(), result.evaluation
     examples = dataset.test.x
     if batches is None:
@@ -126,15 +150,22 @@ def bench(
         )
     network = teacher_network(result.run, dataset)
     raw = None if network is None else RawTeacher(network, ensemble).eval()
+    reason = why_no_peers(dataset)
+    peers = [] if reason else scikit_peers(dataset, say)
+    notes = (f"{reason}.", single_student(result)) if reason else (single_student(result),)
     with ScratchFolder("bench") as folder:
         subjects = torch_subjects(ensemble, raw)
+        say("writing ONNX graphs")
         subjects += onnx_subjects(ensemble, raw, folder, examples[:64].astype(np.float32))
-        timed = [
-            timings(subjects, examples[:batch].astype(np.float32), figures, seconds)
-            for batch in batches
-        ]
+        timed, others = [], []
+        for batch in batches:
+            say(f"batch {batch}: timing {len(subjects) + len(peers)} things in turns")
+            found = timings(subjects, peers, examples[:batch].astype(np.float32), figures, seconds)
+            timed += found[0]
+            others += found[1]
+    say("timing what stages add to their students")
     overheads = [overhead(ensemble, examples[:batch], seconds / 2) for batch in batches]
-    return Bench(tuple(itertools.chain.from_iterable(timed)), tuple(overheads))
+    return Bench(tuple(timed), tuple(overheads), tuple(others), notes)
 
 
 def torch_subjects(ensemble: Ensemble, raw_teacher: RawTeacher | None) -> list[Subject]:
@@ -189,17 +220,26 @@ def onnx_subjects(
 
 @torch.inference_mode()
 def timings(
-    subjects: Sequence[Subject], x: NDArray[np.float32], figures: Evaluation, seconds: float
-) -> list[Timing]:
-    """Every subject on one batch, in turns."""
+    subjects: Sequence[Subject],
+    peers: Sequence[Peer],
+    x: NDArray[np.float32],
+    figures: Evaluation,
+    seconds: float,
+) -> tuple[list[Timing], list[PeerTiming]]:
+    """Every subject and peer on one batch, in turns."""
 
-    def bound(subject: Subject) -> Callable[[], object]:
+    def bound(subject: Subject | Peer) -> Callable[[], object]:
         return lambda: subject.call(x)
 
-    rows = timed_in_turns([bound(s) for s in subjects], repeats=20, warmup=5, seconds=seconds)
+    calls = [*map(bound, subjects), *map(bound, peers)]
+    rows = timed_in_turns(calls, repeats=20, warmup=5, seconds=seconds)
     low, median, high = np.quantile(np.array(rows), [0.1, 0.5, 0.9], axis=0)
     teachers = {s.runtime: median[i] for i, s in enumerate(subjects) if s.way == "teacher"}
-    return [
+    of_peers = [
+        PeerTiming(p.name, len(x), float(median[i]), float(low[i]), float(high[i]), p.metric)
+        for i, p in enumerate(peers, start=len(subjects))
+    ]
+    of_subjects = [
         Timing(
             runtime=subject.runtime,
             way=subject.way,
@@ -214,6 +254,7 @@ def timings(
         )
         for i, subject in enumerate(subjects)
     ]
+    return of_subjects, of_peers
 
 
 def flops_ratio(subject: Subject, figures: Evaluation) -> float | None:

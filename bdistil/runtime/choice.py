@@ -13,6 +13,7 @@ from bdistil.runtime.anytime import seconds
 from bdistil.runtime.clock import StageTimes
 from bdistil.runtime.exits import SCORES, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest
+from bdistil.runtime.risk import RISK, assured, keeping
 from bdistil.runtime.values import as_text
 
 TOLERANCE = 0.001  # of the metric that early exit may lose on validation, unless told otherwise
@@ -24,11 +25,13 @@ Times = Callable[[], StageTimes]
 
 def choose(
     manifest: Manifest,
+    exits: Sequence[OperatingPoint],
     times: Times,
     score: str | None,
     at_least: float | None,
     budget: float | str | None,
     by: str,
+    risk: float = RISK,
 ) -> OperatingPoint:
     """The point that :meth:`~bdistil.runtime.predictor.Predictor.policy` gives.
 
@@ -36,8 +39,8 @@ def choose(
         SpecError: if the ensemble was exported without such points, what is asked for cannot be
             read, or no point keeps it.
     """
-    _check(score, at_least, budget, by)
-    points = [p for p in manifest.exits if score in (None, p.policy.score)]
+    _check(score, at_least, budget, by, risk)
+    points = [p for p in exits if score in (None, p.policy.score)]
     if by == "time":
         points = times().timed(points)
     if not points:
@@ -46,16 +49,31 @@ def choose(
     if budget is not None:
         limit = _limit(manifest, times, budget, by)
         return _kept(best_within(points, limit), limit, points, by)
+    if at_least is not None:
+        return min(_keeping(manifest, points, at_least, risk), key=lambda point: point.cost)
     full = max(points, key=lambda point: point.stages)
-    if at_least is None:
-        at_least = full.metric - TOLERANCE
-    if all(point.assured < at_least for point in points):
-        best = max(point.assured for point in points)
+    return cheapest(points, full.metric - TOLERANCE)
+
+
+def _keeping(
+    manifest: Manifest, points: Sequence[OperatingPoint], at_least: float, risk: float
+) -> list[OperatingPoint]:
+    """Points that keep a promise."""
+    full = max(points, key=lambda point: point.stages)
+    if full.rows == 0:
         raise SpecError(
-            f"at_least is {as_text(at_least)}, but on validation nothing reaches more than "
-            f"{best:.4f} with a standard error left over; ask for at most that."
+            f"{manifest.name!r} was exported by an older version, which left out what at_least "
+            "needs; export it anew."
         )
-    return cheapest(points, at_least)
+    exact = manifest.task == "classification"
+    if kept := keeping(points, at_least, risk, exact=exact):
+        return kept
+    best = assured(full, risk / len({point.score for point in points}), exact=exact)
+    raise SpecError(
+        f"at_least is {as_text(at_least)}, but {full.rows} rows, on which all stages "
+        f"have {full.metric:.4f}, assure no more than {math.floor(best * 1e4) / 1e4:.4f} at a risk "
+        f"of {risk:g}; ask for at most that, or allow a higher risk."
+    )
 
 
 def _limit(manifest: Manifest, times: Times, budget: float | str, by: str) -> float:
@@ -79,7 +97,11 @@ def _kept(
     return point
 
 
-def _check(score: str | None, at_least: float | None, budget: float | str | None, by: str) -> None:
+def _check(
+    score: str | None, at_least: float | None, budget: float | str | None, by: str, risk: float
+) -> None:
+    if not _is_finite(risk) or not 0 < risk < 1:
+        raise SpecError(f"risk is {as_text(risk)}; give a chance between 0 and 1, such as 0.1.")
     if by not in ("time", "flops"):
         raise SpecError(f"by is {by!r}; choose time or flops.")
     if at_least is not None and budget is not None:

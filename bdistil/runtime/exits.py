@@ -120,6 +120,8 @@ class OperatingPoint:
         stages: mean number of stages.
         doubt: standard error of the metric's difference from the full ensemble's.
         leaving: share of the examples that leave after each stage; empty in older exports.
+        error: standard error of the metric itself.
+        rows: examples that it was measured on; 0 in older exports.
     """
 
     score: str
@@ -129,10 +131,12 @@ class OperatingPoint:
     stages: float
     doubt: float = 0.0
     leaving: tuple[float, ...] = ()
+    error: float = 0.0
+    rows: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "leaving", tuple(self.leaving))  # JSON knows lists
-        figures = (self.metric, self.cost, self.stages, self.doubt, *self.leaving)
+        figures = (self.metric, self.cost, self.stages, self.doubt, self.error, *self.leaving)
         if not all(map(math.isfinite, figures)):
             raise ValueError(f"an early exit by {self.score!r} has figures that are no numbers")
 
@@ -152,7 +156,7 @@ def operating_points(
     trace: Sequence[Floats],
     metric: Metric,
     costs: Sequence[float],
-    limit: int = 64,
+    limit: int = 32,
 ) -> list[OperatingPoint]:
     """What every threshold worth telling apart does, from the cheapest to the most patient.
 
@@ -191,15 +195,18 @@ def _point(
     for number, earlier in enumerate(trace[:-1]):
         answers[stage == number] = earlier[stage == number]
     cost = float(np.asarray(costs, float)[stage].mean())
-    differences = _metrics_without_a_group(answers, metric) - full_left_out
-    groups = len(differences)
-    doubt = float(differences.std() * np.sqrt(max(0, groups - 1)))  # jackknife
+    left_out = _metrics_without_a_group(answers, metric)
+    doubt, error = map(_jackknife, (left_out - full_left_out, left_out))
     value = metric(answers, np.arange(len(answers)))
     threshold = policy.threshold if np.isfinite(policy.threshold) else None
     leaving = tuple((np.bincount(stage, minlength=len(trace)) / len(stage)).tolist())
-    return OperatingPoint(
-        policy.score, threshold, value, cost, float(stage.mean()) + 1, doubt, leaving
-    )
+    stages, rows = float(stage.mean()) + 1, len(answers)
+    return OperatingPoint(policy.score, threshold, value, cost, stages, doubt, leaving, error, rows)
+
+
+def _jackknife(left_out: Floats) -> float:
+    """Standard error of what was measured without each of the groups in turn."""
+    return float(left_out.std() * np.sqrt(max(0, len(left_out) - 1)))
 
 
 def _metrics_without_a_group(answers: Floats, metric: Metric) -> Floats:

@@ -42,8 +42,7 @@ class Calibration:
         temperatures: τ of each stage, the same for all labels; empty for regression.
         error_before: expected calibration error of each stage at τ = 1.
         error: the same at the fitted τ.
-        exits: operating points of early exit, worth keeping: each is better than all cheaper ones,
-            in its metric or in what is assured of it.
+        exits: operating points of early exit, all that were tried, as tests of promises need them.
         asks: likewise of handing the least sure examples to the teacher, `cost` being their share;
             empty if its answers were not at hand.
         teacher_temperature: τ of the teacher's logits.

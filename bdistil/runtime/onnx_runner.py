@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import CheckpointError
+from bdistil.errors import CheckpointError, SpecError
 from bdistil.optional import require
 from bdistil.runtime.hashes import read_checked
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.onnx_file import fault_of
+from bdistil.runtime.onnx_steps import OnnxSteps, stream_file
 from bdistil.runtime.runner import Progress
 
 INPUT, LOGITS = "x", "logits"
@@ -134,6 +135,20 @@ class OnnxRunner:
     def every_stage(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """F_1, F_2, ... at once, float32 (B, stages, L)."""
         return self.run_graph(ALL_STAGES_FILE, x)
+
+    def steps(self, stages: int) -> OnnxSteps:
+        """Begin with sequences that come step by step.
+
+        Raises:
+            SpecError: if the folder has no graphs for streams.
+        """
+        name = stream_file(stages)
+        if not (self.directory / name).is_file():
+            raise SpecError(
+                f"{self.directory} has no {name}, so it cannot go step by step; export it anew "
+                "with --onnx (in 8 bits there is none), or choose backend='torch'."
+            )
+        return OnnxSteps(self._graph(name).session)
 
     def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What one graph of the folder, from raw features to logits, gives for a batch."""

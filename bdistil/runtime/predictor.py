@@ -24,9 +24,12 @@ from bdistil.runtime.choice import budget_of, check_count, choose, costs_of
 from bdistil.runtime.clock import StageTimes, measure_times
 from bdistil.runtime.deadlines import Deadlines, Found
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint
+from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch
+from bdistil.runtime.risk import RISK
 from bdistil.runtime.runner import Progress
+from bdistil.runtime.stream import Stream
 
 Exit = ExitPolicy | OperatingPoint | str
 
@@ -172,6 +175,26 @@ class Predictor:
         for progress in self._steps(self.manifest.as_examples(x)):
             yield answered(self.manifest, progress.logits, progress.stage)
 
+    def stream(self, stages: int | None = None) -> Stream:
+        """Begin with a sequence that comes in step by step.
+
+        See :class:`~bdistil.runtime.stream.Stream`. The teacher is not asked.
+
+        Args:
+            stages: answers of stage 1 to this; of all if left out.
+
+        Raises:
+            DataError: if there is no such stage.
+            SpecError: if the ensemble takes no sequences, or was exported without what streams
+                need.
+
+        Example:
+            >>> stream = predictor.stream()                        # doctest: +SKIP
+            >>> for steps in microphone:  # (1, some, inputs)      # doctest: +SKIP
+            ...     answers = stream.push(steps)  # of stage 1, 2, ...
+        """
+        return Stream(self.manifest, self.runner, len(self) if stages is None else stages)
+
     def start(self, x: Any) -> AnytimeRun[Progress]:
         """Begin to answer in another thread: ``run.wait(...)`` for it, ``run.stop()`` to end it.
 
@@ -216,6 +239,8 @@ class Predictor:
         at_least: float | None = None,
         budget: float | str | None = None,
         by: str = "time",
+        risk: float = RISK,
+        on: tuple[Any, Any] | None = None,
     ) -> OperatingPoint:
         """An early-exit policy with what it did on validation, chosen by the clock of this machine.
 
@@ -224,18 +249,28 @@ class Predictor:
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
-            at_least: wanted accuracy (or micro F1, or R²) on validation, a standard error of its
-                difference from the full ensemble's left over; the full ensemble's, less .001, if
-                neither this nor a budget is given.
+            at_least: promised accuracy (or micro F1, or R²) on unseen examples. If neither this nor
+                a budget is given, there is no promise: the policy is within .001 of the full
+                ensemble on validation, a standard error of the difference left over.
             budget: mean seconds of an example, such as ``"20us"``, or ``"50%"`` of the full
                 ensemble's; by FLOPs mean FLOPs.
             by: ``time`` or ``flops``; the unit of the point's `cost`.
+            risk: chance that `at_least` does not hold, where unseen examples come as the measured
+                ones did and these chose nothing else; exact for accuracy. The search chose students
+                on the validation split, which flatters it.
+            on: examples and labels of their classes, (x, y), to measure on instead.
 
         Raises:
+            DataError: if `on` does not fit.
             SpecError: if the ensemble was exported without such points, both `at_least` and a
                 budget are given, or nothing keeps what is asked for.
         """
-        return choose(self.manifest, self.times, score, at_least, budget, by)
+        exits = self.manifest.exits if on is None else self._exits_on(*on)
+        return choose(self.manifest, exits, self.times, score, at_least, budget, by, risk)
+
+    def _exits_on(self, x: Any, y: Any) -> tuple[OperatingPoint, ...]:
+        trace = [self._seen(progress) for progress in self._steps(self.manifest.as_examples(x))]
+        return exits_on(self.manifest, trace, y)
 
     def times(self) -> StageTimes:
         """What stages take here for one example, in seconds; measured at the first call."""

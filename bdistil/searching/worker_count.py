@@ -51,7 +51,7 @@ def seconds_of_training(spec: Spec, dataset: Dataset) -> float:
     growing = (space.growth or 1.0) ** (search.most_rounds - 1)
     flops = first * (growing if space.growth else search.most_rounds)  # of all stages together
     calls = steps * STEP_SECONDS * search.most_rounds
-    return search.tries * (calls + TRAINING * flops * rows * epochs / FLOPS_A_SECOND)
+    return float(search.tries * (calls + TRAINING * flops * rows * epochs / FLOPS_A_SECOND))
 
 
 def told_workers(spec: Spec, dataset: Dataset) -> str:

@@ -26,15 +26,20 @@ class FastGRNN(nn.Module):
         self.zeta = nn.Parameter(torch.tensor([1.0]))  # before the sigmoid, as published
         self.nu = nn.Parameter(torch.tensor([-4.0]))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """States after each step, (B, time, width), and after the last, for x (B, time, inputs)."""
+    def forward(self, x: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """States (B, time, width) after each step, and (1, B, width) after the last.
+
+        Args:
+            x: steps, (B, time, inputs).
+            before: the state that they find, (1, B, width), as torch's layers have it; else zeros.
+        """
         zeta, nu = self.zeta.sigmoid(), self.nu.sigmoid()
-        steps = self.inputs(x).unbind(dim=1)
-        state, states = torch.zeros_like(steps[0]), []
+        steps, states = self.inputs(x).unbind(dim=1), []
+        state = torch.zeros_like(steps[0]) if before is None else before[0]
         for step in steps:
             mixed = step + self.recurrent(state)
             gate = torch.sigmoid(mixed + self.gate_bias)
             candidate = torch.tanh(mixed + self.candidate_bias)
             state = (zeta * (1 - gate) + nu) * candidate + gate * state
             states.append(state)
-        return torch.stack(states, dim=1), state
+        return torch.stack(states, dim=1), state[None]

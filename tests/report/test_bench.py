@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
 from tiny import tiny
 from torch import nn
 
+from bdistil.cli.bench_command import microseconds
 from bdistil.cluster.launch import launch_search
 from bdistil.errors import SpecError
 from bdistil.report.bench import Bench, bench, onnx_subjects, torch_subjects
+from bdistil.report.bench_peers import why_no_peers
 from bdistil.report.plots import bench_plot
 from bdistil.searching.result import SearchResult
 
@@ -62,6 +66,37 @@ def test_figures_stand_beside_the_teachers(found: Bench, run: SearchResult) -> N
     assert [overhead.batch for overhead in found.overheads] == [1, 7]
 
 
+def test_peers_are_fitted_on_the_training_split_alone(found: Bench, run: SearchResult) -> None:
+    """By hand: what scikit-learn's model says of the test split."""
+    data = run.dataset
+    keys = [(peer.name, peer.batch) for peer in found.peers]
+    assert keys == [(n, b) for b in (1, 7) for n in ("logistic regression", "histogram boosting")]
+    boosting = HistGradientBoostingClassifier(random_state=0).fit(data.train.x, data.train.y)
+    right = float((boosting.predict(data.test.x) == data.test.y).mean())
+    assert found.peers[1].metric == found.peers[3].metric == pytest.approx(right)
+    assert all(0 < peer.low <= peer.median <= peer.high for peer in found.peers)
+    (note,) = found.notes
+    best = max(trial.metric for trial in run.rounds[0].compared)
+    assert f"has {best:.4f} on validation" in note
+
+
+def test_where_there_are_no_peers_it_is_said_why(run: SearchResult) -> None:
+    assert why_no_peers(run.dataset) == ""
+    images, labels = (
+        replace(run.dataset, **c) for c in ({"domain": "image"}, {"task": "multilabel"})
+    )
+    assert "for tables, and the examples are of kind image" in why_no_peers(images)
+    assert "one label or target, and there are several" in why_no_peers(labels)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(4.5612e-6, "4.56"), (9.999e-6, "10.0"), (1.2345e-3, "1,230"), (31.26e-6, "31.3"), (0, "0")],
+)
+def test_microseconds_have_three_digits_that_count(seconds: float, told: str) -> None:
+    assert microseconds(seconds) == told
+
+
 def test_all_subjects_compute_the_same_function(run: SearchResult, tmp_path: Path) -> None:
     ensemble, x = run.build_ensemble(), run.dataset.test.x[:5]
     subjects = [*torch_subjects(ensemble, None), *onnx_subjects(ensemble, None, tmp_path, x)]
@@ -98,6 +133,8 @@ def test_a_batch_beyond_the_data_is_refused(run: SearchResult) -> None:
 def test_from_the_command_line(bdistil: Callable[..., Any], run: SearchResult) -> None:
     answer = bdistil("bench", run.directory, "--batch", "2", "--seconds", "0", "--json")
     assert answer.status == 0, answer.errors
+    assert "timing" in answer.errors
+    assert "writing ONNX graphs" in answer.errors
     figures = json.loads(answer.printed)
     assert len(figures["timings"]) == 2 * (2 * STAGES + 1)
     assert json.loads((run.directory / "bench.json").read_text()) == figures
