@@ -44,7 +44,9 @@ class SearchSpec(Section):
     trials_per_round: Count | None = None
     """most trials in one round; null: the tries of all classes"""
     tries_per_class: Count | None = None
-    """trials before the next larger class; null: 4, or more for more workers"""
+    """trials before the next larger class; null: 4, or as many as keep `workers.count` workers busy
+    (cohorts for each worker: 1 with 2, 4 with 8, 5 with 16, 7 with 64)
+    """
     select: Selection = "best"
     """`first` weak learner to finish, or `best` of the class on validation"""
     fallback: Fallback = "helpful"
