@@ -38,7 +38,9 @@ class SearchSpec(Section):
     """How rounds are searched and what counts as a winner."""
 
     algorithm: Algorithm = "tpe"
-    """`tpe`, `gp`, `random` or `grid` (lists only)"""
+    """`tpe`, `gp` (Gaussian process), `random` or `grid` (lists only). CMA-ES is not among them: it
+    knows no lists, and Optuna keeps its state in pickles
+    """
     rounds: Count | None = None
     """T, the most students; null: 6, or as many as the goal needs"""
     trials_per_round: Count | None = None
@@ -100,6 +102,16 @@ class SearchSpec(Section):
         if self.grace and self.select == "best":
             raise ValueError("grace goes with select: first; best waits for all trials anyway")
         return self
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _without_cma_es(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.lower().replace("-", "").startswith("cmaes"):
+            raise ValueError(
+                "there is no CMA-ES: it knows no lists of choices and, in Optuna, keeps its state "
+                "in pickles, which no search here loads; take tpe or gp"
+            )
+        return value
 
     @field_validator("pruner", mode="before")
     @classmethod
