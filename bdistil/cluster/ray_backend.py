@@ -135,7 +135,12 @@ class RayBackend:
     def fit_folds(
         self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Each fold's number and logits; `workers.count` are fitted at the same time."""
+        """Each fold's number and logits; `workers.count` are fitted at the same time.
+
+        Features in a file, which are too many for the memory, do not travel: they train here.
+        """
+        if mapped_file(dataset.train.x) is not None:
+            return HERE.fit_folds(dataset, spec, folds, progress)
         return fit_on_workers(dataset, spec, folds)
 
     def fit_teacher(
