@@ -32,6 +32,10 @@ def doctor(
         typer.Option(help="Run directory; checks that all nodes share its folder, or its URI."),
     ] = None,
     patience: Annotated[float, typer.Option(help="Seconds in which each node must answer.")] = 30,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tell how busy so many would be; else those that there are."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Check a cluster before a search; exit status 1 if anything is wrong."""
@@ -41,12 +45,12 @@ def doctor(
 
     arguments = spec_and_overrides or []
     spec = load_spec(arguments[0], arguments[1:]) if arguments else None
-    found = examine(spec, out, address, patience)
+    found = examine(spec, out, address, patience, workers)
     if as_json:
         output.out(found.model_dump_json(indent=2), highlight=False)
     else:
         output.print(nodes_table(found.driver, found.nodes))
-        for note in found.notes:
+        for note in (*found.notes, *found.utilisation):
             output.print(f"Note: {note}", markup=False, soft_wrap=True)
         for problem in found.problems or ["All is well."]:
             output.print(problem, markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 from ray.experimental.internal_kv import _internal_kv_get
@@ -210,6 +211,11 @@ def has_autoscaler() -> bool:
 def alive_nodes() -> list[dict[str, float]]:
     """The resources of each node that is there."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def free_nodes() -> list[dict[str, float]]:
+    """What nobody uses of each node that is there."""
+    return [*available_resources_per_node().values()]
 
 
 def trial_nodes(workers: WorkerSpec) -> dict[str, float]:

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bdistil.cluster.connect import session, shortages, trial_slots, waiting
 from bdistil.cluster.trackers import tracking_problems
 from bdistil.errors import ClusterError
+from bdistil.searching.utilisation import advise
 from bdistil.searching.worker_count import workers_on_cluster
 from bdistil.spec import Spec
 from bdistil.store.remote import is_uri, unusable
@@ -47,12 +48,14 @@ class Diagnosis(BaseModel):
         nodes: of the cluster.
         problems: what will go wrong, each in one sentence with its remedy.
         notes: what is worth knowing.
+        utilisation: how busy the workers would be, and what to change if they would often wait.
     """
 
     driver: dict[str, str | None] = {}
     nodes: list[NodeCheck] = []
     problems: list[str] = []
     notes: list[str] = []
+    utilisation: list[str] = []
 
     @property
     def healthy(self) -> bool:
@@ -65,6 +68,7 @@ def examine(
     out: str | Path | None = None,
     address: str | None = None,
     patience: float = 30,
+    workers: int | None = None,
 ) -> Diagnosis:
     """Check a cluster, and what a search needs of it.
 
@@ -74,6 +78,8 @@ def examine(
             driver can write to the URI.
         address: of the cluster; None takes RAY_ADDRESS, else starts Ray on this machine.
         patience: seconds in which every node must answer.
+        workers: whose utilisation is to be told; None takes those that the spec asks for, as far
+            as the cluster holds them.
     """
     diagnosis = Diagnosis(driver=_make_probe()(None, "", ""))
     if spec is not None:
@@ -85,13 +91,13 @@ def examine(
         with session(address):
             _check_nodes(diagnosis, folder, patience)
             if spec is not None:
-                _check_resources(diagnosis, spec)
+                _check_resources(diagnosis, spec, workers)
     except ClusterError as error:
         diagnosis.problems.append(str(error))
     return diagnosis
 
 
-def _check_resources(diagnosis: Diagnosis, spec: Spec) -> None:
+def _check_resources(diagnosis: Diagnosis, spec: Spec, asked: int | None) -> None:
     workers = workers_on_cluster(spec.workers)
     missing = shortages(workers)
     slots = trial_slots(workers)
@@ -103,6 +109,8 @@ def _check_resources(diagnosis: Diagnosis, spec: Spec) -> None:
             f"{slots} of workers.count={workers.count} trials fit at the same time; the others "
             f"wait for their turn."
         )
+    if slots or asked:
+        diagnosis.utilisation = advise(spec, asked or slots)
 
 
 def _check_nodes(diagnosis: Diagnosis, out: Path | None, patience: float) -> None:

@@ -14,6 +14,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
+from bdistil.cluster.lost_worker import losses_named
 from bdistil.cluster.tasks import RERUNS, result_of
 from bdistil.data.dataset import Dataset
 from bdistil.interrupt import check
@@ -39,7 +40,9 @@ def fit_on_workers(
         max_restarts=-1,
         max_task_retries=RERUNS,
     )
-    data, modules = ray.put(dataset), import_modules(spec.modules)
+    modules = import_modules(spec.modules)
+    with losses_named():
+        data = ray.put(dataset)
     waiting, running = list(folds), dict[Any, tuple[int, Any]]()
     hired: list[Any] = [fitter.remote() for _ in range(min(workers.trials, len(folds)))]
     idle = list(hired)

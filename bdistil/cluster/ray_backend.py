@@ -27,8 +27,9 @@ from ray.tune.experiment import Trial
 
 from bdistil.cluster.board import BoardClient
 from bdistil.cluster.connect import cluster, trial_slots
+from bdistil.cluster.deaths import deaths_known
 from bdistil.cluster.fold_actors import fit_on_workers
-from bdistil.cluster.lost_worker import why_lost
+from bdistil.cluster.lost_worker import losses_named, why_lost
 from bdistil.cluster.searcher import Event, Finished, Idle, Lost, WorkerSearcher
 from bdistil.cluster.shared_files import seen_by_all, unmapped
 from bdistil.cluster.stored_margin import StoredMargin
@@ -38,7 +39,7 @@ from bdistil.cluster.trainable import Report, TrialWorker
 from bdistil.core.placement import training_device
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
-from bdistil.errors import ClusterError, SearchError
+from bdistil.errors import SearchError
 from bdistil.files.array_files import mapped_file
 from bdistil.runs.trial import Cohort, Place, TrialResult
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
@@ -128,12 +129,18 @@ class RayBackend:
         Raises:
             ClusterError: if it cannot be reached, or cannot hold one trial.
         """
-        self.opened.enter_context(cluster(spec.workers, self.address, self.verbose))
+        with losses_named():
+            self.opened.enter_context(cluster(spec.workers, self.address, self.verbose))
 
     def fit_folds(
         self, dataset: Dataset, spec: Spec, folds: Folds, progress: EpochProgress | None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Each fold's number and logits; `workers.count` are fitted at the same time."""
+        """Each fold's number and logits; `workers.count` are fitted at the same time.
+
+        Features in a file, which are too many for the memory, do not travel: they train here.
+        """
+        if mapped_file(dataset.train.x) is not None:
+            return HERE.fit_folds(dataset, spec, folds, progress)
         return fit_on_workers(dataset, spec, folds)
 
     def fit_teacher(
@@ -152,10 +159,10 @@ class RayBackend:
         self.spec = spec = work.spec
         problem, train = work.problem, work.train
         modules = import_modules(spec.modules)
-        if not seen_by_all(problem.validation, spec.workers):
-            train = (unmapped(part) for part in train)
-            problem = replace(problem, validation=unmapped(problem.validation))
-        with self.losses_named():
+        with losses_named():
+            if not seen_by_all(problem.validation, spec.workers):
+                train = (unmapped(part) for part in train)
+                problem = replace(problem, validation=unmapped(problem.validation))
             self.margin = StoredMargin(train, work.rules, spec.workers, modules)
             self.opened.callback(self.margin.close)
             material = Material(
@@ -205,13 +212,14 @@ class RayBackend:
     def run_tune(self, tuner: tune.Tuner) -> None:
         """The body of Tune's thread."""
         try:
-            tuner.fit()
+            with deaths_known():
+                tuner.fit()
         except BaseException as error:  # whatever it is, the search's thread must hear of it
             self.events.put(error)
 
     def open_round(self, number: int) -> None:
         """Announce a round to the workers."""
-        with self.losses_named():
+        with losses_named():
             self.board.open(number, self.news, self.margin)
         self.news = []
         cohorts = self.crew.cohorts.values()
@@ -232,7 +240,7 @@ class RayBackend:
             ClusterError: if Ray lost a part of the search that has no stand-in.
         """
         left = SECONDS_BETWEEN_LOOKS if until is None else until - self.now()
-        with self.losses_named(), contextlib.suppress(queue.Empty):
+        with losses_named(), contextlib.suppress(queue.Empty):
             event = self.events.get(timeout=max(0.0, min(left, SECONDS_BETWEEN_LOOKS)))
             return self.take_in(event)
         return []
@@ -287,7 +295,7 @@ class RayBackend:
 
     def close_round(self, number: int) -> bytes:
         """Stop the round's trials; the weights of the winner."""
-        with self.losses_named():
+        with losses_named():
             weights = self.board.candidate(number)
             self.crew.idle += self.board.close()  # of what was queued
         self.crew.at_work.clear()
@@ -295,7 +303,7 @@ class RayBackend:
 
     def play(self, student: Student, weights: bytes) -> Played:
         """Take an accepted student into every node's copy of the margin."""
-        with self.losses_named():
+        with losses_named():
             self.margin.play(weights)
             self.news.append(weights)
             sent = Counter(self.margin.traffic.take()) + Counter(self.board.take_sent())
@@ -316,17 +324,6 @@ class RayBackend:
         with contextlib.suppress(RayError):  # the board itself may be what is lost
             self.board.end()
         self.thread.join(SECONDS_TO_LEAVE)
-
-    @contextlib.contextmanager
-    def losses_named(self) -> Iterator[None]:
-        """Turn what Ray raises of lost processes into one sentence."""
-        try:
-            yield
-        except RayError as error:
-            raise ClusterError(
-                f"Ray lost a part of the search that has no stand-in: {why_lost(str(error))}; the "
-                f"same command goes on after the last accepted round."
-            ) from error
 
 
 class LossCallback(tune.Callback):
@@ -349,6 +346,16 @@ class LossCallback(tune.Callback):
         """A worker is lost."""
         error = Path(trial.error_file).read_text() if trial.error_file else ""
         self.tell(Lost(trial.trial_id, why_lost(error)))
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A worker is lost whose trial Tune itself starts again, as when its node is preempted.
+
+        That trial gets no cohort any more and ends.
+        """
+        self.tell(Idle())
+        self.on_trial_error(iteration, trials, trial, **info)
 
 
 def trial_name(trial: Trial) -> str:

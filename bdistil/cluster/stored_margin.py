@@ -17,11 +17,12 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 from ray.experimental import get_object_locations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.cluster.connect import trial_nodes
+from bdistil.cluster.lost_worker import why_lost
 from bdistil.core.game import Rules, Summary
 from bdistil.core.student import Student
 from bdistil.errors import ClusterError
@@ -168,13 +169,13 @@ class StoredMargin:
             states, results = call
             try:
                 return states, ray.get(results)
-            except RayActorError as error:
+            except RayError as error:
                 lost = error
                 self.players[self.home] = self.player(self.home, 1)
                 call = self.call(self.home, move)
         raise ClusterError(
-            f"the driver's node could not update the margin ({' '.join(str(lost).split())[:200]}); "
-            f"the same command goes on from the last accepted round."
+            f"the driver's node could not update the margin ({why_lost(str(lost))}); the same "
+            f"command goes on from the last accepted round."
         )
 
     def agrees(self, node: str, results: list[Any], reference: Sequence[PlayedShard]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from bdistil.cluster.lost_worker import why_lost
+from bdistil.cluster.lost_worker import error_within, why_lost
 from bdistil.errors import BdistilError, ClusterError
 from bdistil.interrupt import check
 from bdistil.spec import WorkerSpec
@@ -43,11 +43,12 @@ def result_of(task: Any, what: str = "a task") -> Any:
     """What a task gives; for errors, which name `what` was lost, see :func:`as_they_end`."""
     try:
         return ray.get(task)
-    except RayTaskError as error:
-        if isinstance(error.cause, BdistilError):
-            raise error.cause from None
-        raise
     except RayError as error:
+        cause = error_within(error)
+        if isinstance(cause, BdistilError):
+            raise cause from None
+        if isinstance(error, RayTaskError) and not isinstance(cause, RayError):
+            raise
         raise ClusterError(
             f"{what} was lost with {RERUNS + 1} workers: {why_lost(str(error))}; the same command "
             f"goes on with what is missing."

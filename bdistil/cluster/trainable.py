@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 from ray import tune
+from ray.exceptions import RayError
 
 from bdistil.cluster.board import BoardClient
 from bdistil.runs.trial import FIGURES, Cohort, Place, TrialAnswer, TrialRequest
@@ -75,9 +76,13 @@ class TrialWorker(tune.Trainable):
         return {"done": True, RESULT: report.model_dump_json(), **metrics(*best)}
 
     def answer(self, cohort: Cohort) -> list[TrialAnswer]:
-        """The answers of a cohort."""
+        """The answers of a cohort.
+
+        Raises:
+            RayError: if the cluster lost what the trial needs, so that it is to run elsewhere.
+        """
         keep = partial(self.board.deposit, cohort.round)
-        return run_guarded(cohort, partial(self.run_cohort, cohort), keep)
+        return run_guarded(cohort, partial(self.run_cohort, cohort), keep, (RayError,))
 
     def run_cohort(self, cohort: Cohort) -> list[Outcome]:
         """The candidates' figures and weights; all are stopped if their round is over already."""

@@ -181,6 +181,8 @@ class RoundController:
             if self.open.answers_before(before) < before:
                 return
             class_done = self.open.answers_before(through) == through
+            if self._waits_for_class and not class_done:
+                return
             if best_weak_learner(self.open.finished(through)) is None:
                 if not class_done:
                     return
@@ -190,17 +192,21 @@ class RoundController:
                 return
         self._close(self.open.finished())
 
-    def _decided(self, class_done: bool) -> bool:
-        """Whether a class that has a weak learner has to wait no longer.
+    @property
+    def _waits_for_class(self) -> bool:
+        """Whether the winner is the best of its class.
 
         In round 1, where every edge is zero, the first to finish would be whichever it is, so the
         best of its class is taken whatever `search.select` says.
         """
-        search = self.spec.search
-        if search.select == "best" or self.open.number == 1:
+        return self.spec.search.select == "best" or self.open.number == 1
+
+    def _decided(self, class_done: bool) -> bool:
+        """Whether a class that has a weak learner has to wait no longer."""
+        if self._waits_for_class:
             return class_done
         if self.open.deadline is None:
-            self.open.deadline = self.clock() + search.grace
+            self.open.deadline = self.clock() + self.spec.search.grace
         return not self.open.running() or self.clock() >= self.open.deadline
 
     def _close(self, standing: list[TrialResult]) -> None:

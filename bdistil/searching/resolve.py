@@ -17,9 +17,8 @@ from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
 from bdistil.searching.views import with_views
-from bdistil.searching.worker_count import count_workers
+from bdistil.searching.worker_count import count_workers, tries_of
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
-from bdistil.spec.search import TRIES
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.zoo.registry import default_student, student_class
@@ -78,12 +77,6 @@ def check_students(space: SpaceSpec, dataset: Dataset) -> None:
         for options in space.variants(name):
             with torch.device("meta"):
                 student_class(name).with_options(options).build(dataset.input_shape, width)
-
-
-def tries_of(spec: Spec) -> int:
-    """Trials of a class: as asked for, else enough to give every worker a cohort."""
-    search = spec.search
-    return search.tries_per_class or max(TRIES, (spec.workers.count or 0) * search.cohort)
 
 
 def check_classes(search: SearchSpec, classes: int) -> None:

@@ -24,7 +24,10 @@ class TrialRunner(Protocol):
 
 
 def run_guarded(
-    cohort: Cohort, run: Callable[[], list[Outcome]], keep: Callable[[int, bytes], object]
+    cohort: Cohort,
+    run: Callable[[], list[Outcome]],
+    keep: Callable[[int, bytes], object],
+    not_its_fault: tuple[type[Exception], ...] = (),
 ) -> list[TrialAnswer]:
     """The checked answers of a cohort; an error of a candidate is an answer too.
 
@@ -32,9 +35,12 @@ def run_guarded(
         cohort: what is run.
         run: runs it.
         keep: given the number and the weights of each candidate that finished.
+        not_its_fault: errors that are raised on, as no candidate is to blame for them.
     """
     try:
         outcomes = run()
+    except not_its_fault:
+        raise
     except FOREIGN as error:
         reason = f"{type(error).__name__}: {told(error)}"
         return cohort.ended("failed", str(error) if isinstance(error, BdistilError) else reason)

@@ -1,4 +1,4 @@
-"""Whether a search is worth workers: small ones end before a cluster has started."""
+"""Whether a search is worth workers, and how many tries keep those busy that there are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.export.checkpoint import build_student
 from bdistil.spec import Spec, WorkerSpec
+from bdistil.spec.search import TRIES
 
 WORKERS = 2
 WORTH_WORKERS = 60.0
@@ -35,6 +36,25 @@ def count_workers(spec: Spec, dataset: Dataset) -> int:
 def workers_on_cluster(workers: WorkerSpec) -> WorkerSpec:
     """The same with a number, where a cluster is to be used and the number is left open."""
     return workers if workers.count is not None else workers.model_copy(update={"count": WORKERS})
+
+
+def waves_of(workers: int) -> int:
+    """Cohorts of a class for each worker: one of two workers, and one more for each doubling.
+
+    At the end of a class all wait for the slowest, and of many the slowest is slower. With trial
+    times that spread by 25% these are about the fewest that keep 85% of the workers' time in use
+    (benchmarks/utilisation.py).
+    """
+    return workers.bit_length() if workers > 2 else 1
+
+
+def tries_of(spec: Spec) -> int:
+    """Trials of a class: as asked for, else as many as keep the workers busy.
+
+    One process tries as much as two workers do, so that small searches find the same on both.
+    """
+    search, workers = spec.search, max(WORKERS, spec.workers.count or 0)
+    return search.tries_per_class or max(TRIES, waves_of(workers) * workers * search.cohort)
 
 
 def seconds_of_training(spec: Spec, dataset: Dataset) -> float:

@@ -38,13 +38,17 @@ class SearchSpec(Section):
     """How rounds are searched and what counts as a winner."""
 
     algorithm: Algorithm = "tpe"
-    """`tpe`, `gp`, `random` or `grid` (lists only)"""
+    """`tpe`, `gp` (Gaussian process), `random` or `grid` (lists only). CMA-ES is not among them: it
+    knows no lists, and Optuna keeps its state in pickles
+    """
     rounds: Count | None = None
     """T, the most students; null: 6, or as many as the goal needs"""
     trials_per_round: Count | None = None
     """most trials in one round; null: the tries of all classes"""
     tries_per_class: Count | None = None
-    """trials before the next larger class; null: 4, or more for more workers"""
+    """trials before the next larger class; null: 4, or as many as keep `workers.count` workers busy
+    (cohorts for each worker: 1 with 2, 4 with 8, 5 with 16, 7 with 64)
+    """
     select: Selection = "best"
     """`first` weak learner to finish, or `best` of the class on validation"""
     fallback: Fallback = "helpful"
@@ -98,6 +102,16 @@ class SearchSpec(Section):
         if self.grace and self.select == "best":
             raise ValueError("grace goes with select: first; best waits for all trials anyway")
         return self
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _without_cma_es(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.lower().replace("-", "").startswith("cmaes"):
+            raise ValueError(
+                "there is no CMA-ES: it knows no lists of choices and, in Optuna, keeps its state "
+                "in pickles, which no search here loads; take tpe or gp"
+            )
+        return value
 
     @field_validator("pruner", mode="before")
     @classmethod

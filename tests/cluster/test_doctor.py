@@ -47,6 +47,7 @@ def test_a_healthy_cluster_is_described_node_by_node(two_nodes: Cluster, tmp_pat
         assert node.storage == "shared"
     assert found.driver["ray"] == ray.__version__
     assert found.notes == []
+    assert found.utilisation[0].startswith("3 workers would be busy")
     assert list(tmp_path.iterdir()) == []  # the probe is gone, the run not begun
 
 
@@ -76,6 +77,9 @@ def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(
     done = run(app, ["doctor", str(write_spec(tmp_path)), "--json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout)["problems"] == []
+    done = run(app, ["doctor", str(write_spec(tmp_path)), "--workers", "16"])
+    assert "16 workers would be busy" in done.stdout
+    assert "To use the workers better, set workers.count=" in done.stdout
     done = run(app, ["doctor", str(write_spec(tmp_path)), "workers.gpus=1"])
     assert done.exit_code == 1
     assert "workers.gpus is 1" in done.stdout

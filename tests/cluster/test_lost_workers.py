@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ray.exceptions import ActorDiedError
 
 from bdistil.cluster.board import Board
 from bdistil.cluster.lost_worker import why_lost
-from bdistil.cluster.ray_backend import RERUNS, RayBackend
+from bdistil.cluster.ray_backend import RERUNS, LossCallback, RayBackend
 from bdistil.cluster.searcher import Event, Finished, Idle, Lost
 from bdistil.cluster.trainable import Report
 from bdistil.errors import SearchError
@@ -116,6 +117,21 @@ def test_another_worker_gets_the_same_trial() -> None:
     assert search.start("b") == lost
     search.finish("b")
     assert search.winners[0].result.request == lost.requests[0]
+
+
+def test_a_trial_that_tune_starts_again_itself_gets_nothing_and_costs_no_worker() -> None:
+    search = Search(tries_per_class=1)
+    lost = search.start("a")
+    told: list[Event] = []
+    trial: Any = SimpleNamespace(trial_id="a", error_file=None)
+    LossCallback(told.append).on_trial_recover(0, [], trial)  # its node was preempted
+    for event in told:
+        search.hear(event)
+    search.hear(Finished("a", None))  # what Tune starts again finds nothing
+    assert search.start("b") == lost
+    search.finish("b")
+    assert search.start("c").round == 3
+    assert search.backend.idle == 0
 
 
 def test_a_trial_that_costs_worker_after_worker_has_failed() -> None:

@@ -13,9 +13,14 @@ from tiny import eventually, tiny
 import bdistil
 from bdistil.cluster import teacher_actor
 from bdistil.cluster.launch import launch_teacher
-from bdistil.cluster.teacher_actor import most_cpus, most_gpus, teacher_on_worker
+from bdistil.cluster.teacher_actor import (
+    cpus_to_be_had,
+    most_cpus,
+    most_gpus,
+    teacher_on_worker,
+)
 from bdistil.datasets.catalogue import load_dataset
-from bdistil.errors import TeacherError
+from bdistil.errors import BdistilWarning, TeacherError
 from bdistil.searching.progress import Silent
 from bdistil.spec import WorkerSpec, load_spec
 
@@ -134,8 +139,80 @@ def test_features_in_a_file_do_not_travel(tmp_path: Path, monkeypatch: pytest.Mo
     random = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", random.normal(size=(60, 4)).astype(np.float32))
     np.save(tmp_path / "y.npy", np.arange(60) % 2)
-    spec = load_spec({"data": {"path": str(tmp_path)}}, ["workers.count=1", "teacher.epochs=1"])
+    monkeypatch.setattr("bdistil.cluster.ray_backend.fit_on_workers", refused)
+    overrides = ["workers.count=1", "teacher.epochs=1", "teacher.crossfit=2"]
+    spec = load_spec({"data": {"path": str(tmp_path)}}, overrides)
     assert launch_teacher(spec, tmp_path / "run").teacher.exists
+
+
+def test_it_settles_for_what_is_free_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}]
+    free = [{"CPU": 8.0}, {"CPU": 3.0, "GPU": 1.0}]
+    monkeypatch.setattr(teacher_actor, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(teacher_actor, "free_nodes", lambda: free)
+    monkeypatch.setattr(teacher_actor, "SECONDS_TO_SETTLE", 0.0)
+
+    def taken(**workers: float) -> float:
+        return cpus_to_be_had(WorkerSpec.model_validate(workers))
+
+    assert taken(count=8) == 8
+    assert taken(count=8, autoscale=True, gpus=1) == 8
+    with pytest.warns(
+        BdistilWarning, match="with 3 CPUs and 1 GPUs instead of 8 CPUs, as the rest"
+    ):
+        assert taken(count=8, gpus=1) == 3
+    free[1]["GPU"] = 0.0
+    with pytest.warns(BdistilWarning, match="with 1 CPUs .* in use; it waits for a place"):
+        assert taken(count=8, gpus=1) == 1
+
+
+def test_it_says_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_actor, "SECONDS_BEFORE_WORD", 0.0)
+    spec = tiny(*ONE, "workers.count=2")
+    dataset = load_dataset(spec.data, spec.seed)
+
+    @ray.remote(num_cpus=2)
+    class Occupant:
+        def here(self) -> bool:
+            return True
+
+    occupant = Occupant.remote()
+    assert ray.get(occupant.here.remote())
+    looks: list[None] = []
+
+    def leave_after_a_while() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            ray.kill(occupant)
+
+    monkeypatch.setattr(teacher_actor, "check", leave_after_a_while)
+    with (
+        pytest.warns(
+            BdistilWarning, match=r"waits for a worker with 1 CPUs on one node: the cluster"
+        ),
+        pytest.warns(BdistilWarning, match=r"trained with 1 CPUs instead of 2 CPUs"),
+        teacher_on_worker(dataset, spec) as teacher,
+    ):
+        assert len(teacher.logits(dataset.test, None)) == len(dataset.test)
+
+
+def test_rows_that_it_has_are_asked_for_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer = teacher_actor.Trainer
+
+    class Strict(Trainer):  # defined in here, it travels by value
+        def logits(self, lesson, asked):  # type: ignore[no-untyped-def]
+            assert isinstance(asked, tuple), "rows were sent"
+            return Trainer.logits(self, lesson, asked)
+
+    spec = tiny(*ONE)
+    dataset = load_dataset(spec.data, spec.seed)
+    monkeypatch.setattr(teacher_actor, "Trainer", Strict)
+    monkeypatch.setattr(teacher_actor, "ROWS", 50)
+    with teacher_on_worker(dataset, spec) as teacher:
+        rows = teacher.logits(dataset.test, None)
+        with pytest.raises(ray.exceptions.RayTaskError, match="rows were sent"):
+            teacher.logits(dataset.test.take(slice(0, 5)), None)
+    assert rows.shape == (len(dataset.test), dataset.outputs)
 
 
 def test_a_search_has_its_teacher_from_a_worker(tmp_path: Path) -> None:

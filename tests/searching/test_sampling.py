@@ -28,7 +28,14 @@ SPACE = {
 }
 
 
-def spec_of(algorithm: str, space: dict[str, Any] = SPACE, seed: int = 0) -> Spec:
+SPACES = {
+    "grid": SPACE | {"gamma": [1, 100], "lr": [0.01, 0.03, 0.1]},
+    "gp": {name: SPACE[name] for name in ("connection", "lr")},  # larger ones take long
+}
+
+
+def spec_of(algorithm: str, space: dict[str, Any] | None = None, seed: int = 0) -> Spec:
+    space = space or SPACES.get(algorithm, SPACE)
     return load_spec(
         {"seed": seed, "data": {"name": "cube"}, "space": space, "search": {"algorithm": algorithm}}
     )
@@ -56,7 +63,7 @@ def params_of(history: list[TrialResult]) -> list[dict[str, Any]]:
     return [result.request.params for result in history]
 
 
-@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "random", "grid"])
 def test_a_resumed_search_samples_what_an_uninterrupted_one_does(algorithm: str) -> None:
     whole: list[TrialResult] = []
     play(build_sampler(spec_of(algorithm), lambda: whole), whole, range(1, 6))
@@ -66,7 +73,7 @@ def test_a_resumed_search_samples_what_an_uninterrupted_one_does(algorithm: str)
     assert params_of(resumed) == params_of(whole)
 
 
-@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "random", "grid"])
 def test_losers_of_an_interrupted_round_leave_no_trace(algorithm: str) -> None:
     whole: list[TrialResult] = []
     play(build_sampler(spec_of(algorithm), lambda: whole), whole, range(1, 4))
@@ -79,6 +86,14 @@ def test_losers_of_an_interrupted_round_leave_no_trace(algorithm: str) -> None:
     again = list(history)
     play(build_sampler(spec_of(algorithm), lambda: again), again, range(3, 4))
     assert params_of(again) == params_of(whole)
+
+
+@pytest.mark.parametrize("name", ["cmaes", "cma-es", "CmaEsSampler"])
+def test_cma_es_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(
+        SpecError, match=r"search.algorithm: there is no CMA-ES: .*; take tpe or gp"
+    ):
+        spec_of(name)
 
 
 def test_tpe_learns_from_earlier_rounds() -> None:
