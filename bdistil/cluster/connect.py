@@ -14,10 +14,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 import ray
+from ray._private.services import resolve_ip_for_localhost
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 from ray.experimental.internal_kv import _internal_kv_get
 
+from bdistil.cluster.last_words import last_words
 from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.spec import WorkerSpec
 
@@ -30,6 +32,11 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+
+SECONDS_TO_ANSWER = 5.0
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HTTP2_TYPE, HTTP2_SETTINGS = 3, 4  # place of a frame's type; the type that comes first
 
 
 @contextlib.contextmanager
@@ -55,14 +62,17 @@ def session(address: str | None, verbose: bool = False) -> Iterator[None]:
     Raises:
         ClusterError: if there is no cluster at the address.
     """
-    ours = not ray.is_initialized()
-    with _environment(verbose):
-        if ours:
-            connect(address or os.environ.get("RAY_ADDRESS"), verbose)
-        try:
+    if ray.is_initialized():
+        with _environment(verbose):
             yield
-        finally:
-            if ours:
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    with _environment(verbose):
+        connect(address, verbose)
+        with last_words(address and ray.get_runtime_context().gcs_address):
+            try:
+                yield
+            finally:
                 ray.shutdown()
 
 
@@ -80,6 +90,7 @@ def connect(address: str | None, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.ERROR
     handler = signal.getsignal(signal.SIGTERM)
     if address:
+        check_answers(address)
         use_token(address)
     try:
         ray.init(
@@ -111,6 +122,39 @@ def connect(address: str | None, verbose: bool) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end us without a word
 
 
+def check_answers(address: str) -> None:
+    """Make sure that a cluster's address speaks Ray's protocol: Ray itself would try for minutes.
+
+    Raises:
+        ClusterError: if nothing listens at HOST:PORT, or something that is no Ray.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # such as "auto", whose meaning Ray knows
+        return
+    try:
+        with socket.create_connection(
+            (resolve_ip_for_localhost(host), int(port)), timeout=SECONDS_TO_ANSWER
+        ) as connection:
+            speaks = "RAY_USE_TLS" in os.environ or greets(connection)
+    except (OSError, OverflowError, ValueError) as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address} ({error}); check --address, or unset RAY_ADDRESS "
+            f"to search on this machine."
+        ) from None
+    if not speaks:
+        raise ClusterError(
+            f"what answers at {address} is no Ray cluster; give the address that `ray status` or "
+            f"`ray start --head` prints, whose port is mostly 6379."
+        )
+
+
+def greets(connection: socket.socket) -> bool:
+    """Whether the other end opens an HTTP/2 connection, as every part of Ray that is asked does."""
+    connection.sendall(HTTP2_PREFACE)
+    frame = connection.recv(9)  # length in three bytes, type, flags, stream in four
+    return len(frame) > HTTP2_TYPE and frame[HTTP2_TYPE] == HTTP2_SETTINGS
+
+
 def use_token(address: str) -> None:
     """Show a cluster the token in RAY_AUTH_TOKEN or ~/.ray/auth_token, if it asks for one.
 
@@ -133,7 +177,9 @@ def asks_for_token(address: str) -> bool:
     if not port.isdigit():  # such as "auto", whose meaning Ray knows
         return True
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()  # Ray would try for long
+        socket.create_connection(
+            (host, int(port)), timeout=SECONDS_TO_ANSWER
+        ).close()  # Ray would try for long
         GcsClient(address=address).internal_kv_get(b"", None, timeout=5)
     except AuthenticationError:
         return True
