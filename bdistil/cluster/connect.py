@@ -14,12 +14,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 import ray
-from ray._private.services import resolve_ip_for_localhost
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 from ray.experimental.internal_kv import _internal_kv_get
 
+from bdistil.cluster.address import SECONDS_TO_ANSWER, check_answers
 from bdistil.cluster.last_words import last_words
+from bdistil.cluster.lost_worker import why_lost
 from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.spec import WorkerSpec
 
@@ -32,11 +33,6 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-
-
-SECONDS_TO_ANSWER = 5.0
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-HTTP2_TYPE, HTTP2_SETTINGS = 3, 4  # place of a frame's type; the type that comes first
 
 
 @contextlib.contextmanager
@@ -72,6 +68,11 @@ def session(address: str | None, verbose: bool = False) -> Iterator[None]:
         with last_words(address and ray.get_runtime_context().gcs_address):
             try:
                 yield
+            except RayError as error:  # what nobody has told better, as no room for the data
+                raise ClusterError(
+                    f"Ray failed: {why_lost(str(error))}; mend that, and the same command goes on "
+                    f"after the last accepted round."
+                ) from error
             finally:
                 ray.shutdown()
 
@@ -120,39 +121,6 @@ def connect(address: str | None, verbose: bool) -> None:
         ) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end us without a word
-
-
-def check_answers(address: str) -> None:
-    """Make sure that a cluster's address speaks Ray's protocol: Ray itself would try for minutes.
-
-    Raises:
-        ClusterError: if nothing listens at HOST:PORT, or something that is no Ray.
-    """
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():  # such as "auto", whose meaning Ray knows
-        return
-    try:
-        with socket.create_connection(
-            (resolve_ip_for_localhost(host), int(port)), timeout=SECONDS_TO_ANSWER
-        ) as connection:
-            speaks = "RAY_USE_TLS" in os.environ or greets(connection)
-    except (OSError, OverflowError, ValueError) as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address} ({error}); check --address, or unset RAY_ADDRESS "
-            f"to search on this machine."
-        ) from None
-    if not speaks:
-        raise ClusterError(
-            f"what answers at {address} is no Ray cluster; give the address that `ray status` or "
-            f"`ray start --head` prints, whose port is mostly 6379."
-        )
-
-
-def greets(connection: socket.socket) -> bool:
-    """Whether the other end opens an HTTP/2 connection, as every part of Ray that is asked does."""
-    connection.sendall(HTTP2_PREFACE)
-    frame = connection.recv(9)  # length in three bytes, type, flags, stream in four
-    return len(frame) > HTTP2_TYPE and frame[HTTP2_TYPE] == HTTP2_SETTINGS
 
 
 def use_token(address: str) -> None:

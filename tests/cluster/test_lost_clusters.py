@@ -20,7 +20,7 @@ from tally import tally
 from tiny import PATIENCE, command, eventually, tiny, winners, write_spec
 
 import bdistil
-from bdistil.cluster.connect import check_answers
+from bdistil.cluster.address import check_answers
 from bdistil.cluster.last_words import sentence
 from bdistil.errors import ClusterError
 
@@ -48,12 +48,12 @@ def answering(answer: bytes) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray takes 127.0.0.1 for the machine's address in the network."""
-    monkeypatch.setattr("bdistil.cluster.connect.resolve_ip_for_localhost", lambda host: host)
+    monkeypatch.setattr("bdistil.cluster.address.resolve_ip_for_localhost", lambda host: host)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b"SSH", b""])
 def test_what_is_no_cluster_is_told_at_once(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bdistil.cluster.connect.SECONDS_TO_ANSWER", 0.5)
+    monkeypatch.setattr("bdistil.cluster.address.SECONDS_TO_ANSWER", 0.5)
     with answering(answer) as address, pytest.raises(ClusterError, match=r"no Ray cluster"):
         check_answers(address)
     tally("addresses without a cluster")
