@@ -110,7 +110,7 @@ def test_a_trial_that_never_fits_says_what_to_change(
     hungry: Callable[[Callable[[], bool]], None], tmp_path: Path
 ) -> None:
     hungry(lambda: True)
-    sentence = r"it cost 3 workers: .*memory"
+    sentence = r"it cost 3 workers: .*memory.*workers\.cpus"
     with pytest.raises(SearchError, match=sentence):
         launch_search(tiny(*SPEC, "workers.count=1"), tmp_path / "run")
     tally("workers out of memory", 3)
