@@ -67,6 +67,19 @@ def test_names_out_of_files_do_not_command_the_terminal(bdistil: Any, tmp_path: 
     assert "é" in shown
 
 
+def test_a_teacher_that_may_not_be_read_is_not_to_be_deleted(
+    bdistil: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(path: Path) -> None:  # what root is allowed to read whatever its mode
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("bdistil.teachers.teacher_store.check_regular", forbid)
+    done = bdistil("status", run)
+    assert done.status == 2
+    assert "config.json cannot be read: permission denied" in done.errors
+    assert "delete" not in done.errors
+
+
 def test_printable_text_stays_as_it_is() -> None:
     for text in ("", "a\tb\nc", "é 日本 😀 👩‍🔬 12\xa0%"):
         assert printable(text) == text
