@@ -20,7 +20,6 @@ from ray.experimental.internal_kv import _internal_kv_get
 
 from bdistil.cluster.address import SECONDS_TO_ANSWER, check_answers
 from bdistil.cluster.last_words import last_words
-from bdistil.cluster.lost_worker import why_lost
 from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.spec import WorkerSpec
 
@@ -68,11 +67,6 @@ def session(address: str | None, verbose: bool = False) -> Iterator[None]:
         with last_words(address and ray.get_runtime_context().gcs_address):
             try:
                 yield
-            except RayError as error:  # what nobody has told better, as no room for the data
-                raise ClusterError(
-                    f"Ray failed: {why_lost(str(error))}; mend that, and the same command goes on "
-                    f"after the last accepted round."
-                ) from error
             finally:
                 ray.shutdown()
 
