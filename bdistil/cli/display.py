@@ -13,14 +13,25 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bdistil.cli.failures import printable
 from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Reporter, Snapshot
 
 # Paths and names may hold [brackets] and :colons:, which rich would take for markup and emoji.
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
-console = Console(stderr=True, **PLAIN)
+
+
+class PlainConsole(Console):
+    """A console that shows control characters, of names out of files, instead of obeying them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string, a cell of a table too, as it is shown."""
+        return super().render_str(printable(text), **options)
+
+
+console = PlainConsole(stderr=True, **PLAIN)
 # Where nobody looks at a terminal, tables must not be folded to a guessed width.
-output = Console(width=None if sys.stdout and sys.stdout.isatty() else 1000, **PLAIN)
+output = PlainConsole(width=None if sys.stdout and sys.stdout.isatty() else 1000, **PLAIN)
 
 
 class PlainReporter:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -22,8 +24,18 @@ NO_MEMORY = (
 )
 
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What makes a terminal do something, or turns the order of what it shows."""
+
+
+def printable(text: str) -> str:
+    """Text that may hold names out of files, without what a terminal would obey."""
+    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def run_to_the_end(command: Callable[[], object], say: Say) -> None:
     """Run a command; expected errors are one sentence and a non-zero exit status."""
+    say = _if_heard(say)
     warnings.showwarning = _saying_warnings(say)
     try:
         check_arguments(sys.argv[1:])
@@ -90,6 +102,16 @@ def explain_fault(error: Exception) -> str:
     except OSError:
         return f"{said}; its trace could not be written."
     return f"{said}; report it with the trace in {file.name}."
+
+
+def _if_heard(say: Say) -> Say:
+    """The same, which does not fail where nothing can be said: the exit status still tells."""
+
+    def speak(word: str, sentence: str) -> None:
+        with contextlib.suppress(OSError):
+            say(word, printable(sentence))
+
+    return speak
 
 
 def _saying_warnings(say: Say) -> Callable[..., None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def write_predictions(
     if out is None:
         sys.stdout.write(text)
     else:
-        write_atomic(out, text.encode())
+        write_atomic(Path(os.path.realpath(out)), text.encode())  # a link stays one
     for sentence in _sentences(predictions, data, ask_teacher):
         say(sentence)
 

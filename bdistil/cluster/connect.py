@@ -19,6 +19,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 from ray.experimental.internal_kv import _internal_kv_get
 
+from bdistil.cluster.address import SECONDS_TO_ANSWER, check_answers
+from bdistil.cluster.last_words import last_words
 from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.spec import WorkerSpec
 
@@ -56,14 +58,17 @@ def session(address: str | None, verbose: bool = False) -> Iterator[None]:
     Raises:
         ClusterError: if there is no cluster at the address.
     """
-    ours = not ray.is_initialized()
-    with _environment(verbose):
-        if ours:
-            connect(address or os.environ.get("RAY_ADDRESS"), verbose)
-        try:
+    if ray.is_initialized():
+        with _environment(verbose):
             yield
-        finally:
-            if ours:
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    with _environment(verbose):
+        connect(address, verbose)
+        with last_words(address and ray.get_runtime_context().gcs_address):
+            try:
+                yield
+            finally:
                 ray.shutdown()
 
 
@@ -81,6 +86,7 @@ def connect(address: str | None, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.ERROR
     handler = signal.getsignal(signal.SIGTERM)
     if address:
+        check_answers(address)
         use_token(address)
     try:
         ray.init(
@@ -134,7 +140,9 @@ def asks_for_token(address: str) -> bool:
     if not port.isdigit():  # such as "auto", whose meaning Ray knows
         return True
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()  # Ray would try for long
+        socket.create_connection(
+            (host, int(port)), timeout=SECONDS_TO_ANSWER
+        ).close()  # Ray would try for long
         GcsClient(address=address).internal_kv_get(b"", None, timeout=5)
     except AuthenticationError:
         return True

@@ -105,6 +105,7 @@ class ColumnFile:
         for path, keys, rows in zip(self.paths, self.keys, self.rows, strict=True):
             with self._opened(path) as file:
                 table = file.read(columns=[name for name in names if name not in keys])
+                table.validate(full=True)  # Arrow reads text that is none
             for name in names:
                 if name in keys:
                     table = table.append_column(name, pyarrow.array([keys[name]] * rows))
@@ -125,6 +126,7 @@ class ColumnFile:
             constant = {name: keys[name] for name in names if name in keys}
             with self._opened(path) as file:
                 for batch in file.iter_batches(rows, columns=own, use_threads=False):
+                    batch.validate(full=True)
                     yield batch, constant
 
     def frames(self, names: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:

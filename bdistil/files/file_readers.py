@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,7 +28,7 @@ def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 def name_of(path: Path) -> str:
     """A file's name without its type, or a folder's."""
-    name = path.resolve().name
+    name = Path(os.path.realpath(path)).name  # where links lead in a circle, the link's own
     known = sorted((*TABLE_SUFFIXES, *ARRAY_SUFFIXES), key=len, reverse=True)
     suffix = next((suffix for suffix in known if name.lower().endswith(suffix)), "")
     return name.removesuffix(name[len(name) - len(suffix) :]) if suffix else name

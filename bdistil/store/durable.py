@@ -65,9 +65,11 @@ def replacing(path: Path, root: Path | None = None) -> Iterator[Path]:
         root: see :func:`write_atomic`.
 
     Raises:
-        CheckpointError: if the disk is full or not writable; `path` is then untouched.
+        CheckpointError: if the disk is full or not writable, or a pipe or a device stands there;
+            `path` is then untouched.
     """
     with disk_errors(path):
+        check_regular(path)  # as /dev/null, which the new file would replace
         if root is None:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif path.parent != root:

@@ -229,6 +229,10 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         check_regular(path)
         yield
+    except PermissionError:
+        raise CheckpointError(
+            f"{path} cannot be read: permission denied; check the permissions of its folder too."
+        ) from None
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
         raise CheckpointError(
             f"{path} is missing or damaged; delete its folder to make the teacher anew."

@@ -171,6 +171,7 @@ def test_an_address_where_nothing_answers_is_a_finding(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(cluster, "check_answers", lambda address: None)
     monkeypatch.setattr(cluster, "use_token", lambda address: None)
     found = examine(address="192.0.2.1:6379")
     assert "no Ray cluster answers at 192.0.2.1:6379 (refused)" in found.problems[0]

@@ -13,6 +13,7 @@ import pytest
 
 from bdistil.data.sources import load_own
 from bdistil.errors import BdistilError, DataError, TeacherError
+from bdistil.files.column_file import ColumnFile
 from bdistil.report.report import render
 from bdistil.searching.result import SearchResult
 from bdistil.spec import DataSpec
@@ -63,6 +64,17 @@ def test_a_winner_of_an_older_version_lacks_values(run: Path, missing: str) -> N
     del record["result"]["request"]["params"][missing]
     (run / "rounds.jsonl").write_text("\n".join([json.dumps(record), *lines[1:], ""]))
     assert "<td>recipe</td>" in render(SearchResult.of(run))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["in memory", "on demand"])
+def test_text_in_parquet_that_is_no_utf8(tmp_path: Path, whole: bool) -> None:
+    path = tmp_path / "table.parquet"
+    frame = pd.DataFrame({"city": ["Oslo", "Rome"] * 20, "label": [0, 1] * 20})
+    frame.to_parquet(path, compression="none")
+    path.write_bytes(path.read_bytes().replace(b"Rome", b"\xd2ome"))
+    table = ColumnFile([path])
+    with pytest.raises(DataError, match=r"cannot be read .*Invalid UTF8"):
+        table.read(["city"]) if whole else list(table.frames(["city"], 10))
 
 
 PICKLES: dict[str, Callable[[bytes], bytes]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,14 @@ def test_files_of_a_failed_body_never_appear_and_the_error_names_their_place(
         export()
     assert [path.name for path in target.iterdir()] == ["config.json"]
     assert (target / "config.json").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_or_device_is_never_replaced_by_a_file(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(CheckpointError, match=rf"{name} cannot be written: it is a pipe"):
+        write_atomic(tmp_path / name, b"content")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
