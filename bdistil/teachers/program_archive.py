@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.pt2_archive import PT2ArchiveReader
 
 from bdistil.errors import TeacherError, told
 
@@ -68,6 +67,8 @@ def load_program(path: Path) -> ExportedProgram:
 
 def problems(content: bytes) -> Iterator[str]:
     """What in an archive could run code when it is read, in words."""
+    from torch.export.pt2_archive import PT2ArchiveReader  # a second, as it brings torch's compiler
+
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         # Members outside a folder make torch read its old format.
         yield from (f"it holds {name}" for name in archive.namelist() if "/" not in name)
