@@ -37,12 +37,12 @@ def on_a_terminal(arguments: list[str]) -> tuple[int, str]:
 
 @pytest.mark.cluster
 def test_a_search_on_a_terminal_shows_a_live_table_and_nothing_of_ray(tmp_path: Path) -> None:
-    spec = write_spec(tmp_path, "search.rounds=2")
+    spec = write_spec(tmp_path, "search.rounds=2", "teacher.epochs=30")
     status, written = on_a_terminal(command("search", spec, "--out", tmp_path / "run"))
     assert status == 0, written
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).replace("\r", "\n")
     assert max(map(len, text.split("\n"))) <= COLUMNS
-    for words in ("teacher: epoch 5/5", "Starting workers", "round 1/2: ", "2 rounds in "):
+    for words in ("teacher: epoch 30/30", "Starting workers", "round 1/2: ", "2 rounds in "):
         assert words in text
     last = text[text.rindex("round  student") :]
     assert re.search(r"\n1 +mlp-3 .*\n+2 +mlp-\d+ ", last)
