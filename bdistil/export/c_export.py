@@ -12,7 +12,7 @@ from bdistil.errors import CheckpointError
 from bdistil.export.c_code.compiled import HEADER_FILE, CompiledEnsemble, find_compiler
 from bdistil.export.c_code.header import header
 from bdistil.export.ensemble import Ensemble
-from bdistil.export.graphs import LARGEST_DIFFERENCE
+from bdistil.export.graphs import LARGEST_DIFFERENCE, difference_of
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
 from bdistil.store.durable import replacing_files, write_atomic
 from bdistil.store.scratch import ScratchFolder
@@ -29,7 +29,7 @@ def export_c(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32])
         examples: raw, float32 (N, ...), at least one.
 
     Returns:
-        The largest difference between its and torch's logits at any stage, over the largest logit
+        The largest difference between its and torch's logits at any stage, over the row's largest
         where that is above 1; None if there is no compiler to check it with.
 
     Raises:
@@ -45,26 +45,18 @@ def export_c(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32])
     return difference
 
 
+@torch.no_grad()
 def _checked(ensemble: Ensemble, path: Path, examples: NDArray[np.float32]) -> float | None:
     compiler = find_compiler()
     if compiler is None:
         return None
     with ScratchFolder("c") as folder:
         found = CompiledEnsemble(path, folder, compiler).every_stage(examples)
-    difference = relative_difference(ensemble, examples, found)
+    expected = torch.stack(list(ensemble.stages(torch.as_tensor(examples))), dim=1)
+    difference = difference_of(found, expected)
     if not difference <= LARGEST_DIFFERENCE:
         raise CheckpointError(
             f"{path}: the C code differs from the ensemble by {difference:.2g}, more than "
             f"{LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
         )
     return difference
-
-
-@torch.no_grad()
-def relative_difference(
-    ensemble: Ensemble, examples: NDArray[np.float32], found: NDArray[np.float32]
-) -> float:
-    """The largest difference of logits (N, stages, L), over the largest where that is above 1."""
-    stages = list(ensemble.stages(torch.as_tensor(examples)))
-    expected = torch.stack(stages, dim=1).numpy()
-    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
