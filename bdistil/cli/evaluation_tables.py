@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from bdistil.cli.display import empty_table, output
-from bdistil.export.evaluation import Evaluation
+from bdistil.export.evaluation import Evaluation, told_ratio
 from bdistil.export.score_figures import Score
 from bdistil.names import METRIC
 
@@ -32,7 +32,7 @@ def stages_table(evaluation: Evaluation) -> Table:
             str(stage.stage),
             f"{stage.metric:.4f}{_give_or_take(None if own is None else own.main)}",
             f"{of_teacher}{_points(None if own is None else own.of_teacher)}",
-            "-" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}x",
+            "-" if stage.latency_ratio is None else f"{told_ratio(stage.latency_ratio)}x",
             f"{stage.flops:,}",
             share(stage.flops_fraction),
             f"{stage.parameters:,}",

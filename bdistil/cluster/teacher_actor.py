@@ -46,6 +46,7 @@ class Known(NamedTuple):
     flops: int | None
     parameters: int | None
     network: nn.Module | None
+    seconds: float | None
 
 
 class Lesson(NamedTuple):
@@ -92,7 +93,7 @@ class Trainer:
         """Train, and tell what the driver keeps."""
         made = self.teacher(lesson)
         network = None if made.network is None else made.network.cpu()
-        return Known(made.flops, made.parameters, network)
+        return Known(made.flops, made.parameters, network, made.seconds)
 
     def progress(self) -> tuple[int, int, float] | None:
         """The last epoch, epochs and validation metric; None before the first."""
@@ -146,7 +147,7 @@ def teacher_on_worker(
                     answered(min(rows.stop, len(split)), len(split))
             return outputs
 
-        yield Teacher(logits, known.flops, known.parameters, known.network)
+        yield Teacher(logits, *known)
     finally:
         ray.kill(actor)
 

@@ -6,7 +6,7 @@ import html
 import json
 
 from bdistil.export.config import EnsembleConfig
-from bdistil.export.evaluation import Evaluation
+from bdistil.export.evaluation import Evaluation, told_ratio
 from bdistil.names import METRIC
 from bdistil.version import version_and_commit
 
@@ -100,7 +100,7 @@ def _curve(figures: Evaluation) -> str:
                 f"{stage.flops:,}",
                 "–" if stage.flops_fraction is None else f"{stage.flops_fraction:.1%}",
                 f"{stage.parameters:,}",
-                "–" if stage.latency_ratio is None else f"{stage.latency_ratio:.2f}×",
+                "–" if stage.latency_ratio is None else f"{told_ratio(stage.latency_ratio)}×",
             )
             for stage in figures.stages
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,10 +22,15 @@ from bdistil.names import Task
 
 
 class TeacherCosts(NamedTuple):
-    """What one example costs the teacher; None where that cannot be counted."""
+    """What one example costs the teacher; None where that cannot be counted.
+
+    Attributes:
+        seconds: measured before, of a teacher that is no network.
+    """
 
     flops: int | None
     parameters: int | None
+    seconds: float | None = None
 
     @classmethod
     def of(cls, teacher_network: nn.Module | None, input_shape: tuple[int, ...]) -> TeacherCosts:
@@ -142,7 +147,7 @@ def evaluate(
         flops=teacher_costs.flops,
         parameters=teacher_costs.parameters,
     )
-    ratios = latency_ratios(ensemble, teacher_network, inputs[:1])
+    ratios = latency_ratios(ensemble, teacher_network, inputs[:1], teacher_costs.seconds)
     streamed = streamed_flops(ensemble, shape)
     costs = [flops(prefix, shape) for prefix in prefixes]
     stages = [
@@ -161,21 +166,34 @@ def evaluate(
 
 
 def latency_ratios(
-    ensemble: ProgressiveEnsemble, teacher_network: nn.Module | None, x: Tensor
+    ensemble: ProgressiveEnsemble,
+    teacher_network: nn.Module | None,
+    x: Tensor,
+    teacher_seconds: float | None = None,
 ) -> list[float | None]:
-    """Median seconds of each stage over the teacher's, measured in turns; None if it fails."""
-    if teacher_network is None:
+    """Median seconds of each stage over the teacher's, measured in turns; None if it fails.
+
+    Of a teacher that is no network, `teacher_seconds` were measured when it was asked.
+    """
+    if teacher_network is None and teacher_seconds is None:
         return [None] * len(ensemble)
     affine = Affine(x.new_zeros(()), x.new_ones(()))
     inputs = random_inputs(affine, x.shape[1:])
     ways = (ways_to(ensemble, affine, x.shape[1:], t) for t in range(1, len(ensemble) + 1))
     fastest = [each[fastest_way(each, inputs)] for each in ways]
+    if teacher_network is None:
+        return [seconds / cast(float, teacher_seconds) for seconds in latencies(fastest, x)]
     try:
         *times, reference = latencies([*fastest, teacher_network.eval()], x)
     except Exception as error:  # the user's own network may raise anything
         warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
         return [None] * len(ensemble)
     return [time / reference for time in times]
+
+
+def told_ratio(ratio: float) -> str:
+    """Two decimals, or two digits where there would be fewer."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def streamed_flops(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

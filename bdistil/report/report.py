@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from bdistil.export.evaluation import Evaluation
+from bdistil.export.evaluation import Evaluation, told_ratio
 from bdistil.export.score_figures import AnswerScores
 from bdistil.optional import require
 from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
@@ -55,6 +55,7 @@ def render(result: SearchResult) -> str:
         data=result.data_card,
         spec=spec.to_yaml(),
         share=share,
+        told_ratio=told_ratio,
         number=number,
     )
     return html

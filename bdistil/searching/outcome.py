@@ -108,7 +108,7 @@ def evaluate_on_test(
             as_tensor(logits["test"]),
             teacher_network(run, dataset),
             dataset.task,
-            TeacherCosts(card.flops, card.parameters),
+            TeacherCosts(card.flops, card.parameters, card.seconds),
         )
         found = with_sup_norms(found, ensemble, dataset, logits)
         scores = scores_on_test(ensemble, dataset, logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bdistil.core.cost import timed_in_turns
 from bdistil.core.placement import copied
 from bdistil.core.progressive_ensemble import chunks
 from bdistil.core.tensors import as_tensor
@@ -25,6 +27,7 @@ from bdistil.names import TeacherInputs, TeacherOutputs
 from bdistil.store.durable import disk_errors
 from bdistil.teachers.source import AnswerProgress
 
+SECONDS_TIMED = 0.3
 LEAST_PROBABILITY = 1 / 500  # clips log p, as "Knowledge distillation as semiparametric inference"
 
 
@@ -56,6 +59,12 @@ class Examinee:
         """
         few = dataset.validation
         self.logits(dataset, few.take(slice(2)))
+
+    def seconds(self, dataset: Dataset) -> float:
+        """Median seconds of a call about one example, one thread."""
+        one = self._features(dataset, dataset.validation.take(slice(1)))
+        rows = timed_in_turns([lambda: self._outputs(one)], repeats=5, seconds=SECONDS_TIMED)
+        return statistics.median(seconds for [seconds] in rows)
 
     def logits(
         self, dataset: Dataset, split: Split, progress: AnswerProgress | None = None

@@ -54,7 +54,7 @@ class EstimatorSource:
         """An estimator does not say."""
 
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
-        """Fit a fresh estimator; what it costs is not known.
+        """Fit a fresh estimator; of what it costs, only the time is known.
 
         Raises:
             TeacherError: if it does not fit the data.
@@ -75,7 +75,10 @@ class EstimatorSource:
 
         settings = self.spec.teacher
         examinee = Examinee(settings.model, answer, ROWS, settings.reads, "probabilities")
-        return Teacher(lambda split, answered: examinee.logits(self.dataset, split, answered))
+        return Teacher(
+            lambda split, answered: examinee.logits(self.dataset, split, answered),
+            seconds=examinee.seconds(self.dataset) if rows is None else None,
+        )
 
     def _fitted(self, train: Split) -> Any:
         estimator = _fresh(self.estimator)

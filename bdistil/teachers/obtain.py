@@ -176,6 +176,7 @@ def card_of(
         validation_metric=metric_of(dataset, "validation", logits),
         flops=teacher.flops,
         parameters=teacher.parameters,
+        seconds=teacher.seconds,
     )
 
 

@@ -44,13 +44,16 @@ class OnnxSource:
         """A graph does not say."""
 
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
-        """The graph, on the CPU; what it costs is not known.
+        """The graph, on the CPU; of what it costs, only the time is known.
 
         Raises:
             TeacherError: as :meth:`check`.
         """
         refuse_rows(self.spec.teacher.model, rows)
-        return Teacher(lambda split, a: self._examinee.logits(self.dataset, split, a))
+        return Teacher(
+            lambda split, a: self._examinee.logits(self.dataset, split, a),
+            seconds=self._examinee.seconds(self.dataset),
+        )
 
     @cached_property
     def _examinee(self) -> Examinee:

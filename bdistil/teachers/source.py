@@ -29,12 +29,14 @@ class Teacher:
         parameters: None if they cannot be counted.
         network: maps standardised features (B, ...) to outputs (B, L); None if there is none, or
             if it does not take a single example.
+        seconds: that one example takes, where there is no network to be timed beside the stages.
     """
 
     logits: Callable[[Split, AnswerProgress | None], NDArray[np.float32]]
     flops: int | None = None
     parameters: int | None = None
     network: nn.Module | None = None
+    seconds: float | None = None
 
 
 class TeacherSource(Protocol):

@@ -7,14 +7,14 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import safetensors.torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from torch import nn
 
@@ -40,6 +40,7 @@ class TeacherCard(BaseModel):
         files_sha256: of the files that hold what a foreign teacher has learnt; None if it has none.
         validation_metric: accuracy, micro F1 of labels, or R² for regression.
         flops: of one example; None where they cannot be counted.
+        seconds: see :class:`~bdistil.teachers.source.Teacher`.
         crossfit: folds of the out-of-fold logits that stand beside the splits'; 0 for none.
         data_sha256: of the user's file as it was learnt from; None for named data sets.
         logits_sha256: of the file that holds them; empty in runs of older versions.
@@ -59,6 +60,7 @@ class TeacherCard(BaseModel):
     validation_metric: float
     flops: int | None = None
     parameters: int | None = None
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     files_sha256: str | None = None
     crossfit: int = 0
     data_sha256: str | None = None

@@ -16,7 +16,7 @@ from bdistil.core.connections import connection_names
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.data.standardise import TargetScale
-from bdistil.export.evaluation import evaluate
+from bdistil.export.evaluation import TeacherCosts, evaluate, told_ratio
 from bdistil.searching.outcome import to_raw_targets
 
 INPUTS, OUTPUTS, WIDTHS = 5, 3, (3, 4, 2)
@@ -47,6 +47,21 @@ def test_flops_and_parameters_of_a_dense_mlp_ensemble_are_those_counted_by_hand(
         assert stage.flops_fraction == pytest.approx(stage.flops / figures.teacher.flops)
         assert stage.latency_ratio is not None
         assert stage.latency_ratio > 0
+
+
+def test_a_teacher_that_is_no_network_has_the_time_that_was_measured_of_it() -> None:
+    x, truth = torch.randn(40, INPUTS), torch.randint(0, OUTPUTS, (40,))
+    costs = TeacherCosts(None, None, seconds=3600.0)
+    logits = torch.randn(40, OUTPUTS)
+    figures = evaluate(dense_ensemble(), x, truth, logits, None, "classification", costs)
+    for stage in figures.stages:
+        assert stage.latency_ratio is not None
+        assert 0 < stage.latency_ratio < 1e-3
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(1, "1.00"), (0.43, "0.43"), (0.00123, "0.0012")])
+def test_small_ratios_keep_two_digits(ratio: float, told: str) -> None:
+    assert told_ratio(ratio) == told
 
 
 def test_metrics_are_those_of_the_stages() -> None:

@@ -162,6 +162,7 @@ def test_an_onnx_graph_answers_whatever_its_batch(batch: int | None) -> None:
     dataset, logits, card = taught(spec_of("graph.onnx", options={"output": "logits"}))
     assert_answers(logits, layer, dataset)
     assert (card.source, card.flops) == ("onnx", None)
+    assert 0 < card.seconds < 1
 
 
 @pytest.mark.usefixtures("place")
@@ -183,6 +184,7 @@ def test_an_estimator_is_fitted_here_and_alike_each_time() -> None:
     dataset, logits, card = taught(spec)
     assert card.source == "estimator"
     assert card.flops is None
+    assert 0 < card.seconds < 5
     assert (logits["train"].argmax(1) == dataset.train.y).mean() > 0.8
     spread = logits["train"].max() - logits["train"].min()
     assert spread <= 2 * -np.log(LEAST_PROBABILITY)
