@@ -36,13 +36,18 @@ class TeacherCosts(NamedTuple):
 
 
 class TeacherFigures(BaseModel):
-    """The teacher on the test split; costs are None where only its outputs are known."""
+    """The teacher on the test split; costs are None where only its outputs are known.
+
+    Attributes:
+        latency: measured in turns with the stages', see there.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     metric: float
     flops: int | None
     parameters: int | None
+    latency: float | None = None
 
 
 class StageFigures(BaseModel):
@@ -55,8 +60,9 @@ class StageFigures(BaseModel):
         streamed_flops: of one example when every stage up to this one is answered on the way.
         flops_fraction: `flops` over the teacher's.
         parameters: values that the stage needs, folded.
-        latency_ratio: measured seconds over the teacher's, one example, one thread, in the fastest
-            way to the stage.
+        latency: measured seconds, one example, one thread, by torch in the fastest way to the
+            stage; None of runs before it was kept.
+        latency_ratio: `latency` over the teacher's.
         sup_norm: max|F_t - g| on the training split, g the deployed teacher's logits (targets in
             units of the training split); None if it was not computed.
         sup_norm_out_of_fold: the same against the out-of-fold logits that the game was played on;
@@ -72,6 +78,7 @@ class StageFigures(BaseModel):
     flops_fraction: float | None
     parameters: int
     latency_ratio: float | None
+    latency: float | None = None
     sup_norm: float | None = None
     sup_norm_out_of_fold: float | None = None
 
@@ -137,12 +144,13 @@ def evaluate(
     prefixes = [FoldedPrefix(ensemble, stage).eval() for stage in range(1, len(ensemble) + 1)]
     if teacher_costs is None:
         teacher_costs = TeacherCosts.of(teacher_network, shape)
+    seconds, teacher_seconds = stage_latencies(ensemble, teacher_network, inputs[:1])
     figures = TeacherFigures(
         metric=metric(teacher_logits, truth, task),
         flops=teacher_costs.flops,
         parameters=teacher_costs.parameters,
+        latency=teacher_seconds,
     )
-    ratios = latency_ratios(ensemble, teacher_network, inputs[:1])
     streamed = streamed_flops(ensemble, shape)
     costs = [flops(prefix, shape) for prefix in prefixes]
     stages = [
@@ -153,29 +161,29 @@ def evaluate(
             streamed_flops=streamed[index],
             flops_fraction=costs[index] / figures.flops if figures.flops else None,
             parameters=parameters(prefix),
-            latency_ratio=ratios[index],
+            latency=seconds[index],
+            latency_ratio=seconds[index] / teacher_seconds if teacher_seconds else None,
         )
         for index, prefix in enumerate(prefixes)
     ]
     return Evaluation(task=task, examples=len(truth), teacher=figures, stages=tuple(stages))
 
 
-def latency_ratios(
+def stage_latencies(
     ensemble: ProgressiveEnsemble, teacher_network: nn.Module | None, x: Tensor
-) -> list[float | None]:
-    """Median seconds of each stage over the teacher's, measured in turns; None if it fails."""
-    if teacher_network is None:
-        return [None] * len(ensemble)
+) -> tuple[list[float], float | None]:
+    """Median seconds of each stage and of the teacher, in turns; None of a teacher that fails."""
     affine = Affine(x.new_zeros(()), x.new_ones(()))
     inputs = random_inputs(affine, x.shape[1:])
     ways = (ways_to(ensemble, affine, x.shape[1:], t) for t in range(1, len(ensemble) + 1))
     fastest = [each[fastest_way(each, inputs)] for each in ways]
-    try:
-        *times, reference = latencies([*fastest, teacher_network.eval()], x)
-    except Exception as error:  # the user's own network may raise anything
-        warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
-        return [None] * len(ensemble)
-    return [time / reference for time in times]
+    if teacher_network is not None:
+        try:
+            *times, reference = latencies([*fastest, teacher_network.eval()], x)
+            return times, reference
+        except Exception as error:  # the user's own network may raise anything
+            warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
+    return latencies(fastest, x), None
 
 
 def streamed_flops(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

@@ -45,8 +45,10 @@ def test_flops_and_parameters_of_a_dense_mlp_ensemble_are_those_counted_by_hand(
     assert [stage.parameters for stage in figures.stages] == held
     for stage in figures.stages:
         assert stage.flops_fraction == pytest.approx(stage.flops / figures.teacher.flops)
-        assert stage.latency_ratio is not None
-        assert stage.latency_ratio > 0
+        assert stage.latency is not None
+        assert figures.teacher.latency is not None
+        assert stage.latency > 0
+        assert stage.latency_ratio == pytest.approx(stage.latency / figures.teacher.latency)
 
 
 def test_metrics_are_those_of_the_stages() -> None:
@@ -67,6 +69,8 @@ def test_a_teacher_known_by_its_outputs_alone_has_no_cost() -> None:
     )
     assert (figures.teacher.flops, figures.teacher.parameters) == (None, None)
     assert all(s.flops_fraction is None and s.latency_ratio is None for s in figures.stages)
+    assert figures.teacher.latency is None
+    assert all(s.latency is not None for s in figures.stages)  # they can be timed without it
 
 
 def test_figures_are_finite_also_where_all_targets_are_equal() -> None:
