@@ -70,6 +70,10 @@ Backend = Literal["auto", "torch", "onnx", "int8"]
 """What computes a saved ensemble; ``auto`` takes the graphs if they are there."""
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
+Runtime = Literal["onnxruntime", "torch"]
+"""What computes an ensemble where it is timed."""
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
 Stacking = Literal["none", "block", "grouped", "apart", "aligned"]
 """How bodies of students run: one by one; side by side in one network, whose later layers are one
 layer with zeros between the students, or one of equal groups, or each on its own channels; or one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from bdistil.cli.display import console, output, plain_table
 from bdistil.optional import require_search
+from bdistil.runtime.clock import microseconds
 from bdistil.store.durable import write_atomic
 
 if TYPE_CHECKING:
@@ -89,10 +89,3 @@ def show(found: Bench) -> None:
         )
     for note in found.notes:
         output.print(note)
-
-
-def microseconds(seconds: float) -> str:
-    """With three significant digits, as 1,230 or 4.56."""
-    rounded = float(f"{1e6 * seconds:.3g}")
-    digits = 0 if rounded == 0 else max(0, 2 - math.floor(math.log10(abs(rounded))))
-    return f"{rounded:,.{digits}f}"

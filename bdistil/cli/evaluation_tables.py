@@ -5,14 +5,20 @@ from __future__ import annotations
 from rich.table import Table
 
 from bdistil.cli.display import empty_table, output
-from bdistil.export.evaluation import Evaluation, told_ratio
+from bdistil.export.evaluation import Evaluation
 from bdistil.export.score_figures import Score
 from bdistil.names import METRIC
+from bdistil.runtime.clock import microseconds, told_ratio
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """The anytime curve, and the other measures of its ends."""
     output.print(stages_table(evaluation))
+    if any(stage.latency is not None for stage in evaluation.stages):
+        output.print(
+            "time: one example, one thread, straight to a stage by torch; `bdistil bench` tells of "
+            "onnxruntime and batches"
+        )
     if evaluation.scores is not None:
         output.print("", scores_table(evaluation), sep="\n")
         output.print(f"±: half of a 95% interval over {evaluation.examples:,} test examples")
@@ -23,7 +29,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
 def stages_table(evaluation: Evaluation) -> Table:
     """The anytime curve on the test split; narrow enough for a terminal of 80 columns."""
     metric = METRIC[evaluation.task]
-    table = empty_table("stage", metric, "of teacher", "time", "FLOPs", "of teacher", "parameters")
+    table = empty_table(
+        "stage", metric, "of teacher", "µs", "ratio", "FLOPs", "ratio", "parameters"
+    )
     reference, scores = evaluation.teacher, evaluation.scores
     for index, stage in enumerate(evaluation.stages):
         own = None if scores is None else scores.stages[index]
@@ -32,6 +40,7 @@ def stages_table(evaluation: Evaluation) -> Table:
             str(stage.stage),
             f"{stage.metric:.4f}{_give_or_take(None if own is None else own.main)}",
             f"{of_teacher}{_points(None if own is None else own.of_teacher)}",
+            "-" if stage.latency is None else microseconds(stage.latency),
             "-" if stage.latency_ratio is None else f"{told_ratio(stage.latency_ratio)}x",
             f"{stage.flops:,}",
             share(stage.flops_fraction),
@@ -43,6 +52,7 @@ def stages_table(evaluation: Evaluation) -> Table:
         "teacher",
         f"{reference.metric:.4f}{_give_or_take(teacher)}",
         "100.0%",
+        "-" if reference.latency is None else microseconds(reference.latency),
         "1.00x" if timed else "-",
         "-" if reference.flops is None else f"{reference.flops:,}",
         "-" if reference.flops is None else "100.0%",

@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from bdistil.cli.display import console, output, plain_table
 from bdistil.errors import SpecError
+from bdistil.names import RUNTIMES, Runtime
 from bdistil.optional import require_search
+from bdistil.runtime.clock import microseconds, told_ratio
 from bdistil.store.durable import write_atomic
 
 if TYPE_CHECKING:
     from bdistil.report.pareto import Point
+
+MOST_CHECKED = 4096  # examples on which exported graphs are compared with torch
 
 
 def register(app: typer.Typer) -> None:
@@ -26,8 +31,14 @@ def register(app: typer.Typer) -> None:
 def pareto(
     runs: Annotated[list[Path], typer.Argument(help="Run directories on the same data.")],
     cost: Annotated[
-        list[str] | None, typer.Option(help="flops, latency, parameters or memory; repeatable.")
+        list[str] | None,
+        typer.Option(help="latency (the default), flops, parameters or memory; repeatable."),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="What is timed: onnxruntime (default, where it is installed) or torch."),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Examples at once, as they will be asked about.")] = 1,
     max_latency: Annotated[str | None, typer.Option(help="An example, such as 2ms.")] = None,
     max_flops: Annotated[str | None, typer.Option(help="A number, or 10% of the teacher.")] = None,
     min_accuracy: Annotated[
@@ -37,17 +48,25 @@ def pareto(
     plot: Annotated[Path | None, typer.Option(help="SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Find the stages of all runs that no other stage beats, and export those within limits."""
+    """Find the stages of all runs that no other stage beats, and export those within limits.
+
+    Times are of what will be served: straight to a stage, one thread, for ONNX graphs where
+    onnxruntime is installed (and --export writes these).
+    """
     require_search()
-    from bdistil.report.pareto import front, points_of, within
+    from bdistil.export.served import default_runtime
+    from bdistil.report.pareto import Limits, check_costs, front, points_of
     from bdistil.report.plots import pareto_plot
     from bdistil.runtime.anytime import seconds
 
-    costs = tuple(cost or ["flops"])
+    costs = tuple(cost or ["latency"])
+    check_costs(costs)
     latency = None if max_latency is None else seconds(max_latency, "--max-latency")
-    points = points_of(runs)
+    limits = Limits(latency, max_flops, min_accuracy)
+    timed_by = default_runtime() if runtime is None else known_runtime(runtime)
+    points = points_of(runs, timed_by, batch, console.print)
     best = front(points, costs)
-    chosen = within(best, max_latency=latency, max_flops=max_flops, min_metric=min_accuracy)
+    chosen = limits.within(best)
     if plot is not None:
         write_atomic(plot, pareto_plot(points, best, costs[0]).encode())
     if export is not None:
@@ -56,6 +75,22 @@ def pareto(
         output.print(json.dumps([point.to_json() for point in chosen], indent=2))
     else:
         output.print(table(chosen))
+        output.print(
+            f"time: of one example in a batch of {batch}, straight to the stage by {timed_by}, "
+            "one thread, on this machine"
+        )
+
+
+def known_runtime(name: str) -> Runtime:
+    """A runtime by its name.
+
+    Raises:
+        SpecError: if there is no such one.
+    """
+    for known in RUNTIMES:
+        if name == known:
+            return known
+    raise SpecError(f"--runtime {name!r} is unknown; choose {' or '.join(RUNTIMES)}.")
 
 
 def table(points: Sequence[Point]) -> object:
@@ -66,29 +101,38 @@ def table(points: Sequence[Point]) -> object:
             str(point.stage),
             f"{point.validation:.4f}",
             f"{point.test:.4f}",
+            microseconds(point.latency),
+            "-" if point.latency_ratio is None else f"{told_ratio(point.latency_ratio)}x",
+            point.way,
             f"{point.flops:,}",
             "-" if point.flops_fraction is None else f"{point.flops_fraction:.1%}",
             f"{point.parameters:,}",
             f"{point.memory:,}",
-            f"{point.latency * 1e3:.3g} ms",
         )
         for point in points
     ]
-    headers = ("run", "stage", "validation", "test", "FLOPs", "of teacher")
-    return plain_table(rows, *headers, "parameters", "bytes", "time")
+    headers = ("run", "stage", "validation", "test", "time, µs", "of teacher", "stacking", "FLOPs")
+    return plain_table(rows, *headers, "of teacher", "parameters", "bytes")
 
 
 def save(points: Sequence[Point], folder: Path) -> None:
-    """Each point as an ensemble in a folder of its own, named by run and stage."""
+    """Each point as an ensemble in a folder of its own, named by run and stage, as it was timed."""
+    from bdistil.export.onnx_export import export_onnx
+    from bdistil.runtime.onnx_runner import ONNX_FOLDER
     from bdistil.searching.result import SearchResult
 
     names = {point.run.resolve().name for point in points}
     if len(names) < len({point.run.resolve() for point in points}):
         raise SpecError("--export names folders after runs, and two runs share a name; rename one.")
     for run in dict.fromkeys(point.run for point in points):
-        ensemble = SearchResult.of(run).build_ensemble()
+        result = SearchResult.of(run)
+        ensemble = result.build_ensemble()
+        examples = result.dataset.validation.x[:MOST_CHECKED].astype(np.float32)
         for point in points:
             if point.run == run:
                 target = folder / f"{run.resolve().name}-{point.stage}"
-                ensemble.truncated(point.stage).save_pretrained(target)
+                prefix = ensemble.truncated(point.stage)
+                with prefix.saving(target) as aside:
+                    if point.runtime == "onnxruntime":
+                        export_onnx(prefix, aside / ONNX_FOLDER, examples)
                 console.print(f"saved {target}")

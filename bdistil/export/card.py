@@ -6,8 +6,9 @@ import html
 import json
 
 from bdistil.export.config import EnsembleConfig
-from bdistil.export.evaluation import Evaluation, told_ratio
+from bdistil.export.evaluation import Evaluation
 from bdistil.names import METRIC
+from bdistil.runtime.clock import microseconds, told_ratio
 from bdistil.version import version_and_commit
 
 MOST_NAMES = 20
@@ -91,33 +92,43 @@ def _curve(figures: Evaluation) -> str:
     """The anytime curve as a table."""
     teacher, metric = figures.teacher, METRIC[figures.task]
     rows = [
-        ("stage", metric, "FLOPs", "of the teacher's", "parameters", "time"),
-        ("---:",) * 6,
+        (
+            "stage",
+            metric,
+            "time, µs",
+            "of the teacher's",
+            "FLOPs",
+            "of the teacher's",
+            "parameters",
+        ),
+        ("---:",) * 7,
         *(
             (
                 str(stage.stage),
                 f"{stage.metric:.4f}",
+                "–" if stage.latency is None else microseconds(stage.latency),
+                "–" if stage.latency_ratio is None else f"{told_ratio(stage.latency_ratio)}×",
                 f"{stage.flops:,}",
                 "–" if stage.flops_fraction is None else f"{stage.flops_fraction:.1%}",
                 f"{stage.parameters:,}",
-                "–" if stage.latency_ratio is None else f"{told_ratio(stage.latency_ratio)}×",
             )
             for stage in figures.stages
         ),
         (
             "teacher",
             f"{teacher.metric:.4f}",
+            "–" if teacher.latency is None else microseconds(teacher.latency),
+            "",
             "–" if teacher.flops is None else f"{teacher.flops:,}",
             "",
             "–" if teacher.parameters is None else f"{teacher.parameters:,}",
-            "",
         ),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         f"## Anytime curve\n\n{table}\n\n{metric[0].upper()}{metric[1:]} on {figures.examples:,} "
-        "test examples. FLOPs: of one example, run straight to the stage. Time: measured, one "
-        "example, one thread, relative to the teacher.\n\n"
+        "test examples. Time: measured by torch, one example, one thread, run straight to the "
+        "stage; FLOPs likewise of one example.\n\n"
         + "".join(f"{_plain(note)}\n\n" for note in figures.notes)
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,13 +41,18 @@ class TeacherCosts(NamedTuple):
 
 
 class TeacherFigures(BaseModel):
-    """The teacher on the test split; costs are None where only its outputs are known."""
+    """The teacher on the test split; costs are None where only its outputs are known.
+
+    Attributes:
+        latency: measured in turns with the stages', see there.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     metric: float
     flops: int | None
     parameters: int | None
+    latency: float | None = None
 
 
 class StageFigures(BaseModel):
@@ -60,8 +65,9 @@ class StageFigures(BaseModel):
         streamed_flops: of one example when every stage up to this one is answered on the way.
         flops_fraction: `flops` over the teacher's.
         parameters: values that the stage needs, folded.
-        latency_ratio: measured seconds over the teacher's, one example, one thread, in the fastest
-            way to the stage.
+        latency: measured seconds, one example, one thread, by torch in the fastest way to the
+            stage; None of runs before it was kept.
+        latency_ratio: `latency` over the teacher's.
         sup_norm: max|F_t - g| on the training split, g the deployed teacher's logits (targets in
             units of the training split); None if it was not computed.
         sup_norm_out_of_fold: the same against the out-of-fold logits that the game was played on;
@@ -77,6 +83,7 @@ class StageFigures(BaseModel):
     flops_fraction: float | None
     parameters: int
     latency_ratio: float | None
+    latency: float | None = None
     sup_norm: float | None = None
     sup_norm_out_of_fold: float | None = None
 
@@ -142,12 +149,15 @@ def evaluate(
     prefixes = [FoldedPrefix(ensemble, stage).eval() for stage in range(1, len(ensemble) + 1)]
     if teacher_costs is None:
         teacher_costs = TeacherCosts.of(teacher_network, shape)
+    seconds, teacher_seconds = stage_latencies(ensemble, teacher_network, inputs[:1])
+    if teacher_network is None:
+        teacher_seconds = teacher_costs.seconds
     figures = TeacherFigures(
         metric=metric(teacher_logits, truth, task),
         flops=teacher_costs.flops,
         parameters=teacher_costs.parameters,
+        latency=teacher_seconds,
     )
-    ratios = latency_ratios(ensemble, teacher_network, inputs[:1], teacher_costs.seconds)
     streamed = streamed_flops(ensemble, shape)
     costs = [flops(prefix, shape) for prefix in prefixes]
     stages = [
@@ -158,42 +168,29 @@ def evaluate(
             streamed_flops=streamed[index],
             flops_fraction=costs[index] / figures.flops if figures.flops else None,
             parameters=parameters(prefix),
-            latency_ratio=ratios[index],
+            latency=seconds[index],
+            latency_ratio=seconds[index] / teacher_seconds if teacher_seconds else None,
         )
         for index, prefix in enumerate(prefixes)
     ]
     return Evaluation(task=task, examples=len(truth), teacher=figures, stages=tuple(stages))
 
 
-def latency_ratios(
-    ensemble: ProgressiveEnsemble,
-    teacher_network: nn.Module | None,
-    x: Tensor,
-    teacher_seconds: float | None = None,
-) -> list[float | None]:
-    """Median seconds of each stage over the teacher's, measured in turns; None if it fails.
-
-    Of a teacher that is no network, `teacher_seconds` were measured when it was asked.
-    """
-    if teacher_network is None and teacher_seconds is None:
-        return [None] * len(ensemble)
+def stage_latencies(
+    ensemble: ProgressiveEnsemble, teacher_network: nn.Module | None, x: Tensor
+) -> tuple[list[float], float | None]:
+    """Median seconds of each stage and of the teacher, in turns; None of a teacher that fails."""
     affine = Affine(x.new_zeros(()), x.new_ones(()))
     inputs = random_inputs(affine, x.shape[1:])
     ways = (ways_to(ensemble, affine, x.shape[1:], t) for t in range(1, len(ensemble) + 1))
     fastest = [each[fastest_way(each, inputs)] for each in ways]
-    if teacher_network is None:
-        return [seconds / cast(float, teacher_seconds) for seconds in latencies(fastest, x)]
-    try:
-        *times, reference = latencies([*fastest, teacher_network.eval()], x)
-    except Exception as error:  # the user's own network may raise anything
-        warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
-        return [None] * len(ensemble)
-    return [time / reference for time in times]
-
-
-def told_ratio(ratio: float) -> str:
-    """Two decimals, or two digits where there would be fewer."""
-    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+    if teacher_network is not None:
+        try:
+            *times, reference = latencies([*fastest, teacher_network.eval()], x)
+            return times, reference
+        except Exception as error:  # the user's own network may raise anything
+            warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
+    return latencies(fastest, x), None
 
 
 def streamed_flops(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

@@ -47,6 +47,7 @@ from bdistil.runtime.runner import Runner
 from bdistil.store.durable import replacing_files, write_atomic
 from bdistil.store.scratch import ScratchFolder
 
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 STREAMED = 64  # examples that are gone through in two chunks, to check the graphs for streams
 
 
@@ -83,16 +84,11 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
         CheckpointError: if the disk is full, or the difference is above
             :data:`LARGEST_DIFFERENCE`; `directory` then is as it was.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        require(package, "onnx")
     with replacing_files(directory, HASHES_FILE) as aside:
-        way = _fastest_way(ensemble, examples)
+        way = write_prefixes(ensemble, aside, examples)
         for stage, state in enumerate(stage_inputs(ensemble, examples[:BATCH]), start=1):
             graph = StageGraph(ensemble, stage)
             _write_graph(graph, state, graph.inputs, graph.outputs, aside / stage_file(stage))
-            one_by_one = way == "none"
-            straight = PrefixGraph(ensemble, stage) if one_by_one else ensemble.stack(stage, way)
-            export_module(straight, examples, aside / prefix_file(stage))
         everything = ensemble.stack(range(1, len(ensemble) + 1), "apart" if way == "none" else way)
         config = CONFIG.dump_json(ensemble.config).decode()
         export_module(everything, examples, aside / ALL_STAGES_FILE, {CONFIG_KEY: config})
@@ -107,6 +103,23 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
         if old.name not in written:  # a stage that there is no more
             old.unlink()
     return OnnxExport(difference, way, anew)
+
+
+def write_prefixes(ensemble: Ensemble, folder: Path, examples: NDArray[np.float32]) -> Stacking:
+    """Write ``prefix_1.onnx``, ... and return how bodies run in them, the fastest way here.
+
+    Raises:
+        MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
+        CheckpointError: if the disk is full.
+    """
+    for package in ONNX_PACKAGES:
+        require(package, "onnx")
+    way = _fastest_way(ensemble, examples)
+    for stage in range(1, len(ensemble) + 1):
+        one_by_one = way == "none"
+        straight = PrefixGraph(ensemble, stage) if one_by_one else ensemble.stack(stage, way)
+        export_module(straight, examples, folder / prefix_file(stage))
+    return way
 
 
 def export_module(

@@ -29,29 +29,31 @@ COST_LABELS = {
 
 
 def anytime_plot(evaluation: Evaluation) -> str:
-    """Metric against FLOPs, stage by stage, with the teacher as reference."""
-    figure, axes = _canvas()
+    """Metric against measured time and FLOPs, stage by stage, with the teacher as reference."""
+    known = [cost for cost in ("latency", "flops") if getattr(evaluation.stages[0], cost)]
+    figure, panels = _canvas(len(known))
     stages, teacher = evaluation.stages, evaluation.teacher
-    costs, values = [s.flops for s in stages], [s.metric for s in stages]
-    axes.plot(costs, values, "o-", color="#1f6feb", label="ensemble")
-    for stage in stages:
-        axes.annotate(
-            str(stage.stage), (stage.flops, stage.metric), xytext=(0, 6), ha="center",
-            textcoords="offset points", fontsize=8, color="#555",
-        )  # fmt: skip
-    axes.axhline(teacher.metric, color="#888", linestyle="--", linewidth=1)
-    if teacher.flops is not None:
-        axes.plot([teacher.flops], [teacher.metric], "s", color="#888", label="teacher")
-        _powers_of_ten_apart(axes)
-    axes.set_xlabel("FLOPs an example")
-    axes.set_ylabel(TEST_METRIC[evaluation.task])
-    axes.legend(frameon=False)
+    for cost, axes in zip(known, panels, strict=True):
+        costs, values = [getattr(s, cost) for s in stages], [s.metric for s in stages]
+        axes.plot(costs, values, "o-", color="#1f6feb", label="ensemble")
+        for stage, at in zip(stages, costs, strict=True):
+            axes.annotate(
+                str(stage.stage), (at, stage.metric), xytext=(0, 6), ha="center",
+                textcoords="offset points", fontsize=8, color="#555",
+            )  # fmt: skip
+        axes.axhline(teacher.metric, color="#888", linestyle="--", linewidth=1)
+        if (reference := getattr(teacher, cost)) is not None:
+            axes.plot([reference], [teacher.metric], "s", color="#888", label="teacher")
+            _powers_of_ten_apart(axes)
+        axes.set_xlabel(COST_LABELS[cost])
+    panels[0].set_ylabel(TEST_METRIC[evaluation.task])
+    panels[0].legend(frameon=False)
     return _svg(figure, "anytime")
 
 
 def rounds_plot(records: Sequence[RoundRecord]) -> str:
     """Relative edge of every trial, and of the student that each round kept."""
-    figure, axes = _canvas()
+    figure, [axes] = _canvas()
     trials = [(record.round, trial.relative_edge) for record in records for trial in record.trials]
     axes.plot(*zip(*trials, strict=True), ".", color="#bbb", label="trials")
     kept = [(record.round, record.result.relative_edge) for record in records]
@@ -66,7 +68,7 @@ def rounds_plot(records: Sequence[RoundRecord]) -> str:
 
 def early_plot(points: Sequence[EarlyPoint], task: Task = "classification") -> str:
     """Metric against the fraction of the sequence seen: every stage, darker the later."""
-    figure, axes = _canvas()
+    figure, [axes] = _canvas()
     fractions = [point.fraction for point in points]
     stages = list(zip(*(point.stages for point in points), strict=True))
     for stage, values in enumerate(stages, start=1):
@@ -84,7 +86,7 @@ def early_plot(points: Sequence[EarlyPoint], task: Task = "classification") -> s
 
 def pareto_plot(points: Sequence[Point], front: Sequence[Point], cost: str) -> str:
     """Validation metric of every point against a cost, with the front as a line of steps."""
-    figure, axes = _canvas()
+    figure, [axes] = _canvas()
     axes.plot(*_columns(points, cost), ".", color="#bbb", label="stages")
     axes.plot(*_columns(front, cost), "o-", color="#1f6feb", drawstyle="steps-post", label="front")
     _powers_of_ten_apart(axes)
@@ -96,7 +98,7 @@ def pareto_plot(points: Sequence[Point], front: Sequence[Point], cost: str) -> s
 
 def bench_plot(timings: Sequence[Timing], task: Task) -> str:
     """Metric against cost relative to the teacher's: FLOPs beside measured time, one example."""
-    figure, axes = _canvas()
+    figure, [axes] = _canvas()
     single = [t for t in timings if t.way == "straight" and t.batch == timings[0].batch]
     curves = {"FLOPs": ("torch", "flops_ratio"), "torch": ("torch", "ratio")}
     curves |= {"onnxruntime": ("onnxruntime", "ratio")}
@@ -115,7 +117,7 @@ def bench_plot(timings: Sequence[Timing], task: Task) -> str:
 
 def cells_plot(table: pd.DataFrame, data: str) -> str:
     """The mean anytime curve of every cell of an experiment on one data set, over its seeds."""
-    figure, axes = _canvas()
+    figure, [axes] = _canvas()
     own = table[table.data == data]
     for cell, rows in own.groupby("cell", sort=False):
         means = rows.groupby("stage")[["flops", "metric"]].mean()
@@ -133,12 +135,14 @@ def _columns(points: Sequence[Point], cost: str) -> tuple[list[float], list[floa
     return [getattr(point, cost) for point in points], [point.validation for point in points]
 
 
-def _canvas() -> tuple[Any, Any]:
+def _canvas(panels: int = 1) -> tuple[Any, Any]:
+    """A figure and the axes of its panels, side by side."""
     figure = require("matplotlib.figure", "search").Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    return figure, axes
+    row = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure, row
 
 
 def _powers_of_ten_apart(axes: Any) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from bdistil.export.evaluation import Evaluation, told_ratio
+from bdistil.export.evaluation import Evaluation, StageFigures
 from bdistil.export.score_figures import AnswerScores
 from bdistil.optional import require
 from bdistil.report.plots import TEST_METRIC, anytime_plot, early_plot, rounds_plot
+from bdistil.runtime.clock import microseconds, told_ratio
 from bdistil.searching.result import SearchResult
 from bdistil.store.durable import write_atomic
 from bdistil.version import version_and_commit
@@ -57,6 +58,7 @@ def render(result: SearchResult) -> str:
         share=share,
         told_ratio=told_ratio,
         number=number,
+        microseconds=microseconds,
     )
     return html
 
@@ -65,21 +67,20 @@ def headline(figures: Evaluation) -> str:
     """The run in one sentence."""
     first, last, teacher = figures.stages[0], figures.stages[-1], figures.teacher
 
-    def beside_teacher(metric: float, fraction: float | None) -> str:
+    def beside_teacher(stage: StageFigures) -> str:
         if teacher.metric <= 0:
-            return f"{metric:.4f} (the teacher: {teacher.metric:.4f})"
-        cost = "" if fraction is None else f" at {fraction:.1%} of its FLOPs"
-        return f"{metric:.4f} ({share(metric / teacher.metric)} of the teacher's){cost}"
+            return f"{stage.metric:.4f} (the teacher: {teacher.metric:.4f})"
+        told = f"{stage.metric:.4f} ({share(stage.metric / teacher.metric)} of the teacher's)"
+        if stage.latency_ratio is not None:
+            told += f" in {told_ratio(stage.latency_ratio)} of its time"
+        if stage.flops_fraction is not None:
+            told += f" at {stage.flops_fraction:.1%} of its FLOPs"
+        return told
 
-    reaches = (
-        f"reaches {TEST_METRIC[figures.task]} {beside_teacher(first.metric, first.flops_fraction)}"
-    )
+    reaches = f"reaches {TEST_METRIC[figures.task]} {beside_teacher(first)}"
     if last.stage == 1:
         return f"The only student {reaches}."
-    return (
-        f"The first student {reaches}; all {last.stage} together reach "
-        f"{beside_teacher(last.metric, last.flops_fraction)}."
-    )
+    return f"The first student {reaches}; all {last.stage} together reach {beside_teacher(last)}."
 
 
 def interval(answers: AnswerScores | None) -> str:

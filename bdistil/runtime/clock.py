@@ -6,6 +6,7 @@ longer than all of them in one graph, and leaving early saves nothing.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -66,3 +67,15 @@ def measure_times(runner: Runner, x: NDArray[np.float32], stages: int) -> StageT
     kept = steps[1:], straight[1:]  # the first time is slower
     medians = tuple(statistics.median(column) for column in zip(*kept[0], strict=True))
     return StageTimes(medians, statistics.median(kept[1]))
+
+
+def microseconds(seconds: float) -> str:
+    """With three significant digits, as 1,230 or 4.56."""
+    rounded = float(f"{1e6 * seconds:.3g}")
+    digits = 0 if rounded == 0 else max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{digits}f}"
+
+
+def told_ratio(ratio: float) -> str:
+    """Two decimals, or two digits where there would be fewer."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"

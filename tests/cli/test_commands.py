@@ -43,6 +43,7 @@ STAGE_KEYS = {
     "flops_fraction",
     "parameters",
     "latency_ratio",
+    "latency",
     "sup_norm",
     "sup_norm_out_of_fold",
 }
@@ -104,7 +105,7 @@ def test_the_state_of_a_finished_search(bdistil: Callable[..., Any], finished_ru
     summary = json.loads(bdistil("status", finished_run, "--json").printed)
     assert (summary["state"], summary["rounds"], summary["accepted"]) == ("complete", 3, 3)
     assert summary["received_bytes"] == [{}, {}, {}]  # one node, which sends itself nothing
-    assert summary["teacher"].keys() == {"metric", "flops", "parameters"}
+    assert summary["teacher"].keys() == {"metric", "flops", "parameters", "latency"}
     assert [stage["stage"] for stage in summary["stages"]] == [1, 2, 3]
     assert all(stage.keys() == STAGE_KEYS for stage in summary["stages"])
     shown = bdistil("status", finished_run).printed
@@ -121,7 +122,9 @@ def test_a_damaged_evaluation_is_computed_again(bdistil: Callable[..., Any], run
         file.write_text(content)
         after = json.loads(bdistil("status", run, "--json").printed)
         assert [s["metric"] for s in after["stages"]] == [s["metric"] for s in before["stages"]]
-        assert json.loads(file.read_text())["teacher"] == before["teacher"]
+        found = json.loads(file.read_text())["teacher"]
+        assert found.pop("latency") > 0  # measured anew
+        assert found == {k: v for k, v in before["teacher"].items() if k != "latency"}
 
 
 def test_a_curve_of_other_students_is_computed_again(

@@ -16,7 +16,8 @@ from bdistil.core.connections import connection_names
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.data.standardise import TargetScale
-from bdistil.export.evaluation import TeacherCosts, evaluate, told_ratio
+from bdistil.export.evaluation import TeacherCosts, evaluate
+from bdistil.runtime.clock import told_ratio
 from bdistil.searching.outcome import to_raw_targets
 
 INPUTS, OUTPUTS, WIDTHS = 5, 3, (3, 4, 2)
@@ -45,8 +46,10 @@ def test_flops_and_parameters_of_a_dense_mlp_ensemble_are_those_counted_by_hand(
     assert [stage.parameters for stage in figures.stages] == held
     for stage in figures.stages:
         assert stage.flops_fraction == pytest.approx(stage.flops / figures.teacher.flops)
-        assert stage.latency_ratio is not None
-        assert stage.latency_ratio > 0
+        assert stage.latency is not None
+        assert figures.teacher.latency is not None
+        assert stage.latency > 0
+        assert stage.latency_ratio == pytest.approx(stage.latency / figures.teacher.latency)
 
 
 def test_a_teacher_that_is_no_network_has_the_time_that_was_measured_of_it() -> None:
@@ -82,6 +85,8 @@ def test_a_teacher_known_by_its_outputs_alone_has_no_cost() -> None:
     )
     assert (figures.teacher.flops, figures.teacher.parameters) == (None, None)
     assert all(s.flops_fraction is None and s.latency_ratio is None for s in figures.stages)
+    assert figures.teacher.latency is None
+    assert all(s.latency is not None for s in figures.stages)  # they can be timed without it
 
 
 def test_figures_are_finite_also_where_all_targets_are_equal() -> None:

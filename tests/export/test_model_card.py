@@ -23,6 +23,7 @@ def stage(number: int, teacher_known: bool) -> StageFigures:
         streamed_flops=1500 * number,
         flops_fraction=number / 10 if teacher_known else None,
         parameters=70 * number,
+        latency=1.2345e-5,
         latency_ratio=0.25 if teacher_known else None,
     )
 
@@ -49,15 +50,15 @@ def test_a_card_names_task_classes_and_every_stage(tmp_path: Path) -> None:
     text = card(tmp_path, figures=figures())
     assert header(text)["pipeline_tag"] == "tabular-classification"
     assert 'classification, 3 classes: "class 0", "class 1", "class 2"' in text
-    assert "| 1 | 0.6000 | 1,000 | 10.0% | 70 | 0.25× |" in text
-    assert "| 2 | 0.7000 | 2,000 | 20.0% | 140 | 0.25× |" in text
-    assert "| teacher | 0.9000 | 10,000 |" in text
+    assert "| 1 | 0.6000 | 12.3 | 0.25× | 1,000 | 10.0% | 70 |" in text
+    assert "| 2 | 0.7000 | 12.3 | 0.25× | 2,000 | 20.0% | 140 |" in text
+    assert "| teacher | 0.9000 | – |  | 10,000 |" in text
     assert "1,234 test examples" in text
 
 
 def test_a_card_does_without_figures_and_without_the_teachers_cost(tmp_path: Path) -> None:
     assert "Anytime curve" not in card(tmp_path)
-    assert "| 2 | 0.7000 | 2,000 | – | 140 | – |" in card(tmp_path, figures=figures(False))
+    assert "| 2 | 0.7000 | 12.3 | – | 2,000 | – | 140 |" in card(tmp_path, figures=figures(False))
 
 
 def test_the_python_of_a_card_runs(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from tiny import tiny
 from torch import nn
 
-from bdistil.cli.bench_command import microseconds
 from bdistil.cluster.launch import launch_search
 from bdistil.errors import SpecError
 from bdistil.report.bench import Bench, bench, onnx_subjects, torch_subjects
 from bdistil.report.bench_peers import why_no_peers
 from bdistil.report.plots import bench_plot
+from bdistil.runtime.clock import microseconds
 from bdistil.searching.result import SearchResult
 
 STAGES = 2

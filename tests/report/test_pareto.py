@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from bdistil import Ensemble, Predictor
 from bdistil.errors import SpecError
-from bdistil.report.pareto import COSTS, Point, front, within
+from bdistil.report.pareto import COSTS, Limits, Point, check_costs, front, points_of
+from bdistil.runtime.onnx_runner import OnnxRunner
 
 
 def point(stage: int, **figures: Any) -> Point:
     known = {"validation": 0.5, "test": 0.4, "flops": 100, "flops_fraction": 0.1}
-    known |= {"parameters": 10, "memory": 40, "latency": 0.001}
+    known |= {"parameters": 10, "memory": 40, "latency": 0.001, "latency_ratio": 0.5}
+    known |= {"runtime": "torch", "way": "none", "batch": 1}
     return Point(run=Path("a"), stage=stage, **(known | figures))
 
 
@@ -57,18 +59,40 @@ def test_limits() -> None:
     cheap = point(1, flops=10, flops_fraction=0.01, latency=1e-4, validation=0.3)
     dear = point(2, flops=90, flops_fraction=0.09, latency=1e-2, validation=0.6)
     both = [cheap, dear]
-    assert within(both) == both
-    assert within(both, max_flops=50) == within(both, max_flops="5%") == [cheap]
-    assert within(both, max_latency=1e-3) == [cheap]
-    assert within(both, min_metric=0.5) == [dear]
+    assert Limits().within(both) == both
+    assert Limits(flops=50).within(both) == Limits(flops="5%").within(both) == [cheap]
+    assert Limits(latency=1e-3).within(both) == [cheap]
+    assert Limits(metric=0.5).within(both) == [dear]
     with pytest.raises(SpecError, match=r"within the limits; the best has 0\.6000 .* 90 FLOPs"):
-        within(both, max_flops=5)
-    with pytest.raises(SpecError, match=r"neither a number of FLOPs nor a share such as 10%"):
-        within(both, max_flops="few")
+        Limits(flops=5).within(both)
     with pytest.raises(SpecError, match="teacher of a is known by its outputs alone"):
-        within([point(1, flops_fraction=None)], max_flops="5%")
-    with pytest.raises(SpecError, match="cost 'beauty' is unknown; choose flops, latency"):
-        front(both, ("beauty",))
+        Limits(flops="5%").within([point(1, flops_fraction=None)])
+
+
+def test_what_cannot_be_read_is_refused_before_anything_is_timed(
+    bdistil: Callable[..., Any], run: Path
+) -> None:
+    with pytest.raises(SpecError, match=r"neither a number of FLOPs nor a share such as 10%"):
+        Limits(flops="few")
+    with pytest.raises(SpecError, match="cost 'beauty' is unknown; choose latency, flops"):
+        check_costs(("flops", "beauty"))
+    for arguments, sentence in (
+        (("--runtime", "abacus"), "--runtime 'abacus' is unknown; choose onnxruntime or torch"),
+        (("--max-flops", "few"), "neither a number of FLOPs"),
+        (("--batch", 10**6), "--batch is 1000000; give 1 to 120"),
+    ):
+        answer = bdistil("pareto", run, *arguments)
+        assert (answer.status, sentence in answer.errors) == (2, True), answer.errors
+        assert "timing" not in answer.errors
+
+
+def test_stages_are_timed_as_torch_runs_them_by_default(run: Path) -> None:
+    found = points_of([run], "torch", batch=3)
+    ways = Ensemble.from_pretrained(run).config.stacking
+    assert [(p.runtime, p.batch) for p in found] == [("torch", 3)] * len(ways)
+    teachers = [p.latency / p.latency_ratio for p in found if p.latency_ratio]
+    assert teachers == pytest.approx([teachers[0]] * len(ways))
+    assert {p.way for p in found} <= {"none", "block", "grouped", "apart", "aligned"}
 
 
 def test_the_command_shows_and_exports_the_front(
@@ -76,7 +100,8 @@ def test_the_command_shows_and_exports_the_front(
 ) -> None:
     plot, out = tmp_path / "front.svg", tmp_path / "front"
     costs = [part for cost in COSTS for part in ("--cost", cost)]
-    answer = bdistil("pareto", run, *costs, "--json", "--plot", plot, "--export", out)
+    torch = ("--runtime", "torch")
+    answer = bdistil("pareto", run, *costs, *torch, "--json", "--plot", plot, "--export", out)
     found = json.loads(answer.printed)
     status = json.loads(bdistil("status", run, "--json").printed)
     for shown in found:
@@ -89,6 +114,19 @@ def test_the_command_shows_and_exports_the_front(
         prefix = Ensemble.from_pretrained(out / f"run-{shown['stage']}")
         assert len(prefix) == shown["stage"]
         np.testing.assert_array_equal(prefix.predict(x), whole.predict(x, stages=shown["stage"]))
+
+
+def test_what_is_exported_runs_by_what_was_timed(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    first = json.loads(bdistil("status", run, "--json").printed)["stages"][0]["flops"]
+    out = tmp_path / "front"
+    answer = bdistil("pareto", run, "--max-flops", first, "--cost", "flops", "--export", out)
+    assert "by onnxruntime" in answer.printed, answer.errors
+    served = Predictor(out / "run-1")
+    assert isinstance(served.runner, OnnxRunner)
+    x = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
+    np.testing.assert_array_equal(served.predict(x), Predictor(run).predict(x, stages=1))
 
 
 def test_runs_on_other_splits_are_not_compared(

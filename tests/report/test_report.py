@@ -20,6 +20,7 @@ from bdistil.export.evaluation import Evaluation, StageFigures, TeacherFigures
 from bdistil.report.plots import anytime_plot, early_plot
 from bdistil.report.report import headline, render, write_report
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.runtime.clock import microseconds
 from bdistil.searching.result import SearchResult
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -92,7 +93,9 @@ def test_its_tables_hold_the_figures_of_the_files(run: Path) -> None:
         assert accuracy["value"] == pytest.approx(stage["metric"])
         assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
         assert row[2] == f"{accuracy['low']:.3f}–{accuracy['high']:.3f}"
-        assert row[6:10] == [
+        assert row[5] == microseconds(stage["latency"])
+        assert row[6] == f"{stage['latency_ratio']:.2f}×"
+        assert row[7:11] == [
             f"{stage['flops']:,}",
             f"{stage['flops_fraction']:.1%}",
             f"{stage['streamed_flops']:,}",
