@@ -5,11 +5,13 @@ On a cluster it is tried in tests/cluster/test_faults.py.
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty_searches import (
@@ -92,3 +94,55 @@ def test_a_failed_export_leaves_the_earlier_one_as_it_was(
     assert done.status == -signal.SIGKILL
     for name, content in before.items():
         assert (saved / name).read_bytes() == content
+
+
+KEEPING = ("search.rounds=3", "workers.count=0", "space.epochs=8", "search.tries_per_class=4")
+PAIRS = [  # each two of the choices together
+    ("first", 1, "null"),
+    ("first", 3, "halving"),
+    ("best", 1, "halving"),
+    ("best", 3, "null"),
+]
+OTHERS = [
+    (select, cohort, "halving" if pruner == "null" else "null") for select, cohort, pruner in PAIRS
+]
+KINDS = [*PAIRS, *(pytest.param(*kind, marks=pytest.mark.nightly) for kind in OTHERS)]
+
+
+@pytest.mark.parametrize(("select", "cohort", "pruner"), KINDS)
+def test_what_the_open_round_had_trained_is_not_trained_again(
+    tmp_path: Path, select: str, cohort: int, pruner: str
+) -> None:
+    """Killed in mid-round until too little is left; no process trains what was written down."""
+    dense = () if cohort == 1 else ("space.connection=dense",)  # which trains in cohorts
+    spec = (*KEEPING, f"search.select={select}", f"search.cohort={cohort}", *dense)
+    draw = random.Random(f"{select} {cohort} {pruner}")
+    whole, run, trained = tmp_path / "whole", tmp_path / "run", []
+    with faulty_searches(tmp_path, (*spec, f"search.pruner={pruner}"), keeps=True) as search:
+        once = search(whole, "kill", "never")
+        assert once.status == 0, once.printed
+        done = None
+        while done is None or done.status != 0:
+            done = search(run, "kill", f"after training {draw.randint(3, 5)}")
+            assert done.status in (0, -signal.SIGKILL), done.printed
+            trained.append(done.trained)
+    lost = len(trained) - 1  # cohorts, each killed before it was written down
+    assert lost
+    assert once.trained + lost <= sum(trained) <= once.trained + lost * cohort
+    assert same_end(run, whole)
+    assert journal_without_times(run) == journal_without_times(whole)
+    assert names(run) == names(whole)
+
+
+def journal_without_times(run: Path) -> list[Any]:
+    """All that is known of the rounds and their trials, but for how long they took."""
+
+    def timeless(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {k: timeless(v) for k, v in found.items() if k != "seconds"}
+        return [timeless(each) for each in found] if isinstance(found, list) else found
+
+    return [
+        timeless(json.loads(record.model_dump_json()))
+        for record in RunDirectory(run).journal.read()
+    ]
