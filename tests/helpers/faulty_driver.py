@@ -18,13 +18,18 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tiny import tiny
+
 from bdistil.cli.app import main
-from bdistil.report import report  # noqa: F401
+from bdistil.cluster.launch import launch_search
+from bdistil.report.report import write_report
 from bdistil.runs.journal import Journal
 from bdistil.runs.trial import Cohort
 from bdistil.searching import kept_trials
@@ -122,7 +127,15 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
+def warm_up() -> None:
+    """A whole search, which imports what its parts need only once they are called."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_report(launch_search(tiny("search.rounds=1", "workers.count=0"), folder))
+
+
 if __name__ == "__main__":
+    warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         trained = Path(request["trained"])

@@ -49,14 +49,14 @@ class Ended(NamedTuple):
     trained: int
 
 
-Search = Callable[[Path, str, str], Ended]
+Search = Callable[..., Ended]
 
 
 @contextmanager
 def faulty_searches(
     folder: Path, overrides: Sequence[str], *arguments: str, keeps: bool = False
 ) -> Iterator[Search]:
-    """``search(run, fault, moment)``: the command in a process of its own.
+    """``search(run, fault, moment, *overrides)``: the command in a process of its own.
 
     `keeps`: whether trials are kept that take less than a second, as all do here.
     """
@@ -68,8 +68,8 @@ def faulty_searches(
     requests, answers = driver.stdin, driver.stdout
     spec, log = write_spec(folder, *overrides), folder / "log"
 
-    def call(run: Path, fault: str, moment: str) -> Ended:
-        command = ["search", str(spec), "--out", str(run), *arguments]
+    def call(run: Path, fault: str, moment: str, *more: str) -> Ended:
+        command = ["search", str(spec), *more, "--out", str(run), *arguments]
         request = {"arguments": command, "log": str(log), "fault": fault, "moment": moment}
         request |= {"trained": str(folder / "trained"), "keeps": keeps}
         print(json.dumps(request), file=requests, flush=True)

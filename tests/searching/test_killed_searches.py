@@ -96,7 +96,7 @@ def test_a_failed_export_leaves_the_earlier_one_as_it_was(
         assert (saved / name).read_bytes() == content
 
 
-KEEPING = ("search.rounds=3", "workers.count=0", "space.epochs=8", "search.tries_per_class=4")
+KEEPING = ("search.rounds=2", "workers.count=0", "space.epochs=8", "search.tries_per_class=4")
 PAIRS = [  # each two of the choices together
     ("first", 1, "null"),
     ("first", 3, "halving"),
@@ -109,23 +109,29 @@ OTHERS = [
 KINDS = [*PAIRS, *(pytest.param(*kind, marks=pytest.mark.nightly) for kind in OTHERS)]
 
 
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+    with faulty_searches(tmp_path_factory.mktemp("driver"), KEEPING, keeps=True) as call:
+        yield call
+
+
 @pytest.mark.parametrize(("select", "cohort", "pruner"), KINDS)
 def test_what_the_open_round_had_trained_is_not_trained_again(
-    tmp_path: Path, select: str, cohort: int, pruner: str
+    keeping: Search, tmp_path: Path, select: str, cohort: int, pruner: str
 ) -> None:
     """Killed in mid-round until too little is left; no process trains what was written down."""
     dense = () if cohort == 1 else ("space.connection=dense",)  # which trains in cohorts
-    spec = (*KEEPING, f"search.select={select}", f"search.cohort={cohort}", *dense)
-    draw = random.Random(f"{select} {cohort} {pruner}")
-    whole, run, trained = tmp_path / "whole", tmp_path / "run", []
-    with faulty_searches(tmp_path, (*spec, f"search.pruner={pruner}"), keeps=True) as search:
-        once = search(whole, "kill", "never")
-        assert once.status == 0, once.printed
-        done = None
-        while done is None or done.status != 0:
-            done = search(run, "kill", f"after training {draw.randint(3, 5)}")
-            assert done.status in (0, -signal.SIGKILL), done.printed
-            trained.append(done.trained)
+    choices = (f"search.select={select}", f"search.cohort={cohort}", f"search.pruner={pruner}")
+    draw, trained = random.Random(f"{select} {cohort} {pruner}"), []
+    whole, run, status = tmp_path / "whole", tmp_path / "run", -signal.SIGKILL
+    once = keeping(whole, "kill", "never", *choices, *dense)
+    assert once.status == 0, once.printed
+    while status != 0:
+        moment = f"after training {draw.randint(2, 4)}"
+        done = keeping(run, "kill", moment, *choices, *dense)
+        status = done.status
+        assert status in (0, -signal.SIGKILL), done.printed
+        trained.append(done.trained)
     lost = len(trained) - 1  # cohorts, each killed before it was written down
     assert lost
     assert once.trained + lost <= sum(trained) <= once.trained + lost * cohort
