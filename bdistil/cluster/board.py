@@ -2,8 +2,7 @@
 
 It queues the open round's requests, holds what workers need of the round (references to their
 node's copy of the margin, the accepted students), takes the trained candidates' weights, and tells
-workers the moment a round closes. Weights of losers go with the round; nothing of them reaches a
-disk.
+workers the moment a round closes. Weights of losers go with the round.
 
 Workers take requests from the queue instead of being given one by Tune at their start. So a worker
 between two rounds waits here and keeps its data, where Tune would end its process for want of a

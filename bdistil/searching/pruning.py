@@ -17,8 +17,8 @@ from bdistil.spec.search import PrunerSpec
 class RoundPruner:
     """Compares the candidates of one round, those of each class of the ladder with each other.
 
-    Nothing of other rounds is looked at, so a resumed search, which begins with a whole round,
-    decides as one that was never interrupted.
+    Nothing of other rounds is looked at, and what is kept of an interrupted one is recalled, so a
+    resumed search decides as one that was never interrupted.
 
     Args:
         spec: `search.pruner`.
