@@ -91,21 +91,16 @@ class OpenRoundFiles:
         self.run.write(self._figures_file(cohort), cohort.model_dump_json().encode())
         self.run.keep()
 
-    def read(self) -> list[KeptCohort]:
-        """Every cohort that is whole; of each other one a warning tells."""
+    def read(self, warn: bool = True) -> list[KeptCohort]:
+        """Every cohort that is whole; of each other one a warning tells, if wanted."""
         found = []
         for file in self._files():
             if file.suffix == ".json":
                 try:
                     found.append(self._read(file))
                 except (OSError, ValueError) as error:
-                    fault = error.strerror if isinstance(error, OSError) else first_fault(error)
-                    warnings.warn(
-                        f"{self.run.shown(file)} cannot be used ({fault}); its candidates are "
-                        "trained again.",
-                        BdistilWarning,
-                        stacklevel=2,
-                    )
+                    if warn:
+                        self._tell(file, error)
         return found
 
     def weights(self, cohort: KeptCohort, number: int) -> bytes:
@@ -135,6 +130,14 @@ class OpenRoundFiles:
         gone = [file for file in self._files() if file not in kept]
         self.run.remove(sorted(gone, reverse=True))  # figures before the weights that they name
 
+    def _tell(self, file: Path, error: OSError | ValueError) -> None:
+        fault = error.strerror if isinstance(error, OSError) else first_fault(error)
+        warnings.warn(
+            f"{self.run.shown(file)} cannot be used ({fault}); its candidates are trained again.",
+            BdistilWarning,
+            stacklevel=3,
+        )
+
     def _read(self, file: Path) -> KeptCohort:
         cohort = KeptCohort.model_validate_json(read_file(file))
         if file != self._figures_file(cohort):
@@ -163,7 +166,10 @@ class OpenRoundFiles:
 
 
 def kept_candidates(run: RunDirectory) -> int:
-    """How many candidates of the open round a resumed search would not train again."""
+    """How many candidates of the open round a resumed search would not train again.
+
+    While a search runs, files may go just now, so nothing is said of what is not whole.
+    """
     opened = len(run.journal.read()) + 1
-    cohorts = OpenRoundFiles(run).read()
+    cohorts = OpenRoundFiles(run).read(warn=False)
     return sum(len(each.results) for each in cohorts if each.results[0].request.round == opened)

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,19 @@ from bdistil.version import __version__
 
 SECONDS_WORTH_KEEPING = 1.0
 """Of training; what takes less is trained again about as soon as it is flushed to disk."""
+MOST_WRITING = 0.1
+"""Share of the driver's time, through which the answers of all workers pass."""
+
+
+def worth_keeping(seconds: float, writing: float, workers: int) -> bool:
+    """Whether an answer is written down.
+
+    Args:
+        seconds: that its trials have trained.
+        writing: seconds that it would take, by the last one.
+        workers: as many such answers may come in that time.
+    """
+    return seconds >= max(SECONDS_WORTH_KEEPING, workers * writing / MOST_WRITING)
 
 
 def result_identity(work: Work, run: RunDirectory) -> str:
@@ -57,6 +71,7 @@ class KeptTrials:
         self.files = OpenRoundFiles(run)
         self.tell = tell
         self.warned = False
+        self.workers, self.writing = 1, 0.0
         self.played = hashlib.sha256()
         self._forget()
 
@@ -81,6 +96,7 @@ class KeptTrials:
 
     def start(self, work: Work) -> None:
         """Take in the search."""
+        self.workers = work.spec.workers.trials
         self.played = hashlib.sha256(result_identity(work, self.run).encode())
         self.backend.start(work)
 
@@ -181,21 +197,29 @@ class KeptTrials:
         answered, self.answered = self.answered, self.answered + len(answers)
         for answer in answers:
             del self.running[answer.request.number]
+        seconds = sum(answer.seconds for answer in answers)
         whole = len(answers) == len(cohort.requests) and {"finished", "cut"}.issuperset(
             answer.status for answer in answers
         )
-        if whole and sum(answer.seconds for answer in answers) >= SECONDS_WORTH_KEEPING:
-            numbers = [each.request.number for each in answers if each.status == "finished"]
-            weights = {number: self.backend.candidate(number) for number in numbers}
-            kept = KeptCohort(
-                identity=self.identity,
-                asked=self.asked,
-                answered=answered,
-                results=tuple(answers),
-                sha256={n: hashlib.sha256(blob).hexdigest() for n, blob in weights.items()},
-            )
-            with self._unkept_is_told():
-                self.files.write(kept, weights)
+        if whole and worth_keeping(seconds, self.writing, self.workers):
+            began = time.monotonic()
+            self._write(answers, answered)
+            self.writing = time.monotonic() - began
+        else:
+            self.writing /= 2  # it may have been slow by chance, so it is tried again some time
+
+    def _write(self, answers: list[TrialResult], answered: int) -> None:
+        numbers = [each.request.number for each in answers if each.status == "finished"]
+        weights = {number: self.backend.candidate(number) for number in numbers}
+        kept = KeptCohort(
+            identity=self.identity,
+            asked=self.asked,
+            answered=answered,
+            results=tuple(answers),
+            sha256={n: hashlib.sha256(blob).hexdigest() for n, blob in weights.items()},
+        )
+        with self._unkept_is_told():
+            self.files.write(kept, weights)
 
     @contextlib.contextmanager
     def _unkept_is_told(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from faulty_searches import names, same_end
+from fuzzing import damaged, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny
@@ -29,7 +30,7 @@ from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching import kept_trials
 from bdistil.searching.backend import ShouldStop
 from bdistil.searching.controller import RoundController
-from bdistil.searching.kept_trials import KeptTrials
+from bdistil.searching.kept_trials import KeptTrials, worth_keeping
 from bdistil.searching.local import LocalBackend, make_workbench
 from bdistil.searching.loop import drive
 from bdistil.searching.simulated import SimulatedBackend, SimulatedTrial
@@ -107,7 +108,7 @@ class Case:
         kind, number = self.kinds[request.number], request.number
         figures = {"weak": self.weak[number] and kind == "finished", "loss": 1 / (1 + number)}
         status = "finished" if kind == "cheap" else kind
-        seconds = 0.1 if kind == "cheap" else 2.0
+        seconds = 0.0 if kind == "cheap" else 2.0
         return SimulatedTrial(
             self.times[number],
             TrialAnswer.model_validate({"status": status, "seconds": seconds} | figures),
@@ -169,18 +170,24 @@ def test_with_several_workers_what_was_told_is_told_in_the_same_order(data: st.D
     assert not backend.trained & {number for _, _, number in told}
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot be used")
 @settings(max_examples=25)
 @given(st.data())
 def test_whatever_is_kept_and_whatever_runs_the_round_comes_to_its_end(data: st.DataObject) -> None:
-    """Trials that waited for a turn that never comes would end the simulation with an error."""
+    """Trials that waited for a turn that never comes would end the simulation with an error.
+
+    Files of no use, or that some other search may have written, change nothing about it.
+    """
     case = Case(data, ("finished", "cut", "cheap", "failed"))
     case.kinds[0] = "finished"
-    workers = st.integers(1, 4)
+    workers, count = st.integers(1, 4), st.integers(0, 9)
     with TemporaryDirectory() as folder:
         case.run(Path(folder), data.draw(workers), data.draw(st.integers(0, 7)))
         files = sorted(Path(folder).glob("open/cohort-*"))
         for file in data.draw(st.sets(st.sampled_from(files))) if files else ():
-            file.unlink()
+            found = json.loads(file.read_text())
+            found["asked"], found["answered"] = data.draw(count), data.draw(count)
+            file.write_text(json.dumps(found))
         case.run(Path(folder), data.draw(workers), data.draw(st.integers(0, 7)))
         _, _, winners = case.run(Path(folder), data.draw(workers))
     assert len(winners) == 1
@@ -193,7 +200,7 @@ SPEC = ("search.rounds=2", "search.select=best", "workers.count=0", "search.trie
 
 @pytest.fixture(autouse=True)
 def every_trial_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_trials, "SECONDS_WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(kept_trials, "worth_keeping", lambda seconds, *_: seconds > 0)
 
 
 class Bench:
@@ -304,7 +311,7 @@ DAMAGES: list[tuple[str, Callable[[Path], Any]]] = [
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_trials, "SECONDS_WORTH_KEEPING", 0.0)
+        patch.setattr(kept_trials, "worth_keeping", lambda seconds, *_: seconds > 0)
         search(run, most=3)
     return run
 
@@ -324,6 +331,31 @@ def test_what_is_damaged_is_told_and_trained_again(
         again = search(run, most=2)
     assert again.trained == [(1, 1), (1, 3)]
     assert (run / "open" / "notes.txt").exists()
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_files_of_any_content_are_read_or_told(interrupted: Path, data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", BdistilWarning)
+        run = copied(interrupted, Path(folder) / "run")
+        file = run / "open" / data.draw(st.sampled_from(sorted(names(run / "open"))))
+        content = file.read_bytes()
+        if file.suffix == ".json" and data.draw(st.booleans()):
+            file.write_text(json.dumps(data.draw(mutated(json.loads(content)))))
+        else:
+            file.write_bytes(data.draw(damaged(content)))
+        files = OpenRoundFiles(RunDirectory(run))
+        for cohort in files.read():
+            assert all(files.weights(cohort, number) for number in cohort.sha256)
+        assert kept_candidates(RunDirectory(run)) <= 3
+
+
+def test_writing_takes_a_tenth_of_the_drivers_time_at_the_most() -> None:
+    assert worth_keeping(1.0, writing=0.01, workers=2)
+    assert not worth_keeping(0.9, writing=0.0, workers=1)
+    assert worth_keeping(13.0, writing=0.02, workers=64)
+    assert not worth_keeping(12.0, writing=0.02, workers=64)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,25 @@ def test_what_the_open_round_had_trained_is_not_trained_again(
     assert names(run) == names(whole)
 
 
+def test_a_disk_that_fills_in_mid_round_costs_what_cannot_be_kept(
+    keeping: Search, tmp_path: Path
+) -> None:
+    with small_file_system(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("mounting a small file system takes root")
+        full = keeping(tmp_path / "disk" / "run", "fill", "after cohort-0001.json")
+        assert full.status == 2, full.printed
+        assert full.printed.count("are not kept") == 1
+        assert "students/001.safetensors cannot be written: No space left" in full.printed
+        (tmp_path / "disk" / "filler").unlink()
+        with_room = keeping(tmp_path / "disk" / "run", "kill", "never")
+        assert with_room.status == 0, with_room.printed
+        assert "2 trials of an earlier start are kept" in with_room.printed
+        once = keeping(tmp_path / "whole", "kill", "never")
+        assert with_room.trained == once.trained - 2
+        assert same_end(tmp_path / "disk" / "run", tmp_path / "whole")
+
+
 def journal_without_times(run: Path) -> list[Any]:
     """All that is known of the rounds and their trials, but for how long they took."""
 
