@@ -85,9 +85,9 @@ class KeptTrials:
 
     @property
     def idle(self) -> int:
-        """Cohorts to ask for: as many as there were when the next kept answer came, if it is next.
+        """Above 0 while a cohort is wanted: before a kept answer, until as much is asked as was then.
 
-        If others came before it, which were not kept, as many as workers have time for.
+        Where the next answer is not a kept one, as long as the backend has room.
         """
         for cohort in (*(found for found, _ in self.ready), *self.kept.values()):
             if cohort.answered == self.answered:
