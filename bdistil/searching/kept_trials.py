@@ -85,9 +85,10 @@ class KeptTrials:
 
     @property
     def idle(self) -> int:
-        """Above 0 while a cohort is wanted: before a kept answer, until as much is asked as was then.
+        """Above 0 while a cohort is wanted.
 
-        Where the next answer is not a kept one, as long as the backend has room.
+        Before a kept answer, until as many trials are asked for as were when it came; where the
+        next answer is not a kept one, as long as the backend has room.
         """
         for cohort in (*(found for found, _ in self.ready), *self.kept.values()):
             if cohort.answered == self.answered:
