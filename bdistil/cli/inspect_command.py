@@ -35,11 +35,13 @@ def status(
     """Show how far a search is, and its anytime curve on the test split."""
     require_search()
     from bdistil.data.data_card import stored_card
+    from bdistil.runs.open_round import kept_candidates
     from bdistil.searching.result import SearchResult
 
     run = RunDirectory.existing(directory)
     result, card = SearchResult(run), stored_card(run.data_file)
     records, rounds, ended = run.journal.read(), run.spec().search.most_rounds, result.ended
+    kept = 0 if result.complete else kept_candidates(run)
     state = "running" if run.is_running else "complete" if result.complete else "stopped"
     if as_json:
         figures: dict[str, Any] = {"teacher": None, "stages": []}
@@ -52,6 +54,7 @@ def status(
             "accepted": len(records),
             "ended": None if ended is None else {"end": ended.end, "reason": ended.reason},
             "stopped_trials": [len(record.stopped) for record in records],
+            "kept_trials": kept,
             "cut_trials": [record.cut_after for record in records],
             "received_bytes": received,
             "game": None if result.guarantee is None else asdict(result.guarantee),
@@ -60,6 +63,8 @@ def status(
         output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
+    if kept:
+        output.print(f"open round: {kept} candidates kept")
     if ended is not None:
         output.print(f"ended: {ended.reason}")
     if card is not None:

@@ -47,7 +47,7 @@ def write_predictions(
     if out is not None and out.exists() and out.samefile(data):
         raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
     copy = WorkingCopy(ensemble)
-    copy.fetch(leave_out=("teacher", "students", "tune"))
+    copy.fetch(leave_out=("teacher", "students", "open", "tune"))
     predictions = predict_file(
         copy.folder,
         data,

@@ -2,8 +2,7 @@
 
 It queues the open round's requests, holds what workers need of the round (references to their
 node's copy of the margin, the accepted students), takes the trained candidates' weights, and tells
-workers the moment a round closes. Weights of losers go with the round; nothing of them reaches a
-disk.
+workers the moment a round closes. Weights of losers go with the round.
 
 Workers take requests from the queue instead of being given one by Tune at their start. So a worker
 between two rounds waits here and keeps its data, where Tune would end its process for want of a
@@ -25,7 +24,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bdistil.cluster.stored_margin import StoredMargin
-from bdistil.runs.trial import Cohort, Place, TrialRequest
+from bdistil.runs.trial import Cohort, Place, TrialRequest, TrialResult
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.pruning import RoundPruner
@@ -176,6 +175,11 @@ class Board:
             return [True] * len(requests)
         return self.cuts(requests, step, losses)
 
+    async def recall(self, results: Sequence[TrialResult]) -> None:
+        """Take in a cohort that an earlier start of the search has run in the open round."""
+        if self.cuts is not None:
+            self.cuts.recall(results)
+
     async def candidate(self, number: int) -> bytes:
         """Weights of a candidate of the open round."""
         return self.candidates[number]
@@ -264,6 +268,10 @@ class BoardClient:
         """Which candidates go no further than a milestone."""
         cut: list[bool] = ray.get(self.actor.cut.remote(requests, step, losses))
         return cut
+
+    def recall(self, results: Sequence[TrialResult]) -> None:
+        """Tell of a cohort that an earlier start has run; before what is pushed after it."""
+        self.actor.recall.remote(results)
 
     def take_sent(self) -> dict[str, int]:
         """Bytes announced to the workers of each node since this was last asked."""

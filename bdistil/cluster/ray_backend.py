@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -232,6 +232,11 @@ class RayBackend:
         self.crew.idle -= 1
         self.board.push(cohort)
 
+    def recall(self, results: Sequence[TrialResult]) -> None:
+        """Let a cohort of an earlier start count at the milestones."""
+        if self.spec.search.pruner is not None:
+            self.board.recall(results)
+
     def wait(self, until: float | None, should_stop: ShouldStop) -> list[TrialResult]:
         """The results that came in next.
 
@@ -293,13 +298,16 @@ class RayBackend:
         self.submit(cohort)
         return []
 
-    def close_round(self, number: int) -> bytes:
-        """Stop the round's trials; the weights of the winner."""
+    def candidate(self, number: int) -> bytes:
+        """The weights of a trial that has finished."""
         with losses_named():
-            weights = self.board.candidate(number)
+            return self.board.candidate(number)
+
+    def close_round(self) -> None:
+        """Stop the round's trials."""
+        with losses_named():
             self.crew.idle += self.board.close()  # of what was queued
         self.crew.at_work.clear()
-        return weights
 
     def play(self, student: Student, weights: bytes) -> Played:
         """Take an accepted student into every node's copy of the margin."""

@@ -101,7 +101,7 @@ class TrialWorker(tune.Trainable):
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: accepted students are in the journal, losers leave nothing behind."""
+        """Nothing: what a search keeps is written by its driver."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load."""

@@ -44,7 +44,7 @@ class RoundRecord(BaseModel):
         result: figures of the winning trial.
         trials: every finished trial of the round.
         stopped: trials that lost by still running when it closed.
-        seconds: wall time of the round.
+        seconds: wall time of the round, from when the command that closed it opened it.
         received_bytes: for each node but the driver's, by the start of its id in Ray, what it was
             sent in the round: students, margins where it has no copy of its own, and once the
             training split. Trials and objects below Ray's inline limit (100 kB) are not in it.

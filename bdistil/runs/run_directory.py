@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,8 +22,8 @@ class RunDirectory:
     """Paths of a run and the rules of opening it.
 
     Layout: ``spec.yaml`` (resolved), ``data.json`` (what was read), ``teacher/``, ``rounds.jsonl``
-    (the journal), ``students/``, ``trials.parquet``, ``optuna.journal``, ``ensemble/``,
-    ``evaluation.json``, ``report.html``.
+    (the journal), ``students/``, ``open/`` (trials of the open round), ``trials.parquet``,
+    ``optuna.journal``, ``ensemble/``, ``evaluation.json``, ``report.html``.
 
     Args:
         place: a folder, or a URI that pyarrow's file systems know; `path` then is a working copy.
@@ -37,6 +37,7 @@ class RunDirectory:
         self.data_file = path / "data.json"
         self.teacher = TeacherStore(path / "teacher")
         self.journal = Journal(path / "rounds.jsonl")
+        self.open_round = path / "open"
         self.trials_file = path / "trials.parquet"
         self.study_file = path / "optuna.journal"
         self.ensemble = path / "ensemble"
@@ -210,6 +211,18 @@ class RunDirectory:
         """
         with self.while_there():
             write_atomic(file, content, root=self.path if self.lock else None)
+
+    def remove(self, files: Iterable[Path]) -> None:
+        """Delete files of one folder of the run in their order, and the folder if it is empty then.
+
+        Raises:
+            CheckpointError: if the disk is not writable, or another search has taken the run over.
+        """
+        for file in files:
+            with disk_errors(file):
+                self.copy.remove(file)
+            with contextlib.suppress(OSError):
+                file.parent.rmdir()
 
     @property
     def is_running(self) -> bool:

@@ -1,15 +1,15 @@
 """Where a search's trials run: the one protocol of this process, a Ray cluster and a simulation.
 
 In this order: ``check``, ``open``, maybe ``fit_folds`` and ``fit_teacher``, ``start``; then, round
-after round, ``open_round``, any number of ``submit`` and ``wait``, ``close_round`` and ``play``;
-last, whatever happened, ``close``. All calls come from one thread;
+after round, ``open_round``, any number of ``submit``, ``recall``, ``wait`` and ``candidate``,
+``close_round`` and ``play``; last, whatever happened, ``close``. All calls come from one thread;
 :class:`~bdistil.searching.loop.SearchLoop` makes them. A backend of one's own is an object with
 these methods, handed to :func:`bdistil.search`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +68,8 @@ class Played:
     game: GameFigures | None = None
 
 
-class Backend(TeacherFitter, Protocol):
-    """Trains teachers and runs trials.
+class TrialBackend(Protocol):
+    """Runs the trials of a search, round after round.
 
     Attributes:
         idle: cohorts that would be run at once if they were submitted now.
@@ -78,6 +78,48 @@ class Backend(TeacherFitter, Protocol):
     @property
     def idle(self) -> int:
         """See the class."""
+
+    def start(self, work: Work) -> None:
+        """Take in the search; no round is open yet."""
+
+    def open_round(self, number: int) -> None:
+        """Begin a round; all students accepted before it have been played."""
+
+    def submit(self, cohort: Cohort) -> None:
+        """Run trials of the open round, now or as soon as a worker is free."""
+
+    def recall(self, results: Sequence[TrialResult]) -> None:
+        """Let a cohort count that an earlier start has run, where others are compared with it."""
+
+    def wait(self, until: float | None, should_stop: ShouldStop) -> list[TrialResult]:
+        """The results that came in next; none if there was nothing for a while.
+
+        Args:
+            until: of :meth:`now`: return by then.
+            should_stop: asked before each batch by trials that run in the calling thread, which
+                cannot come back before they end; true if they are in vain.
+        """
+
+    def candidate(self, number: int) -> bytes:
+        """The safetensors of a trial of the open round that has finished."""
+
+    def close_round(self) -> None:
+        """End the open round and all of its trials."""
+
+    def play(self, student: Student, weights: bytes) -> Played:
+        """Take an accepted student into the margin; also on resuming.
+
+        Args:
+            student: as the ledger keeps it.
+            weights: the same as safetensors.
+        """
+
+    def now(self) -> float:
+        """Seconds, monotonic; virtual ones in a simulation."""
+
+
+class Backend(TrialBackend, TeacherFitter, Protocol):
+    """Trains teachers and runs trials."""
 
     def check(self, spec: Spec) -> None:
         """Refuse a spec that cannot be run here, before anything is written.
@@ -92,42 +134,6 @@ class Backend(TeacherFitter, Protocol):
         Raises:
             ClusterError: if they cannot be had.
         """
-
-    def start(self, work: Work) -> None:
-        """Take in the search; no round is open yet."""
-
-    def open_round(self, number: int) -> None:
-        """Begin a round; all students accepted before it have been played."""
-
-    def submit(self, cohort: Cohort) -> None:
-        """Run trials of the open round, now or as soon as a worker is free."""
-
-    def wait(self, until: float | None, should_stop: ShouldStop) -> list[TrialResult]:
-        """The results that came in next; none if there was nothing for a while.
-
-        Args:
-            until: of :meth:`now`: return by then.
-            should_stop: asked before each batch by trials that run in the calling thread, which
-                cannot come back before they end; true if they are in vain.
-        """
-
-    def close_round(self, number: int) -> bytes:
-        """End the open round and all of its trials; the safetensors of one that finished.
-
-        Args:
-            number: of the trial that has won.
-        """
-
-    def play(self, student: Student, weights: bytes) -> Played:
-        """Take an accepted student into the margin; also on resuming.
-
-        Args:
-            student: as the ledger keeps it.
-            weights: the same as safetensors.
-        """
-
-    def now(self) -> float:
-        """Seconds, monotonic; virtual ones in a simulation."""
 
     def close(self) -> None:
         """Let go of all workers; harmless at any moment, more than once too."""

@@ -102,14 +102,19 @@ class LocalBackend(InThisProcess):
         """Bring the runner to a round."""
         self.candidates: dict[int, bytes] = {}
         news, self.accepted = self.accepted, []
-        ask = None if self.pruner is None else RoundPruner(self.pruner, number)
+        self.cuts = None if self.pruner is None else RoundPruner(self.pruner, number)
         self.runner.open_round(
-            Announcement(number, news, self.margin.summary, self.margin.states, ask)
+            Announcement(number, news, self.margin.summary, self.margin.states, self.cuts)
         )
 
     def submit(self, cohort: Cohort) -> None:
         """Keep a cohort for :meth:`wait`."""
         self.queued.append(cohort)
+
+    def recall(self, results: Sequence[TrialResult]) -> None:
+        """Let a cohort of an earlier start count at the milestones."""
+        if self.cuts is not None:
+            self.cuts.recall(results)
 
     def wait(self, until: float | None, should_stop: ShouldStop) -> list[TrialResult]:
         """Run what was submitted; if nothing was, let some time go by."""
@@ -123,9 +128,13 @@ class LocalBackend(InThisProcess):
         self.queued = []
         return cohort.answered(answers)
 
-    def close_round(self, number: int) -> bytes:
+    def candidate(self, number: int) -> bytes:
         """The weights of a candidate of the open round."""
         return self.candidates[number]
+
+    def close_round(self) -> None:
+        """Drop what is not run yet."""
+        self.queued = []
 
     def play(self, student: Student, weights: bytes) -> Played:
         """Take an accepted student into the margin."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bdistil.errors import SearchError
 from bdistil.interrupt import check
 from bdistil.runs.journal import EndRecord, RoundRecord
-from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Backend, ShouldStop
+from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, ShouldStop, TrialBackend
 from bdistil.searching.controller import RoundController
 from bdistil.searching.goal_metric import stage_score
 from bdistil.searching.ledger import Ledger
@@ -21,7 +21,7 @@ from bdistil.spec import Spec
 Accepted = Callable[[RoundRecord], None]
 
 
-def drive(controller: RoundController, backend: Backend, should_stop: ShouldStop) -> None:
+def drive(controller: RoundController, backend: TrialBackend, should_stop: ShouldStop) -> None:
     """Hand out trials and take results until the controller has finished.
 
     Args:
@@ -53,7 +53,7 @@ class SearchLoop:
         self,
         spec: Spec,
         ledger: Ledger,
-        backend: Backend,
+        backend: TrialBackend,
         sampler: Sampler,
         reporter: Reporter,
         accepted: Accepted = lambda record: None,
@@ -119,7 +119,8 @@ class SearchLoop:
 
     def accept(self, winner: Winner) -> None:
         """Keep a round's winner and open the next round."""
-        weights = self.backend.close_round(winner.result.request.number)
+        weights = self.backend.candidate(winner.result.request.number)
+        self.backend.close_round()
         student = self.ledger.student(weights, "the winner")
         played = self.backend.play(student, weights)
         seconds = self.backend.now() - self.opened

@@ -9,15 +9,16 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 from optuna.samplers import RandomSampler
 
-from bdistil.runs.trial import TrialRequest
+from bdistil.core.milestones import Milestones
+from bdistil.runs.trial import TrialRequest, TrialResult
 from bdistil.spec.search import PrunerSpec
 
 
 class RoundPruner:
     """Compares the candidates of one round, those of each class of the ladder with each other.
 
-    Nothing of other rounds is looked at, so a resumed search, which begins with a whole round,
-    decides as one that was never interrupted.
+    Nothing of other rounds is looked at, and what is kept of an interrupted one is recalled, so a
+    resumed search decides as one that was never interrupted.
 
     Args:
         spec: `search.pruner`.
@@ -51,6 +52,30 @@ class RoundPruner:
         for index in (*reversed(order[:half]), *order[half:]):
             self._decide(requests[index], step, losses[index])
         return [self.decided[request.number, step] for request in requests]
+
+    def recall(self, results: Sequence[TrialResult]) -> None:
+        """Take in a cohort that was compared before the search was interrupted.
+
+        One after another, as with one worker, this brings back the pruner's state to the bit.
+
+        Args:
+            results: of all of it, each finished or cut.
+        """
+        together = results[0].cohort > 1
+        for group in [results] if together else [[result] for result in results]:
+            losses = [dict(result.milestones) for result in group]
+            for epochs, step in self._steps(group[0].request.recipe().epochs).items():
+                there = [index for index, reached in enumerate(losses) if epochs in reached]
+                if there:
+                    requests = [group[index].request for index in there]
+                    self(requests, step, [losses[index][epochs] for index in there])
+                for index in there:  # with several workers the order may have been another
+                    is_last = max(losses[index]) == epochs
+                    cut = is_last and group[index].status == "cut"
+                    self.decided[group[index].request.number, step] = cut
+
+    def _steps(self, epochs: int) -> dict[int, int]:
+        return Milestones(self.spec.first, self.spec.factor, lambda *_: ()).steps(epochs)
 
     def _decide(self, request: TrialRequest, step: int, loss: float) -> None:
         if (request.number, step) in self.decided:

@@ -16,8 +16,9 @@ from bdistil.export.ensemble import Ensemble
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
-from bdistil.searching.backend import Backend, Work, opened
+from bdistil.searching.backend import Backend, TrialBackend, Work, opened
 from bdistil.searching.goal_metric import teacher_score
+from bdistil.searching.kept_trials import KeptTrials
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.loop import Accepted, SearchLoop
@@ -277,7 +278,10 @@ def play(
     if ended is None and len(ledger.records) < spec.search.most_rounds:
         goal = goal_of(spec, run, dataset, logits, reporter)
         train = training_shards(dataset, logits, view_makers(spec, dataset))
-        search_rounds(spec, ledger, train, backend, reporter, bookkeeping, goal)
+        kept = KeptTrials(backend, run, reporter.message)
+        search_rounds(spec, ledger, train, kept, reporter, bookkeeping, goal)
+        if run.journal.end() or len(ledger.records) == spec.search.most_rounds:
+            kept.clear()
     elif ledger.records:
         mirror_study(run.study_file, spec, ledger.records)  # a crash may have come before it
 
@@ -286,7 +290,7 @@ def search_rounds(
     spec: Spec,
     ledger: Ledger,
     train: Iterator[Part],
-    backend: Backend,
+    backend: TrialBackend,
     reporter: Reporter,
     accepted: Accepted = lambda record: None,
     goal: Goal | None = None,

@@ -7,7 +7,7 @@ compared (``workers.count`` of 8 or of 64?) and the controller tested in millise
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +118,9 @@ class SimulatedBackend:
         results = cohort.answered(trial.answer for trial in trials)
         heapq.heappush(self.running, Running(end, len(self.requests), self.clock, results))
 
+    def recall(self, results: Sequence[TrialResult]) -> None:
+        """Nothing is compared here: the plan says who is cut."""
+
     def wait(self, until: float | None, should_stop: ShouldStop) -> list[TrialResult]:
         """Let time go by until the next trial ends.
 
@@ -134,11 +137,14 @@ class SimulatedBackend:
         self.busy += ended.end - ended.start
         return ended.results
 
-    def close_round(self, number: int) -> bytes:
-        """Drop what is running; nothing was trained, so there are no weights."""
+    def candidate(self, number: int) -> bytes:
+        """Nothing was trained, so there are no weights."""
+        return b""
+
+    def close_round(self) -> None:
+        """Drop what is running."""
         self.busy += sum(self.clock - each.start for each in self.running)
         self.running = []
-        return b""
 
     def play(self, student: Student, weights: bytes) -> Played:
         """There is no margin."""
@@ -170,7 +176,7 @@ def simulate(
     winners: list[Winner] = []
 
     def accept(winner: Winner) -> None:
-        backend.close_round(winner.result.request.number)
+        backend.close_round()
         winners.append(winner)
 
     controller = RoundController(spec, sampler, accept, clock=backend.now)

@@ -77,11 +77,15 @@ class Remote:
         }
         return {name: state for name, state in found.items() if not _is_hidden(name)}
 
-    def fetch(self, name: str, target: Path) -> None:
-        """Copy a file from there."""
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a file from there; false if it is there no more."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with self.named_errors():
-            self.copy(f"{self.root}/{name}", str(target), self.there, self.fs.LocalFileSystem())
+            try:
+                self.copy(f"{self.root}/{name}", str(target), self.there, self.fs.LocalFileSystem())
+            except FileNotFoundError:
+                return False
+        return True
 
     def send(self, source: Path, name: str) -> None:
         """Copy a file there; whoever reads it meanwhile sees the old one or the new one whole.
@@ -199,8 +203,9 @@ class WorkingCopy:
         if SPEC_FILE not in files:  # an ensemble alone, whose teacher/ has its exported teacher
             leave_out = ()
         for name in sorted(files, key=_rank, reverse=True):
-            if name.partition("/")[0] not in leave_out and self.there.get(name) != files[name]:
-                self.remote.fetch(name, self.folder / name)
+            if name.partition("/")[0] in leave_out or self.there.get(name) == files[name]:
+                continue
+            if self.remote.fetch(name, self.folder / name):  # and nobody has deleted it just now
                 self.here[name], self.there[name] = _state(self.folder / name), files[name]
 
     def send(self) -> None:
@@ -220,6 +225,21 @@ class WorkingCopy:
             if self.here.get(name) != state:
                 self.remote.send(self.folder / name, name)
                 self.here[name] = state
+
+    def remove(self, file: Path) -> None:
+        """Delete a file of the folder, and its copy at the URI.
+
+        Raises:
+            CheckpointError: if the URI cannot be written, or another search has taken it over.
+        """
+        file.unlink(missing_ok=True)
+        name = file.relative_to(self.folder).as_posix()
+        if self.remote is not None and name in self.here:
+            if self.lease is not None:
+                self.lease.check()
+            self.remote.delete(name)
+            self.here.pop(name)
+            self.there.pop(name, None)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

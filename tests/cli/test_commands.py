@@ -83,7 +83,7 @@ def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_
     expected = {"state": "stopped", "rounds": 6, "accepted": 0, "received_bytes": []}
     expected["game"] = None
     nothing = {"teacher": None, "stages": [], "data": None, "ended": None, "stopped_trials": []}
-    nothing["cut_trials"] = []
+    nothing |= {"cut_trials": [], "kept_trials": 0}
     assert summary == expected | nothing
     with run.locked():
         assert json.loads(bdistil("status", run.path, "--json").printed)["state"] == "running"

@@ -37,6 +37,7 @@ from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
 from bdistil.core import find_weak_learner
 from bdistil.errors import ClusterError, SearchError
+from bdistil.runs.open_round import OpenRoundFiles
 from bdistil.runs.run_directory import RunDirectory
 from clusters import several_nodes
 
@@ -175,6 +176,44 @@ def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
             search.result(timeout=PATIENCE)
     launch_search(tiny(*SPEC), tmp_path / "run")
     assert same_end(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("workers", "others"),
+    [
+        (2, ()),
+        pytest.param(
+            1, ("search.pruner=halving", "search.algorithm=tpe"), marks=pytest.mark.nightly
+        ),
+    ],
+)
+def test_candidates_of_the_open_round_outlive_a_killed_driver(
+    nodes: Cluster, tmp_path: Path, trials: Trials, workers: int, others: tuple[str, ...]
+) -> None:
+    more = (*SPEC, "search.tries_per_class=6", "search.rounds=2", "space.ladder=[3]", *others)
+    whole = launch_search(tiny(*more, "workers.count=0"), tmp_path / "whole").run
+    run, log = tmp_path / "run", tmp_path / "trained"
+    spec = (*more, f"workers.count={workers}")
+    with faulty_searches(tmp_path, spec, "--address", nodes.address, keeps=True) as search:
+        done = search(run, "kill", "after cohort-0003.json")
+    assert done.status == -signal.SIGKILL, done.printed
+    kept = {n for each in OpenRoundFiles(RunDirectory(run)).read() for n in each.numbers}
+    assert len(kept) >= 3  # of two workers, the other one may have been at number 2
+
+    def wrap(run: Run) -> Run:
+        def noted(cohort: Any, should_stop: Any) -> Any:
+            with log.open("a") as file:
+                file.write(f"{cohort.round} {cohort.requests[0].number}\n")
+            return run(cohort, should_stop)
+
+        return noted
+
+    trials(wrap)
+    launch_search(tiny(*spec), run)
+    trained = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    all_trials = [(r.round, t.request.number) for r in whole.journal.read() for t in r.compared]
+    assert sorted(trained) == sorted({*all_trials} - {(1, number) for number in kept})
+    assert same_end(run, whole.path)
 
 
 # --- trials --------------------------------------------------------------------------------------

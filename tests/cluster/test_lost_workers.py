@@ -85,7 +85,7 @@ class Search:
 
     def accept(self, winner: Winner) -> None:
         self.winners.append(winner)
-        self.backend.close_round(winner.result.request.number)
+        self.backend.close_round()
 
     def hear(self, event: Event) -> None:
         """One turn of the search's loop, with what came in."""

@@ -3,9 +3,11 @@
 Each line of the standard input is a JSON object: "arguments" of the command, "log" (a file for what
 it prints), and "fault", which happens at the "moment". A moment is such as "before 001.safetensors"
 (that file's name appears), "after record 2" (of the journal), "before round 3" (it is announced
-to the workers) or "write 7" (the seventh file or record of this process). "kill" ends the process
-as a power cut would, "tear" first leaves half a record in the journal, "fill" fills the disk on
-which the run lies. The answer is the exit status.
+to the workers), "write 7" (the seventh file or record of this process) or "after training 3" (the
+third cohort that it trains). "kill" ends the process as a power cut would, "tear" first leaves half
+a record in the journal, "fill" fills the disk on which the run lies. The answer is the exit status
+and how many candidates were trained in this process; "keeps" has trials kept that train for less
+than a second, too.
 """
 
 from __future__ import annotations
@@ -16,15 +18,23 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tiny import tiny
+
 from bdistil.cli.app import main
-from bdistil.report import report  # noqa: F401
+from bdistil.cluster.launch import launch_search
+from bdistil.report.report import write_report
 from bdistil.runs.journal import Journal
+from bdistil.runs.trial import Cohort
+from bdistil.searching import kept_trials
 from bdistil.searching.loop import SearchLoop
+from bdistil.searching.workbench import Workbench
 
 
 def kill() -> None:
@@ -78,6 +88,16 @@ def search(request: dict[str, Any]) -> None:
     watch(os, "replace", lambda source, target: counted(Path(target).name))
     watch(Journal, "append", lambda journal, record: counted(f"record {record.round}"))
     watch(SearchLoop, "open_round", lambda loop: f"round {len(loop.ledger.records) + 1}")
+    trainings = itertools.count(1)
+
+    def trained(bench: Workbench, cohort: Cohort, *_: Any) -> str:
+        with Path(request["trained"]).open("ab", buffering=0) as log:
+            log.write(bytes(len(cohort.requests)))
+        return f"training {next(trainings)}"
+
+    watch(Workbench, "run", trained)
+    if request["keeps"]:
+        kept_trials.worth_keeping = lambda *_: True
     main()
 
 
@@ -107,6 +127,17 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
+def warm_up() -> None:
+    """A whole search, which imports what its parts need only once they are called."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_report(launch_search(tiny("search.rounds=1", "workers.count=0"), folder))
+
+
 if __name__ == "__main__":
+    warm_up()
     for line in sys.stdin:
-        print(forked(json.loads(line)), flush=True)
+        request = json.loads(line)
+        trained = Path(request["trained"])
+        trained.write_bytes(b"")
+        print(forked(request), trained.stat().st_size, flush=True)

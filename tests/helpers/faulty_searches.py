@@ -42,18 +42,24 @@ FULL_DISKS = (
 
 
 class Ended(NamedTuple):
-    """What became of a command."""
+    """What became of a command; `trained` counts candidates that trained in its own process."""
 
     status: int
     printed: str
+    trained: int
 
 
-Search = Callable[[Path, str, str], Ended]
+Search = Callable[..., Ended]
 
 
 @contextmanager
-def faulty_searches(folder: Path, overrides: Sequence[str], *arguments: str) -> Iterator[Search]:
-    """``search(run, fault, moment)``: the command in a process of its own."""
+def faulty_searches(
+    folder: Path, overrides: Sequence[str], *arguments: str, keeps: bool = False
+) -> Iterator[Search]:
+    """``search(run, fault, moment, *overrides)``: the command in a process of its own.
+
+    `keeps`: whether trials are kept that take less than a second, as all do here.
+    """
     driver = subprocess.Popen(
         [sys.executable, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -62,11 +68,13 @@ def faulty_searches(folder: Path, overrides: Sequence[str], *arguments: str) -> 
     requests, answers = driver.stdin, driver.stdout
     spec, log = write_spec(folder, *overrides), folder / "log"
 
-    def call(run: Path, fault: str, moment: str) -> Ended:
-        command = ["search", str(spec), "--out", str(run), *arguments]
+    def call(run: Path, fault: str, moment: str, *more: str) -> Ended:
+        command = ["search", str(spec), *more, "--out", str(run), *arguments]
         request = {"arguments": command, "log": str(log), "fault": fault, "moment": moment}
+        request |= {"trained": str(folder / "trained"), "keeps": keeps}
         print(json.dumps(request), file=requests, flush=True)
-        return Ended(int(answers.readline()), log.read_text())
+        status, trained = map(int, answers.readline().split())
+        return Ended(status, log.read_text(), trained)
 
     yield call
     driver.stdin.close()

@@ -5,11 +5,13 @@ On a cluster it is tried in tests/cluster/test_faults.py.
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty_searches import (
@@ -92,3 +94,80 @@ def test_a_failed_export_leaves_the_earlier_one_as_it_was(
     assert done.status == -signal.SIGKILL
     for name, content in before.items():
         assert (saved / name).read_bytes() == content
+
+
+KEEPING = ("search.rounds=2", "workers.count=0", "space.epochs=8", "search.tries_per_class=4")
+PAIRS = [  # each two of the choices together
+    ("first", 1, "null"),
+    ("first", 3, "halving"),
+    ("best", 1, "halving"),
+    ("best", 3, "null"),
+]
+OTHERS = [
+    (select, cohort, "halving" if pruner == "null" else "null") for select, cohort, pruner in PAIRS
+]
+KINDS = [*PAIRS, *(pytest.param(*kind, marks=pytest.mark.nightly) for kind in OTHERS)]
+
+
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
+    with faulty_searches(tmp_path_factory.mktemp("driver"), KEEPING, keeps=True) as call:
+        yield call
+
+
+@pytest.mark.parametrize(("select", "cohort", "pruner"), KINDS)
+def test_what_the_open_round_had_trained_is_not_trained_again(
+    keeping: Search, tmp_path: Path, select: str, cohort: int, pruner: str
+) -> None:
+    """Killed in mid-round until too little is left; no process trains what was written down."""
+    dense = () if cohort == 1 else ("space.connection=dense",)  # which trains in cohorts
+    choices = (f"search.select={select}", f"search.cohort={cohort}", f"search.pruner={pruner}")
+    draw, trained = random.Random(f"{select} {cohort} {pruner}"), []
+    whole, run, status = tmp_path / "whole", tmp_path / "run", -signal.SIGKILL
+    once = keeping(whole, "kill", "never", *choices, *dense)
+    assert once.status == 0, once.printed
+    while status != 0:
+        moment = f"after training {draw.randint(2, 4)}"
+        done = keeping(run, "kill", moment, *choices, *dense)
+        status = done.status
+        assert status in (0, -signal.SIGKILL), done.printed
+        trained.append(done.trained)
+    lost = len(trained) - 1  # cohorts, each killed before it was written down
+    assert lost
+    assert once.trained + lost <= sum(trained) <= once.trained + lost * cohort
+    assert same_end(run, whole)
+    assert journal_without_times(run) == journal_without_times(whole)
+    assert names(run) == names(whole)
+
+
+def test_a_disk_that_fills_in_mid_round_costs_what_cannot_be_kept(
+    keeping: Search, tmp_path: Path
+) -> None:
+    with small_file_system(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("mounting a small file system takes root")
+        full = keeping(tmp_path / "disk" / "run", "fill", "after cohort-0001.json")
+        assert full.status == 2, full.printed
+        assert full.printed.count("are not kept") == 1
+        assert "students/001.safetensors cannot be written: No space left" in full.printed
+        (tmp_path / "disk" / "filler").unlink()
+        with_room = keeping(tmp_path / "disk" / "run", "kill", "never")
+        assert with_room.status == 0, with_room.printed
+        assert "2 trials of an earlier start are kept" in with_room.printed
+        once = keeping(tmp_path / "whole", "kill", "never")
+        assert with_room.trained == once.trained - 2
+        assert same_end(tmp_path / "disk" / "run", tmp_path / "whole")
+
+
+def journal_without_times(run: Path) -> list[Any]:
+    """All that is known of the rounds and their trials, but for how long they took."""
+
+    def timeless(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {k: timeless(v) for k, v in found.items() if k != "seconds"}
+        return [timeless(each) for each in found] if isinstance(found, list) else found
+
+    return [
+        timeless(json.loads(record.model_dump_json()))
+        for record in RunDirectory(run).journal.read()
+    ]
