@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from rich.text import Text
 from typer.core import TyperGroup
@@ -26,7 +28,7 @@ from bdistil.version import __version__
 class Commands(TyperGroup):
     """The commands; typer does not get to see errors that it would take for the terminal's."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
         try:
             return super().invoke(ctx)
