@@ -1,7 +1,8 @@
 """Many trials in one search and many questions to one predictor: what grows that should not.
 
-5,000 trials of a tiny search in this process, then 100,000 predictions, of them half by 64 threads
-at once. `ratio` is the memory after the last fifth of the trials over that after the first fifth.
+5,000 trials of a tiny search in this process, 200 of a search on Ray, then 100,000 predictions, of
+them half by 64 threads at once. `ratio` is the memory after the last fifth of the trials over that
+after the first fifth.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from memory import stored_bytes
 
 import bdistil
+from bdistil.cluster.ray_backend import RayBackend
 from bdistil.searching.local import LocalBackend
 from bdistil.spec import load_spec
 
 ROUNDS, TRIALS = 50, 100
+RAY_ROUNDS, RAY_TRIALS = 20, 10
+ROWS, OUTPUT_BYTES = 20_000, 4 * 4  # of the search on Ray: those of `cube`, which has four classes
+SHARED = Path("/dev/shm")
 QUESTIONS, THREADS = 100_000, 64
 SPEC = {
     "name": "load",
@@ -72,6 +78,47 @@ def searched(folder: Path) -> dict[str, float]:
     }
 
 
+class WatchedRay(RayBackend):
+    """The backend on Ray, which notes what each round leaves in the object store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: list[int] = []
+
+    def close_round(self, number: int) -> bytes:
+        weights = super().close_round(number)
+        for process in psutil.Process().children(recursive=True):
+            if "raylet/raylet" in " ".join(process.cmdline()):
+                self.stored.append(stored_bytes(process))
+        return weights
+
+
+def shared_names() -> set[str]:
+    return {file.name for file in SHARED.iterdir()}
+
+
+def searched_on_ray(folder: Path) -> dict[str, float]:
+    """What a search puts into shared memory, and what it leaves there."""
+    spec = load_spec(
+        SPEC
+        | {
+            "data": {"name": "cube", "options": {"examples": ROWS}},
+            "search": SPEC["search"] | {"rounds": RAY_ROUNDS, "tries_per_class": RAY_TRIALS},
+            "workers": {"count": 2},
+        }
+    )
+    before, backend = shared_names(), WatchedRay()
+    run = bdistil.search(spec, folder / "ray", backend=backend)
+    fifth = len(backend.stored) // 5
+    return {
+        "trials": sum(len(record.trials) + len(record.stopped) for record in run.rounds),
+        "store MB after a fifth": round(backend.stored[fifth - 1] / 1e6, 2),
+        "store MB at the end": round(backend.stored[-1] / 1e6, 2),
+        "one margin MB": round(0.6 * ROWS * OUTPUT_BYTES / 1e6, 2),
+        "names left in /dev/shm": len(shared_names() - before),
+    }
+
+
 def predicted(folder: Path) -> dict[str, float]:
     predictor, process = bdistil.Predictor(folder / "run", backend="torch"), psutil.Process()
     x = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
@@ -97,12 +144,14 @@ def predicted(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        search, questions = searched(Path(name)), predicted(Path(name))
-    for title, figures in (("search", search), ("predictor", questions)):
+        search, on_ray = searched(Path(name)), searched_on_ray(Path(name))
+        questions = predicted(Path(name))
+    for title, figures in (("search", search), ("on Ray", on_ray), ("predictor", questions)):
         print(title)
         for key, value in figures.items():
-            print(f"  {key:18} {value:,}")
-    print(json.dumps({"ratio": search["ratio"], "search": search, "predictor": questions}))
+            print(f"  {key:22} {value:,}")
+    every = {"search": search, "on_ray": on_ray, "predictor": questions}
+    print(json.dumps({"ratio": search["ratio"]} | every))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from bdistil.cli import (
     ablate_command,
@@ -18,12 +21,25 @@ from bdistil.cli import (
     search_command,
 )
 from bdistil.cli.display import console
-from bdistil.cli.failures import run_to_the_end
+from bdistil.cli.failures import NotOfTheTerminal, run_to_the_end
 from bdistil.version import __version__
+
+
+class Commands(TyperGroup):
+    """The commands; typer does not get to see errors that it would take for the terminal's."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except (BrokenPipeError, EOFError) as error:
+            raise NotOfTheTerminal from error
+
 
 STYLES = {"Error: ": "bold red", "Note: ": "yellow"}
 
 app = typer.Typer(
+    cls=Commands,
     help="Turn one large trained network into a progressive ensemble of small ones.",
     no_args_is_help=True,
     add_completion=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import sys
 import tempfile
 import traceback
@@ -22,6 +23,10 @@ NO_MEMORY = (
     "the memory is not enough for this; lower space.ladder, teacher.options, batch sizes or the "
     "number of examples."
 )
+
+
+class NotOfTheTerminal(Exception):  # noqa: N818
+    """Carries an error that typer would end in silence, or with the word "Aborted"."""
 
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -46,10 +51,12 @@ def run_to_the_end(command: Callable[[], object], say: Say) -> None:
     except KeyboardInterrupt:
         say("", "Stopped.")
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `bdistil students | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except Exception as error:
+        if isinstance(error, NotOfTheTerminal) and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        if isinstance(error, BrokenPipeError) and nobody_reads():  # as in `bdistil students | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         known = explain_machine(error)
         say("Error: ", known or explain_fault(error))
         sys.exit(2 if known else 3)
@@ -70,6 +77,16 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise SpecError(f"the argument {argument!r} is no text in UTF-8; rename what it names.")
 
 
+def nobody_reads() -> bool:
+    """Whether the output is a pipe or a connection whose other end has gone."""
+    look = select.poll()
+    try:
+        look.register(sys.stdout.fileno(), select.POLLERR)
+        return bool(look.poll(0))
+    except (OSError, ValueError):  # it is none at all
+        return False
+
+
 def explain_machine(error: Exception) -> str:
     """What the machine lacks, in one sentence; empty if that is not the reason."""
     torchs = ("allocate memory", "Storage size calculation overflowed")
@@ -80,6 +97,8 @@ def explain_machine(error: Exception) -> str:
             f"the text {error.object[error.start : error.end]!r} cannot be written as "
             f"{error.encoding}; set PYTHONIOENCODING=utf-8, or correct names in the data."
         )
+    if isinstance(error, ConnectionError):  # of what, only the trace can tell
+        return ""
     if isinstance(error, OSError) and error.filename is None and error.strerror:
         room = space_if_full(error)
         return f"the output cannot be written: {error.strerror}; {room}name another place."

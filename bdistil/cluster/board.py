@@ -187,6 +187,10 @@ class Board:
     def _is_open(self, round_number: int) -> bool:
         return self.announcement is not None and self.announcement.round == round_number
 
+    async def has_workers(self) -> bool:
+        """Whether a worker that has come here is not known to be gone."""
+        return not self.ended and not self.seen <= self.over
+
     def _is_over(self, trial_id: str) -> bool:
         return self.ended or trial_id in self.over
 
@@ -252,6 +256,11 @@ class BoardClient:
     def forget(self, trial_id: str) -> None:
         """A Tune trial has ended by itself."""
         self.actor.taken_by.remote(trial_id)
+
+    def has_workers(self) -> bool:
+        """Whether there is a worker that has started and is not known to be gone."""
+        some: bool = ray.get(self.actor.has_workers.remote())
+        return some
 
     def announced(self, round_number: int, known: int) -> StoredAnnouncement | None:
         """The announcement of a round to one who knows round `known`; None if it is closed."""

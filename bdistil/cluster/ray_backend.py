@@ -275,13 +275,14 @@ class RayBackend:
 
         Raises:
             SearchError: if so many workers in a row ended before their first trial that no other
-                is to be expected.
+                is to be expected, and none is at work.
         """
         crew = self.crew
         if place is None:
             crew.idle -= 1
             crew.stillborn += 1
-            if crew.stillborn > self.spec.search.max_failures + self.spec.workers.trials:
+            most = self.spec.search.max_failures + self.spec.workers.trials
+            if crew.stillborn > most and not self.board.has_workers():
                 raise SearchError(
                     f"{crew.stillborn} workers in a row ended before their first trial: {reason}"
                 )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
+from bdistil.core.gathering import Gathered
 from bdistil.core.losses import fitting_loss
 from bdistil.core.placement import Device, copied, size_of
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks, hidden_states, move
@@ -137,12 +138,11 @@ class Measure:
     def best_constant(self, parts: Sequence[Answers]) -> Tensor:
         """The logits (L,) that, given to every example of all parts, have the least loss."""
         count = sum(len(part.teacher_logits) for part in parts)  # weights sum to it, too
-        sums = [
-            self._targets(part, rows).sum(dim=0, dtype=torch.float64)
-            for part in parts
-            for rows in chunks(len(part.teacher_logits))
-        ]
-        centre = (torch.stack(sums).sum(dim=0) / count).float()
+        pieces = [(part, rows) for part in parts for rows in chunks(len(part.teacher_logits))]
+        sums = Gathered(len(pieces))
+        for part, rows in pieces:
+            sums.add(self._targets(part, rows).sum(dim=0, dtype=torch.float64)[None])
+        centre = (sums.tensor.sum(dim=0) / count).float()
         if self.task == "regression":
             return centre
         return (

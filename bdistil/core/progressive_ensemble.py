@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bdistil.core.connections import Hidden
+from bdistil.core.gathering import Gathered, GatheredHidden
 from bdistil.core.placement import Device, copied
 from bdistil.core.student import Student, advance
 
@@ -84,14 +85,13 @@ def hidden_states(
 
     Fixed batches make the result, and so the margin, repeatable to the bit.
     """
-    parts = []
-    for start in range(0, len(x), batch_size):
-        rows = slice(start, start + batch_size)
+    all_logits, all_hidden = Gathered(len(x)), GatheredHidden(len(x))
+    for rows in chunks(len(x), batch_size):
         states = [move(take(state, rows), student.device) for state in earlier]
         logits, hidden = student(copied(x[rows], student.device), states)
-        parts.append((logits.to(x.device), move(hidden, x.device)))
-    logits = torch.cat([part for part, _ in parts])
-    return logits, concatenate([state for _, state in parts])
+        all_logits.add(logits.to(x.device))
+        all_hidden.add(move(hidden, x.device))
+    return all_logits.tensor, all_hidden.hidden
 
 
 def chunks(rows: int, size: int = ROWS) -> Iterator[slice]:
@@ -110,11 +110,3 @@ def move(state: Hidden, device: Device) -> Hidden:
     """A hidden state on another device."""
     memory = None if state.memory is None else copied(state.memory, device)
     return Hidden(copied(state.features, device), memory)
-
-
-def concatenate(states: list[Hidden]) -> Hidden:
-    """Hidden states of consecutive rows as one."""
-    memories = [state.memory for state in states if state.memory is not None]
-    return Hidden(
-        torch.cat([state.features for state in states]), torch.cat(memories) if memories else None
-    )

@@ -15,7 +15,8 @@ from torch import Tensor
 from bdistil.core.connections import Hidden
 from bdistil.core.examples import Examples, zeros_like
 from bdistil.core.game import Game, Rules, Summary, Verdict
-from bdistil.core.progressive_ensemble import ROWS, chunks, concatenate, move, take
+from bdistil.core.gathering import Gathered, GatheredHidden
+from bdistil.core.progressive_ensemble import ROWS, chunks, move, take
 from bdistil.core.student import Student, student_logits
 from bdistil.core.views import Views
 
@@ -118,12 +119,12 @@ class Shard:
     def played(self, student: Student) -> tuple[Tensor, Hidden]:
         """The margin M + η (f_t - g), float32 (n, L), and the student's hidden state."""
         margin = self.game.margin.new_empty(self.teacher_logits.shape)
-        states = []
+        states = GatheredHidden(len(self))
         for rows in self.chunks():
             gap, hidden = self.gap(student, rows)
             margin[rows] = self.game.margin[rows] + self.game.rules.step * gap
-            states.append(hidden)
-        return margin, concatenate(states)
+            states.add(hidden)
+        return margin, states.hidden
 
 
 @dataclass(frozen=True)
@@ -177,17 +178,18 @@ class TrainingSplit:
         Raises:
             Stopped: as soon as `should_stop`, asked before each chunk of rows, answers true.
         """
-        sums, largest = [], []
+        count = sum(len(range(0, len(shard), ROWS)) for shard in self.shards)
+        sums, largest = Gathered(count), Gathered(count)
         for shard in self.shards:
             for rows in shard.chunks():
                 if should_stop():
                     raise Stopped
                 gap, _ = shard.gap(student, rows)
-                sums.append(torch.stack(shard.game.edge_sums(gap, rows)))
-                largest.append(gap.abs().max())
-        edges, reach = torch.stack(sums).sum(dim=0).cpu()
+                sums.add(torch.stack(shard.game.edge_sums(gap, rows))[None])
+                largest.add(gap.abs().max()[None])
+        edges, reach = sums.tensor.sum(dim=0).cpu()
         verdict = Verdict.of(edges, reach, joint=self.rules.joint)
-        return verdict, torch.stack(largest).max().item()
+        return verdict, largest.tensor.max().item()
 
     def played(self, student: Student) -> TrainingSplit:
         """The split after `student` was accepted."""
@@ -224,4 +226,10 @@ class TrainingSplit:
 
 def summary_of(margin: Tensor) -> Summary:
     """The summary of a shard's margin; computed chunk by chunk, so it needs no second matrix."""
-    return Summary.merged([Summary.of(rows) for rows in margin.split(ROWS)])
+    pieces = margin.split(ROWS)
+    log_cosh, log_sinh = Gathered(len(pieces)), Gathered(len(pieces))
+    for rows in pieces:
+        summary = Summary.of(rows)
+        log_cosh.add(summary.log_cosh[None])
+        log_sinh.add(summary.log_sinh[None])
+    return Summary(len(margin), log_cosh.tensor.logsumexp(dim=0), log_sinh.tensor.logsumexp(dim=0))

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from bdistil.core.connections import Hidden
+from bdistil.core.gathering import Gathered, GatheredHidden
 from bdistil.core.placement import Device, copied
-from bdistil.core.progressive_ensemble import chunks, concatenate, move, take
+from bdistil.core.progressive_ensemble import chunks, move, take
 from bdistil.core.student import Student, advance
 from bdistil.spec.views import ViewSpec
 
@@ -270,17 +271,16 @@ class Views:
         stage, skip = len(self.earlier) + 1, student.config.skip
         ensembles, states = [], []
         for copy in range(self.copies):
-            parts: list[Tensor] = []
-            hidden: list[Hidden] = []
+            answers, hidden = Gathered(len(inputs)), GatheredHidden(len(inputs))
             for rows in chunks(len(inputs)):
                 x = copied(self.maker.make(inputs, rows, copy), student.device)
                 earlier = [move(state, student.device) for state in self.earlier_of(copy, rows)]
                 logits, state = student(x, earlier)
                 before = copied(self.ensemble_of(copy, rows), student.device)
-                parts.append(advance(before, logits, stage, skip).to(inputs.device))
-                hidden.append(move(state, inputs.device))
-            ensembles.append(torch.cat(parts))
-            states.append(concatenate(hidden))
+                answers.add(advance(before, logits, stage, skip).to(inputs.device))
+                hidden.add(move(state, inputs.device))
+            ensembles.append(answers.tensor)
+            states.append(hidden.hidden)
         return replace(
             self, ensemble=torch.stack(ensembles), earlier=[*self.earlier, stacked(states)]
         )

@@ -285,7 +285,8 @@ def _refuse_others_files(directory: Path) -> None:
         file = directory / name
         if file.is_file() and sign not in file.read_bytes():
             raise CheckpointError(
-                f"{file} is there already and not of a saved ensemble; choose an empty folder."
+                f"{file} is there already and not of a saved ensemble; delete it, or choose "
+                f"an empty folder."
             )
 
 

@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = ",;\t"
+GZIP = "packed by gzip"
+FIRST_BYTES = {
+    b"\x1f\x8b": GZIP,
+    b"PK\x03\x04": "a spreadsheet or packed by zip",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet",
+    b"PAR1\x15": "Parquet",
+    b"BZh91AY&SY": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\x93NUMPY": "a numpy array",
+}
+"""Of files that people name as if they were text."""
 MISSING_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "none", "#N/A", "<NA>")
 )
@@ -52,6 +66,7 @@ def read_texts(paths: Sequence[Path], texts: Collection[str] = ()) -> list[pd.Da
 def _read_text(path: Path, texts: Collection[str]) -> pd.DataFrame:
     import pandas
 
+    _check_text(path)
     form: dict[str, Any] = {"sep": _separator(path), "skipinitialspace": True}
     header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **form)
     names = header.iloc[0].dropna()
@@ -97,6 +112,24 @@ def _read_words(column: pd.Series[Any], is_text: bool) -> pd.Series[Any]:
     if pandas.to_numeric(others, errors="coerce").notna().all():
         return pandas.to_numeric(column.where(~is_word))
     return column
+
+
+def _check_text(path: Path) -> None:
+    """Refuse what is no text, or is packed otherwise than its name says.
+
+    Raises:
+        DataError: naming what it is.
+    """
+    with path.open("rb") as file:
+        start = file.read(16)
+    found = next((kind for first, kind in FIRST_BYTES.items() if start.startswith(first)), "")
+    stem, packed = path.name.rpartition(".")[0], path.suffix.lower() == ".gz"
+    if packed and found != GZIP:
+        what = f"{found}, not gzip" if found else "not packed by gzip, as its name says"
+        raise DataError(f"the file is {what}; name it by what it is, such as {stem}.")
+    if found and not packed:
+        remedy = f"name it {path.name}.gz" if found == GZIP else "save it as text, in UTF-8"
+        raise DataError(f"the file is {found}, no text; {remedy}.")
 
 
 def _separator(path: Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bdistil.core.gathering import Gathered
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks
 from bdistil.core.scores import Floats, drawn_weights, scores
 from bdistil.core.tensors import as_tensor
@@ -42,7 +43,10 @@ def stage_score(ensemble: ProgressiveEnsemble, problem: Problem, metric: GoalMet
     """A metric of the whole ensemble on the validation split."""
     validation = problem.validation
     inputs = as_tensor(validation.inputs)
-    logits = torch.cat([ensemble(inputs[rows]) for rows in chunks(len(inputs))]).numpy()
+    gathered = Gathered(len(inputs))
+    for rows in chunks(len(inputs)):
+        gathered.add(ensemble(inputs[rows]))
+    logits = gathered.tensor.numpy()
     once = np.ones((1, len(logits)), np.float32)
     found = scores(logits, validation.labels, problem.task, once)[GOAL_METRICS[metric][0]]
     return float(found[0])

@@ -116,9 +116,12 @@ def read_student(directory: RunDirectory, record: RoundRecord) -> bytes:
     file = directory.path / record.file
     try:
         blob = read_file(file)
-    except OSError:
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing; restore it from a copy of the run.") from None
+    except OSError as error:
         raise CheckpointError(
-            f"{file} is missing or no file; restore it from a copy of the run."
+            f"{file} cannot be read ({error.strerror}); check its permissions, or restore it from "
+            f"a copy of the run."
         ) from None
     if hashlib.sha256(blob).hexdigest() != record.sha256:
         raise CheckpointError(f"{file} is not the student of the journal; restore it from a copy.")

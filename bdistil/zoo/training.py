@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from bdistil.core.examples import metric
+from bdistil.core.gathering import Gathered
 from bdistil.core.placement import copied
 from bdistil.errors import TeacherError
 from bdistil.names import Task
@@ -123,7 +124,10 @@ def logits_in_batches(
     device = _device_of(model)
     batches = x.split(batch_size)
     if out is None:
-        return torch.cat([model(copied(batch, device)).to(x.device) for batch in batches])
+        logits = Gathered(len(x))
+        for batch in batches:
+            logits.add(model(copied(batch, device)).to(x.device))
+        return logits.tensor
     for rows, batch in zip(out.split(batch_size), batches, strict=True):
         rows.copy_(model(copied(batch, device)))
     return out

@@ -227,10 +227,6 @@ def test_a_cluster_with_tokens_is_recognised_as_one() -> None:
     assert "answer True" in done.stdout, done.stderr
 
 
-def test_where_nothing_listens_no_token_is_asked_for() -> None:
-    assert not cluster.asks_for_token("127.0.0.1:1")
-
-
 def pretend(monkeypatch: pytest.MonkeyPatch, status: dict[str, Any] | None, *cpus: float) -> None:
     """A cluster of nodes with these CPUs whose autoscaler reports `status`."""
     nodes = [{"Alive": True, "Resources": {"CPU": count}} for count in cpus]

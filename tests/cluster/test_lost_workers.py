@@ -52,6 +52,9 @@ class BoardOnPaper:
         cohort = self.taken.pop(trial_id, None)
         return None if cohort is None else cohort.place
 
+    def has_workers(self) -> bool:
+        return bool(self.taken)
+
     def forget(self, trial_id: str) -> None:
         self.taken.pop(trial_id, None)
 
@@ -177,6 +180,32 @@ def test_workers_that_never_get_to_a_trial_end_the_search_unless_others_do() -> 
     lose("c")
     with pytest.raises(SearchError, match=r"2 workers in a row .* first trial: no such GPU"):
         lose("d")
+
+
+def test_a_worker_that_trains_for_long_is_not_ended_by_others_that_never_start() -> None:
+    search = Search(max_failures=0, tries_per_class=1)
+    search.start("healthy")
+    for number in range(10):
+        search.hear(Idle())
+        search.lose(f"stillborn {number}", "no such GPU")
+    search.finish("healthy")
+    assert len(search.winners) == 1
+
+
+def test_the_board_knows_whether_a_worker_is_left() -> None:
+    async def play() -> list[bool]:
+        board = Board(expected=0)
+        found = [await board.has_workers()]
+        waiting = asyncio.create_task(board.take("a"))
+        await asyncio.sleep(0)
+        found.append(await board.has_workers())
+        await board.taken_by("a")
+        found.append(await board.has_workers())
+        await board.end()
+        await waiting
+        return found
+
+    assert asyncio.run(play()) == [False, True, False]
 
 
 def request(number: int) -> TrialRequest:

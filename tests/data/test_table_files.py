@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import shutil
 import warnings
@@ -276,6 +277,28 @@ def test_a_packed_file_that_is_none_is_explained(tmp_path):
     (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(b"a,label\n1,x\n")[:-9])
     with pytest.raises(DataError, match=r"mine\.csv\.gz: the file cannot be read"):
         load(tmp_path / "mine.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.csv", gzip.compress(b"a,label\n1,x\n"), "packed by gzip, no text; name it a.csv.gz"),
+        ("a.tsv", bz2.compress(b"a,label\n1,x\n"), "packed by bzip2, no text; save it as text"),
+        ("a.csv", b"PK\x03\x04" + b"\0" * 60, "a spreadsheet or packed by zip, no text; save"),
+        ("a.csv", "a,label\n1,x\n".encode("utf-16"), "UTF-16, no text; save it as text, in UTF-8"),
+        ("a.csv.gz", b"a,label\n1,x\n", "not packed by gzip, as its name says; .* such as a.csv"),
+        ("a.csv.gz", b"PK\x03\x04" + b"\0" * 60, "packed by zip, not gzip; name it by what it is"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path, name, content, sentence):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: the file is .*{sentence}"):
+        load(tmp_path / name)
+
+
+def test_columns_may_be_named_like_the_first_bytes_of_other_files(tmp_path):
+    frame().rename(columns={"größe": "PAR1"}).to_csv(tmp_path / "a.csv", index=False)
+    assert rows_of(load(tmp_path / "a.csv")) == expected()
 
 
 class TestHub:
