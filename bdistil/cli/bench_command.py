@@ -26,6 +26,13 @@ def bench(
     directory: Annotated[str, typer.Argument(help="The run directory.")],
     batch: Annotated[list[int] | None, typer.Option(help="Examples at once; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Spent on each batch size.")] = 5.0,
+    single_student: Annotated[
+        bool,
+        typer.Option(
+            "--single-student",
+            help="Train one student that is as dear as the last stage, and time it too.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="For bench.json and plot. Default: DIR.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -37,7 +44,7 @@ def bench(
 
     result = SearchResult.of(directory)
     run = result.run
-    found = measure(result, batch, seconds, console.print)
+    found = measure(result, batch, seconds, console.print, with_single_student=single_student)
     folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())
     if any(timing.way == "teacher" for timing in found.timings):
@@ -69,7 +76,7 @@ def show(found: Bench) -> None:
     ]
     rows += [
         (
-            "scikit-learn",
+            peer.runtime,
             str(peer.batch),
             peer.name,
             "-",

@@ -22,6 +22,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if evaluation.scores is not None:
         output.print("", scores_table(evaluation), sep="\n")
         output.print(f"±: half of a 95% interval over {evaluation.examples:,} test examples")
+        if evaluation.scores.turning is not None:
+            output.print(str(evaluation.scores.turning))
     for note in evaluation.notes:
         output.print(note)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from bdistil.core.scores import class_scores, drawn_weights, scores
 from bdistil.names import Task
 from bdistil.runtime.confidence import Floats, fit_temperature, no_or_yes
+from bdistil.runtime.product import log_factor, product_logits, share_turned_wrong
 
 TAILS = (0.025, 0.975)
 
@@ -74,14 +75,43 @@ class AnswerScores(BaseModel):
         return next(iter(self.scores.values()), None)
 
 
+class Turning(BaseModel):
+    """Answers that get worse with more time, on the test split.
+
+    Attributes:
+        share: of the examples that are right after some stage and wrong after a later one.
+        product_share: the same where answers are products over the stages, see
+            :mod:`bdistil.runtime.product`.
+        product_metric: accuracy of these after each stage.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    share: float
+    product_share: float
+    product_metric: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.share:.1%} of the test examples go from right to wrong with more time; "
+            f"{self.product_share:.1%} with Predictor(..., product=True), whose last stage has "
+            f"{self.product_metric[-1]:.4f}."
+        )
+
+
 class ScoreFigures(BaseModel):
-    """Measures of teacher and stages, and each class's."""
+    """Measures of teacher and stages, and each class's.
+
+    Attributes:
+        turning: None of other tasks than classification, and of runs before it was measured.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     teacher: AnswerScores
     stages: tuple[AnswerScores, ...]
     classes: tuple[ClassFigures, ...] = ()
+    turning: Turning | None = None
 
 
 def score_answers(
@@ -104,15 +134,52 @@ def score_answers(
     """
     weights = drawn_weights(len(truth))
     weights = np.concatenate([np.ones((1, len(truth)), np.float32), weights])
-    found, last = [], teacher
+    found: list[dict[str, Floats]] = []
+    last = teacher
+    measure = TurningMeasure(truth, len(temperatures) - 1) if task == "classification" else None
     for last, temperature in zip(chain([teacher], stages), temperatures, strict=True):
+        if measure is not None and found:
+            measure.add(last)
         found.append(scores(last, truth, task, weights, temperature))
     reference = next(iter(found[0].values()))
     figures = [_answer_scores(each, reference) for each in found]
     classes: tuple[ClassFigures, ...] = ()
     if task == "classification" and class_names is not None:
         classes = tuple(_class_figures(teacher, last, truth, class_names))
-    return ScoreFigures(teacher=figures[0], stages=tuple(figures[1:]), classes=classes)
+    turning = None if measure is None else measure.found()
+    return ScoreFigures(
+        teacher=figures[0], stages=tuple(figures[1:]), classes=classes, turning=turning
+    )
+
+
+class TurningMeasure:
+    """Looks at one stage after another.
+
+    Args:
+        truth: class indices (N,).
+        stages: how many there will be.
+    """
+
+    def __init__(self, truth: NDArray[Any], stages: int) -> None:
+        self.truth, self.stages = truth, stages
+        self.logs: Any = np.float32(0)
+        self.right: list[NDArray[np.bool_]] = []
+        self.product_right: list[NDArray[np.bool_]] = []
+
+    def add(self, logits: Floats) -> None:
+        """The next stage's logits (N, L)."""
+        self.right.append(logits.argmax(axis=1) == self.truth)
+        self.logs = self.logs + log_factor(logits, len(self.right), self.stages)
+        product = product_logits(self.logs, logits)
+        self.product_right.append(product.argmax(axis=1) == self.truth)
+
+    def found(self) -> Turning:
+        """What was measured."""
+        return Turning(
+            share=share_turned_wrong(np.stack(self.right)),
+            product_share=share_turned_wrong(np.stack(self.product_right)),
+            product_metric=tuple(float(right.mean()) for right in self.product_right),
+        )
 
 
 def _answer_scores(found: dict[str, Floats], reference: Floats) -> AnswerScores:

@@ -62,8 +62,8 @@ def served(
     """
     stages = range(1, len(ensemble) + 1)
     if runtime == "torch":
-        not_stacked: Stacking = "none"
-        ways = ensemble.config.stacking or (not_stacked,) * len(ensemble)
+        one_by_one: Stacking = "none"
+        ways = ensemble.config.stacking or (one_by_one,) * len(ensemble)
         straight = [_by_torch(ensemble, stage) for stage in stages]
         return Served(straight, ways, None if raw_teacher is None else _by_torch(raw_teacher))
     way = write_prefixes(ensemble, folder, examples)

@@ -19,7 +19,7 @@ from bdistil.store.durable import replacing_files, write_atomic
 
 WEB_FOLDER = "web"  # in the folder of a saved ensemble
 PACKAGE = "onnxruntime-web"
-PAGE, SCRIPTS = "index.html", ("page.js", "stages.js", "columns.js")
+PAGE, SCRIPTS = "index.html", ("page.js", "stages.js", "columns.js", "sha256.js")
 RUNTIME_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",

@@ -24,6 +24,7 @@ from bdistil.export.evaluation import Evaluation
 from bdistil.export.onnx_export import export_module, export_onnx
 from bdistil.export.teacher_export import RawTeacher
 from bdistil.report.bench_peers import Peer, scikit_peers, single_student, why_no_peers
+from bdistil.report.single_student import single_student_peer
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult
@@ -87,6 +88,7 @@ class PeerTiming:
     low: float
     high: float
     metric: float
+    runtime: str
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def bench(
     batches: Sequence[int] | None = None,
     seconds: float = 5.0,
     say: Callable[[str], None] = lambda _: None,
+    *,
+    with_single_student: bool = False,
 ) -> Bench:
     """Time a run's teacher and stages on test examples.
 
@@ -133,6 +137,7 @@ def bench(
         batches: examples at once; None takes one, and 64 or as many as the test split has.
         seconds: spent on each batch size, at least.
         say: is told what takes time.
+        with_single_student: train one that is as dear as the last stage, and time it too.
 
     Raises:
         CheckpointError: if no round is accepted yet or a file is damaged.
@@ -154,6 +159,9 @@ def bench(
     peers = [] if reason else scikit_peers(dataset, say)
     notes = (f"{reason}.", single_student(result)) if reason else (single_student(result),)
     with ScratchFolder("bench") as folder:
+        if with_single_student:
+            peer, note = single_student_peer(result, folder / "peer", say)
+            peers, notes = [*peers, peer], (*notes[:-1], note)
         subjects = torch_subjects(ensemble, raw)
         say("writing ONNX graphs")
         subjects += onnx_subjects(ensemble, raw, folder, examples[:64].astype(np.float32))
@@ -236,7 +244,9 @@ def timings(
     low, median, high = np.quantile(np.array(rows), [0.1, 0.5, 0.9], axis=0)
     teachers = {s.runtime: median[i] for i, s in enumerate(subjects) if s.way == "teacher"}
     of_peers = [
-        PeerTiming(p.name, len(x), float(median[i]), float(low[i]), float(high[i]), p.metric)
+        PeerTiming(
+            p.name, len(x), float(median[i]), float(low[i]), float(high[i]), p.metric, p.runtime
+        )
         for i, p in enumerate(peers, start=len(subjects))
     ]
     of_subjects = [

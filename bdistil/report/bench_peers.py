@@ -24,11 +24,13 @@ class Peer:
         name: of the model.
         metric: accuracy (or R²) on the test split.
         call: answers raw features, float32 (B, ...).
+        runtime: what computes it.
     """
 
     name: str
     metric: float
     call: Callable[[NDArray[np.float32]], object]
+    runtime: str = "scikit-learn"
 
 
 def why_no_peers(dataset: Dataset) -> str:
@@ -93,6 +95,6 @@ def single_student(result: SearchResult) -> str:
         f"single students: the best of {len(first.compared)} candidates of round 1 (width "
         f"{best.width}) has {best.metric:.4f} on validation, as much as "
         + (f"stage {equal}" if equal else "no stage")
-        + f"; the last stage has {last.result.metric:.4f} there; {timed}. Larger single students "
-        "are trained by `bdistil compare`."
+        + f"; the last stage has {last.result.metric:.4f} there; {timed}. --single-student trains "
+        "one that is as dear as the last stage."
     )

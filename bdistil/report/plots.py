@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bdistil.errors import SpecError
 from bdistil.export.early_prediction import EarlyPoint
 from bdistil.export.evaluation import Evaluation
 from bdistil.names import METRIC, Task
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 TEST_METRIC = {task: f"test {name}" for task, name in METRIC.items()}
 COLOURS = ("#888", "#1f6feb", "#d1242f")
+LAST_DATE = 253_402_300_799  # the end of the year 9999
 COST_LABELS = {
     "flops": "FLOPs an example",
     "latency": "seconds an example",
@@ -154,8 +157,23 @@ def _powers_of_ten_apart(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
+def _check_date() -> None:
+    """Refuse what matplotlib would trip over: it reads the date of builds, if only to drop it.
+
+    Raises:
+        SpecError: if the environment has one that is none.
+    """
+    date = os.environ.get("SOURCE_DATE_EPOCH")
+    if date and not (date.isascii() and date.isdigit() and int(date) <= LAST_DATE):
+        raise SpecError(
+            f"SOURCE_DATE_EPOCH is {date!r}; give seconds since 1970, 0 to {LAST_DATE}, or unset "
+            "it."
+        )
+
+
 def _svg(figure: Any, name: str) -> str:
     """The figure as an element for HTML; `name` keeps its ids apart from another plot's."""
+    _check_date()
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=nothing)

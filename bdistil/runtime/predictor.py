@@ -27,6 +27,7 @@ from bdistil.runtime.exits import ExitPolicy, OperatingPoint
 from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch
+from bdistil.runtime.product import as_products
 from bdistil.runtime.risk import RISK
 from bdistil.runtime.runner import Progress
 from bdistil.runtime.stream import Stream
@@ -46,6 +47,9 @@ class Predictor:
         teacher: the last stage, asked about examples that the ensemble is not sure of; see
             :class:`~bdistil.runtime.cascade.Cascade`. Not with `stages` or a `deadline`.
         teacher_outputs: likewise.
+        product: answer by products over the stages, which more time hardly turns from right to
+            wrong (:mod:`~bdistil.runtime.product`), where classes are asked for. Probabilities are
+            the product's, not calibrated, and early exits are measured anew, ``policy(on=(x, y))``.
 
     Raises:
         CheckpointError: if files are missing or damaged.
@@ -67,12 +71,15 @@ class Predictor:
         threads: int = 1,
         teacher: Any = None,
         teacher_outputs: TeacherOutputs | None = None,
+        product: bool = False,
     ) -> None:
         check_count("threads", threads)
         folder = ensemble_folder(source)
         self.manifest = Manifest.read(folder)
         self._count = self.manifest.stages
         self.runner = open_runner(backend, folder, self.manifest, threads)
+        if product:
+            self.manifest, self.runner = as_products(self.manifest, self.runner)
         self.cascade: Cascade | None = None
         if teacher is not None:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)

@@ -207,6 +207,22 @@ def test_a_web_page_needs_the_runtime_of_npm(
     assert not out.exists()
 
 
+def test_an_export_into_a_folder_in_use_touches_nothing(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    for out in (folder, tmp_path):
+        answer = bdistil("export", run, "--out", out, "--onnx")
+        assert answer.status == 2
+        assert f"--out {out} holds other files and no saved ensemble;" in answer.errors
+    assert [path.name for path in folder.iterdir()] == ["letter.txt"]
+    (folder / "inner").mkdir()
+    for _ in range(2):  # an empty folder, and then an export of ours, which is written over
+        assert bdistil("export", run, "--out", folder / "inner").status == 0
+
+
 def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     answer = bdistil(

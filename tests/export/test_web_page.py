@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from browser import chromium, told_by_page
 from deployed import deploy, examples
 
 from bdistil.errors import MissingDependencyError
+from bdistil.export import web_export
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.onnx_export import export_onnx
 from bdistil.export.web_export import RUNTIME_FILES, export_web, find_runtime
@@ -183,6 +186,43 @@ def test_a_form_encodes_columns_as_training_did(tmp_path: Path) -> None:
             f"{answer.values[0]} {100 * answer.probabilities.max():.1f}%"
         )
     assert refused == {"said": "colour is empty, which training never saw.", "rows": []}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("saved", ["cnn"], indirect=True)
+@pytest.mark.parametrize("name", ["stage_2.onnx", "config.json"])
+def test_a_damaged_file_is_refused_in_a_sentence_on_the_page(
+    saved: tuple[Path, np.ndarray], tmp_path: Path, name: str
+) -> None:
+    web = Path(shutil.copytree(saved[0] / "web", tmp_path / "web"))
+    content = bytearray((web / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (web / name).write_bytes(content)
+    script = f"""{USE_PAGE}
+        const said = await settled(page);
+        await post({{ said, rows: rows() }});
+    """
+    assert look(web, script, tmp_path / "profile") == {
+        "said": f"The page does not work: {name} is damaged or another file; export the ensemble "
+        "again.",
+        "rows": [],
+    }
+
+
+@pytest.mark.browser
+def test_hashes_are_those_of_python(tmp_path: Path) -> None:
+    """Of all lengths around the ends of blocks, by the browser alone."""
+    lengths = (0, 1, 3, 55, 56, 63, 64, 65, 119, 120, 1000)
+    shutil.copy(Path(web_export.__file__).parent / "web" / "sha256.js", tmp_path)
+    script = f"""
+        import {{ sha256 }} from "./sha256.js";
+        const of = (length) => sha256(Uint8Array.from({{ length }}, (_, i) => (7 * i) % 256));
+        await post({list(lengths)}.map(of));
+    """
+    expected = [
+        hashlib.sha256(bytes(7 * i % 256 for i in range(length))).hexdigest() for length in lengths
+    ]
+    assert look(tmp_path, script, tmp_path / "profile") == expected
 
 
 def test_the_runtime_is_looked_for_where_npm_installs(

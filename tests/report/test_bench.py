@@ -20,6 +20,7 @@ from bdistil.errors import SpecError
 from bdistil.report.bench import Bench, bench, onnx_subjects, torch_subjects
 from bdistil.report.bench_peers import why_no_peers
 from bdistil.report.plots import bench_plot
+from bdistil.report.single_student import flops_of, single_student_peer, train_single_student
 from bdistil.runtime.clock import microseconds
 from bdistil.searching.result import SearchResult
 
@@ -78,6 +79,27 @@ def test_peers_are_fitted_on_the_training_split_alone(found: Bench, run: SearchR
     (note,) = found.notes
     best = max(trial.metric for trial in run.rounds[0].compared)
     assert f"has {best:.4f} on validation" in note
+
+
+def test_a_single_student_is_as_dear_as_the_last_stage_and_trained_as_candidates_are(
+    run: SearchResult, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    found = train_single_student(run, tmp_path / "single", said.append)
+    [record], [stage], last = found.rounds, found.evaluation.stages, run.evaluation.stages[-1]
+    width = record.student.width
+    assert stage.flops == flops_of(run, "mlp", width) <= last.flops
+    assert flops_of(run, "mlp", width + 1) > last.flops
+    assert len(record.compared) == len(run.rounds[0].compared)
+    theirs, ours = run.run.teacher.logits(), found.run.teacher.logits()
+    np.testing.assert_array_equal(ours["test"], theirs["test"])
+    assert f"mlp-{width}, as dear as the last stage" in said[0]
+    peer, note = single_student_peer(run, tmp_path / "peer", said.append)
+    logits = peer.call(run.dataset.test.x.astype(np.float32))
+    right = (np.argmax(logits, axis=1) == run.dataset.test.y).mean()
+    assert peer.metric == pytest.approx(right)
+    assert (peer.runtime, f"single mlp-{width}") == ("onnxruntime", peer.name)
+    assert f"{last.flops:,}" in note
 
 
 def test_where_there_are_no_peers_it_is_said_why(run: SearchResult) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tiny import PATIENCE, tiny
 
 import bdistil
+from bdistil.errors import SpecError
 from bdistil.export.early_prediction import EarlyPoint
 from bdistil.export.evaluation import Evaluation, StageFigures, TeacherFigures
 from bdistil.report.plots import anytime_plot, early_plot
@@ -150,6 +151,15 @@ def test_a_headline_for_any_teacher() -> None:
 
 
 def test_a_curve_for_a_teacher_without_costs() -> None:
+    assert anytime_plot(evaluation(0.5, stage(1))).startswith("<svg")
+
+
+@pytest.mark.parametrize("date", ["yesterday", "-1", "9" * 14])
+def test_a_date_of_builds_that_is_none(monkeypatch: pytest.MonkeyPatch, date: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", date)
+    with pytest.raises(SpecError, match=f"SOURCE_DATE_EPOCH is '{date}'; give seconds since 1970"):
+        anytime_plot(evaluation(0.5, stage(1)))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     assert anytime_plot(evaluation(0.5, stage(1))).startswith("<svg")
 
 

@@ -6,6 +6,7 @@
 // x is a Float32Array of raw features, one example after another.
 
 import * as ort from "./ort/ort.wasm.min.mjs";
+import { sha256 } from "./sha256.js";
 
 ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
 ort.env.wasm.numThreads = 1; // several need headers of the server's own, and pay only for large graphs
@@ -18,19 +19,31 @@ export class Ensemble {
     this.temperatures = config.calibration?.temperatures ?? [];
   }
 
-  // From the folder that `bdistil export --web` wrote.
+  // From the folder that `bdistil export --web` wrote; files are checked by their hashes.
   static async open(folder = new URL("./", import.meta.url)) {
     const read = async (name) => {
-      const answer = await fetch(new URL(name, folder));
+      const answer = await fetch(new URL(name, folder), { cache: "no-cache" }); // no older one
       if (!answer.ok) throw new Error(`${name} is missing; export the ensemble again.`);
-      return answer;
+      return new Uint8Array(await answer.arrayBuffer());
     };
-    const config = await (await read("config.json")).json();
+    const parse = (bytes, name) => {
+      try {
+        return JSON.parse(new TextDecoder().decode(bytes));
+      } catch {
+        throw new Error(`${name} is damaged; export the ensemble again.`);
+      }
+    };
+    const hashes = parse(await read("hashes.json"), "hashes.json");
+    const checked = async (name) => {
+      const bytes = await read(name);
+      if (sha256(bytes) !== hashes.files?.[name])
+        throw new Error(`${name} is damaged or another file; export the ensemble again.`);
+      return bytes;
+    };
+    const config = parse(await checked("config.json"), "config.json");
     const sessions = [];
-    for (let stage = 1; stage <= config.students.length; stage++) {
-      const graph = new Uint8Array(await (await read(`stage_${stage}.onnx`)).arrayBuffer());
-      sessions.push(await ort.InferenceSession.create(graph));
-    }
+    for (let stage = 1; stage <= config.students.length; stage++)
+      sessions.push(await ort.InferenceSession.create(await checked(`stage_${stage}.onnx`)));
     return new Ensemble(config, sessions);
   }
 
