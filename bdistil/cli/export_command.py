@@ -75,6 +75,8 @@ def export(
     from bdistil.export.web_export import find_runtime
     from bdistil.searching.result import SearchResult
 
+    if web_runtime is not None and not web:
+        raise SpecError("--web-runtime is for the page of --web; give both, or neither.")
     runtime = find_runtime(web_runtime) if web else None
     result = SearchResult.of(directory)
     run = result.run
