@@ -33,7 +33,7 @@ KINDS: dict[str, type] = {
     **{"name": str, "task": str, "input_shape": list, "students": list, "class_names": list},
     **{"columns": dict, "form": dict, "figures": dict, "calibration": dict},
 }
-NAMES_OF_KINDS = {str: "text", list: "list", dict: "object"}
+NAMES_OF_KINDS: dict[type, str] = {str: "text", list: "list", dict: "object"}
 FLOAT32 = np.dtype(np.float32)
 REMEDY = "correct these values or leave the examples out"
 MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
