@@ -11,7 +11,7 @@ import typer
 from bdistil.cli.display import console, output, plain_table
 from bdistil.optional import require_search
 from bdistil.runtime.clock import microseconds
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import disk_errors, write_atomic
 
 if TYPE_CHECKING:
     from bdistil.report.bench import Bench
@@ -44,15 +44,18 @@ def bench(
 
     result = SearchResult.of(directory)
     run = result.run
+    folder = out or run.path
+    with disk_errors(folder):  # before minutes of timing
+        folder.mkdir(parents=True, exist_ok=True)
     found = measure(result, batch, seconds, console.print, with_single_student=single_student)
-    folder, figures = out or run.path, json.dumps(found.to_json(), indent=2)
+    figures = json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())
+    console.print(f"Table: {folder / 'bench.json'}")
     if any(timing.way == "teacher" for timing in found.timings):
-        write_atomic(
-            folder / "bench.svg", bench_plot(found.timings, result.evaluation.task).encode()
-        )
+        plot = bench_plot(found.timings, result.evaluation.task)
+        write_atomic(folder / "bench.svg", plot.encode())
+        console.print(f"Plot: {folder / 'bench.svg'}")
     run.keep()
-    console.print(f"Table and plot: {folder / 'bench.json'}, {folder / 'bench.svg'}")
     if as_json:
         output.print(figures)
     else:

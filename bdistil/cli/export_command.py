@@ -60,6 +60,8 @@ def export(
 
     if out is not None:
         check_output(out)
+    if web_runtime is not None and not web:
+        raise SpecError("--web-runtime is for the page of --web; give both, or neither.")
     page_runtime = find_runtime(web_runtime) if web else None
     result = SearchResult.of(directory)
     run = result.run

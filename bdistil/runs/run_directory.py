@@ -89,8 +89,8 @@ class RunDirectory:
             difference = first_difference(self.spec().identity(), spec.identity())
             if difference and self.journal.read():
                 raise CheckpointError(
-                    f"{self.place} holds another search ({difference}); choose another --out, or "
-                    f"delete that folder to start over."
+                    f"{self.place} holds another search ({difference}); leave that as it is there "
+                    f"to go on, choose another --out, or delete that folder to start over."
                 )
             self.journal.read()
         elif self.path.exists() and (not self.path.is_dir() or any(self._visible())):

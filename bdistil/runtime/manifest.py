@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError, DataError
-from bdistil.names import CLASS_TYPES
+from bdistil.names import CLASS_TYPES, TASKS
 from bdistil.paths import fault_of_path, shown_path
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
@@ -28,6 +28,12 @@ from bdistil.runtime.values import as_column, as_text, finite_numbers
 
 CONFIG_FILE = "config.json"
 FORMAT = 1
+NEEDED = ("name", "task", "input_shape", "students")
+KINDS: dict[str, type] = {
+    **{"name": str, "task": str, "input_shape": list, "students": list, "class_names": list},
+    **{"columns": dict, "form": dict, "figures": dict, "calibration": dict},
+}
+NAMES_OF_KINDS: dict[type, str] = {str: "text", list: "list", dict: "object"}
 FLOAT32 = np.dtype(np.float32)
 REMEDY = "correct these values or leave the examples out"
 MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
@@ -112,6 +118,8 @@ class Manifest:
     weights_hash: str = ""
 
     def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r} is none of {TASKS}")
         if type(self.outputs) is not int or not 1 <= self.outputs <= MOST_OUTPUTS:
             raise ValueError(f"outputs is {self.outputs!r}, not from 1 to {MOST_OUTPUTS:,}")
         sizes = self.input_shape
@@ -138,6 +146,7 @@ class Manifest:
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
         """From the content of ``config.json``."""
+        check_types(content)
         names, columns, calibration = map(content.get, ("class_names", "columns", "calibration"))
         weights_hash = content.get("weights_hash")
         if "weights_hash" in content and not re.fullmatch("[0-9a-f]{64}", str(weights_hash)):
@@ -148,12 +157,12 @@ class Manifest:
             input_shape=tuple(content["input_shape"]),
             outputs=content["outputs"],
             students=tuple(content["students"]),
-            class_names=names and tuple(names),
+            class_names=None if names is None else tuple(names),
             class_type=content.get("class_type", "text"),
-            columns=columns and TableColumns.of(columns),
+            columns=None if columns is None else TableColumns.of(columns),
             form=content.get("form"),
             figures=content.get("figures"),
-            calibration=calibration and Calibration.of(calibration),
+            calibration=None if calibration is None else Calibration.of(calibration),
             weights_hash=weights_hash or "",
         )
 
@@ -281,6 +290,24 @@ class Manifest:
             values: NDArray[Any] = self.classes[logits.argmax(1)]
             return values
         return logits if self.regression else (logits > 0).astype(np.int64)
+
+
+def check_types(content: Mapping[str, Any]) -> None:
+    """Refuse values of ``config.json`` that are of another kind than they should be.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    for key, kind in KINDS.items():
+        value = content.get(key)
+        if not isinstance(value, kind) and not (value is None and key not in NEEDED):
+            raise ValueError(f"{key} is {str(value)[:80]!r}, no {NAMES_OF_KINDS[kind]}")
+    for key in ("columns", "calibration"):
+        if content.get(key) == {}:
+            raise ValueError(f"{key} is empty")
+    for key, kind in (("class_names", str), ("students", dict)):
+        if not all(isinstance(each, kind) for each in content.get(key) or ()):
+            raise ValueError(f"{key} holds something that is no {NAMES_OF_KINDS[kind]}")
 
 
 def is_positive(value: Any) -> bool:

@@ -11,6 +11,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.export.checkpoint import build_student
 from bdistil.spec import Spec, WorkerSpec
 from bdistil.spec.search import TRIES
+from bdistil.spec.section import MOST_COUNT
 
 WORKERS = 2
 WORTH_WORKERS = 60.0
@@ -54,7 +55,8 @@ def tries_of(spec: Spec) -> int:
     One process tries as much as two workers do, so that small searches find the same on both.
     """
     search, workers = spec.search, max(WORKERS, spec.workers.count or 0)
-    return search.tries_per_class or max(TRIES, waves_of(workers) * workers * search.cohort)
+    busy = min(MOST_COUNT, waves_of(workers) * workers * search.cohort)
+    return search.tries_per_class or max(TRIES, busy)
 
 
 def seconds_of_training(spec: Spec, dataset: Dataset) -> float:

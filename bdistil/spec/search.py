@@ -17,6 +17,7 @@ from bdistil.names import Algorithm, Fallback, Normalisation, Precision, PrunerN
 from bdistil.spec.section import Count, Section
 
 ROUNDS, TRIES = 6, 4  # where nothing is said
+MOST_WORKERS = 100_000
 
 
 class PrunerSpec(Section):
@@ -135,7 +136,7 @@ class SearchSpec(Section):
 class WorkerSpec(Section):
     """Workers of the Ray cluster and what each trial takes of it."""
 
-    count: NonNegativeInt | None = None
+    count: Annotated[int, Field(ge=0, le=MOST_WORKERS)] | None = None
     """trials that run at the same time; 0 searches in the command's own process, without Ray;
     null: 0 for work of about a minute, which would end before a cluster has started, else 2, as on
     a cluster with an address

@@ -21,7 +21,8 @@ from bdistil.paths import fault_of_path, shown_path
 Value = TypeVar("Value")
 Choices = Annotated[list[Value], Field(min_length=1)]
 
-Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+MOST_COUNT = 1_000_000_000
+Count = Annotated[int, Field(gt=0, le=MOST_COUNT)]
 """A number of things; beyond that libraries overflow in words of their own."""
 
 MOST = 1e30

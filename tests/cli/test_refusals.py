@@ -194,7 +194,7 @@ def test_a_run_of_another_spec(bdistil: Callable[..., Any], tmp_path: Path) -> N
     spec = tmp_path / "spec.yaml"
     spec.write_bytes(before)
     answer = bdistil("search", spec, "search.rounds=3", "--out", run.path)
-    refused(answer, "holds another search (search.rounds is 6 there and 3 here); choose another")
+    refused(answer, "holds another search (search.rounds is 6 there and 3 here); leave that as it")
     assert sorted(file.name for file in run.path.iterdir()) == ["rounds.jsonl", "spec.yaml"]
     assert run.spec_file.read_bytes() == before
 
