@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n logical --no-loadscope-reorder  # shared out by tests/conftest.py
 
-.PHONY: install demo test test-fast test-nightly lint format reference picture benchmarks clean
+.PHONY: install demo showcase test test-fast test-nightly lint format reference picture benchmarks clean
 
 install: $(INSTALLED)
 
@@ -21,6 +21,11 @@ demo: install  ## Search, export and report on the digits, in about a minute.
 	$(BIN)/bdistil export runs/digits --out runs/digits-ensemble --onnx
 	$(BIN)/bdistil report runs/digits
 	$(BIN)/bdistil status runs/digits
+
+showcase: install  ## Photographs under a ResNet-56, two hours of one core; results/2026-11-29-clock says which files in data/.
+	$(BIN)/bdistil search search_spaces/cifar10_resnet56.yaml --out runs/cifar10_resnet56
+	$(BIN)/bdistil export runs/cifar10_resnet56 --onnx --with-teacher --out runs/cifar10_resnet56-ensemble
+	$(BIN)/bdistil bench runs/cifar10_resnet56
 
 test: install lint  ## Everything, as CI runs it: on each core, one of them with Ray's clusters.
 	$(PYTEST) $(PARALLEL)

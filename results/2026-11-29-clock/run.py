@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("what", choices=["play", "time", "tell"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     args = parser.parse_args()
     args.work, args.data = args.work.resolve(), args.data.resolve()
