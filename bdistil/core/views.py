@@ -10,6 +10,8 @@ k of a row, teacher or student, makes the same.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -233,7 +235,8 @@ class Views:
         maker: makes them.
         teacher_logits: the teacher's answer to each copy, float16 (K, n, L).
         ensemble: F_{t-1} of each copy, float32 (K, n, L); None before the first round.
-        earlier: hidden states of the students 1..t-1, their tensors (K, n, ...).
+        earlier: hidden states of the students 1..t-1, their tensors float16 (K, n, ...): they are
+            the largest of what a search keeps, and only trained on.
     """
 
     maker: ViewMaker
@@ -262,39 +265,45 @@ class Views:
         return self.ensemble[copy, rows]
 
     def earlier_of(self, copy: int, rows: Rows) -> list[Hidden]:
-        """Hidden states of some rows' copies."""
-        return [take(copy_of(state, copy), rows) for state in self.earlier]
+        """Hidden states of some rows' copies, float32."""
+        return [whole(take(copy_of(state, copy), rows)) for state in self.earlier]
 
     @torch.no_grad()
     def joined(self, student: Student, inputs: Tensor) -> Views:
         """The copies after a student was accepted; they cost it K passes over the rows."""
         stage, skip = len(self.earlier) + 1, student.config.skip
-        ensembles, states = [], []
+        shape = self.copies, len(inputs)
+        answers, hidden = Gathered(math.prod(shape)), GatheredHidden(math.prod(shape))
         for copy in range(self.copies):
-            answers, hidden = Gathered(len(inputs)), GatheredHidden(len(inputs))
             for rows in chunks(len(inputs)):
                 x = copied(self.maker.make(inputs, rows, copy), student.device)
                 earlier = [move(state, student.device) for state in self.earlier_of(copy, rows)]
                 logits, state = student(x, earlier)
                 before = copied(self.ensemble_of(copy, rows), student.device)
                 answers.add(advance(before, logits, stage, skip).to(inputs.device))
-                hidden.add(move(state, inputs.device))
-            ensembles.append(answers.tensor)
-            states.append(hidden.hidden)
+                hidden.add(halved(move(state, inputs.device)))
+        state = each_tensor(hidden.hidden, lambda tensor: tensor.unflatten(0, shape))
         return replace(
-            self, ensemble=torch.stack(ensembles), earlier=[*self.earlier, stacked(states)]
+            self, ensemble=answers.tensor.unflatten(0, shape), earlier=[*self.earlier, state]
         )
 
 
 def copy_of(state: Hidden, copy: int) -> Hidden:
     """The hidden state of one copy."""
-    return Hidden(state.features[copy], None if state.memory is None else state.memory[copy])
+    return each_tensor(state, lambda tensor: tensor[copy])
 
 
-def stacked(states: list[Hidden]) -> Hidden:
-    """Hidden states of all copies as one, its tensors (K, n, ...)."""
-    memories = [state.memory for state in states if state.memory is not None]
-    return Hidden(
-        torch.stack([state.features for state in states]),
-        torch.stack(memories) if memories else None,
-    )
+def halved(state: Hidden) -> Hidden:
+    """In float16, whose largest number stands for all beyond it."""
+    most = torch.finfo(torch.float16).max
+    return each_tensor(state, lambda tensor: tensor.clamp(-most, most).half())
+
+
+def whole(state: Hidden) -> Hidden:
+    """In float32."""
+    return each_tensor(state, Tensor.float)
+
+
+def each_tensor(state: Hidden, change: Callable[[Tensor], Tensor]) -> Hidden:
+    """A hidden state with both of its tensors changed alike."""
+    return Hidden(change(state.features), None if state.memory is None else change(state.memory))

@@ -11,12 +11,13 @@ from tiny_students import INPUTS, OUTPUTS, build_ensemble, property_test, random
 from torch.nn import functional
 
 from bdistil.core import find_weak_learner as finding
+from bdistil.core.connections import Hidden
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.losses import fitting_loss
 from bdistil.core.recipes import recipe
 from bdistil.core.round import Round
 from bdistil.core.training_split import TrainingSplit
-from bdistil.core.views import Scale, ViewMaker, Views
+from bdistil.core.views import Scale, ViewMaker, Views, halved, whole
 from bdistil.spec.views import ViewSpec
 
 ROWS = 12
@@ -166,9 +167,22 @@ def test_an_epoch_shows_a_copy_as_the_ensemble_and_the_teacher_see_it():
         x = make.make(shard.inputs, rows, copy)
         torch.testing.assert_close(shown.inputs, x)
         torch.testing.assert_close(shown.teacher_logits, answers[copy][rows].float())
-        torch.testing.assert_close(shown.ensemble, ensemble(x).detach())
+        near = {"atol": 2e-3, "rtol": 2e-3}  # hidden states are kept in float16
+        torch.testing.assert_close(shown.ensemble, ensemble(x).detach(), **near)
         for seen, (_, state) in zip(shown.earlier, ensemble.steps(x), strict=True):
-            torch.testing.assert_close(seen.features, state.features.detach())
+            torch.testing.assert_close(seen.features, state.features.detach(), **near)
+
+
+def test_hidden_states_of_copies_are_kept_in_half_and_never_infinite():
+    split, *_ = viewed(stages=STAGES, noise=0.5)
+    views = split.shards[0].views
+    for state in views.earlier:
+        assert {each.dtype for each in (state.features, state.memory) if each is not None} == {
+            torch.float16
+        }
+        assert state.features.shape[:2] == (3, ROWS)
+    far = whole(halved(Hidden(torch.tensor([[1e6, -1e6, 1.5]]))))
+    assert far.features.tolist() == [[65504.0, -65504.0, 1.5]]
 
 
 def test_margins_and_edges_stay_those_of_the_rows():
