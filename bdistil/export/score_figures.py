@@ -93,7 +93,7 @@ class Turning(BaseModel):
 
     def __str__(self) -> str:
         return (
-            f"{self.share:.1%} of the test examples go from right to wrong with more time; "
+            f"{self.share:.1%} of the test examples go from right to wrong with more time;\n"
             f"{self.product_share:.1%} with Predictor(..., product=True), whose last stage has "
             f"{self.product_metric[-1]:.4f}."
         )
