@@ -22,7 +22,7 @@ demo: install  ## Search, export and report on the digits, in about a minute.
 	$(BIN)/bdistil report runs/digits
 	$(BIN)/bdistil status runs/digits
 
-showcase: install  ## Photographs under a ResNet-56, two hours of one core; results/2026-11-29-clock says which files in data/.
+showcase: install  ## Photographs under a ResNet-56, 80 minutes of one core; results/2026-11-29-clock says which files in data/.
 	$(BIN)/bdistil search search_spaces/cifar10_resnet56.yaml --out runs/cifar10_resnet56
 	$(BIN)/bdistil export runs/cifar10_resnet56 --onnx --with-teacher --out runs/cifar10_resnet56-ensemble
 	$(BIN)/bdistil bench runs/cifar10_resnet56
