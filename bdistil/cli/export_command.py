@@ -74,6 +74,8 @@ def export(
     wanted = {name for name in FORMATS if context.params[name]}
     if wanted & NEED_GRAPHS:
         wanted.add("onnx")
+    if "int8_anyway" in wanted:  # which writes the same graphs, whatever they are worth
+        wanted.discard("int8")
     with ensemble.saving(target) as folder:
         output.print(run.shown(target))
         export = Export(result, ensemble, folder, target, page_runtime)
