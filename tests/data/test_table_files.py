@@ -282,7 +282,11 @@ def test_a_packed_file_that_is_none_is_explained(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.csv", gzip.compress(b"a,label\n1,x\n"), "packed by gzip, no text; name it a.csv.gz"),
+        (
+            "a.csv",
+            gzip.compress(b"a,label\n1,x\n", mtime=0),
+            "packed by gzip, no text; name it a.csv.gz",
+        ),
         ("a.tsv", bz2.compress(b"a,label\n1,x\n"), "packed by bzip2, no text; save it as text"),
         ("a.csv", b"PK\x03\x04" + b"\0" * 60, "a spreadsheet or packed by zip, no text; save"),
         ("a.csv", "a,label\n1,x\n".encode("utf-16"), "UTF-16, no text; save it as text, in UTF-8"),
