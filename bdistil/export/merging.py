@@ -29,12 +29,13 @@ from bdistil.export.merged_layers import (
     mergeable,
 )
 from bdistil.names import Stacking
+from bdistil.zoo.fcn import MeanAndMaximum
 
 RESHAPING = ("flatten", "transpose", "permute", "unsqueeze")  # methods that move values about
 CHANNELWISE = (
     *(nn.GELU, nn.ReLU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Hardswish),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity, MeanAndMaximum),
 )
 ELEMENTWISE = (
     *(F.gelu, F.relu, F.silu, torch.relu, torch.tanh, torch.sigmoid, operator.add, torch.add),
@@ -103,9 +104,14 @@ def merge(
     return _Merger(traces, way).merged(whole, None)
 
 
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, CHANNELWISE) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
     try:
-        trace = fx.symbolic_trace(network)
+        trace = fx.GraphModule(network, _Tracer().trace(network))
         ShapeProp(trace).propagate(example)
     except Exception:  # whatever a body does with a stand-in for a tensor
         raise NotMergeableError("they cannot be traced") from None

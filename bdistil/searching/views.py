@@ -15,6 +15,7 @@ from bdistil.teachers.select import teacher_source
 
 COPIES = 6
 ANSWERING_SPEED = 5e10  # FLOPs a second of one core, in a teacher's large layers
+PASSES_OF_TRAINING = 3  # an epoch of training over asking once
 COLOURS = 3  # channels of a photograph that is not grey
 
 
@@ -98,8 +99,11 @@ def affordable(views: ViewSpec | None, spec: Spec, dataset: Dataset) -> ViewSpec
     flops = teacher_source(dataset, spec).known_flops()
     if flops is None or other_losses(spec.space):
         return None
-    asking = views.copies * len(dataset.train) * flops / ANSWERING_SPEED
-    return views if asking <= seconds_of_training(spec, dataset) else None
+    once = len(dataset.train) * flops / ANSWERING_SPEED
+    training = seconds_of_training(spec, dataset)
+    if not spec.teacher.is_foreign:  # it is trained here, which is no less of it
+        training += PASSES_OF_TRAINING * spec.teacher.epochs * once
+    return views if views.copies * once <= training else None
 
 
 def check_views(views: ViewSpec, spec: Spec, dataset: Dataset) -> None:

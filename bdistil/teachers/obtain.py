@@ -38,6 +38,7 @@ from bdistil.teachers.teacher_store import (
     TeacherStore,
 )
 from bdistil.teachers.view_answers import answer_views, views_identity
+from bdistil.zoo.registry import default_teacher
 
 LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 
@@ -164,10 +165,11 @@ def card_of(
 ) -> TeacherCard:
     """What is known of a teacher, without hashes."""
     has_columns = source.kind == "columns"
+    model = default_teacher(dataset.domain) if settings.model == "auto" else settings.model
     return TeacherCard(
         source=source.kind,
         came_trained=not source.can_refit,
-        model="columns" if has_columns else settings.model,
+        model="columns" if has_columns else model,
         options={} if has_columns else settings.options,
         domain=dataset.domain,
         input_shape=dataset.input_shape,

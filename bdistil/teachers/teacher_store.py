@@ -29,6 +29,8 @@ SPLITS = ("train", "validation", "test")
 OUT_OF_FOLD = "out_of_fold"  # of the training split, by teachers that have not seen the example
 VIEWS = "views"  # of the training split's copies, float16 (K, N, L)
 Logits = dict[str, NDArray[Any]]
+AUTO_OF_OLDER_RUNS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "cnn1d"}
+"""What `auto` stood for when cards did not yet say what had been decided."""
 
 
 class TeacherCard(BaseModel):
@@ -70,7 +72,8 @@ class TeacherCard(BaseModel):
 
     def build(self) -> nn.Module:
         """A teacher of the zoo with random weights."""
-        return build_teacher(self.model, self.domain, self.input_shape, self.outputs, self.options)
+        name = AUTO_OF_OLDER_RUNS[self.domain] if self.model == "auto" else self.model
+        return build_teacher(name, self.domain, self.input_shape, self.outputs, self.options)
 
 
 class TeacherStore:

@@ -1,11 +1,12 @@
 """Networks: student bodies and teachers for each domain, in registries, and teacher training."""
 
-from bdistil.zoo import cnn, inverted, mlp, recurrent, resnet, separable, teachers, vit
+from bdistil.zoo import cnn, fcn, inverted, mlp, recurrent, resnet, separable, teachers, vit
 from bdistil.zoo.registry import (
     StudentClass,
     TeacherClass,
     build_teacher,
     default_student,
+    default_teacher,
     register_student,
     register_teacher,
     student_class,
@@ -21,6 +22,8 @@ __all__ = [
     "build_teacher",
     "cnn",
     "default_student",
+    "default_teacher",
+    "fcn",
     "inverted",
     "logits_in_batches",
     "mlp",

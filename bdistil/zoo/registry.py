@@ -29,7 +29,7 @@ _AXES: dict[Domain, str] = {
     "sequence": "(time, features)",
     "image": "(channels, height, width)",
 }
-_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "cnn1d"}
+_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "fcn"}
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,11 @@ def default_student(domain: Domain) -> str:
     return _DEFAULTS[domain]
 
 
+def default_teacher(domain: Domain) -> str:
+    """The teacher that ``model: auto`` stands for."""
+    return _DEFAULTS[domain]
+
+
 def build_teacher(
     name: str,
     domain: Domain,
@@ -218,7 +223,7 @@ def build_teacher(
     Raises:
         SpecError: if the name, an option or its value is unknown, or the input does not fit.
     """
-    teacher = teacher_class(_DEFAULTS[domain] if name == "auto" else name)
+    teacher = teacher_class(default_teacher(domain) if name == "auto" else name)
     _check_shape(teacher, input_shape, "teacher", _TEACHERS)
     checked = _checked_options(teacher, options, "teacher", "teacher.options")
     return teacher.build(input_shape, outputs, **checked)

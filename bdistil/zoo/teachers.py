@@ -55,7 +55,7 @@ def cnn1d(
 ) -> nn.Module:
     """Convolutions of `channels` along time, each halving it, then `hidden` units."""
     steps, inputs = input_shape
-    blocks = [_block1d(*pair) for pair in pairwise((inputs, *channels))]
+    blocks = [block_along_time(*pair) for pair in pairwise((inputs, *channels))]
     kernel, stride, cells = windows(halved(steps, len(channels)))
     pool = nn.AvgPool1d(kernel, stride)
     head = _dense(channels[-1] * cells, (hidden,), outputs, dropout)
@@ -101,7 +101,8 @@ def _block2d(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.GELU(), pool)
 
 
-def _block1d(inputs: int, outputs: int) -> nn.Module:
+def block_along_time(inputs: int, outputs: int) -> nn.Module:
+    """Convolution, norm, activation and a pooling that halves the steps, of (B, inputs, time)."""
     convolution = nn.Conv1d(inputs, outputs, kernel_size=5, padding=2, bias=False)
     pool = nn.MaxPool1d(2, ceil_mode=True)
     return nn.Sequential(convolution, nn.BatchNorm1d(outputs), nn.GELU(), pool)

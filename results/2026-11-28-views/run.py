@@ -1,12 +1,12 @@
 # ruff: noqa: D103
 """Views on against off: the same rows, candidates, epochs and seeds.
 
-    python run.py play --sets cifar fashion spoken --data DATA --weights WEIGHTS --work WORK
+    python run.py play --sets cifar spoken --data DATA --weights WEIGHTS --work WORK
     python run.py tell --work WORK
 
 DATA holds `cifar10_jpeg/train.parquet` and `test.parquet` (the hub's form), `spoken_digits.parquet`
-(audio, label, speaker) and `fashion-mnist/` (the publisher's files); WEIGHTS is a ResNet-56's
-safetensors (examples/cifar_resnet.py). `play` skips what WORK holds and resumes what it began;
+(audio, label, speaker), `fashion-mnist/` (the publisher's files) and `BasicMotions/` (two .ts
+files); WEIGHTS is a ResNet-56's safetensors (examples/cifar_resnet.py). `play` skips what WORK holds and resumes what it began;
 `tell` writes stages.csv and a table.
 """
 
@@ -21,12 +21,14 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
-SEEDS = range(3)
+SEEDS = {"cifar": 3, "fashion": 3, "fashion_all": 1, "motions": 6, "spoken": 6}
 PER_CLASS = {"train": 900, "validation": 200, "test": 400}
 COMMON = ["search.select=best", "workers.count=0"]
 VIEWS = {
     "cifar": "{copies: 6, crop: 4, flip: true}",
     "fashion": "{copies: 6, crop: 2, flip: true}",
+    "fashion_all": "{copies: 6, crop: 2, flip: true}",
+    "motions": "{copies: 6, shift: 8, time_mask: 0.2, feature_mask: 0.25, noise: 0.1}",
     "spoken": "{copies: 6, shift: 8, time_mask: 0.2, feature_mask: 0.25, noise: 0.1}",
 }
 
@@ -55,12 +57,14 @@ def photographs(data: Path, target: Path) -> None:
 
 
 def recordings(data: Path, target: Path, fold: int) -> None:
-    """Four speakers to train on, one to choose by and one for the figures."""
+    """Four speakers to train on, one to choose by and one for the figures, each in turn."""
     import pandas as pd
 
     frame = pd.read_parquet(data / "spoken_digits.parquet")
     speakers = sorted(frame["speaker"].unique())
-    parts = {speakers[2 * fold]: "test", speakers[2 * fold + 1]: "validation"}
+    pair = speakers[2 * (fold % 3) :][:2]
+    test, validation = pair if fold < 3 else reversed(pair)
+    parts = {test: "test", validation: "validation"}
     write(
         frame.assign(part=frame["speaker"].map(parts).fillna("train")).drop(columns="speaker"),
         target,
@@ -90,6 +94,22 @@ def overrides_of(args: argparse.Namespace, name: str, seed: int) -> list[str]:
             "space={student: convnet, ladder: [4], growth: 2, epochs: 24}",
             "search={rounds: 4, tries_per_class: 3, select: best}",
         ]
+    if name == "fashion_all":
+        return [
+            "data.name=fashion_mnist",
+            f"data.options={{root: {args.data / 'fashion-mnist'}}}",
+            "teacher={model: resnet, epochs: 6, options: {channels: [16, 32], blocks: 1}}",
+            "space={student: convnet, ladder: [4], growth: 2, epochs: 6}",
+            "search={rounds: 4, tries_per_class: 3, select: best, precision: bf16}",
+        ]
+    if name == "motions":
+        return [
+            "data.name=basic_motions",
+            f"data.options={{root: {args.data / 'BasicMotions'}}}",
+            "teacher={model: cnn1d, epochs: 100, batch_size: 16, weight_decay: 0.01}",
+            "space={student: cnn1d, ladder: [4], growth: 2, epochs: 200, batch_size: 16}",
+            "search={rounds: 4, tries_per_class: 3, select: best}",
+        ]
     path = args.work / f"recordings-{seed}.parquet"
     if not path.exists():
         recordings(args.data, path, seed)
@@ -106,8 +126,8 @@ def play(args: argparse.Namespace) -> None:
     import bdistil
     from bdistil.spec import load_spec
 
-    for seed in SEEDS:
-        for name in args.sets:
+    for name in args.sets:
+        for seed in range(SEEDS[name]):
             for arm in ("on", "off"):
                 record = args.work / "records" / f"{name}-{seed}-{arm}.json"
                 if record.exists():

@@ -20,6 +20,7 @@ ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
     "mlp": [("mlp", 4, "none", True), ("mlp", 5, "dense", True), ("mlp", 4, "lstm", False)],
     "cnn": [("cnn", 2, "none", True), ("cnn", 3, "gru", True)],
     "cnn1d": [("cnn1d", 2, "none", True), ("cnn1d", 3, "residual", False)],
+    "fcn": [("fcn", 2, "none", True), ("fcn", 3, "residual", False)],
     "gru": [("gru", 3, "none", True), ("gru", 4, "dense", True)],
 }
 

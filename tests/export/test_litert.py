@@ -24,6 +24,7 @@ ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
     "cnn": [("cnn", 2, "none", True), ("convnet", 3, "gru", True), ("vit", 1, "none", True)],
     "images": [(kind, 2, "none", True) for kind in ("resnet", "separable", "inverted")],
     "cnn1d": [("cnn1d", 2, "none", True), ("cnn1d", 3, "residual", False)],
+    "fcn": [("fcn", 2, "none", True), ("fcn", 3, "residual", False)],
     "gru": [("gru", 3, "none", True), ("lstm", 4, "dense", True), ("fastgrnn", 2, "none", True)],
 }
 

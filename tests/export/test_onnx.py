@@ -43,6 +43,7 @@ ENSEMBLES = {
     "mixed": MIXED,
     "cnn": [("cnn", 2, "dense", True)] * 2,
     "cnn1d": [("cnn1d", 1, "dense", True)] * 2,
+    "fcn": [("fcn", 1, "dense", True)] * 2,
     "gru": [("gru", 2, "gru", True)] * 2,
     "lstm": [("lstm", 2, "residual", True)] * 2,
 }

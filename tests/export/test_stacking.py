@@ -28,12 +28,13 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "separable": (2, 10, 10),
     "resnet": (1, 9, 9),
     "cnn1d": (9, 3),
+    "fcn": (9, 3),
     "vit": (1, 14, 14),
     "gru": (4, 3),
     "lstm": (4, 3),
     "fastgrnn": (4, 3),
 }
-STACKED = ("mlp", "cnn", "convnet", "separable", "resnet", "cnn1d")
+STACKED = ("mlp", "cnn", "convnet", "separable", "resnet", "cnn1d", "fcn")
 CONNECTIONS = ("none", "dense", "residual", "lstm", "gru")
 WAYS = STACKINGS[1:]
 

@@ -68,7 +68,7 @@ def look(web: Path, script: str, profile: Path) -> Any:
     return found
 
 
-OTHERS = ("mlp", "cnn1d", "gru")
+OTHERS = ("mlp", "fcn", "gru")
 
 
 @pytest.fixture(

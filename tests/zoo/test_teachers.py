@@ -19,6 +19,7 @@ LARGER = {
     "mlp": {"widths": [300, 128]},
     "cnn": {"channels": [40, 64]},
     "cnn1d": {"channels": [40, 64]},
+    "fcn": {"channels": [96, 96, 160, 160]},
     "gru": {"width": 80},
     "lstm": {"width": 80},
     "resnet": {"blocks": 3},
@@ -67,7 +68,7 @@ def test_wrong_domain_names_teacher_shape_and_remedy(name, domain, shape):
 
 
 @pytest.mark.parametrize(
-    ("domain", "chosen"), [("tabular", "mlp"), ("image", "cnn"), ("sequence", "cnn1d")]
+    ("domain", "chosen"), [("tabular", "mlp"), ("image", "cnn"), ("sequence", "fcn")]
 )
 def test_auto_chooses_by_domain(domain, chosen):
     shape = TEACHER_SHAPES[domain][0]

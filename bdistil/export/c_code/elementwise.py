@@ -66,19 +66,31 @@ def emit_full(writer: Writer, node: Node) -> None:
 @emits("aten.mean.dim", "aten.sum.dim_IntList")
 def emit_sum(writer: Writer, node: Node) -> None:
     """Sum or mean over dimensions."""
+    target = _reduce(writer, node, 0, "{0} += {1};")
+    if "mean" in str(node.target):
+        count = math.prod(shape_of(node.args[0])) / max(1, math.prod(shape_of(node)))
+        writer.write(*loop_lines(shape_of(node), f"{{0}} /= {float_literal(count)};", [target]))
+
+
+@emits("aten.amax.default")
+def emit_maximum(writer: Writer, node: Node) -> None:
+    """The largest over dimensions."""
+    _reduce(writer, node, -math.inf, "if ({1} > {0}) {0} = {1};")
+
+
+def _reduce(writer: Writer, node: Node, start: float, statement: str) -> Region:
+    """Go on from `start` with every number of the dimensions that vanish; where it is left."""
     source = node.args[0]
     shape, axes = shape_of(source), argument(node, 1) or range(len(shape_of(source)))
-    summed = {axis % len(shape) for axis in axes}
-    kept = [1 if axis in summed else size for axis, size in enumerate(shape)]
-    strides = [0 if axis in summed else s for axis, s in enumerate(contiguous(kept))]
+    gone = {axis % len(shape) for axis in axes}
+    kept = [1 if axis in gone else size for axis, size in enumerate(shape)]
+    strides = [0 if axis in gone else s for axis, s in enumerate(contiguous(kept))]
     out = writer.new(node)
-    _fill(writer, whole(out, shape_of(node)), node, 0)
+    target = whole(out, shape_of(node))
+    _fill(writer, target, node, start)
     regions = (Region(out, 0, tuple(strides)), whole(writer.at(source), shape))
-    writer.write(*loop_lines(shape, "{0} += {1};", regions))
-    if "mean" in str(node.target):
-        count = float_literal(math.prod(shape) / max(1, math.prod(kept)))
-        target = whole(out, shape_of(node))
-        writer.write(*loop_lines(shape_of(node), f"{{0}} /= {count};", [target]))
+    writer.write(*loop_lines(shape, statement, regions))
+    return target
 
 
 def _write_each(writer: Writer, node: Node, expression: str) -> None:

@@ -1,0 +1,69 @@
+"""Fully convolutional networks for sequences: mean and maximum over the whole of time decide.
+
+After Wang, Yan and Oates (arXiv 1611.06455), who take the mean alone. Where in a sequence something
+happens hardly matters to them, which is what recordings and most sensors ask for: with unseen
+speakers they answer far better than networks that keep their cells of time apart.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bdistil.zoo.cnn import CELLS
+from bdistil.zoo.registry import register_student, register_teacher
+from bdistil.zoo.teachers import Share, Sizes, TimeLast, block_along_time
+
+
+class MeanAndMaximum(nn.Module):
+    """Turns (B, channels, time) into mean and maximum of each channel, (B, channels, 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean, then the maximum."""
+        return torch.stack([x.mean(dim=-1), x.amax(dim=-1)], dim=-1)
+
+
+@register_student("fcn", domains=("sequence",), lr=1e-2, growth=1.6)
+class FCNBody(nn.Module):
+    """Two strided convolutions along time, of `width` and twice the channels; mean and maximum."""
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        width: int,
+        *,
+        kernel: Literal[3, 5, 9] = 5,
+        second_kernel: Literal[3, 5, 9] = 3,
+    ) -> None:
+        super().__init__()
+        steps, inputs = input_shape
+        stride = min(4, max(1, steps // CELLS))  # as in `cnn1d`
+        first = nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)
+        second = nn.Conv1d(width, 2 * width, second_kernel, stride=2, padding=second_kernel // 2)
+        self.features = 4 * width
+        self.layers = nn.Sequential(
+            first, nn.GELU(), second, nn.GELU(), MeanAndMaximum(), nn.Flatten()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, features) of sequences (B, time, inputs)."""
+        hidden: Tensor = self.layers(x.transpose(1, 2))
+        return hidden
+
+
+@register_teacher("fcn", domains=("sequence",))
+def fcn(
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    channels: Sizes = (64, 64, 128, 128),
+    dropout: Share = 0.3,
+) -> nn.Module:
+    """Convolutions of `channels` along time, each halving it; mean and maximum over time decide."""
+    blocks = [block_along_time(*pair) for pair in pairwise((input_shape[-1], *channels))]
+    head = nn.Linear(2 * channels[-1], outputs)
+    last = (MeanAndMaximum(), nn.Flatten(), nn.Dropout(dropout), head)
+    return nn.Sequential(TimeLast(), *blocks, *last)
