@@ -57,6 +57,10 @@ def search(
     within: Annotated[
         str | None, typer.Option(help="Share of the teacher's FLOPs that may be used, such as 50%.")
     ] = None,
+    within_time: Annotated[
+        str | None,
+        typer.Option(help="Share of the teacher's time that may be taken here, such as 25%."),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
     ] = None,
@@ -69,9 +73,11 @@ def search(
     table = table_overrides(data, label)
     goal = [
         f"goal.{name}={json.dumps(share)}"
-        for name, share in (("keep", keep), ("within", within))
+        for name, share in (("keep", keep), ("within", within), ("within_time", within_time))
         if share is not None
     ]
+    if within_time is not None and within is None:
+        goal.append("goal.within=null")  # what FLOPs may be used follows from the time
     spec = load_spec(source or table_spec(data), [*table, *goal, *arguments])
     run(spec, out or f"runs/{spec.name}", address, verbose)
 

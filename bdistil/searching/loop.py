@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.core.student import Student
 from bdistil.errors import SearchError
 from bdistil.interrupt import check
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, ShouldStop, TrialBackend
 from bdistil.searching.controller import RoundController
+from bdistil.searching.goal import Goal
 from bdistil.searching.goal_metric import stage_score
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.progress import Reporter, Snapshot
 from bdistil.searching.sampling import Sampler
-from bdistil.searching.stage_plan import Goal, cost_of_narrowest
+from bdistil.searching.stage_plan import cost_of_narrowest
 from bdistil.searching.verdict import Winner
 from bdistil.searching.workbench import stage_costs
 from bdistil.spec import Spec
@@ -101,6 +104,13 @@ class SearchLoop:
             score = stage_score(ensemble, self.ledger.problem, metric)
         self.controller.ended = self.goal.end(record, flops, least, score)
 
+    def too_slow(self, student: Student) -> str | None:
+        """Why the winner takes too long for the goal; None if it does not."""
+        if self.goal is None:
+            return None
+        ensemble = self.ledger.ensemble
+        return self.goal.too_slow(ProgressiveEnsemble(ensemble.outputs, [*ensemble, student]))
+
     def end(self, ended: EndRecord) -> None:
         """Write down why no further round is played.
 
@@ -118,10 +128,14 @@ class SearchLoop:
         self.backend.open_round(len(self.ledger.records) + 1)
 
     def accept(self, winner: Winner) -> None:
-        """Keep a round's winner and open the next round."""
+        """Keep a round's winner and open the next round, or end where it takes too long."""
         weights = self.backend.candidate(winner.result.request.number)
         self.backend.close_round()
         student = self.ledger.student(weights, "the winner")
+        if slow := self.too_slow(student):
+            trials, cut = winner.trials, winner.cut
+            self.controller.ended = EndRecord(end="cost", reason=slow, trials=trials, cut=cut)
+            return
         played = self.backend.play(student, weights)
         seconds = self.backend.now() - self.opened
         record = self.ledger.accept(winner, student, weights, played, seconds)

@@ -16,6 +16,7 @@ from bdistil.names import Normalisation, Task
 from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import plan_stages
+from bdistil.searching.time_limit import with_time_as_flops
 from bdistil.searching.views import with_views
 from bdistil.searching.worker_count import count_workers, tries_of
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
@@ -50,7 +51,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
-    spec = spec.model_copy(update=changes)
+    spec = with_time_as_flops(spec.model_copy(update=changes), dataset)
     if spec.goal is not None and None in (search.rounds, spec.space.growth):
         flops = teacher_source(dataset, spec).known_flops()
         spec = plan_stages(spec, spec.goal.within, dataset, flops)

@@ -17,7 +17,7 @@ from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, TrialBackend, Work, opened
-from bdistil.searching.goal_metric import teacher_score
+from bdistil.searching.goal import Goal, goal_of
 from bdistil.searching.kept_trials import KeptTrials
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.local import LocalBackend
@@ -29,7 +29,6 @@ from bdistil.searching.progress import Reporter, Silent
 from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
-from bdistil.searching.stage_plan import Goal
 from bdistil.searching.views import told_views, view_makers
 from bdistil.searching.worker_count import told_workers
 from bdistil.spec import Spec
@@ -42,7 +41,6 @@ from bdistil.teachers.obtain import (
     check_teacher,
     check_unchanged,
     game_logits,
-    metric_of,
     obtain_teacher,
 )
 from bdistil.teachers.select import teacher_source
@@ -318,37 +316,3 @@ def work_of(
     """A search as a backend takes it."""
     rules, measure = game_rules(spec, problem), comparison_measure(spec, problem)
     return Work(spec, problem, train, rules, measure, folder, most_flops)
-
-
-def goal_of(
-    spec: Spec, run: RunDirectory, dataset: Dataset, logits: Logits, reporter: Reporter
-) -> Goal | None:
-    """The goal in figures, by what is known of the teacher; None if the spec has none."""
-    if spec.goal is None:
-        return None
-    flops, within = run.teacher.card().flops, spec.goal.within
-    most_flops = None if within is None or flops is None else within * flops
-    if within is not None and flops is None:
-        reporter.message(
-            f"The teacher's FLOPs are not known, so goal.within={within:g} sets no limit; the "
-            f"search ends after {spec.search.most_rounds} stages at the latest."
-        )
-    elif within is not None:
-        reporter.message(
-            f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
-            f"the cost of the one before, up to {most_flops:,.0f} FLOPs."
-        )
-    metric, error = spec.goal.metric, None
-    teacher = metric_of(dataset, "validation", logits)
-    if metric is not None:
-        truth = dataset.validation.y
-        teacher, error = teacher_score(logits["validation"], truth, dataset.task, metric)
-    return Goal(
-        keep=spec.goal.keep,
-        teacher_metric=teacher,
-        examples=len(dataset.validation),
-        counts=dataset.task == "classification",
-        most_flops=most_flops,
-        metric=metric,
-        error=error,
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
@@ -14,8 +13,6 @@ from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
-from bdistil.names import GOAL_METRICS, GoalMetric
-from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.spec import Range, Spec
 from bdistil.zoo.registry import student_class
 
@@ -104,66 +101,3 @@ def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[in
         return folded_flops(student, shape, earlier)
 
     return max(cost(kind, each) for kind in spec.space.students for each in connections)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """The goal as figures of one run.
-
-    Attributes:
-        keep: share of the teacher's metric; None if the cost alone ends the search.
-        teacher_metric: on validation.
-        examples: of the validation split.
-        counts: whether the metric is a share of the examples, so that it has a standard error.
-        most_flops: of the last stage; None without a limit.
-        metric: that is meant; None for the task's own.
-        error: its standard error; None for that of a share of the examples, if it is one.
-    """
-
-    keep: float | None
-    teacher_metric: float
-    examples: int
-    counts: bool
-    most_flops: float | None
-    metric: GoalMetric | None = None
-    error: float | None = None
-
-    @property
-    def wanted(self) -> float | None:
-        """The validation metric that is enough: what is to be kept, and a standard error.
-
-        At most the teacher's own, above which few examples could put it: 1% and a standard error of
-        36 rows is more than all of them.
-        """
-        if self.keep is None:
-            return None
-        kept = self.keep * self.teacher_metric
-        error = self.error
-        if error is None:
-            error = math.sqrt(max(0.0, kept * (1 - kept)) / self.examples) if self.counts else 0.0
-        return min(kept + error, max(kept, self.teacher_metric))
-
-    def end(
-        self, record: RoundRecord, flops: int, least: int, score: float | None = None
-    ) -> EndRecord | None:
-        """Why no stage is wanted after a round; None if the search goes on.
-
-        Args:
-            record: of the round.
-            flops: of its stage.
-            least: that another student would cost.
-            score: of its stage, in the goal's metric; the record's if that is the task's own.
-        """
-        metric, wanted = record.result.metric if score is None else score, self.wanted
-        share = metric / self.teacher_metric if self.teacher_metric else math.nan
-        name = "metric" if self.metric is None else GOAL_METRICS[self.metric][0]
-        here = f"stage {record.round} has {share:.1%} of the teacher's {name} on validation"
-        if wanted is not None and metric >= wanted:
-            enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
-            if wanted == self.teacher_metric:
-                enough = f"{self.examples:,} validation examples could not tell it from more"
-            return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {enough}")
-        if self.most_flops is not None and flops + least > self.most_flops:
-            used = f"{here} and uses {flops:,} of the {self.most_flops:,.0f} FLOPs allowed"
-            return EndRecord(end="cost", reason=used)
-        return None

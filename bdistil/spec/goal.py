@@ -33,3 +33,13 @@ class GoalSpec(Section):
     """
     within: Share | None = None
     """share of the teacher's FLOPs that the last stage may cost"""
+    within_time: Share | None = None
+    """share of the teacher's time that the last stage may take: one example, one thread, by torch,
+    on this machine. `within` follows from it if it is left out
+    """
+
+    def as_decided_in(self, stored: GoalSpec) -> GoalSpec:
+        """With the FLOPs that a limit of time stood for when the run began."""
+        if self.within is not None or self.within_time != stored.within_time:
+            return self
+        return self.model_copy(update={"within": stored.within if self.within_time else None})

@@ -109,7 +109,14 @@ class Spec(Section):
         data = self.data
         if data.views is None:
             data = data.model_copy(update={"views": stored.data.views or False})
-        decided = {"data": data, "teacher": teacher, "search": search, "space": space}
+        decided: dict[str, Any] = {
+            "data": data,
+            "teacher": teacher,
+            "search": search,
+            "space": space,
+        }
+        if self.goal is not None and stored.goal is not None:
+            decided["goal"] = self.goal.as_decided_in(stored.goal)
         return self.model_copy(update=decided)
 
     def teacher_identity(self) -> dict[str, Any]:

@@ -37,6 +37,9 @@ class ColumnsSource:
     def known_flops(self) -> None:
         """A table does not say."""
 
+    def untrained_network(self) -> None:
+        """There is none."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The columns as a teacher."""
         refuse_rows("columns", rows)

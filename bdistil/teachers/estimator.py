@@ -53,6 +53,9 @@ class EstimatorSource:
     def known_flops(self) -> None:
         """An estimator does not say."""
 
+    def untrained_network(self) -> None:
+        """There is none."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """Fit a fresh estimator; of what it costs, only the time is known.
 

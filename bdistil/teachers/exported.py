@@ -58,6 +58,12 @@ class ExportedSource:
         example = torch.zeros(batch, *self.dataset.input_shape)
         return count_flops(lambda: self._program.module(example)) // batch
 
+    def untrained_network(self) -> nn.Module | None:
+        """The program, if it takes a single example."""
+        if self._program.batch not in (None, 1):
+            return None
+        return on_standardised(self._program.module, self.dataset, self.spec.teacher.reads)
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The program on the CPU.
 
@@ -66,13 +72,12 @@ class ExportedSource:
         """
         settings, dataset, program = self.spec.teacher, self.dataset, self._program
         refuse_rows(settings.model, rows)
-        single = program.batch in (None, 1)
         self._examinee.check(dataset)  # counting would fail with a worse message
         return Teacher(
             lambda split, answered: self._examinee.logits(dataset, split, answered),
             self.known_flops(),
             parameters(program.module),
-            on_standardised(program.module, dataset, settings.reads) if single else None,
+            self.untrained_network(),
         )
 
     @cached_property

@@ -44,6 +44,10 @@ class NetworkSource:
         """Counted on the network, whatever its weights."""
         return counted_flops(self.network, self.dataset.input_shape)
 
+    def untrained_network(self) -> nn.Module:
+        """The network, whatever its weights."""
+        return on_standardised(self.network, self.dataset, self.spec.teacher.reads)
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The network with its weights, on this machine's GPU if workers use GPUs.
 

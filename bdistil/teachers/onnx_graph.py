@@ -43,6 +43,9 @@ class OnnxSource:
     def known_flops(self) -> None:
         """A graph does not say."""
 
+    def untrained_network(self) -> None:
+        """There is none."""
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The graph, on the CPU; of what it costs, only the time is known.
 

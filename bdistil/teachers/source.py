@@ -61,6 +61,11 @@ class TeacherSource(Protocol):
     def known_flops(self) -> int | None:
         """What an example will cost the teacher, without training; None if it cannot be told."""
 
+    def untrained_network(self) -> nn.Module | None:
+        """A network of standardised features that takes as long as the teacher will, whatever it
+        has learnt; None if there is none, or if it takes no single example.
+        """
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The teacher, trained on these rows of the training split (None: all) if it is trained.
 

@@ -51,6 +51,10 @@ class TrainedSource:
         with torch.device("meta"):
             return flops(self._build(), self.dataset.input_shape)
 
+    def untrained_network(self) -> nn.Module:
+        """With random weights."""
+        return self._build()
+
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """Train it.
 

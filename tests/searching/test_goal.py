@@ -21,9 +21,10 @@ from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.names import GOAL_METRICS
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.goal import Goal
 from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.resolve import resolve
-from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, Goal, stages_within
+from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, stages_within
 from bdistil.spec import load_spec
 
 HERE = "workers.count=0"
