@@ -16,8 +16,10 @@ def test_threads_that_import_parts_of_one_package_wait_for_each_other(
 ) -> None:
     package = tmp_path / "sounds"
     package.mkdir()
-    (package / "__init__.py").write_text("import time; time.sleep(.3); from . import filters\n")
-    (package / "filters.py").write_text("CORNER = 440\n")
+    wait = "import time; time.sleep(.2)\n"  # so that both threads are amid their part
+    (package / "__init__.py").write_text("from . import effects\n")
+    (package / "effects.py").write_text(wait + "from sounds.filters import CORNER\n")
+    (package / "filters.py").write_text(wait + wait + "from sounds import effects\nCORNER = 440\n")
     monkeypatch.syspath_prepend(tmp_path)
     with ThreadPoolExecutor(2) as pool:
         whole, part = pool.map(lambda name: require(name, "audio"), ["sounds", "sounds.filters"])
