@@ -6,22 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from threading import RLock
 from typing import Any
 
 from bdistil.errors import MissingDependencyError
 
+_importing = RLock()  # two threads that import parts of one package see it half imported
+
 
 def require(module: str, extra: str) -> Any:
-    """Import a module that belongs to one of bdistil's extras.
+    """Import a module that belongs to one of bdistil's extras; in any thread.
 
     Raises:
-        MissingDependencyError: if it is not installed; the message names the extra, which is empty
-            for what bdistil always brings.
+        MissingDependencyError: if it is not installed, or cannot be imported; the message names the
+            extra, which is empty for what bdistil always brings.
     """
-    try:
-        return import_module(module)
-    except ImportError:
-        raise MissingDependencyError(_advice(module, extra)) from None
+    with _importing:
+        try:
+            return import_module(module)
+        except ModuleNotFoundError:
+            raise MissingDependencyError(_advice(module, extra)) from None
+        except ImportError as error:
+            raise MissingDependencyError(_unfit(module, error, extra)) from None
 
 
 @contextmanager
@@ -55,5 +61,20 @@ def advice_if_missing(module: str, extra: str) -> str | None:
 
 
 def _advice(module: str, extra: str) -> str:
-    package, wanted = module.partition(".")[0], f"'bdistil[{extra}]'" if extra else "bdistil"
-    return f"{package} is not installed; install it with: pip install {wanted}."
+    return f"{_package(module)} is not installed; install it with: pip install {_wanted(extra)}."
+
+
+def _unfit(module: str, error: ImportError, extra: str) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        f"{_package(module)} is there but cannot be imported ({reason}); install versions that fit "
+        f"each other with: pip install --upgrade {_wanted(extra)}."
+    )
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _wanted(extra: str) -> str:
+    return f"'bdistil[{extra}]'" if extra else "bdistil"

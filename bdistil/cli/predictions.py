@@ -64,13 +64,19 @@ def write_predictions(
         sys.stdout.write(text)
     else:
         write_atomic(Path(os.path.realpath(out)), text.encode())  # a link stays one
-    for sentence in _sentences(predictions, data, ask_teacher):
+    ways = (deadline, exit, budget)
+    for sentence in _sentences(predictions, data, ask_teacher, any(ways)):
         say(sentence)
 
 
-def _sentences(predictions: Predictions, data: Path, ask_teacher: bool) -> list[str]:
+def _sentences(predictions: Predictions, data: Path, ask_teacher: bool, stopped: bool) -> list[str]:
     """What is known beside the answers."""
     said, rows = [], len(predictions.rows)
+    if stopped and rows:
+        least, most = min(predictions.stages), max(predictions.stages)
+        mean = sum(predictions.stages) / rows
+        reached = f"{least}" if least == most else f"{least} to {most}, {mean:.2f} in the mean"
+        said.append(f"students that answered a row: {reached}")
     if ask_teacher:
         share = predictions.asked / max(1, rows)
         said.append(f"the teacher answered {share:.1%} of the rows")

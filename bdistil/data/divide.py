@@ -150,14 +150,16 @@ def _absent(labels: Labels, rows: NDArray[np.int64]) -> list[str]:
 
 
 def _torn_groups(known: Known, parts: Parts) -> list[str]:
-    """Groups that the user's own splits tear apart."""
-    if known.groups is None or known.parts is None:
+    """Groups that the user's own splits, or times, tear apart."""
+    given = known.parts is not None
+    if known.groups is None or not (given or known.order is not None):
         return []
     homes: dict[str, set[int]] = {}
     for value, part in zip(known.groups, parts.tolist(), strict=True):
         homes.setdefault(as_text(value), set()).add(part)
     torn = [name for name, own in homes.items() if len(own) > 1]
-    return [f"groups in more than one split, as given: {some(torn)}"] if torn else []
+    why = "as given" if given else "since data.order goes before data.group"
+    return [f"groups in more than one split, {why}: {some(torn)}"] if torn else []
 
 
 def _repeats(known: Known, rows: SplitIndices) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.learn_columns import FEWEST_NUMBERS, is_foreign_number
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.names import ClassType, Task, TaskChoice
 from bdistil.runtime.values import as_text, check_present, finite_numbers, sorted_texts
@@ -67,6 +68,8 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
             "or turn them into classes."
         )
     names = _class_names(values)
+    if task == "auto":
+        _refuse_misread_numbers(names, what)
     _check_classes(names, values, task, what)
     _note_blanks(names, what)
     return Labels(class_indices(values, names), names, class_type_of(values, names))
@@ -163,6 +166,15 @@ def _check_classes(names: tuple[str, ...], values: Any, task: TaskChoice, what: 
         )
 
 
+def _refuse_misread_numbers(names: Sequence[str], what: str) -> None:
+    foreign = [name for name in names if is_foreign_number(name)]
+    if len(names) >= FEWEST_NUMBERS and len(foreign) > len(names) / 2:
+        raise DataError(
+            f"{what} holds numbers in another notation, such as {foreign[0]!r}; write them as "
+            "1234.5, or set data.task=classification if they are classes."
+        )
+
+
 def _check_varied(targets: NDArray[np.float32], what: str) -> None:
     if (targets == targets[0]).all():
         raise DataError(
@@ -172,14 +184,15 @@ def _check_varied(targets: NDArray[np.float32], what: str) -> None:
 
 
 def _note_blanks(names: tuple[str, ...], what: str) -> None:
-    """Say which classes differ in blanks alone."""
+    """Say which classes differ in blanks or capitals alone."""
     first: dict[str, str] = {}
     for name in names:
-        other = first.setdefault(" ".join(name.split()), name)
+        text = " ".join(name.split())
+        other = first.setdefault(text.casefold() if len(text) > 1 else text, name)  # letters differ
         if other != name:
             warnings.warn(
-                f"{what} holds {other!r} and {name!r}, which differ in blanks alone and count as "
-                "two classes; write them alike if they are one.",
+                f"{what} holds {other!r} and {name!r}, which differ in blanks or capitals alone "
+                "and count as two classes; write them alike if they are one.",
                 BdistilWarning,
                 stacklevel=2,
             )

@@ -27,6 +27,10 @@ FEWEST_NUMBERS = 10
 """Different texts from which on a column of them that look like numbers was meant as numbers."""
 OTHER_NOTATION = re.compile(r"[-+]?[$€£]?\s?(\d+|\d{1,3}([.,' ]\d{3})+)([.,]\d+)?\s?(%|[$€£])?")
 """Decimal commas, thousands, percent and currencies."""
+OTHER_DATES = re.compile(
+    r"(\d{1,2}([./-])\d{1,2}\2(\d{4}|\d{2})|\d{4}([./])\d{1,2}\4\d{1,2})([ T]\d{1,2}:.*)?"
+)
+"""Days and months in any order, with points, slashes or the year behind."""
 REMEDY = "correct these values, drop their rows or leave the column out with data.ignore"
 
 
@@ -173,6 +177,24 @@ def _refuse_misread_numbers(
             "write them as 1234.5 (pandas.read_csv takes decimal=',' and thousands='.'), or leave "
             "the column out with data.ignore."
         )
+    dates = [text for text in categories if OTHER_DATES.fullmatch(text.strip())]
+    if len(dates) > len(categories) / 2:
+        raise DataError(
+            f"column {series.name!r} holds dates in another notation, such as {dates[0]!r}; write "
+            "them as 2026-01-31 (pandas.to_datetime reads them, with dayfirst=True where the day "
+            "comes first), or leave the column out with data.ignore."
+        )
+
+
+def is_foreign_number(text: str) -> bool:
+    """Whether a text is a number in another notation than Python's."""
+    if not OTHER_NOTATION.fullmatch(text.strip()):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
 
 
 def are_dates(values: pd.Series[Any]) -> bool:

@@ -16,7 +16,7 @@ from bdistil.errors import DataError
 from bdistil.files.class_folders import visible
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.encoded import Cells, Examples, Files, Form, Medium, decode_each
-from bdistil.files.file_readers import has_suffix
+from bdistil.files.file_readers import TABLE_SUFFIXES, has_suffix
 from bdistil.files.media import MEDIA, media_columns
 from bdistil.files.table_files import is_parquet, kept_columns, table_files
 from bdistil.files.wording import some
@@ -75,7 +75,8 @@ def open_new_media(
         if keep:
             raise DataError("files have no columns to keep; leave --keep out.")
         return _of_files(files, class_names)
-    tables = table_files(path)
+    other = path.is_file() and not has_suffix(path, TABLE_SUFFIXES)
+    tables = [] if other else table_files(path)
     if not tables or not is_parquet(tables):
         raise DataError(
             f"training used {medium.noun}s; give a file or a folder of them "

@@ -161,7 +161,7 @@ def _write_graph(
     metadata: dict[str, str] | None = None,
     shapes: tuple[Any, ...] | None = None,
 ) -> None:
-    with _quiet():
+    with _quiet(), _loops_of_their_own():
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs),
@@ -255,6 +255,26 @@ def _small_enough(difference: float) -> float:
             f"than {LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
         )
     return difference
+
+
+@contextlib.contextmanager
+def _loops_of_their_own() -> Iterator[None]:
+    """For an export the exporter lends recurrent layers loops that take any number of steps.
+
+    Torch 2.14 remembers what it has found for a layer before, and so would not see them, or see
+    them still afterwards.
+    """
+    layers = (torch.ops.aten.gru.input, torch.ops.aten.lstm.input)
+
+    def forget() -> None:
+        for layer in layers:
+            layer._dispatch_cache.clear()
+
+    forget()
+    try:
+        yield
+    finally:
+        forget()
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ class Predictions:
         metric_name: which of them.
         compared: how many rows these are.
         asked: how many rows the teacher answered.
+        stages: students that each row was shown to.
     """
 
     header: list[str]
@@ -45,6 +46,7 @@ class Predictions:
     metric_name: str
     compared: int
     asked: int = 0
+    stages: tuple[int, ...] = ()
 
 
 def predict_file(
@@ -107,7 +109,8 @@ def predict_file(
         rows = [[*cells, *row] for cells, row in zip(kept, rows, strict=True)]
     header = [*new.beside, *header]
     asked = sum(int(answer.asked.sum()) for answer in answers if answer.asked is not None)
-    return Predictions(header, rows, *_compared(manifest, values, new.labels), asked)
+    reached = tuple(int(stage) for answer in answers for stage in answer.stages)
+    return Predictions(header, rows, *_compared(manifest, values, new.labels), asked, reached)
 
 
 def _cell(value: Any) -> str:

@@ -48,6 +48,13 @@ class FeatureColumn:
         values = self.categories if self.categories is not None else self.parts
         return (1 if values is None else len(values)) + bool(self.missing)
 
+    @property
+    def feature_names(self) -> list[str]:
+        """Of the features that the column becomes, its own where it is one number."""
+        values = self.categories if self.categories is not None else self.parts
+        names = [self.name] if values is None else [f"{self.name}={value}" for value in values]
+        return [*names, *([f"{self.name} is missing"] if self.missing else [])]
+
     def encode(self, values: Any) -> NDArray[np.float32]:
         """Features float32 (N, width); an unknown category is all zeros.
 

@@ -172,9 +172,11 @@ def as_logits(outputs: NDArray[np.float32], kind: TeacherOutputs) -> NDArray[np.
     """Logits from logits or from probabilities.
 
     Raises:
-        TeacherError: if probabilities are negative or a row sums to nothing.
+        TeacherError: if probabilities are negative or a row sums to nothing, or if logits are
+            probabilities.
     """
     if kind == "logits":
+        _refuse_probabilities(outputs)
         return outputs
     if (outputs < 0).any() or (outputs.sum(axis=1) <= 0).any():
         raise TeacherError(
@@ -184,6 +186,15 @@ def as_logits(outputs: NDArray[np.float32], kind: TeacherOutputs) -> NDArray[np.
     shares = outputs / outputs.sum(axis=1, keepdims=True)
     logarithms: NDArray[np.float32] = np.log(shares.clip(min=LEAST_PROBABILITY))
     return logarithms
+
+
+def _refuse_probabilities(logits: NDArray[np.float32]) -> None:
+    """Their differences are so small that they would teach next to nothing."""
+    if len(logits) and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        raise TeacherError(
+            "teacher.outputs is logits, but every row is positive and sums to 1, as probabilities "
+            "do; set teacher.outputs=probabilities."
+        )
 
 
 def as_label_logits(outputs: NDArray[np.float32], kind: TeacherOutputs) -> NDArray[np.float32]:

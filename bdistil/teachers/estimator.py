@@ -13,6 +13,7 @@ from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import standardised
 from bdistil.errors import FOREIGN, BdistilWarning, TeacherError, told
+from bdistil.optional import require
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
 from bdistil.teachers.source import EpochProgress, Rows, Teacher
@@ -74,7 +75,7 @@ class EstimatorSource:
         }[self.dataset.task]
 
         def answer(features: NDArray[np.float32]) -> NDArray[Any]:
-            return predict(fitted, _table(features))
+            return predict(fitted, self._table(features))
 
         settings = self.spec.teacher
         examinee = Examinee(settings.model, answer, ROWS, settings.reads, "probabilities")
@@ -91,14 +92,22 @@ class EstimatorSource:
         features = train.x if raw else standardised(self.dataset, train)
         labels = train.y if train.y.ndim == 1 or train.y.shape[1] > 1 else train.y[:, 0]
         try:
-            return fit_weighted(estimator, _table(features), labels, train.weights)
+            return fit_weighted(estimator, self._table(features), labels, train.weights)
         except FOREIGN as error:  # foreign code may raise anything
             raise TeacherError(
                 f"teacher.model {self.spec.teacher.model!r} cannot be fitted: {told(error)}; "
                 f"correct teacher.options."
             ) from error
 
-    def _probabilities(self, fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+    def _table(self, features: NDArray[Any]) -> Any:
+        """One row of features for each example; with their names for what may choose by name."""
+        rows, columns = _rows(features), self.dataset.columns
+        if columns is None or not _may_choose_columns(self.estimator):
+            return rows
+        names = [name for column in columns.features for name in column.feature_names]
+        return require("pandas", "table").DataFrame(rows, columns=names)
+
+    def _probabilities(self, fitted: Any, features: Any) -> NDArray[Any]:
         """Probabilities in the data's order of classes; 0 for classes that it has not seen."""
         found = np.asarray(fitted.predict_proba(features))
         probabilities = np.zeros((len(features), self.dataset.outputs), np.float32)
@@ -145,15 +154,24 @@ def _fresh(estimator: Any) -> Any:
     return clone(estimator)
 
 
-def _table(features: NDArray[Any]) -> NDArray[np.float32]:
+def _may_choose_columns(estimator: Any) -> bool:
+    """Whether it is, or holds, a pipeline or what takes some of the columns."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import FeatureUnion, Pipeline
+
+    parts = (estimator, *estimator.get_params(deep=True).values())
+    return any(isinstance(part, ColumnTransformer | FeatureUnion | Pipeline) for part in parts)
+
+
+def _rows(features: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(features.reshape(len(features), -1), np.float32)
 
 
-def _targets(fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+def _targets(fitted: Any, features: Any) -> NDArray[Any]:
     return np.asarray(fitted.predict(features))
 
 
-def _of_labels(fitted: Any, features: NDArray[np.float32]) -> NDArray[Any]:
+def _of_labels(fitted: Any, features: Any) -> NDArray[Any]:
     """Probability that each label holds; trees give a table (N, 2) a label, others (N, L)."""
     found = fitted.predict_proba(features)
     if not isinstance(found, list):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bdistil.errors import TeacherError, told
+from bdistil.errors import BdistilWarning, TeacherError, told
+from bdistil.files.wording import some
 from bdistil.spec import TeacherSpec
 
 PROGRAMS = (".onnx", ".pt2")
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt", ".bin")
-WEIGHTS = (".safetensors", ".pt", ".pth")
+WEIGHTS = (".safetensors", ".pt", ".pth", ".th", ".ckpt")
 NESTED = ("state_dict", "model_state_dict", "model")  # keys of common training checkpoints
 
 
@@ -71,15 +74,90 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         TeacherError: if the file is missing, damaged, holds more than tensors, or does not fit.
     """
-    state = read_weights(path)
+    wanted = network.state_dict(keep_vars=True)
+    state = _under_their_names(read_weights(path), wanted, path)
+    sizes = {name: (tuple(state[name].shape), tuple(wanted[name].shape)) for name in wanted}
+    unfit = [f"{name} ({mine}, not {its})" for name, (mine, its) in sizes.items() if mine != its]
+    if unfit:
+        raise TeacherError(
+            f"{path} does not fit teacher.model: size mismatch for {some(unfit)}; give the weights "
+            "of this very model, with one output a class."
+        )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        first = str(error).partition("\n")[2] or str(error)
         raise TeacherError(
-            f"{path} does not fit teacher.model: {told(RuntimeError(first))}; give the weights "
-            f"of this very model, with one output a class."
+            f"{path} does not fit teacher.model: {told(error)}; give the weights of this very "
+            "model, with one output a class."
         ) from None
+
+
+def _under_their_names(
+    state: dict[str, Tensor], wanted: Mapping[str, Any], path: Path
+) -> dict[str, Tensor]:
+    """The weights a network wants, of all that are in a file.
+
+    Wrappers that people train in (DataParallel, torch.compile, Lightning, averaged models) put a
+    prefix before every name, and files may hold a tensor that several names share only once.
+
+    Raises:
+        TeacherError: if weights are missing or too many, or several prefixes would do.
+    """
+    twins = _names_of_one_tensor(wanted)
+
+    def found(name: str, prefix: str) -> str | None:
+        return next((prefix + twin for twin in twins[name] if prefix + twin in state), None)
+
+    first = next(iter(wanted), "")
+    ends = [
+        name.removesuffix(twin)
+        for twin in twins.get(first, ())
+        for name in state
+        if name == twin or name.endswith(f".{twin}")
+    ]
+    fitting = [p for p in dict.fromkeys(["", *ends]) if all(found(name, p) for name in wanted)]
+    if "" in fitting or not fitting:
+        _check_names(state, [name for name in wanted if not found(name, "")], wanted, path)
+        return {name: state[str(found(name, ""))] for name in wanted}
+    if len(fitting) > 1:
+        raise TeacherError(
+            f"{path} holds weights that fit teacher.model more than once, under "
+            f"{some(list(map(repr, fitting)))}; save one of them alone."
+        )
+    [prefix] = fitting
+    used = {found(name, prefix) for name in wanted}
+    rest = [name for name in state if name not in used]
+    left = f"; of no use to teacher.model are {some(rest)}" if rest else ""
+    warnings.warn(
+        f"{path}: weights are taken without {prefix!r} before their names{left}.",
+        BdistilWarning,
+        stacklevel=2,
+    )
+    return {name: state[str(found(name, prefix))] for name in wanted}
+
+
+def _names_of_one_tensor(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each name those of the same tensor, itself first."""
+    by_tensor: dict[int, list[str]] = defaultdict(list)
+    for name, tensor in wanted.items():
+        by_tensor[id(tensor)].append(name)
+    return {
+        name: [name, *(twin for twin in by_tensor[id(tensor)] if twin != name)]
+        for name, tensor in wanted.items()
+    }
+
+
+def _check_names(
+    state: Mapping[str, Any], missing: list[str], wanted: Mapping[str, Any], path: Path
+) -> None:
+    unknown = [name for name in state if name not in wanted]
+    found = [f"it lacks {some(missing)}"] if missing else []
+    found += [f"the model has no {some(unknown)}"] if unknown else []
+    if found:
+        raise TeacherError(
+            f"{path} does not fit teacher.model: {', and '.join(found)}; give the weights of this "
+            "very model, with one output a class."
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

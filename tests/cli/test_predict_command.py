@@ -127,6 +127,17 @@ def test_a_deadline_far_away_is_the_whole_ensemble(
     )
 
 
+def test_how_many_students_answered_is_said_where_that_differs(
+    bdistil: Callable[..., Any], classifier: tuple[Path, Path]
+) -> None:
+    answer = bdistil("predict", *classifier, "--budget", "50%")
+    stages = Predictor(classifier[0]).predict_batch(examples("mlp", 40), "50%").stages
+    assert stages.min() < stages.max()
+    expected = f"{stages.min()} to {stages.max()}, {stages.mean():.2f} in the mean"
+    assert f"students that answered a row: {expected}" in answer.errors
+    assert "students" not in bdistil("predict", *classifier).errors
+
+
 def test_probabilities_of_every_class(
     bdistil: Callable[..., Any], classifier: tuple[Path, Path]
 ) -> None:

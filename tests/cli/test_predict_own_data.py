@@ -76,9 +76,11 @@ def test_a_damaged_photograph_and_a_file_of_another_kind_are_named(
     assert answer.status == 2
     assert "broken.png (no image that Pillow reads)" in answer.errors
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
-    answer = bdistil("predict", photographs, tmp_path / "table.csv")
-    assert answer.status == 2
-    assert "training used photographs; give a file or a folder of them (.jpg" in answer.errors
+    (tmp_path / "sound.flac").write_bytes(b"fLaC")
+    for other in ("table.csv", "sound.flac"):
+        answer = bdistil("predict", photographs, tmp_path / other)
+        assert answer.status == 2
+        assert "training used photographs; give a file or a folder of them (.jpg" in answer.errors
 
 
 def test_hub_tables_give_labels_and_columns_to_keep(bdistil: Command, tmp_path: Path) -> None:

@@ -209,6 +209,11 @@ class TestTables:
         dataset = self.load(tmp_path, split="part", group="who", ignore=["day"])
         assert "groups in more than one split, as given: y" in dataset.card.notes
 
+    def test_groups_torn_by_times_are_said(self, tmp_path):
+        dataset = self.load(tmp_path, order="day", group="who", ignore=["part"])
+        [note] = [note for note in dataset.card.notes if note.startswith("groups in more than one")]
+        assert "since data.order goes before data.group: " in note
+
     def test_a_class_without_training_is_refused_and_without_test_said(self, tmp_path):
         frame = self.frame()
         frame.loc[frame["part"] == "TEST", "label"] = "a"

@@ -1,4 +1,5 @@
 import json
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -87,9 +88,10 @@ def test_a_target_that_never_changes_is_refused():
 
 def test_classes_that_differ_in_blanks_are_told():
     values = np.array(["yes", "yes ", "no", " no", "Yes"], dtype=object)
-    with pytest.warns(BdistilWarning, match="differ in blanks alone") as told:
+    with pytest.warns(BdistilWarning, match="differ in blanks or capitals alone") as told:
         assert len(encode_labels(values, "auto", "y").class_names) == 5
-    assert sorted(str(each.message)[8:22] for each in told) == ["' no' and 'no'", "'yes' and 'yes"]
+    found = sorted(str(each.message)[8:22] for each in told)
+    assert found == ["' no' and 'no'", "'Yes' and 'yes", "'Yes' and 'yes"]
 
 
 def test_one_class_is_refused():
@@ -134,3 +136,19 @@ def test_unknown_labels_have_index_minus_1():
 )
 def test_what_labels_were_is_kept(values, class_type):
     assert encode_labels(values, "classification", "labels").class_type == class_type
+
+
+def test_classes_that_differ_in_capitals_are_told_but_letters_are_not():
+    with pytest.warns(BdistilWarning, match="'Yes' and 'yes', which differ"):
+        encode_labels(np.array(["Yes", "yes", "no"]), "auto", "label")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode_labels(np.array(["a", "A", "b"]), "auto", "label")
+
+
+def test_numbers_in_another_notation_are_no_classes_unless_asked_for():
+    values = np.array([f"{n},5" for n in range(12)] * 2)
+    with pytest.raises(DataError, match=r"another notation, such as '0,5'.*classification if"):
+        encode_labels(values, "auto", "label")
+    assert len(encode_labels(values, "classification", "label").class_names) == 12
+    assert len(encode_labels(np.array([*map(str, range(12))] * 2), "auto", "x").class_names) == 12

@@ -35,6 +35,13 @@ def test_numbers_in_another_notation(tmp_path: Path, notation: str) -> None:
         load_table(spec_of(tmp_path, column), seed=0)
 
 
+@pytest.mark.parametrize("notation", ["%d.%m.%Y", "%m/%d/%Y", "%d-%m-%y", "%Y/%m/%d %H:%M"])
+def test_dates_in_another_notation(tmp_path: Path, notation: str) -> None:
+    days = pd.Timestamp("2026-01-31") + pd.to_timedelta(np.arange(ROWS) % 50, "D")
+    with pytest.raises(DataError, match=r"column 'a' holds dates in another notation, such as"):
+        load_table(spec_of(tmp_path, list(days.strftime(notation))), seed=0)
+
+
 @pytest.mark.parametrize("odd", ["n/a?", "-", "unknown"])
 def test_one_text_among_numbers(tmp_path: Path, odd: str) -> None:
     column = [odd, *map(str, NUMBERS[1:])]

@@ -25,6 +25,14 @@ from torch import nn
 def network(hidden=5, classes=neighbour.CLASSES):
     return nn.Sequential(nn.Linear(4, hidden), nn.Tanh(), nn.Linear(hidden, classes))
 
+def softmax():
+    return nn.Sequential(*network(), nn.Softmax(dim=1))
+
+def tied():
+    first, last = nn.Linear(4, 4), nn.Linear(4, 4)
+    last.weight = first.weight
+    return nn.Sequential(first, nn.Tanh(), last, nn.Linear(4, neighbour.CLASSES))
+
 def number():
     return 3
 

@@ -17,7 +17,8 @@ from bdistil import Predictor
 from bdistil.errors import DataError, SpecError
 from bdistil.export.early_prediction import beginnings
 from bdistil.export.ensemble import Ensemble
-from bdistil.export.onnx_export import export_streams
+from bdistil.export.graphs import PrefixGraph
+from bdistil.export.onnx_export import export_module, export_streams
 
 STEPS, INPUTS = 6, 3
 ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
@@ -43,6 +44,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         anew = export_streams(ensemble, folders[name] / "onnx")
         assert anew == {k for k, *_ in students if "cnn" in k or "bidirectional" in k}
     return folders
+
+
+def test_graphs_written_before_do_not_fix_the_number_of_steps(tmp_path: Path) -> None:
+    ensemble = small_ensemble(("gru", 2, "none", True), input_shape=(STEPS, INPUTS))
+    rules = (ensemble.shift[:1], ensemble.scale[:1])
+    ensemble = Ensemble(ensemble.config, list(ensemble), *rules)
+    export_module(PrefixGraph(ensemble, 1), sequences(2), tmp_path / "prefix.onnx")
+    assert export_streams(ensemble, tmp_path) == frozenset()
 
 
 def sequences(count: int, seed: int = 0) -> np.ndarray:

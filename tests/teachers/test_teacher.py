@@ -237,7 +237,7 @@ def test_other_logits_than_the_teacher_gave_are_noticed(tmp_path: Path) -> None:
 
 
 def test_a_teacher_worse_than_guessing_is_told(tmp_path: Path) -> None:
-    wrong = np.eye(3)[(np.arange(60) + 1) % 3]
+    wrong = 3 * np.eye(3)[(np.arange(60) + 1) % 3]
     spec = of_file(user_file(tmp_path, wrong))
     with pytest.warns(BdistilWarning, match=r"commonest answer; check the order of"):
         obtain_teacher(TeacherStore(tmp_path / "teacher"), loaded(spec), spec)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -26,9 +29,11 @@ from torch import nn
 
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import (
+    BdistilWarning,
     MissingDependencyError,
     TeacherError,
 )
+from bdistil.spec import load_spec
 from bdistil.teachers.answers import LEAST_PROBABILITY, centred
 from bdistil.teachers.obtain import obtain_teacher
 from bdistil.teachers.select import teacher_source
@@ -222,3 +227,61 @@ def test_regression_teachers_answer_in_the_units_of_the_data(targets: int) -> No
     truth = TargetScale.of(dataset).standardise(dataset.test.y)
     np.testing.assert_allclose(logits["test"], truth, atol=0.05)
     assert card.validation_metric > 0.99
+
+
+WRAPPED: dict[str, Any] = {
+    "wrapped.th": lambda state: {f"module.{name}": state[name] for name in state},
+    "wrapped.ckpt": lambda state: {
+        "epoch": 3,
+        "state_dict": {f"model._orig_mod.{n}": state[n] for n in state} | {"loss.a": torch.ones(1)},
+    },
+    "wrapped.pt": lambda state: {
+        "n_averaged": torch.tensor(2),
+        **{f"module.{name}": state[name] for name in state},
+    },
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+@pytest.mark.usefixtures("place")
+def test_weights_are_found_under_the_prefixes_of_wrappers(name: str) -> None:
+    torch.save(WRAPPED[name](network().state_dict()), name)
+    with pytest.warns(BdistilWarning, match="without 'mod.*' before their names"):
+        dataset, logits, _ = taught(spec_of("code.py:network", weights=name))
+    assert_answers(logits, network(), dataset)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_tensor_of_two_names_may_be_saved_once() -> None:
+    built = runpy.run_path("code.py")["tied"]().eval()
+    safetensors.torch.save_model(built, "tied.safetensors")
+    assert len(safetensors.torch.load_file("tied.safetensors")) < len(built.state_dict())
+    dataset, logits, _ = taught(spec_of("code.py:tied", weights="tied.safetensors"))
+    assert_answers(logits, built, dataset)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_pipeline_chooses_columns_by_name() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, 200)).astype(np.float32)
+    table = pd.DataFrame({"a": a, "noise": b, "city": np.where(b > 0, "Rom", "Ulm"), "y": a > 0})
+    table.to_parquet("t.parquet")
+    Path("pipeline.py").write_text(PIPELINE)
+    spec = load_spec(
+        {"data": {"path": "t.parquet", "label": "y"}, "teacher": {"model": "pipeline.py:chooses"}}
+    )
+    dataset, logits, _ = taught(spec)
+    assert ((logits["test"][:, 1] > 0) == (dataset.test.y == 1)).mean() > 0.9
+
+
+PIPELINE = """
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+def chooses():
+    return make_pipeline(
+        ColumnTransformer([("some", StandardScaler(), ["city=Rom", "a"])]), LogisticRegression()
+    )
+"""

@@ -46,13 +46,25 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         {"model": "code.py:network", "options": {"hidden": 6}, **OWN},
         "weights.safetensors does not fit teacher.model: size mismatch for 0.weight",
     ),
+    "weights of a part": (
+        {"model": "code.py:network", "weights": "part.pt"},
+        "part.pt does not fit teacher.model: it lacks 0.bias, and the model has no 9.bias; give",
+    ),
+    "weights twice": (
+        {"model": "code.py:network", "weights": "twice.pt"},
+        "more than once, under 'student.', 'ema.'; save one of them alone",
+    ),
+    "probabilities": (
+        {"model": "code.py:softmax", "weights": "softmax.pt"},
+        "every row is positive and sums to 1, as probabilities do; set teacher.outputs=prob",
+    ),
     "weights gone": (
         {"model": "code.py:network", "weights": "gone.pt"},
         "teacher.weights: .*gone.pt does not exist",
     ),
     "weights of a type": (
         {"model": "code.py:network", "weights": "weights.bin"},
-        "the file type must be one of .safetensors, .pt, .pth",
+        "the file type must be one of .safetensors, .pt, .pth, .th, .ckpt",
     ),
     "damaged weights": (
         {"model": "code.py:network", "weights": "damaged.safetensors"},
@@ -89,6 +101,10 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
     nan = {name: values * torch.nan for name, values in network().state_dict().items()}
     safetensors.torch.save_file(nan, "nan.safetensors")
     torch.save(nn.Linear(4, 3).state_dict(), "pair.pt")
+    own = network().state_dict()
+    torch.save(own, "softmax.pt")
+    torch.save({name.replace("0.bias", "9.bias"): own[name] for name in own}, "part.pt")
+    torch.save({f"{of}.{name}": own[name] for of in ("student", "ema") for name in own}, "twice.pt")
     if case == "image network":
         import torchvision
 
