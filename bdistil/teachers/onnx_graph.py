@@ -16,6 +16,7 @@ from bdistil.optional import require
 from bdistil.runtime.onnx_file import fault_of
 from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
+from bdistil.teachers.onnx_flops import graph_flops
 from bdistil.teachers.source import EpochProgress, Rows, Teacher, refuse_rows
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
@@ -40,14 +41,15 @@ class OnnxSource:
         """
         self._examinee.check(self.dataset)
 
-    def known_flops(self) -> None:
-        """A graph does not say."""
+    def known_flops(self) -> int | None:
+        """Counted on the graph, where it tells."""
+        return graph_flops(self._content, self.dataset.input_shape)
 
     def untrained_network(self) -> None:
         """There is none."""
 
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
-        """The graph, on the CPU; of what it costs, only the time is known.
+        """The graph, on the CPU.
 
         Raises:
             TeacherError: as :meth:`check`.
@@ -55,6 +57,7 @@ class OnnxSource:
         refuse_rows(self.spec.teacher.model, rows)
         return Teacher(
             lambda split, a: self._examinee.logits(self.dataset, split, a),
+            self.known_flops(),
             seconds=self._examinee.seconds(self.dataset),
         )
 
@@ -79,13 +82,18 @@ class OnnxSource:
         )
 
     @cached_property
-    def _session(self) -> Any:
+    def _content(self) -> bytes:
+        """Read once, so that what is checked is what is run."""
         model = self.spec.teacher.model
-        runtime = require("onnxruntime", "onnx")
         try:
-            content = Path(model).read_bytes()  # once, so that what is checked is what is run
+            return Path(model).read_bytes()
         except OSError as error:
             raise TeacherError(f"{model} cannot be read: {error.strerror}; check it.") from None
+
+    @cached_property
+    def _session(self) -> Any:
+        model, content = self.spec.teacher.model, self._content
+        runtime = require("onnxruntime", "onnx")
         if fault := fault_of(content):
             raise TeacherError(f"{model} is no ONNX graph that can be run: {fault}.")
         try:

@@ -6,8 +6,8 @@
 
 DATA holds `cifar10_jpeg/train.parquet` and `test.parquet` (the hub's form), `spoken_digits.parquet`
 (audio, label, speaker), `fashion-mnist/` (the publisher's files) and `BasicMotions/` (two .ts
-files); WEIGHTS is a ResNet-56's safetensors (examples/cifar_resnet.py). `play` skips what WORK holds and resumes what it began;
-`tell` writes stages.csv and a table.
+files); WEIGHTS is a ResNet-56's safetensors (examples/cifar_resnet.py). `play` skips what WORK
+holds and resumes what it began; `tell` writes stages.csv and a table.
 """
 
 from __future__ import annotations

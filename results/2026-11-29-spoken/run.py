@@ -69,16 +69,16 @@ def tell(args: argparse.Namespace) -> None:
                     "time_ratio": stage.latency_ratio,
                 }
             )
-        for point in result.early_points():
-            heard.append(
-                {
-                    "speaker": fold,
-                    "fraction": point.fraction,
-                    "first": point.stages[0],
-                    "last": point.stages[-1],
-                    "teacher": point.teacher,
-                }
-            )
+        heard += [
+            {
+                "speaker": fold,
+                "fraction": point.fraction,
+                "first": point.stages[0],
+                "last": point.stages[-1],
+                "teacher": point.teacher,
+            }
+            for point in result.early_points()
+        ]
     for name, rows in (("stages", stages), ("heard", heard)):
         with (HERE / f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
