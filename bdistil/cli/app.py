@@ -32,7 +32,7 @@ class Commands(TyperGroup):
         """Run the command that was given."""
         try:
             return super().invoke(ctx)
-        except (BrokenPipeError, EOFError) as error:
+        except (BrokenPipeError, EOFError, KeyboardInterrupt) as error:
             raise NotOfTheTerminal from error
 
 

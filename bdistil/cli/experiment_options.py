@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdistil.cli.display import clock, console, output
-from bdistil.interrupt import remembered
+from bdistil.interrupt import STATUS, remembered
 from bdistil.spec import WorkerSpec
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def stopping_gently() -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         console.print("Stopped; what has ended is kept. The same command goes on.")
-        sys.exit(130)
+        sys.exit(STATUS)
 
 
 class Lines:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from bdistil.errors import BdistilError, BdistilWarning, SpecError, told
+from bdistil.interrupt import STATUS, STOPPED, remembered
 from bdistil.store.durable import space_if_full
 from bdistil.version import __version__
 
@@ -26,7 +27,7 @@ NO_MEMORY = (
 
 
 class NotOfTheTerminal(Exception):  # noqa: N818
-    """Carries an error that typer would end in silence, or with the word "Aborted"."""
+    """Carries an error that typer would end in silence or with its own word."""
 
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -44,22 +45,29 @@ def run_to_the_end(command: Callable[[], object], say: Say) -> None:
     warnings.showwarning = _saying_warnings(say)
     try:
         check_arguments(sys.argv[1:])
-        command()
+        with remembered():
+            _run(command)
     except BdistilError as error:
         say("Error: ", str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        say("", "Stopped.")
-        sys.exit(130)
+        say("", STOPPED)
+        sys.exit(STATUS)
     except Exception as error:
-        if isinstance(error, NotOfTheTerminal) and isinstance(error.__cause__, Exception):
-            error = error.__cause__
         if isinstance(error, BrokenPipeError) and nobody_reads():  # as in `bdistil students | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         known = explain_machine(error)
         say("Error: ", known or explain_fault(error))
         sys.exit(2 if known else 3)
+
+
+def _run(command: Callable[[], object]) -> None:
+    """Run it; what typer did not get to see is raised as what it is."""
+    try:
+        command()
+    except NotOfTheTerminal as carrier:
+        raise (carrier.__cause__ or carrier) from None
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -74,6 +82,12 @@ def check_arguments(arguments: Sequence[str]) -> None:
                 "an argument is empty, as of a variable that is not set; give it or leave it out."
             )
         if not argument.isascii() and argument.encode("utf-8", "replace").decode() != argument:
+            with contextlib.suppress(UnicodeError):
+                text = os.fsencode(argument).decode()
+                raise SpecError(
+                    f"the argument {text!r} is in UTF-8, but Python was told to read "
+                    f"{sys.getfilesystemencoding()}; set PYTHONUTF8=1 or a UTF-8 locale."
+                )
             raise SpecError(f"the argument {argument!r} is no text in UTF-8; rename what it names.")
 
 

@@ -15,7 +15,7 @@ from bdistil.errors import SpecError
 from bdistil.names import RUNTIMES, Runtime
 from bdistil.optional import require_search
 from bdistil.runtime.clock import microseconds, told_ratio
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import check_place, write_atomic
 
 if TYPE_CHECKING:
     from bdistil.report.pareto import Point
@@ -62,6 +62,13 @@ def pareto(
     costs = tuple(cost or ["latency"])
     check_costs(costs)
     latency = None if max_latency is None else seconds(max_latency, "--max-latency")
+    if min_accuracy is not None and min_accuracy > 1:
+        raise SpecError(f"--min-accuracy is {min_accuracy:g}; 1 is the most that there can be.")
+    if plot is not None:
+        check_place(plot)
+    if export is not None:
+        check_place(export, folder=True)
+        check_names(runs)
     limits = Limits(latency, max_flops, min_accuracy)
     timed_by = default_runtime() if runtime is None else known_runtime(runtime)
     points = points_of(runs, timed_by, batch, console.print)
@@ -115,15 +122,23 @@ def table(points: Sequence[Point]) -> object:
     return plain_table(rows, *headers, "of teacher", "parameters", "bytes")
 
 
+def check_names(runs: Sequence[Path]) -> None:
+    """Refuse runs whose exports would be named alike.
+
+    Raises:
+        SpecError: if there are such.
+    """
+    places = {run.resolve() for run in runs}
+    if len({place.name for place in places}) < len(places):
+        raise SpecError("--export names folders after runs, and two runs share a name; rename one.")
+
+
 def save(points: Sequence[Point], folder: Path) -> None:
     """Each point as an ensemble in a folder of its own, named by run and stage, as it was timed."""
     from bdistil.export.onnx_export import export_onnx
     from bdistil.runtime.onnx_runner import ONNX_FOLDER
     from bdistil.searching.result import SearchResult
 
-    names = {point.run.resolve().name for point in points}
-    if len(names) < len({point.run.resolve() for point in points}):
-        raise SpecError("--export names folders after runs, and two runs share a name; rename one.")
     for run in dict.fromkeys(point.run for point in points):
         result = SearchResult.of(run)
         ensemble = result.build_ensemble()

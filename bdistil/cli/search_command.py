@@ -15,7 +15,7 @@ from bdistil.cli.display import console, reporter
 from bdistil.cli.evaluation_tables import print_evaluation
 from bdistil.errors import BdistilError, SpecError
 from bdistil.files.file_readers import name_of
-from bdistil.interrupt import remembered
+from bdistil.interrupt import STATUS, remembered
 from bdistil.optional import require_search
 from bdistil.spec import Spec, load_spec
 from bdistil.store.remote import is_uri
@@ -152,12 +152,12 @@ def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
             done = launch_search(spec, out, address=address, verbose=verbose, reporter=shown)
     except KeyboardInterrupt:
         console.print(stopped(out))
-        sys.exit(130)
+        sys.exit(STATUS)
     if not done.rounds:
         console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
         sys.exit(1)
-    print_evaluation(done.evaluation)
     report, kept = write_report(done), done.run
-    kept.keep()
+    kept.keep()  # before what may fail, as nobody may read it
+    print_evaluation(done.evaluation)
     console.print(f"Ensemble: {kept.shown(kept.ensemble)}")
     console.print(f"Report: {kept.shown(report)}")

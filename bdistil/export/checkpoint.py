@@ -58,6 +58,17 @@ def check_size(build: Callable[[], Iterable[nn.Module]], weights: Mapping[str, T
         raise ValueError(f"it holds {there:,} values, but {wanted:,} are described")
 
 
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that answer nothing.
+
+    Raises:
+        ValueError: naming the tensor.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
+
+
 def student_to_bytes(student: Student) -> bytes:
     """Weights and configuration of one student as a safetensors file."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in student.state_dict().items()}
@@ -84,6 +95,7 @@ def student_from_bytes(
         config = student_config(blob)
         check_known([config], origin)
         weights = safetensors.torch.load(blob)
+        check_finite(weights)
         check_size(lambda: [build_student(config, input_shape, outputs, earlier)], weights)
         student = build_student(config, input_shape, outputs, earlier)
         student.load_state_dict(weights)

@@ -21,7 +21,7 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student
 from bdistil.errors import CheckpointError, DataError, SpecError
 from bdistil.export.card import model_card
-from bdistil.export.checkpoint import build_student, check_known, check_size
+from bdistil.export.checkpoint import build_student, check_finite, check_known, check_size
 from bdistil.export.config import CONFIG, EnsembleConfig
 from bdistil.export.fastest import fastest_way, random_inputs, ways_to
 from bdistil.export.flattening import flattened
@@ -84,7 +84,7 @@ class Ensemble(ProgressiveEnsemble):
             content = read_file(path / WEIGHTS_FILE)
             _check_hash(content, config)
             weights = safetensors.torch.load(content)
-            _check_finite(weights)
+            _check_numbers(weights)
             shift, scale = weights["shift"].float(), weights["scale"].float()
             _check_fits_an_example(shift, scale, config.input_shape)
             check_size(lambda: _empty_students(config), weights)
@@ -308,10 +308,8 @@ def _check_hash(content: bytes, config: EnsembleConfig) -> None:
         raise ValueError("it is damaged or of another ensemble, since its hash is another one")
 
 
-def _check_finite(weights: dict[str, Tensor]) -> None:
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{name} holds values that are not finite")
+def _check_numbers(weights: dict[str, Tensor]) -> None:
+    check_finite(weights)
     if not (weights["scale"] > 0).all():
         raise ValueError("scale holds values that are not positive")
 

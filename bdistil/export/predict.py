@@ -5,8 +5,10 @@ Without torch, since devices run it too; what decodes the file is asked for wher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +17,16 @@ from numpy.typing import NDArray
 
 from bdistil.data.label_columns import indicators
 from bdistil.data.labels import class_indices
-from bdistil.data.new_examples import read_new_examples
+from bdistil.data.new_examples import NewExamples, read_new_examples
 from bdistil.errors import SpecError
 from bdistil.names import METRIC, Task
 from bdistil.runtime.answer import Answer
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Predictor
 from bdistil.runtime.values import as_text, missing_values, numbers_or_nan
+
+TELL_SECONDS = 10.0
+"""Between two sentences of how far it is."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ def predict_file(
     every_class: bool = False,
     keep: Sequence[str] = (),
     ask_teacher: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Predictions:
     """Run a saved ensemble over a file or folder as the search took it, of new examples.
 
@@ -73,6 +79,7 @@ def predict_file(
         every_class: give the probability of each class instead of that of the answer.
         keep: columns of the file to stand before the answers.
         ask_teacher: ask the teacher that was exported with the ensemble about unsure rows.
+        tell: takes a sentence now and then, of how many rows are answered.
 
     Raises:
         CheckpointError: if the ensemble cannot be read.
@@ -99,7 +106,7 @@ def predict_file(
             return predictor.predict_batch(x, budget)
         return predictor.answer(x, stages=stages, deadline=deadline, exit=exit)
 
-    answers = [answered(x) for x in new.batches]
+    answers = [answered(x) for x in counted(new, tell)]
     values = np.concatenate([answer.values for answer in answers])
     found = [answer.probabilities for answer in answers if answer.probabilities is not None]
     probabilities = np.concatenate(found) if found else None
@@ -111,6 +118,18 @@ def predict_file(
     asked = sum(int(answer.asked.sum()) for answer in answers if answer.asked is not None)
     reached = tuple(int(stage) for answer in answers for stage in answer.stages)
     return Predictions(header, rows, *_compared(manifest, values, new.labels), asked, reached)
+
+
+def counted(new: NewExamples, tell: Callable[[str], None]) -> Iterator[NDArray[np.float32]]:
+    """The batches; tells every so many seconds how many rows have been read and answered."""
+    rows, told = 0, time.monotonic()
+    total = "".join(f" of {len(column):,}" for column in islice(new.beside.values(), 1))
+    for x in new.batches:
+        yield x
+        rows += len(x)
+        if time.monotonic() - told >= TELL_SECONDS:
+            tell(f"{rows:,}{total} rows answered")
+            told = time.monotonic()
 
 
 def _cell(value: Any) -> str:

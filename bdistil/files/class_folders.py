@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bdistil.errors import DataError
+from bdistil.errors import BdistilWarning, DataError
 from bdistil.files.file_readers import has_suffix
 from bdistil.files.parts import SPLITS, TEST, TRAIN, Parts, part_named
 from bdistil.files.wording import HANDFUL, some
+
+MANY = 100_000
+"""Files, from which on it is said that listing them takes its time."""
 
 
 class Listing(NamedTuple):
@@ -34,13 +38,39 @@ class Place(NamedTuple):
 def visible(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Each file below a folder, and each folder (True), in order and relative to it.
 
-    Left out is what is hidden, and marks such as ``_SUCCESS``.
+    Left out is what is hidden, marks such as ``_SUCCESS``, and links to a folder that they lie in,
+    of which a warning tells. Another one says that there are many files, as listing takes long.
     """
+    count, many = 0, MANY
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        folders[:] = [name for name in folders if not _leads_back(os.path.join(place, name))]
         here = Path(place).relative_to(folder)
         yield from ((here / name, True) for name in folders)
         yield from ((here / name, False) for name in sorted(files) if name[0] not in "._")
+        count += len(files) + len(folders)
+        if count >= many:
+            warnings.warn(
+                f"{folder} holds {count:,} files so far, and the listing goes on.",
+                BdistilWarning,
+                stacklevel=2,
+            )
+            many = 2 * count
+
+
+def _leads_back(path: str) -> bool:
+    """Whether a folder is a link to one that it lies in, so that its files never end."""
+    if not os.path.islink(path):
+        return False
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.samefile(above, path):
+        if above == os.path.dirname(above):
+            return False
+        above = os.path.dirname(above)
+    warnings.warn(
+        f"{path} is a link to a folder that it lies in, and left out.", BdistilWarning, stacklevel=3
+    )
+    return True
 
 
 def list_class_folders(folder: Path, suffixes: tuple[str, ...], noun: str) -> Listing:

@@ -170,13 +170,16 @@ def check_record(record: RoundRecord) -> RoundRecord:
     """The record, if it is such as a search writes.
 
     Raises:
-        ValueError: if its student lies elsewhere, or nothing says how it was trained.
+        ValueError: if its student lies elsewhere, nothing says how it was trained, or a figure is
+            none.
     """
     path = PurePosixPath(record.file)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"file {record.file!r} is outside of the run directory")
     if not record.result.request.params:
         raise ValueError("the winner has no params")
+    for result in (record.result, *record.compared):
+        result.check_figures()
     return record
 
 

@@ -24,6 +24,11 @@ FIGURES, WEIGHTS = "cohort-{:04d}.json", "candidate-{:04d}.safetensors"  # as a 
 OURS = re.compile(r"cohort-\d+\.json|candidate-\d+\.safetensors")
 
 
+def is_folder(file: Path) -> bool:
+    """Whether it is none of a search's files, whatever its name."""
+    return file.is_dir() and not file.is_symlink()
+
+
 class KeptCohort(BaseModel):
     """Trials that one worker ran together in a round that was open then.
 
@@ -60,6 +65,8 @@ class KeptCohort(BaseModel):
             raise ValueError(f"trials {numbers} are no cohort")
         if any(result.status not in ("finished", "cut") for result in self.results):
             raise ValueError("not all of its trials finished or were cut")
+        for result in self.results:
+            result.check_figures()
         if not (0 <= self.answered < self.asked and numbers[-1] < self.asked):
             raise ValueError(f"{self.answered} answered and {self.asked} asked cannot be")
         if {n for n, r in zip(numbers, self.results, strict=True) if r.status == "finished"} != {
@@ -127,7 +134,7 @@ class OpenRoundFiles:
         kept = set()
         for cohort in but:
             kept |= {self._figures_file(cohort), *map(self._weights_file, cohort.sha256)}
-        gone = [file for file in self._files() if file not in kept]
+        gone = [file for file in self._files() if file not in kept and not is_folder(file)]
         self.run.remove(sorted(gone, reverse=True))  # figures before the weights that they name
 
     def _tell(self, file: Path, error: OSError | ValueError) -> None:

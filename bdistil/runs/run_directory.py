@@ -53,6 +53,11 @@ class RunDirectory:
             CheckpointError: if `place` holds no run.
         """
         run = cls(place).fetched()
+        if run.path.is_file():
+            raise CheckpointError(
+                f"{place} is no run directory but a file; give the folder that `bdistil search` "
+                "named."
+            )
         if not run.spec_file.exists():
             raise CheckpointError(
                 f"{place} is no run directory (it has no spec.yaml); give the folder that "

@@ -111,6 +111,16 @@ class TrialResult(TrialAnswer):
 
     request: TrialRequest
 
+    def check_figures(self) -> None:
+        """Refuse figures that no search keeps.
+
+        Raises:
+            ValueError: if one is NaN or infinite.
+        """
+        if self.status != "failed" and self.checked("").status == "failed":
+            fault = self.checked("no search keeps that").reason
+            raise ValueError(f"trial {self.request.number}: {fault}")
+
 
 class Cohort(BaseModel):
     """Requests that one worker runs together; mostly just one.

@@ -46,6 +46,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise SpecError(f"{path} is no file; give a YAML file.")
+        if (path / "spec.yaml").is_file():
+            raise SpecError(
+                f"{path} is a run directory; go on with it by `bdistil resume {path}`, or give a "
+                f"YAML file, such as its {path / 'spec.yaml'}."
+            )
         tree = read_yaml(path)
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist; see search_spaces/ for examples.") from None

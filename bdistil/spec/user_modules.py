@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import types
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bdistil.errors import FOREIGN, BdistilError, SpecError, told
+from bdistil.paths import shown_path
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,18 @@ class UserModule:
         """The module of that name, or in that file.
 
         Raises:
-            SpecError: if the file cannot be read.
+            SpecError: if the file cannot be read, or it is neither.
         """
         if not is_file(name):
+            _check_name(name)
             return cls(name)
         path = Path(name).resolve()
         try:
             return cls(str(path), path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise SpecError(
-                f"modules: {name} cannot be read ({error}); give a Python file."
+                f"modules: {name} cannot be read ({reason}); give a Python file."
             ) from None
 
     def load(self) -> None:
@@ -79,6 +83,27 @@ class UserModule:
 def is_file(name: str) -> bool:
     """Whether an entry of ``modules`` names a file."""
     return name.endswith(".py")
+
+
+def _check_name(name: str) -> None:
+    """Refuse what can be no installed module, before Python looks for one.
+
+    Raises:
+        SpecError: saying what it is.
+    """
+    is_name = all(part.isidentifier() for part in name.split("."))
+    if is_name and not ("." in name and Path(name).is_file()):
+        return
+    with contextlib.suppress(OSError, ValueError):  # too long, or a NUL
+        if Path(name).exists():
+            raise SpecError(
+                f"modules: {name} is no Python file (*.py); give one, such as my_students.py, or "
+                "an installed module by its name."
+            )
+    raise SpecError(
+        f"modules: {shown_path(name)} is neither a Python file (*.py) nor the name of a module; "
+        "give one of them, such as my_students.py."
+    )
 
 
 def import_modules(names: Iterable[str]) -> tuple[UserModule, ...]:

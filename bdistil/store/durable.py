@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from bdistil.errors import CheckpointError
 from bdistil.store.scratch import IN_USE, lock_folder, remove_if_left
 
 PARTIAL = ".partial"  # ends the names of files that are still being written
+MOST_NAME = 50  # characters, at most 4 bytes each, of a file's name in that of its temporary one
 
 
 def is_special(path: Path) -> bool:
@@ -39,6 +41,29 @@ def read_file(path: Path) -> bytes:
     """
     check_regular(path)
     return path.read_bytes()
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Refuse a place where nothing can be written, before long work for it begins.
+
+    Args:
+        path: of the file to be.
+        folder: whether a folder will be there instead.
+
+    Raises:
+        CheckpointError: if it is none.
+    """
+    with disk_errors(path):
+        check_regular(path)
+        if path.exists() and path.is_dir() != folder:
+            kind = FileExistsError if folder else IsADirectoryError
+            raise kind(errno.EISDIR, "it is a folder", str(path))
+        above = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if above.is_file() and above != path:
+            raise NotADirectoryError
+        there = above if above.is_dir() else above.parent
+        if not os.access(there, os.W_OK):
+            raise OSError(errno.EACCES, f"{there} is not writable")
 
 
 def write_atomic(path: Path, content: bytes, root: Path | None = None) -> None:
@@ -74,18 +99,23 @@ def replacing(path: Path, root: Path | None = None) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif path.parent != root:
             path.parent.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file_beside(path)
         try:
             yield temporary
             sync(temporary)
-            temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def _new_file_beside(path: Path) -> Path:
+    """An empty file for whoever the umask lets read it, unlike those of tempfile."""
+    name = f".{path.name[:MOST_NAME]}.{secrets.token_hex(8)}{PARTIAL}"
+    temporary = path.with_name(name)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
 
 
 @contextlib.contextmanager
@@ -180,12 +210,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError) as error:
         raise CheckpointError(
             f"{path} cannot be written, since a file stands where a folder belongs; choose another "
-            f"--out."
+            f"place."
         ) from error
     except OSError as error:
         room = space_if_full(error)
         raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}; {room}choose another --out."
+            f"{path} cannot be written: {error.strerror}; {room}choose another place."
         ) from error
 
 

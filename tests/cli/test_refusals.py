@@ -205,8 +205,9 @@ def test_commands_on_a_folder_that_is_no_run(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    for target in (tmp_path, tmp_path / "nowhere", file):
+    for target in (tmp_path, tmp_path / "nowhere"):
         refused(bdistil(command, target), "is no run directory (it has no spec.yaml)")
+    refused(bdistil(command, file), "is no run directory but a file")
 
 
 @pytest.mark.parametrize("command", ["report", "export"])

@@ -275,4 +275,4 @@ def test_a_file_in_the_folders_place_is_told(bdistil: Callable[..., Any], tmp_pa
     cells = ("--cell", "space.skip=true", "--cell", "space.skip=false")
     answer = bdistil("ablate", spec_file(tmp_path, "one"), *cells, "--out", tmp_path / "out")
     assert answer.status == 2
-    assert "a file stands where a folder belongs; choose another --out" in answer.errors
+    assert "a file stands where a folder belongs; choose another place" in answer.errors
