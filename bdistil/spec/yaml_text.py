@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import yaml
 MOST_BYTES = 1 << 20
 MOST_VALUES = 100_000
 """With every alias written out: a few nested anchors would otherwise fill any memory."""
-LONGEST_NUMBER = 100  # characters of a whole number; Python refuses to read thousands
+LONGEST_NUMBER = 100  # characters of a number; Python refuses to read whole ones of thousands
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+OTHERWISE = {r"[-+]?0[0-7_]+": "to the base of 8", r"[-+]?[\d_]+(:[\d_.]+)+": "to the base of 60"}
+"""Forms of numbers that hardly anybody means."""
 
 
 class YamlError(ValueError):
@@ -75,8 +79,8 @@ def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:
             raise YamlError(f"{_line(node)} holds an alias of itself; write the value out")
         return known
     counted[id(node)] = None
-    if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST_NUMBER:
-        raise YamlError(f"{_line(node)} holds a number of {len(node.value):,} characters")
+    if node.tag in NUMBERS:
+        _check_number(node)
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         _check_keys(node)
@@ -90,6 +94,18 @@ def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:
             raise YamlError(f"its aliases stand for more than {MOST_VALUES:,} values")
     counted[id(node)] = total
     return total
+
+
+def _check_number(node: yaml.Node) -> None:
+    """Refuse numbers that are longer than any, or that YAML reads otherwise than people do."""
+    if len(node.value) > LONGEST_NUMBER:
+        raise YamlError(f"{_line(node)} holds a number of {len(node.value):,} characters")
+    for form, what in OTHERWISE.items():
+        if re.fullmatch(form, node.value):
+            raise YamlError(
+                f"{_line(node)} holds {node.value}, which YAML takes for a number {what}; write it "
+                f"in quotes, or as the number that is meant"
+            )
 
 
 def _check_keys(node: yaml.MappingNode) -> None:

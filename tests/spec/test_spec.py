@@ -179,6 +179,12 @@ def test_nested_aliases_are_counted_before_they_are_written_out(tmp_path: Path) 
             "key 'seed' stands twice, again in line 3; keep one",
         ),
         (b"seed: !!int seven", "a value cannot be read (ValueError"),
+        (
+            b"seed: 012",
+            "line 1 holds 012, which YAML takes for a number to the base of 8; write it",
+        ),
+        (b"search: {time_budget: 1:30}", "holds 1:30, which YAML takes for a number to the base"),
+        (b"search: {grace: -1:30.5}", "to the base of 60; write it in quotes, or as the number"),
         (b"seed: !!nothing 7", "could not determine a constructor"),
         (b"data: &a {name: cube, options: *a}", "line 1 holds an alias of itself"),
         (b"#" * 2**21, "larger than 1 MiB"),
