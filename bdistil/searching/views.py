@@ -16,21 +16,31 @@ from bdistil.teachers.select import teacher_source
 COPIES = 6
 ANSWERING_SPEED = 5e10  # FLOPs a second of one core, in a teacher's large layers
 PASSES_OF_TRAINING = 3  # an epoch of training over asking once
+FARTHEST = 8  # steps that a sequence is shifted, at most; an eighth of short ones
+FEWEST_MASKED = 4  # features, of which a quarter can be masked
 COLOURS = 3  # channels of a photograph that is not grey
 
 
 def suiting(dataset: Dataset) -> ViewSpec | None:
     """What `data.views: true` stands for; None where no change is known to help.
 
-    Measured (results/2026-11-28-views): copies help students of colour photographs and of
-    recordings, and hurt those of grey images.
+    Measured (results/2026-11-28-views): copies help students of colour photographs, of recordings
+    and of a watch's sensors, and hurt those of grey images.
     """
     if dataset.domain == "image" and dataset.input_shape[0] == COLOURS:
         side = min(dataset.input_shape[1:])
         return ViewSpec(copies=COPIES, crop=side // 8, flip=True)
-    if dataset.is_recorded:
-        return ViewSpec(copies=COPIES, shift=8, time_mask=0.2, feature_mask=0.25, noise=0.1)
+    if dataset.domain == "sequence":
+        steps, features = dataset.input_shape
+        shift = min(FARTHEST, steps // FARTHEST)
+        masked = 0.25 if features >= FEWEST_MASKED else 0.0
+        return ViewSpec(copies=COPIES, shift=shift, time_mask=0.2, feature_mask=masked, noise=0.1)
     return None
+
+
+def suiting_unasked(dataset: Dataset) -> ViewSpec | None:
+    """The same, where several data sets speak for it; one set of sensors is too few."""
+    return suiting(dataset) if dataset.domain == "image" or dataset.is_recorded else None
 
 
 def with_views(spec: Spec, dataset: Dataset) -> Spec:
@@ -50,8 +60,8 @@ def with_views(spec: Spec, dataset: Dataset) -> Spec:
 
 def told_views(asked: Spec, spec: Spec, dataset: Dataset) -> str | None:
     """What was decided where the spec leaves it open, in a sentence; None if nothing was."""
-    suits, views = suiting(dataset), spec.data.views
-    if asked.data.views is not None or suits is None:
+    views = spec.data.views
+    if asked.data.views is not None or suiting_unasked(dataset) is None:
         return None
     if isinstance(views, ViewSpec):
         values = {name: getattr(views, name) for name in views.changes}
@@ -76,7 +86,7 @@ def decide_views(spec: Spec, dataset: Dataset) -> ViewSpec | None:
     """
     asked = spec.data.views
     if asked is None:
-        asked = affordable(suiting(dataset), spec, dataset)
+        asked = affordable(suiting_unasked(dataset), spec, dataset)
     if asked is True:
         asked = suiting(dataset)
         if asked is None:

@@ -77,7 +77,7 @@ def tell(args: argparse.Namespace) -> None:
                 "last": point.stages[-1],
                 "teacher": point.teacher,
             }
-            for point in result.early_points()
+            for point in result.early_points
         ]
     for name, rows in (("stages", stages), ("heard", heard)):
         with (HERE / f"{name}.csv").open("w", newline="") as file:

@@ -117,6 +117,20 @@ def test_a_search_says_so_and_goes_on_as_it_began(images: Path, tmp_path: Path) 
     assert [record.sha256 for record in RunDirectory(run.path).journal.read()] == expected
 
 
+def test_series_have_copies_where_they_are_asked_for(tmp_path: Path) -> None:
+    random, y = np.random.default_rng(0), np.arange(60) % 3
+    for features, changes in ((6, {"feature_mask": 0.25}), (1, {})):
+        x = random.normal(size=(60, 40, features)).astype(np.float32)
+        np.savez(tmp_path / "series.npz", x=x, y=y)
+        space = {"space": {"student": "fcn"}}
+        spec, told = resolved(spec_of(tmp_path / "series.npz", **space))
+        assert (spec.data.views, told) == (False, None)
+        spec, _ = resolved(spec_of(tmp_path / "series.npz", data={"views": True}, **space))
+        assert isinstance(spec.data.views, ViewSpec)
+        made = {name: getattr(spec.data.views, name) for name in spec.data.views.changes}
+        assert made == {"shift": 5, "time_mask": 0.2, "noise": 0.1} | changes
+
+
 def test_recordings_have_convolutions_and_copies(tmp_path: Path) -> None:
     folder = own_files.write_recordings(tmp_path / "mine", 12)
     source = {
@@ -131,7 +145,7 @@ def test_recordings_have_convolutions_and_copies(tmp_path: Path) -> None:
     run = launch_search(load_spec(source), tmp_path / "run").run
     assert run.spec().space.student == "fcn"
     assert len(launch_search(load_spec(source), run.path).rounds) == 1  # the same search
-    assert "shift 8" in told
+    assert "time_mask 0.2" in told
 
 
 def test_a_run_keeps_what_auto_was_when_it_began(tmp_path: Path) -> None:
