@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
+import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -169,7 +172,11 @@ def tell(args: argparse.Namespace) -> None:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    print("| data | views | teacher | stage 1 | last stage | last stage by seed |")
+    print("| data | on minus off: area | last stage |")
+    print("|---|---|---|")
+    for name in VIEWS:
+        print(f"| {name} | {difference(rows, name, area)} | {difference(rows, name, at_last)} |")
+    print("\n| data | views | teacher | stage 1 | last stage | last stage by seed |")
     print("|---|---|---|---|---|---|")
     for name in VIEWS:
         for arm in ("off", "on"):
@@ -188,6 +195,42 @@ def line(rows: list[dict]) -> str:
     first, last = (statistics.mean(curve[at] for curve in curves) for at in (0, -1))
     told = " ".join(f"{curve[-1]:.3f}" for curve in curves)
     return f"{teacher:.3f} | {first:.3f} | {last:.3f} | {told}"
+
+
+def area(curve: list[dict], dearest: float) -> float:
+    """Mean accuracy over the logarithm of FLOPs; after its last stage a curve stays level."""
+    costs = [math.log(row["flops"]) for row in curve] + [math.log(dearest)]
+    widths = [later - before for before, later in itertools.pairwise(costs)]
+    parts = [width * row["test"] for width, row in zip(widths, curve, strict=True)]
+    return sum(parts) / sum(widths) if sum(widths) else curve[-1]["test"]
+
+
+def at_last(curve: list[dict], dearest: float) -> float:
+    return curve[-1]["test"]
+
+
+def difference(rows: list[dict], name: str, figure: Callable[[list[dict], float], float]) -> str:
+    """In points, with a 95% t interval over pairs of seeds where there are three or more."""
+    from scipy.stats import t
+
+    own = [row for row in rows if row["set"] == name]
+    points = []
+    for seed in sorted({row["seed"] for row in own}):
+        arms = [
+            [row for row in own if (row["seed"], row["views"]) == (seed, arm)]
+            for arm in ("on", "off")
+        ]
+        if all(arms):
+            dearest = max(curve[-1]["flops"] for curve in arms)
+            on, off = (figure(curve, dearest) for curve in arms)
+            points.append(100 * (on - off))
+    if not points:
+        return "-"
+    mean = statistics.mean(points)
+    if len(points) < 3:
+        return f"{mean:+.1f}"
+    half = t.ppf(0.975, len(points) - 1) * statistics.stdev(points) / math.sqrt(len(points))
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def main() -> None:
