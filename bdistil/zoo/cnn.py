@@ -108,18 +108,24 @@ class CNN1dBody(nn.Module):
         cells: Literal[1, 4, 8] = CELLS,
     ) -> None:
         super().__init__()
-        steps, inputs = input_shape
-        stride = min(4, max(1, steps // CELLS))  # short sequences keep four cells
-        first = nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)
-        second = nn.Conv1d(width, 2 * width, second_kernel, stride=2, padding=second_kernel // 2)
-        steps = (steps - 1) // stride + 1
-        window, pool_stride, count = windows((steps - 1) // 2 + 1, cells)
+        layers, steps = strided_along_time(input_shape, width, kernel, second_kernel)
+        window, stride, count = windows(steps, cells)
         self.features = 2 * width * count
-        self.layers = nn.Sequential(
-            first, nn.GELU(), second, nn.GELU(), nn.AvgPool1d(window, pool_stride), nn.Flatten()
-        )
+        self.layers = nn.Sequential(*layers, nn.AvgPool1d(window, stride), nn.Flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of sequences (B, time, inputs)."""
         hidden: Tensor = self.layers(x.transpose(1, 2))
         return hidden
+
+
+def strided_along_time(
+    input_shape: tuple[int, ...], width: int, kernel: int, second_kernel: int
+) -> tuple[list[nn.Module], int]:
+    """Two strided convolutions of (B, inputs, time) with their activations, and the steps left."""
+    steps, inputs = input_shape
+    stride = min(4, max(1, steps // CELLS))  # short sequences keep four cells
+    first = nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)
+    second = nn.Conv1d(width, 2 * width, second_kernel, stride=2, padding=second_kernel // 2)
+    left = (steps - 1) // stride // 2 + 1
+    return [first, nn.GELU(), second, nn.GELU()], left

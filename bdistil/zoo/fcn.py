@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bdistil.zoo.cnn import CELLS
+from bdistil.zoo.cnn import strided_along_time
 from bdistil.zoo.registry import register_student, register_teacher
 from bdistil.zoo.teachers import Share, Sizes, TimeLast, block_along_time
 
@@ -40,14 +40,9 @@ class FCNBody(nn.Module):
         second_kernel: Literal[3, 5, 9] = 3,
     ) -> None:
         super().__init__()
-        steps, inputs = input_shape
-        stride = min(4, max(1, steps // CELLS))  # as in `cnn1d`
-        first = nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)
-        second = nn.Conv1d(width, 2 * width, second_kernel, stride=2, padding=second_kernel // 2)
+        layers, _ = strided_along_time(input_shape, width, kernel, second_kernel)
         self.features = 4 * width
-        self.layers = nn.Sequential(
-            first, nn.GELU(), second, nn.GELU(), MeanAndMaximum(), nn.Flatten()
-        )
+        self.layers = nn.Sequential(*layers, MeanAndMaximum(), nn.Flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of sequences (B, time, inputs)."""

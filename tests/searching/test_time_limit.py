@@ -75,6 +75,14 @@ def test_less_than_a_call_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         resolve(spec, load_dataset(spec.data, 0))
 
 
+def test_a_teacher_that_cannot_be_timed_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, call=float("nan"), of_flops=0.5)
+    spec = tiny("goal.within_time=50%", "search.rounds=null", "space.ladder=[2]")
+    goal = resolve(spec, load_dataset(spec.data, 0)).goal
+    assert goal is not None
+    assert goal.within is None
+
+
 def test_answers_alone_take_no_time(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 2, 40)
