@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 FEWEST_ROWS = 20
 """Below, numbers may well be consecutive and texts all different by chance."""
+NEITHER = (
+    "files that are neither photographs (JPEG, PNG, WebP) nor recordings (WAV, FLAC, MP3, Ogg)"
+)
 NAMED_AS_IDENTIFIER = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid|key|index)$)|[a-z]I[dD]$")
 
 
@@ -23,7 +26,7 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
     identifiers if their column is named as one, texts that do always.
     """
     if is_nested(values):
-        return "lists or structures, which are no features"
+        return NEITHER if _are_files(values) else "lists or structures, which are no features"
     different = values.nunique(dropna=False)
     if different == 1:
         return "the same in every row"
@@ -45,6 +48,11 @@ def is_nested(values: pd.Series[Any]) -> bool:
     if values.dtype.kind != "O":
         return False
     return any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in values)
+
+
+def _are_files(values: pd.Series[Any]) -> bool:
+    """Whether the values are as data sets of the Hugging Face hub keep whole files."""
+    return all(isinstance(value, dict) and "bytes" in value for value in values.dropna())
 
 
 def looks_like_numbers(values: pd.Series[Any]) -> bool:

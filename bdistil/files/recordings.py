@@ -130,8 +130,8 @@ def _resampler(rate: int, wanted: int) -> Any:
 RECORDINGS = Medium(
     noun="recording",
     domain="sequence",
-    suffixes=(".wav", ".flac"),
-    magic=rb"RIFF....WAVE|fLaC",
+    suffixes=(".wav", ".flac", ".mp3", ".ogg", ".opus"),
+    magic=rb"RIFF....WAVE|fLaC|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|OggS",
     key="seconds",
     dtype=np.float32,
     form=RecordingForm,

@@ -123,7 +123,8 @@ def open_table(spec: DataSpec) -> Table:
             )
             rows = columns.rows
         else:
-            frames = _text_frames(files)
+            names = () if spec.task == "regression" else (*spec.labels, spec.group)
+            frames = _text_frames(files, names=[name for name in names if name is not None])
             first = takewhile(re.compile(UNNAMED_IN_TEXT).fullmatch, frames[0].columns)
             table = Table(_below_one_another(frames), _said(files), index=list(first))
             rows = [len(frame) for frame in frames]
@@ -183,8 +184,10 @@ def _column_file(files: Sequence[TableFile]) -> ColumnFile:
     return table
 
 
-def _text_frames(files: Sequence[TableFile], texts: Collection[str] = ()) -> list[pd.DataFrame]:
-    frames = read_texts([file.path for file in files], texts)
+def _text_frames(
+    files: Sequence[TableFile], texts: Collection[str] = (), names: Collection[str] = ()
+) -> list[pd.DataFrame]:
+    frames = read_texts([file.path for file in files], texts, names)
     _check_rows(sum(map(len, frames)))
     return frames
 

@@ -36,17 +36,21 @@ MISSING_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "none", "#N/A", "<NA>")
 )
 """What pandas, R, SQL and spreadsheets write where a number is missing."""
+ZEROS_IN_FRONT = r"0\d+"
 BOOLEANS = {
     word: word.lower() == "true" for word in ("True", "TRUE", "true", "False", "FALSE", "false")
 }
 
 
-def read_texts(paths: Sequence[Path], texts: Collection[str] = ()) -> list[pd.DataFrame]:
+def read_texts(
+    paths: Sequence[Path], texts: Collection[str] = (), names: Collection[str] = ()
+) -> list[pd.DataFrame]:
     """Read the parts of a table.
 
     Args:
         paths: the files.
-        texts: columns that must not be taken for numbers or booleans: "007" stays what it is.
+        texts: columns that must not be taken for numbers or booleans: "7" stays what it is.
+        names: columns whose numbers are texts if one is written with zeros in front: "007".
 
     Raises:
         DataError: if a file is damaged, or the parts differ in columns.
@@ -55,7 +59,7 @@ def read_texts(paths: Sequence[Path], texts: Collection[str] = ()) -> list[pd.Da
     frames = []
     for path in paths:
         with reading(path, alone=len(paths) == 1):
-            frames.append(_read_text(path, texts))
+            frames.append(_read_text(path, texts, names))
     check_same_columns(paths, [list(frame.columns) for frame in frames])
     numeric = require("pandas", "table").api.types.is_numeric_dtype
     kinds = {str(name): {bool(numeric(frame[name])) for frame in frames} for name in frames[0]}
@@ -63,15 +67,15 @@ def read_texts(paths: Sequence[Path], texts: Collection[str] = ()) -> list[pd.Da
     return read_texts(paths, {*texts, *mixed}) if mixed else frames
 
 
-def _read_text(path: Path, texts: Collection[str]) -> pd.DataFrame:
+def _read_text(path: Path, texts: Collection[str], names: Collection[str]) -> pd.DataFrame:
     import pandas
 
     _check_text(path)
     form: dict[str, Any] = {"sep": _separator(path), "skipinitialspace": True}
     header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **form)
-    names = header.iloc[0].dropna()
-    refuse_twins([*names])
-    types = {str(name): str for name in names if name in texts}
+    columns = header.iloc[0].dropna()
+    refuse_twins([*columns])
+    types = {str(name): str for name in columns if name in texts}
     options: dict[str, Any] = {"dtype": types, "low_memory": False, "index_col": False}
     options |= {"keep_default_na": False, "na_values": [""]}
     with warnings.catch_warnings():
@@ -80,12 +84,18 @@ def _read_text(path: Path, texts: Collection[str]) -> pd.DataFrame:
             frame: pd.DataFrame = pandas.read_csv(path, **options, **form)
         except pandas.errors.ParserWarning:
             raise DataError(
-                f"rows have more fields than the {len(names)} names in the header; name every "
+                f"rows have more fields than the {len(columns)} names in the header; name every "
                 "column, or end the rows where the header ends."
             ) from None
     frame.columns = frame.columns.map(str)
     for name in frame.columns[frame.dtypes.map(pandas.api.types.is_string_dtype)]:
         frame[name] = _read_words(frame[name], is_text=name in texts)
+    for at, name in enumerate(frame.columns):
+        if name in names and pandas.api.types.is_integer_dtype(frame[name]):
+            written = pandas.read_csv(path, **options | {"dtype": str, "usecols": [at]}, **form)
+            written = written.iloc[:, 0]
+            if written.str.fullmatch(ZEROS_IN_FRONT).any():
+                frame[name] = written
     return frame
 
 

@@ -222,7 +222,7 @@ class TestRecordings:
     def _needs_torchaudio(self):
         pytest.importorskip("torchaudio")
 
-    @pytest.mark.parametrize("suffix", [".wav", ".flac"])
+    @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
     @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (16_000, 2)])
     def test_tones_are_strongest_in_the_band_of_their_class(self, tmp_path, suffix, rate, channels):
         dataset = load(

@@ -246,6 +246,26 @@ def test_text_in_one_part_and_numbers_in_another_are_text(tmp_path):
     assert dataset.columns.features[0].categories == ("007", "008", "00A")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_numbers_with_zeros_in_front_are_names_of_classes_and_groups(tmp_path, suffix):
+    codes, who = ["001", "012", "100"], ["07", "08", "10", "11", "12"]
+    columns = {"x": np.arange(90) % 7, "y": np.arange(90) % 5, "zip": ["0213", "0944"] * 45}
+    table = pd.DataFrame(columns | {"label": codes * 30, "who": who * 18})
+    table.to_csv(tmp_path / f"mine{suffix}", index=False)
+    dataset = load(tmp_path / f"mine{suffix}", group="who")
+    assert dataset.class_names == ("001", "012", "100")
+    assert [column.categories for column in dataset.columns.features] == [None] * 3  # numbers
+
+
+@pytest.mark.parametrize("words", [["0", "1", "10"], ["1", "2", "3"]])
+def test_numbers_without_zeros_in_front_stay_numbers(tmp_path, words):
+    table = pd.DataFrame({"x": np.arange(90) % 7, "y": np.arange(90) % 5, "label": words * 30})
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    dataset = load(tmp_path / "mine.csv")
+    assert dataset.class_names == tuple(words)
+    assert dataset.class_type == "integer"
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -328,10 +348,11 @@ class TestHub:
         assert len(dataset.test) == 9
         assert dataset.card.how.startswith("test as given; validation from training, by data.group")
 
-    def test_recordings_in_cells(self, tmp_path):
+    @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".ogg"])
+    def test_recordings_in_cells(self, tmp_path, suffix):
         pytest.importorskip("torchaudio")
-        folder = files.write_recordings(tmp_path / "wav")
-        paths = sorted(folder.rglob("*.wav"))
+        folder = files.write_recordings(tmp_path / "sounds", suffix=suffix)
+        paths = sorted(folder.rglob(f"*{suffix}"))
         audio = files.cells([path.read_bytes() for path in paths])
         labels = [path.parent.name for path in paths]
         table = pa.table({"audio": audio, "label": labels, "speaker": list("abcd") * 4})
@@ -350,6 +371,14 @@ class TestHub:
         table = pa.table({"word": [b"yes", b"no", b"no"] * 6, "label": list("xyz") * 6})
         pq.write_table(table, tmp_path / "mine.parquet")
         with pytest.raises(DataError, match="column 'word' holds bytes values"):
+            load(tmp_path / "mine.parquet")
+
+    def test_files_of_another_kind_are_left_out_with_the_reason(self, tmp_path):
+        videos = files.cells([b"GIF89a" + bytes([row]) for row in range(30)])
+        label = ["a", "b"] * 15
+        table = pa.table({"clip": videos, "x": np.arange(30) % 7, "label": label})
+        pq.write_table(table, tmp_path / "mine.parquet")
+        with pytest.warns(BdistilWarning, match=r"'clip' is left out: files that are neither"):
             load(tmp_path / "mine.parquet")
 
     def test_empty_and_damaged_cells_are_named(self, tmp_path):
