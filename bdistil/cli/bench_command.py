@@ -10,7 +10,7 @@ import typer
 
 from bdistil.cli.display import console, output, plain_table
 from bdistil.optional import require_search
-from bdistil.runtime.clock import microseconds
+from bdistil.runtime.clock import microseconds, told_ratio
 from bdistil.store.durable import disk_errors, write_atomic
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ def show(found: Bench) -> None:
             timing.runtime,
             str(timing.batch),
             timing.way,
+            timing.stacking or "-",
             str(timing.stage or "-"),
             f"{timing.metric:.4f}",
             *map(microseconds, (timing.median, timing.low, timing.high)),
-            "-" if timing.ratio is None else f"{timing.ratio:.2f}x",
+            "-" if timing.ratio is None else f"{told_ratio(timing.ratio)}x",
             "-" if timing.flops_ratio is None else f"{timing.flops_ratio:.1%}",
         )
         for timing in found.timings
@@ -83,6 +84,7 @@ def show(found: Bench) -> None:
             str(peer.batch),
             peer.name,
             "-",
+            "-",
             f"{peer.metric:.4f}",
             *map(microseconds, (peer.median, peer.low, peer.high)),
             "-",
@@ -90,7 +92,7 @@ def show(found: Bench) -> None:
         )
         for peer in found.peers
     ]
-    headers = ("runtime", "batch", "way", "stage", "metric", "median µs", "10%", "90%")
+    headers = ("runtime", "batch", "way", "stacking", "stage", "metric", "median µs", "10%", "90%")
     output.print(plain_table(rows, *headers, "of teacher", "FLOPs"))
     for overhead in found.overheads:
         output.print(

@@ -23,6 +23,7 @@ from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
 from bdistil.export.onnx_export import export_module, export_onnx
 from bdistil.export.teacher_export import RawTeacher
+from bdistil.names import Stacking
 from bdistil.report.bench_peers import Peer, scikit_peers, single_student, why_no_peers
 from bdistil.report.single_student import single_student_peer
 from bdistil.runtime.onnx_runner import OnnxRunner
@@ -49,6 +50,7 @@ class Timing:
         ratio: `median` over the teacher's in the same runtime and batch; None without a teacher.
         flops_ratio: FLOPs over the teacher's; None without a teacher.
         metric: accuracy (or R²) on the test split.
+        stacking: how bodies run on the straight way; None elsewhere.
     """
 
     runtime: Runtime
@@ -61,6 +63,7 @@ class Timing:
     ratio: float | None
     flops_ratio: float | None
     metric: float
+    stacking: Stacking | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Subject:
     way: Way
     stage: int
     call: Callable[[NDArray[np.float32]], object]
+    stacking: Stacking | None = None
 
 
 def bench(
@@ -186,7 +190,11 @@ def torch_subjects(ensemble: Ensemble, raw_teacher: RawTeacher | None) -> list[S
         return lambda x: list(itertools.islice(ensemble.stages(torch.as_tensor(x)), stage))
 
     stages = range(1, len(ensemble) + 1)
-    found = [Subject("torch", "straight", stage, straight(stage)) for stage in stages]
+    ways = dict(zip(stages, ensemble.config.stacking, strict=False))
+    found = [
+        Subject("torch", "straight", stage, straight(stage), ways.get(stage, "none"))
+        for stage in stages
+    ]
     found += [Subject("torch", "streamed", stage, streamed(stage)) for stage in stages]
     if raw_teacher is not None:
         found.append(Subject("torch", "teacher", 0, lambda x: raw_teacher(torch.as_tensor(x))))
@@ -198,7 +206,7 @@ def onnx_subjects(
 ) -> list[Subject]:
     """The same by onnxruntime; nothing where it cannot be exported or run."""
     try:
-        export_onnx(ensemble, folder, examples)
+        way = export_onnx(ensemble, folder, examples).way
     except MissingDependencyError:
         return []
     runner = OnnxRunner(folder, ensemble.outputs)
@@ -216,7 +224,7 @@ def onnx_subjects(
         return call
 
     stages = range(1, len(ensemble) + 1)
-    found = [Subject("onnxruntime", "straight", stage, straight(stage)) for stage in stages]
+    found = [Subject("onnxruntime", "straight", stage, straight(stage), way) for stage in stages]
     found += [Subject("onnxruntime", "streamed", stage, streamed(stage)) for stage in stages]
     if raw_teacher is not None:
         own = folder / "teacher"
@@ -261,6 +269,7 @@ def timings(
             ratio=float(median[i] / teachers[subject.runtime]) if teachers else None,
             flops_ratio=flops_ratio(subject, figures),
             metric=metric(subject, figures),
+            stacking=subject.stacking,
         )
         for i, subject in enumerate(subjects)
     ]

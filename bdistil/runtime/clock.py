@@ -1,7 +1,7 @@
 """What stages take here, by the clock, and what early exits therefore cost.
 
-FLOPs say nothing of calls: where stages are small, going through them one after another takes
-longer than all of them in one graph, and leaving early saves nothing.
+FLOPs say nothing of calls: where stages are small, going through them one after another and finding
+out who leaves takes longer than all of them in one graph, and leaving early saves nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.runtime.exits import OperatingPoint
-from bdistil.runtime.runner import Runner
+from bdistil.runtime.exits import ExitPolicy, Floats, OperatingPoint
+from bdistil.runtime.partial_batch import PartialBatch
+from bdistil.runtime.runner import Progress, Runner
 
 ROUNDS = 15  # measured, in turns
 LEAST_ROUNDS = 3
@@ -28,18 +29,33 @@ class StageTimes:
     """Median seconds of a batch.
 
     Attributes:
-        steps: up to each stage, one after another.
-        straight: to the last stage at once.
+        steps: up to each stage, one after another, with finding out who leaves; of one example.
+        straight: to the last stage at once; of the batch.
+        batch: examples of it.
+        together: as `steps`, of the batch with nobody leaving; empty for a batch of one.
     """
 
     steps: tuple[float, ...]
     straight: float
+    batch: int = 1
+    together: tuple[float, ...] = ()
 
     def cost(self, point: OperatingPoint) -> float:
-        """Mean seconds of an example under a point; one that never leaves goes straight."""
+        """Mean seconds of an example under a point; one that never leaves goes straight.
+
+        Each stage takes a fixed time and one for each example that is still in, as measured for one
+        and for the batch; how many are in is binomial.
+        """
         if point.threshold is None:
-            return self.straight
-        return float(np.dot(point.leaving, self.steps))
+            return self.straight / self.batch
+        if self.batch == 1:
+            return float(np.dot(point.leaving, self.steps))
+        one, all_of_them = (np.diff([0.0, *steps]) for steps in (self.steps, self.together))
+        each = (all_of_them - one) / (self.batch - 1)
+        still_in = 1 - np.cumsum([0.0, *point.leaving[:-1]])
+        anybody = 1 - (1 - still_in) ** self.batch
+        total = np.dot(anybody, one - each) + self.batch * np.dot(still_in, each)
+        return float(total / self.batch)
 
     def timed(self, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
         """The points with seconds for costs; those that do not say where examples leave are out."""
@@ -47,26 +63,43 @@ class StageTimes:
         return [replace(point, cost=self.cost(point)) for point in known]
 
 
-def measure_times(runner: Runner, x: NDArray[np.float32], stages: int) -> StageTimes:
-    """Go through the stages and straight to the last, in turns, on some examples (B, ...)."""
-    steps: list[list[float]] = []
-    straight: list[float] = []
+def measure_times(
+    runner: Runner,
+    batches: Sequence[NDArray[np.float32]],
+    stages: int,
+    seen: Callable[[Progress], Floats],
+    score: str,
+) -> StageTimes:
+    """Go through the stages as early exit does, and straight to the last, in turns.
+
+    Args:
+        runner: of the ensemble.
+        batches: one example, and the batch if it has more; raw, float32 (B, ...).
+        stages: of the ensemble.
+        seen: what scores look at of a stage's answers.
+        score: by which examples leave.
+    """
+    never, largest = ExitPolicy(score, np.inf), batches[-1]
+    rows: list[list[float]] = []
     began = time.perf_counter()
     for turn in range(ROUNDS + 1):
         if turn > LEAST_ROUNDS and time.perf_counter() - began > ENOUGH:
             break
+        reached = []
+        for x in batches:
+            at = time.perf_counter()
+            run = PartialBatch(runner, runner.begin(x), seen)
+            for stage in range(1, stages + 1):
+                run.advance()
+                if stage < stages:
+                    run.leave(never)
+                reached.append(time.perf_counter() - at)
         at = time.perf_counter()
-        progress, reached = runner.begin(x), []
-        for _ in range(stages):
-            progress = runner.advance(progress)
-            reached.append(time.perf_counter() - at)
-        at = time.perf_counter()
-        runner.straight(x, stages)
-        straight.append(time.perf_counter() - at)
-        steps.append(reached)
-    kept = steps[1:], straight[1:]  # the first time is slower
-    medians = tuple(statistics.median(column) for column in zip(*kept[0], strict=True))
-    return StageTimes(medians, statistics.median(kept[1]))
+        runner.straight(largest, stages)
+        rows.append([*reached, time.perf_counter() - at])
+    medians = [statistics.median(column) for column in zip(*rows[1:], strict=True)]  # the first
+    steps, together = tuple(medians[:stages]), tuple(medians[stages:-1])  # time is slower
+    return StageTimes(steps, medians[-1], len(largest), together)
 
 
 def microseconds(seconds: float) -> str:

@@ -71,6 +71,11 @@ SCORES: dict[str, Score] = {
 FOR_REGRESSION = ("stability",)
 
 
+def usual_score(regression: bool) -> str:
+    """The score that is used where none is named."""
+    return "stability" if regression else "confidence"
+
+
 @dataclass(frozen=True)
 class ExitPolicy:
     """Leave once the score reaches the threshold.

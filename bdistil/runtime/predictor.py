@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bdistil.runtime.cascade import Cascade
 from bdistil.runtime.choice import budget_of, check_count, choose, costs_of
 from bdistil.runtime.clock import StageTimes, measure_times
 from bdistil.runtime.deadlines import Deadlines, Found
-from bdistil.runtime.exits import ExitPolicy, OperatingPoint
+from bdistil.runtime.exits import ExitPolicy, OperatingPoint, usual_score
 from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch
@@ -84,7 +85,7 @@ class Predictor:
         if teacher is not None:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
         self.deadlines = Deadlines(len(self))
-        self._times: StageTimes | None = None
+        self._times: dict[int, StageTimes] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -171,11 +172,7 @@ class Predictor:
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
         check_count("examples", examples)
-        try:
-            x = np.zeros((examples, *self.manifest.input_shape), np.float32)
-        except (MemoryError, ValueError):  # numpy's, for sizes beyond any memory
-            raise SpecError(f"examples is {examples}: no memory for such a batch.") from None
-        self.deadlines.warm_up(self.runner, x)
+        self.deadlines.warm_up(self.runner, self._zeros(examples))
 
     def stages(self, x: Any) -> Iterator[Answer]:
         """One answer after another, each better than the last; leave when you like."""
@@ -232,12 +229,11 @@ class Predictor:
         progress = self.runner.begin(examples)
         counts = stage_counts(len(progress.logits), increments, budget_of(budget, costs[-1]))
         run = PartialBatch(self.runner, progress, self._seen)
-        for fewer in [*counts[1:], 0]:
+        run.advance()
+        for fewer in counts[1:]:
+            run.keep_least_sure(fewer, usual_score(self.manifest.regression))
             run.advance()
-            run.keep(
-                run.least_sure(fewer, "stability" if self.manifest.regression else "confidence")
-            )
-        return answered(self.manifest, run.logits, run.stages)
+        return answered(self.manifest, *run.found())
 
     def policy(
         self,
@@ -246,13 +242,14 @@ class Predictor:
         at_least: float | None = None,
         budget: float | str | None = None,
         by: str = "time",
+        batch: int = 1,
         risk: float = RISK,
         on: tuple[Any, Any] | None = None,
     ) -> OperatingPoint:
         """An early-exit policy with what it did on validation, chosen by the clock of this machine.
 
-        What stages take is measured at the first call, for one example. Where going through them
-        one after another takes longer than all at once, the policy never leaves early.
+        What stages take, and finding out who leaves after each, is measured at the first call for a
+        batch. Where that takes longer than all stages at once, the policy never leaves early.
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
@@ -262,6 +259,8 @@ class Predictor:
             budget: mean seconds of an example, such as ``"20us"``, or ``"50%"`` of the full
                 ensemble's; by FLOPs mean FLOPs.
             by: ``time`` or ``flops``; the unit of the point's `cost`.
+            batch: examples at once, for which the time is measured. Those of a batch that go on are
+                taken to leave independently of each other.
             risk: chance that `at_least` does not hold, where unseen examples come as the measured
                 ones did and these chose nothing else; exact for accuracy. The search chose students
                 on the validation split, which flatters it.
@@ -270,21 +269,29 @@ class Predictor:
         Raises:
             DataError: if `on` does not fit.
             SpecError: if the ensemble was exported without such points, both `at_least` and a
-                budget are given, or nothing keeps what is asked for.
+                budget are given, `batch` is no number of examples, or nothing keeps what is asked
+                for.
         """
+        check_count("batch", batch)
         exits = self.manifest.exits if on is None else self._exits_on(*on)
-        return choose(self.manifest, exits, self.times, score, at_least, budget, by, risk)
+        times = partial(self.times, batch)
+        return choose(self.manifest, exits, times, score, at_least, budget, by, risk)
 
     def _exits_on(self, x: Any, y: Any) -> tuple[OperatingPoint, ...]:
         trace = [self._seen(progress) for progress in self._steps(self.manifest.as_examples(x))]
         return exits_on(self.manifest, trace, y)
 
-    def times(self) -> StageTimes:
-        """What stages take here for one example, in seconds; measured at the first call."""
-        if self._times is None:
-            x = np.zeros((1, *self.manifest.input_shape), np.float32)
-            self._times = measure_times(self.runner, x, len(self))
-        return self._times
+    def times(self, batch: int = 1) -> StageTimes:
+        """What stages take here for a batch, in seconds; measured at the first call for its size.
+
+        Raises:
+            SpecError: if there is no memory for such a batch.
+        """
+        if batch not in self._times:
+            batches = [self._zeros(size) for size in dict.fromkeys((1, batch))]
+            score = usual_score(self.manifest.regression)
+            self._times[batch] = measure_times(self.runner, batches, len(self), self._seen, score)
+        return self._times[batch]
 
     def _policy(self, exit: Exit) -> ExitPolicy:
         if isinstance(exit, OperatingPoint):
@@ -305,10 +312,11 @@ class Predictor:
         if policy.threshold == np.inf:
             return self.runner.straight(examples, len(self)), len(self)
         run = PartialBatch(self.runner, self.runner.begin(examples), self._seen)
+        run.advance()
         while len(run.rows) and run.progress.stage < len(self):
+            run.leave(policy)
             run.advance()
-            run.keep(np.flatnonzero(~policy.leaves(run.trace)))
-        return run.logits, run.stages
+        return run.found()
 
     def _steps(self, examples: NDArray[np.float32]) -> Iterator[Progress]:
         """Stage after stage."""
@@ -319,6 +327,14 @@ class Predictor:
         while progress.stage < len(self):
             progress = self.runner.advance(progress)
             yield progress
+
+    def _zeros(self, examples: int) -> NDArray[np.float32]:
+        try:
+            return np.zeros((examples, *self.manifest.input_shape), np.float32)
+        except (MemoryError, ValueError):  # numpy's, for sizes beyond any memory
+            raise SpecError(
+                f"no memory for such a batch, of {examples:,} examples; ask for fewer."
+            ) from None
 
     def _no_logits(self) -> NDArray[np.float32]:
         return np.zeros((0, self.manifest.outputs), np.float32)

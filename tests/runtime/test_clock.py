@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bdistil.runtime.clock import ROUNDS, StageTimes, measure_times
 from bdistil.runtime.exits import OperatingPoint, operating_points
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.risk import RISK, keeping
+from bdistil.runtime.runner import Progress
 
 STUDENTS = [("mlp", 4, "none", True), ("mlp", 3, "dense", True), ("mlp", 4, "dense", True)]
 
@@ -29,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def clocked(folder: Path, steps: tuple[float, ...], straight: float) -> Predictor:
     predictor = Predictor(folder)
-    predictor._times = StageTimes(steps, straight)
+    predictor._times = {1: StageTimes(steps, straight)}
     return predictor
 
 
@@ -82,24 +84,83 @@ def test_it_is_measured_once_and_grows_from_stage_to_stage(folder: Path) -> None
 
 
 def test_slow_ensembles_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, asked = [0.0], []
+    slow = Slow(monkeypatch)
+    times = measure_times(slow, [np.zeros((1, 2), np.float32)], 2, slow.seen, "confidence")
+    assert times == StageTimes((2.25, 4.25), 3.0)  # nobody is looked for after the last
+    assert slow.begun < ROUNDS
 
-    class Slow:
-        def begin(self, x: object) -> int:
-            asked.append("begin")
-            return 0
 
-        def advance(self, progress: int) -> int:
-            now[0] += 2.0
-            return progress + 1
+def test_batches_are_measured_beside_one_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, x = Slow(monkeypatch), np.zeros((5, 2), np.float32)
+    times = measure_times(slow, [x[:1], x], 3, slow.seen, "stability")
+    assert times == StageTimes((2.25, 4.5, 6.5), 7.0, 5, (6.25, 12.5, 18.5))
 
-        def straight(self, x: object, stages: int) -> None:
-            now[0] += 3.0
 
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    times = measure_times(Slow(), np.zeros((1, 2), np.float32), 2)  # type: ignore[arg-type]
-    assert times == StageTimes((2.0, 4.0), 3.0)
-    assert len(asked) < ROUNDS
+class Slow:
+    """A stage takes a second and one more for each example; looking at answers, a quarter."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.begun = 0.0, 0
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+    def begin(self, x: np.ndarray) -> Progress:
+        self.begun += 1
+        return Progress(0, x, None)
+
+    def advance(self, progress: Progress) -> Progress:
+        self.now += 1.0 + len(progress.logits)
+        return Progress(progress.stage + 1, progress.logits, None)
+
+    def take(self, progress: Progress, rows: np.ndarray) -> Progress:
+        raise AssertionError("nobody leaves")
+
+    def straight(self, x: np.ndarray, stage: int) -> np.ndarray:
+        self.now += 2.0 + len(x)
+        return x
+
+    def seen(self, progress: Progress) -> np.ndarray:
+        self.now += 0.25
+        return progress.logits
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(any),
+    st.lists(st.floats(0.1, 9), min_size=6, max_size=6),
+    st.integers(2, 3),
+)
+def test_a_batch_costs_what_the_mean_over_all_ways_to_leave_does(
+    leaving: list[int], seconds: list[float], batch: int
+) -> None:
+    """Counted out: every stage for every example, each way with its chance."""
+    fixed, each = np.array(seconds[:3]), np.array(seconds[3:])
+    shares = np.array(leaving) / sum(leaving)
+    expected = 0.0
+    for way in itertools.product(range(3), repeat=batch):
+        still_in = [sum(left >= stage for left in way) for stage in range(3)]
+        taken = sum(fixed[s] + each[s] * n for s, n in enumerate(still_in) if n)
+        expected += float(np.prod(shares[list(way)])) * taken / batch
+    times = StageTimes(
+        tuple(np.cumsum(fixed + each)), 1.0, batch, tuple(np.cumsum(fixed + batch * each))
+    )
+    point = OperatingPoint("confidence", 0.9, 0.9, 0.0, 1.0, leaving=tuple(shares))
+    assert times.cost(point) == pytest.approx(expected)
+    never = OperatingPoint("confidence", None, 0.9, 0.0, 3.0, leaving=(0.0, 0.0, 1.0))
+    assert times.cost(never) == pytest.approx(1.0 / batch)
+
+
+def test_a_policy_goes_by_the_batch_that_is_asked_for(folder: Path) -> None:
+    """Alone nobody should leave; in a batch a stage costs next to nothing for each."""
+    predictor = clocked(folder, (1e-5, 2e-5, 3e-5), straight=1e-5)
+    predictor._times[100] = StageTimes((1e-5, 2e-5, 3e-5), 1e-2, 100, (1.1e-5, 2.2e-5, 3.3e-5))
+    assert predictor.policy().threshold is None
+    point = predictor.policy(batch=100, budget="1us")
+    assert point.threshold is not None
+    assert point.cost < 1e-6
+    for wrong in (0, -1, True, 2.5, "many"):
+        with pytest.raises(SpecError, match="batch is "):
+            predictor.policy(batch=wrong)  # type: ignore[arg-type]
+    assert predictor.times(7).batch == 7
+    assert len(predictor.times(7).together) == 3
 
 
 @given(
