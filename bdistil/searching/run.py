@@ -30,7 +30,7 @@ from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.views import told_views, view_makers
-from bdistil.searching.worker_count import told_workers
+from bdistil.searching.worker_count import told_precision, told_workers
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.spec.views import ViewSpec
@@ -207,6 +207,8 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(told_workers(spec, dataset))
     if views := told_views(asked, spec, dataset):
         reporter.message(views)
+    if precision := told_precision(spec):
+        reporter.message(precision)
 
 
 def obtain_logits(

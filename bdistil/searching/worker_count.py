@@ -1,6 +1,9 @@
-"""Whether a search is worth workers, and how many tries keep those busy that there are."""
+"""Whether a search is worth workers, how many tries keep them busy, how fast they compute."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -82,6 +85,21 @@ def told_workers(spec: Spec, dataset: Dataset) -> str:
     about = f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
     count = f"{spec.workers.count} on Ray" if spec.workers.count else "none"
     return f"workers: {count}, as candidates train for {about} in all (workers.count)"
+
+
+def told_precision(spec: Spec) -> str:
+    """That bf16 is slow here, if it is; of processors other than x86 nothing is known."""
+    if spec.search.precision == "fp32" or spec.workers.gpus:
+        return ""
+    tell: Callable[[], dict[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
+    known = tell() if tell else {}
+    units = [known[unit] for unit in ("avx512_bf16", "amx_bf16") if unit in known]
+    if any(units) or not units:
+        return ""
+    return (
+        "precision: this processor has no instructions for bf16, with which training takes several "
+        "times as long as with fp32 (search.precision)"
+    )
 
 
 def _cost(kind: str, width: int, dataset: Dataset) -> int:

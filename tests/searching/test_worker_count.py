@@ -14,7 +14,7 @@ from bdistil.searching.backend import Backend
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
-from bdistil.searching.worker_count import seconds_of_training
+from bdistil.searching.worker_count import seconds_of_training, told_precision
 from bdistil.spec import Spec, load_spec
 
 
@@ -36,6 +36,26 @@ def open_spec(*overrides: str) -> Spec:
 def test_the_number_follows_from_the_work(overrides: tuple[str, ...], count: int) -> None:
     spec = open_spec(*overrides)
     assert resolve(spec, load_dataset(spec.data, spec.seed)).workers.count == count
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "overrides", "told"),
+    [
+        ({"avx512_bf16": False, "amx_bf16": False}, ["search.precision=bf16"], True),
+        ({"avx512_bf16": False, "amx_bf16": True}, ["search.precision=bf16"], False),
+        ({"avx512_bf16": False, "amx_bf16": False}, [], False),
+        ({"avx512_bf16": False}, ["search.precision=bf16", "workers.gpus=1"], False),
+        ({"sve": True}, ["search.precision=bf16"], False),
+    ],
+)
+def test_a_processor_without_bf16_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    overrides: list[str],
+    told: bool,
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities, raising=False)
+    assert ("no instructions for bf16" in told_precision(open_spec(*overrides))) == told
 
 
 def test_more_of_anything_takes_longer() -> None:
