@@ -68,6 +68,8 @@ def write_graphs(export: Export) -> None:
     difference = f"largest difference {found.difference:.1e} {export.checked}"
     output.print(f"{export.shown / ONNX_FOLDER}: {difference}")
     output.print(f"Straight to a stage: {STACKING_WORDS[found.way]}{kept_apart(export.ensemble)}")
+    if found.step == "aligned":
+        output.print("From stage to stage: channels filled up to multiples of eight")
     if found.anew is not None:
         output.print(f"In streams: {streaming_words(found.anew)}")
 

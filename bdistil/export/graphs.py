@@ -16,6 +16,8 @@ from bdistil.core.progressive_ensemble import step
 from bdistil.core.student import Student
 from bdistil.errors import CheckpointError
 from bdistil.export.ensemble import Ensemble
+from bdistil.export.stacking import aligned
+from bdistil.names import Stacking
 from bdistil.runtime.onnx_runner import INPUT, LOGITS
 
 LARGEST_DIFFERENCE = 1e-4
@@ -27,6 +29,11 @@ BATCH = 2  # of the examples that are traced; the graphs take any
 class StageGraph(nn.Module):
     """One stage: raw features (B, ...), F_{t-1} (B, L) and cached activations in, F_t out.
 
+    Args:
+        ensemble: with the stage.
+        stage: t.
+        way: ``aligned`` if its body's channels are to be filled up; else it runs as it is.
+
     Attributes:
         inputs: names of the inputs, in order.
         outputs: names of the outputs, in order; F_t is called apart from the F_{t-1} that comes in.
@@ -35,11 +42,14 @@ class StageGraph(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, ensemble: Ensemble, stage: int) -> None:
+    def __init__(self, ensemble: Ensemble, stage: int, way: Stacking = "none") -> None:
         super().__init__()
         self.register_buffer("shift", ensemble.shift)
         self.register_buffer("scale", ensemble.scale)
         *earlier, self.student = list(ensemble)[:stage]
+        if way == "aligned":
+            example = ensemble.shift.new_zeros(1, *ensemble.config.input_shape)
+            self.student = aligned(self.student, example)
         self.cached = [activations(s, student) for s, student in enumerate(earlier, start=1)]
         self.stage = stage
         self.inputs = [INPUT, LOGITS, *(name for names in self.cached for name in names)]

@@ -48,6 +48,7 @@ from bdistil.store.durable import replacing_files, write_atomic
 from bdistil.store.scratch import ScratchFolder
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ONE_BY_ONE: tuple[Stacking, ...] = ("none", "aligned")
 STREAMED = 64  # examples that are gone through in two chunks, to check the graphs for streams
 
 
@@ -58,13 +59,22 @@ class OnnxExport(NamedTuple):
         difference: the largest one between onnxruntime's and torch's logits on the examples, see
             :func:`~bdistil.export.graphs.difference_of`.
         way: how bodies run in the graphs that go straight to a stage, the fastest here.
+        step: likewise from stage to stage, ``none`` or ``aligned``.
         anew: student classes that a stream computes anew on all that was heard, as they carry no
             state; None where there are no streams.
     """
 
     difference: float
     way: Stacking
+    step: Stacking
     anew: frozenset[str] | None = None
+
+
+class FastestWays(NamedTuple):
+    """How bodies run, as is the fastest here: straight to a stage, and from one to the next."""
+
+    straight: Stacking
+    step: Stacking
 
 
 def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32]) -> OnnxExport:
@@ -85,9 +95,9 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
             :data:`LARGEST_DIFFERENCE`; `directory` then is as it was.
     """
     with replacing_files(directory, HASHES_FILE) as aside:
-        way = write_prefixes(ensemble, aside, examples)
+        way, step = write_prefixes(ensemble, aside, examples)
         for stage, state in enumerate(stage_inputs(ensemble, examples[:BATCH]), start=1):
-            graph = StageGraph(ensemble, stage)
+            graph = StageGraph(ensemble, stage, step)
             _write_graph(graph, state, graph.inputs, graph.outputs, aside / stage_file(stage))
         everything = ensemble.stack(range(1, len(ensemble) + 1), "apart" if way == "none" else way)
         config = CONFIG.dump_json(ensemble.config).decode()
@@ -102,11 +112,11 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
     for old in directory.glob("*.onnx"):
         if old.name not in written:  # a stage that there is no more
             old.unlink()
-    return OnnxExport(difference, way, anew)
+    return OnnxExport(difference, way, step, anew)
 
 
-def write_prefixes(ensemble: Ensemble, folder: Path, examples: NDArray[np.float32]) -> Stacking:
-    """Write ``prefix_1.onnx``, ... and return how bodies run in them, the fastest way here.
+def write_prefixes(ensemble: Ensemble, folder: Path, examples: NDArray[np.float32]) -> FastestWays:
+    """Write ``prefix_1.onnx``, ... in the way that is the fastest here.
 
     Raises:
         MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
@@ -114,12 +124,12 @@ def write_prefixes(ensemble: Ensemble, folder: Path, examples: NDArray[np.float3
     """
     for package in ONNX_PACKAGES:
         require(package, "onnx")
-    way = _fastest_way(ensemble, examples)
+    ways = _fastest_ways(ensemble, examples)
     for stage in range(1, len(ensemble) + 1):
-        one_by_one = way == "none"
-        straight = PrefixGraph(ensemble, stage) if one_by_one else ensemble.stack(stage, way)
+        one_by_one = ways.straight == "none"
+        straight = PrefixGraph(ensemble, stage) if one_by_one else ensemble.stack(stage, ways[0])
         export_module(straight, examples, folder / prefix_file(stage))
-    return way
+    return ways
 
 
 def export_module(
@@ -140,8 +150,8 @@ def export_module(
     _write_graph(module, inputs, (INPUT,), (LOGITS,), path, metadata)
 
 
-def _fastest_way(ensemble: Ensemble, examples: NDArray[np.float32]) -> Stacking:
-    """Of going straight to the last stage, by onnxruntime."""
+def _fastest_ways(ensemble: Ensemble, examples: NDArray[np.float32]) -> FastestWays:
+    """Of going straight to the last stage, by onnxruntime, and of those that go one by one."""
     affine, shape = Affine(ensemble.shift, ensemble.scale), ensemble.config.input_shape
     ways = ways_to(ensemble, affine, shape, len(ensemble))
     with ScratchFolder("onnx") as folder:
@@ -149,7 +159,9 @@ def _fastest_way(ensemble: Ensemble, examples: NDArray[np.float32]) -> Stacking:
             export_module(module, examples, folder / f"{way}.onnx")
         runner = OnnxRunner(folder, ensemble.outputs)
         inputs = [x.numpy() for x in random_inputs(affine, shape)]
-        return fastest_way({way: runner.graph(f"{way}.onnx") for way in ways}, inputs)
+        calls = {way: runner.graph(f"{way}.onnx") for way in ways}
+        one_by_one = {way: call for way, call in calls.items() if way in ONE_BY_ONE}
+        return FastestWays(fastest_way(calls, inputs), fastest_way(one_by_one, inputs))
 
 
 def _write_graph(

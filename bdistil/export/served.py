@@ -66,7 +66,7 @@ def served(
         ways = ensemble.config.stacking or (one_by_one,) * len(ensemble)
         straight = [_by_torch(ensemble, stage) for stage in stages]
         return Served(straight, ways, None if raw_teacher is None else _by_torch(raw_teacher))
-    way = write_prefixes(ensemble, folder, examples)
+    way, _ = write_prefixes(ensemble, folder, examples)
     runner = OnnxRunner(folder, ensemble.outputs)
     if raw_teacher is not None:
         export_module(raw_teacher, examples, folder / TEACHER_GRAPH)

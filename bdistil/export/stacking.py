@@ -8,6 +8,7 @@ and so do bodies that do not merge, such as recurrent ones.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -105,6 +106,38 @@ class StackedStages(nn.Module):
             sum(part.width for part in parts),
             any(part.layered for part in parts),
         )
+
+
+class AlignedBody(nn.Module):
+    """A body whose layers have channels that are filled up to what the processor takes at once.
+
+    Args:
+        body: of a student.
+        example: one standardised input (1, ...).
+
+    Raises:
+        NotMergeableError: if the body's layers cannot be filled up.
+    """
+
+    def __init__(self, body: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        self.features = body_features(body)
+        self.network = merge([body], example, None, "aligned").network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The body's features, (B, features)."""
+        return self.network(x)[:, : self.features]  # type: ignore[no-any-return]
+
+
+def aligned(student: Student, example: Tensor) -> Student:
+    """The student with an :class:`AlignedBody`, or as it is if it cannot have one."""
+    try:
+        body = AlignedBody(student.body, example)
+    except NotMergeableError:
+        return student
+    filled = copy.copy(student)  # the parts of a module are in a dictionary that copies share
+    filled._modules = student._modules | {"body": body}
+    return filled
 
 
 class SideBySide(nn.Module):

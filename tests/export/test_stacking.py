@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from bdistil.errors import DataError
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.fastest import fastest_way
+from bdistil.export.graphs import StageGraph, stage_inputs
 from bdistil.export.merged_layers import Affine
 from bdistil.export.merging import merge
+from bdistil.export.stacking import AlignedBody
 from bdistil.names import STACKINGS, Stacking
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -94,6 +96,21 @@ def test_bodies_of_several_classes(way: Stacking) -> None:
     ensemble = build(*mixed, ("gru", 3, "residual", True), shape=(4, 3))
     check_every_stage(ensemble, way)
     assert ensemble.kept_apart() == {"gru": "GRU layers do not stack"}
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize("kind", SHAPES)
+@torch.no_grad()
+def test_stages_with_filled_channels_answer_and_leave_the_same(kind: str, connection: str) -> None:
+    ensemble = build((kind, 3, connection, True), (kind, 2, connection, False))
+    x = examples(ensemble)
+    for stage, inputs in enumerate(stage_inputs(ensemble, x.numpy()), start=1):
+        plain, filled = (StageGraph(ensemble, stage, way) for way in ("none", "aligned"))
+        fills = kind in STACKED and kind != "resnet"  # whose norms take no zeros
+        assert isinstance(filled.student.body, AlignedBody) == fills
+        for mine, other in zip(filled(*inputs), plain(*inputs), strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(student.body, AlignedBody) for student in ensemble)
 
 
 def test_some_stages_at_once() -> None:
