@@ -11,7 +11,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from bdistil.export.merged_layers import (
     mergeable,
 )
 from bdistil.names import Stacking
-from bdistil.zoo.fcn import MeanAndMaximum
+from bdistil.zoo.fcn import MeanAndMaximum, Slopes
 
 RESHAPING = ("flatten", "transpose", "permute", "unsqueeze")  # methods that move values about
 CHANNELWISE = (
@@ -106,7 +106,7 @@ def merge(
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, CHANNELWISE) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*CHANNELWISE, Slopes)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -201,6 +201,8 @@ class _Merger:
         if on_channels and mergeable(modules):
             layer, rooms = later_layers(modules, value.rooms, self.way)
             return Value(self._call(layer, value), rooms)
+        if all_slopes(modules):
+            return Value(self._call(slopes_in(modules, value.rooms), value), value.rooms)
         return self._apart(modules, value, nodes)
 
     def _apart(self, modules: Sequence[nn.Module], value: Value, nodes: Sequence[fx.Node]) -> Value:
@@ -245,6 +247,21 @@ class _Merger:
         name = f"layer_{len(list(self.root.children()))}"
         self.root.add_module(name, module)
         return self.graph.call_module(name, (value.node,))
+
+
+def all_slopes(modules: Sequence[nn.Module]) -> TypeGuard[Sequence[Slopes]]:
+    """Whether each adds slopes."""
+    return all(isinstance(module, Slopes) for module in modules)
+
+
+def slopes_in(modules: Sequence[Slopes], rooms: Rooms) -> Slopes:
+    """Those of all networks as one, level where a network does not need its room."""
+    merged = Slopes(sum(rooms), len(modules[0].time))
+    starts = itertools.accumulate(rooms, initial=0)
+    with torch.no_grad():
+        for module, start in zip(modules, starts, strict=False):
+            merged.slope[start : start + len(module.slope)] = module.slope
+    return merged
 
 
 def _standardised(value: Value) -> Value:

@@ -27,9 +27,34 @@ class MeanAndMaximum(nn.Module):
         return torch.stack([x.mean(dim=-1), x.amax(dim=-1)], dim=-1)
 
 
+class Slopes(nn.Module):
+    """Adds a line over time to each channel of (B, channels, time); all start level, at zero.
+
+    Mean and maximum over time forget when something happened. What rises or falls with time tells.
+
+    Args:
+        channels: of them.
+        steps: of time.
+    """
+
+    time: Tensor
+
+    def __init__(self, channels: int, steps: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(channels, 1))
+        self.register_buffer("time", torch.linspace(-1, 1, steps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Minus the slope more at the first step, and the slope more at the last."""
+        return x + self.slope * self.time
+
+
 @register_student("fcn", domains=("sequence",), lr=1e-2, growth=1.6)
 class FCNBody(nn.Module):
-    """Two strided convolutions along time, of `width` and twice the channels; mean and maximum."""
+    """Two strided convolutions along time, of `width` and twice the channels; mean and maximum.
+
+    Slopes before the last activation let these know when something happened.
+    """
 
     def __init__(
         self,
@@ -40,7 +65,8 @@ class FCNBody(nn.Module):
         second_kernel: Literal[3, 5, 9] = 3,
     ) -> None:
         super().__init__()
-        layers, _ = strided_along_time(input_shape, width, kernel, second_kernel)
+        layers, steps = strided_along_time(input_shape, width, kernel, second_kernel)
+        layers.insert(-1, Slopes(2 * width, steps))
         self.features = 4 * width
         self.layers = nn.Sequential(*layers, MeanAndMaximum(), nn.Flatten())
 

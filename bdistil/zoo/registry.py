@@ -33,7 +33,7 @@ _DEFAULT_TEACHERS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "seque
 _DEFAULT_STUDENTS: dict[Domain, tuple[str, ...]] = {
     "tabular": ("mlp",),
     "image": ("cnn",),
-    "sequence": ("fcn", "cnn1d"),  # whatever happens whenever, or where it matters when
+    "sequence": ("fcn",),
 }
 
 
