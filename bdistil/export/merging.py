@@ -106,7 +106,9 @@ def merge(
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*CHANNELWISE, Slopes)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*CHANNELWISE, Slopes)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:

@@ -22,7 +22,7 @@ from bdistil.searching.worker_count import count_workers, tries_of
 from bdistil.spec import SearchSpec, SpaceSpec, Spec
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
-from bdistil.zoo.registry import default_students, student_class
+from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
@@ -42,8 +42,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_classes(search, len(spec.space.ladder))
     space = spec.space
     if space.students == ("auto",):
-        first, *others = default_students(dataset.domain)
-        space = space.model_copy(update={"student": [first, *others] if others else first})
+        space = space.model_copy(update={"student": default_student(dataset.domain)})
     check_students(space, dataset)
     changes: dict[str, Any] = {
         "search": search,

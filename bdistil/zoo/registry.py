@@ -29,12 +29,7 @@ _AXES: dict[Domain, str] = {
     "sequence": "(time, features)",
     "image": "(channels, height, width)",
 }
-_DEFAULT_TEACHERS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "fcn"}
-_DEFAULT_STUDENTS: dict[Domain, tuple[str, ...]] = {
-    "tabular": ("mlp",),
-    "image": ("cnn",),
-    "sequence": ("fcn",),
-}
+_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "fcn"}
 
 
 @dataclass(frozen=True)
@@ -196,14 +191,14 @@ def teacher_class(name: str) -> TeacherClass:
     return _look_up(_TEACHERS, name, "teacher")
 
 
-def default_students(domain: Domain) -> tuple[str, ...]:
-    """The student classes that ``student: auto`` stands for; several compete."""
-    return _DEFAULT_STUDENTS[domain]
+def default_student(domain: Domain) -> str:
+    """The student class that ``student: auto`` stands for."""
+    return _DEFAULTS[domain]
 
 
 def default_teacher(domain: Domain) -> str:
     """The teacher that ``model: auto`` stands for."""
-    return _DEFAULT_TEACHERS[domain]
+    return _DEFAULTS[domain]
 
 
 def build_teacher(

@@ -22,6 +22,7 @@ from bdistil.export.merged_layers import Affine
 from bdistil.export.merging import merge
 from bdistil.export.stacking import AlignedBody
 from bdistil.names import STACKINGS, Stacking
+from bdistil.zoo.fcn import Slopes
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "mlp": (5,),
@@ -45,6 +46,9 @@ def build(*students: tuple[str, int, Any, bool], shape: tuple[int, ...] | None =
     torch.manual_seed(0)
     shape = shape or SHAPES[students[0][0]]
     ensemble = small_ensemble(*students, input_shape=shape)
+    for module in ensemble.modules():
+        if isinstance(module, Slopes):  # which start level
+            nn.init.normal_(module.slope)
     places = shape[:1] + (1,) * (len(shape) - 1) if len(shape) == 3 else shape[-1:]
     ensemble.shift, ensemble.scale = 2 * torch.rand(places), torch.rand(places) + 0.5
     return ensemble

@@ -10,7 +10,7 @@ import torch
 from bdistil.core.cost import flops
 from bdistil.datasets.catalogue import list_datasets
 from bdistil.spec import load_spec
-from bdistil.zoo.registry import build_teacher, default_students, student_class
+from bdistil.zoo.registry import build_teacher, default_student, student_class
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 ENTRIES = {entry.name: entry for entry in list_datasets()}
@@ -22,7 +22,7 @@ def test_every_data_set_has_a_search_space_whose_networks_take_it(name: str) -> 
     assert spec.data.name == name
     outputs = entry.classes or 1
     teacher, students = spec.teacher, spec.space.values("student")
-    kinds = default_students(entry.domain) if students == ("auto",) else students
+    kinds = [default_student(entry.domain)] if students == ("auto",) else students
     with torch.device("meta"):
         model = build_teacher(
             teacher.model, entry.domain, entry.input_shape, outputs, teacher.options
