@@ -11,7 +11,7 @@ import typer
 from bdistil.cli.display import console, output, plain_table
 from bdistil.optional import require_search
 from bdistil.runtime.clock import microseconds, told_ratio
-from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.store.durable import check_place, write_atomic
 
 if TYPE_CHECKING:
     from bdistil.report.bench import Bench
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def bench(
     directory: Annotated[str, typer.Argument(help="The run directory.")],
     batch: Annotated[list[int] | None, typer.Option(help="Examples at once; repeatable.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Spent on each batch size.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0, max=86_400, help="On each batch size.")] = 5.0,
     single_student: Annotated[
         bool,
         typer.Option(
@@ -45,8 +45,7 @@ def bench(
     result = SearchResult.of(directory)
     run = result.run
     folder = out or run.path
-    with disk_errors(folder):  # before minutes of timing
-        folder.mkdir(parents=True, exist_ok=True)
+    check_place(folder, folder=True)  # before minutes of timing
     found = measure(result, batch, seconds, console.print, with_single_student=single_student)
     figures = json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())

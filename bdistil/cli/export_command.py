@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from bdistil.cli.display import output
 from bdistil.cli.export_formats import FORMATS, NEED_GRAPHS, Export
 from bdistil.errors import SpecError
 from bdistil.optional import require_search
+from bdistil.store.durable import check_local
+
+if TYPE_CHECKING:
+    from bdistil.runs.run_directory import RunDirectory
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +63,7 @@ def export(
     from bdistil.searching.result import SearchResult
 
     if out is not None:
+        check_local(out)
         check_output(out)
     if web_runtime is not None and not web:
         raise SpecError("--web-runtime is for the page of --web; give both, or neither.")
@@ -66,6 +71,7 @@ def export(
     result = SearchResult.of(directory)
     run = result.run
     target = out or run.ensemble
+    check_outside(target, run)
     if stages is not None and out is None:
         raise SpecError("--stages needs --out, because the run keeps its whole ensemble.")
     ensemble = result.build_ensemble()
@@ -83,6 +89,22 @@ def export(
             if name in wanted:
                 write(export)
     run.keep()
+
+
+def check_outside(folder: Path, run: RunDirectory) -> None:
+    """Refuse the run itself and what the search keeps in it.
+
+    Raises:
+        SpecError: if it is one of these.
+    """
+    there, own = folder.resolve(), run.path.resolve()
+    if there == run.ensemble.resolve() or not there.is_relative_to(own):
+        return
+    first, *_ = (*there.relative_to(own).parts, "")
+    if first in ("", "students", "teacher", "open", run.ensemble.name):
+        raise SpecError(
+            f"--out {folder} is the search's own; choose another folder, or leave --out away."
+        )
 
 
 def check_output(folder: Path) -> None:

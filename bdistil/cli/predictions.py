@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bdistil.errors import SpecError
 from bdistil.export.predict import Predictions, predict_file
-from bdistil.store.durable import check_place, write_atomic
+from bdistil.store.durable import check_local, check_place, write_atomic
 from bdistil.store.remote import WorkingCopy
 
 Say = Callable[[str], None]
@@ -47,6 +47,7 @@ def write_predictions(
     if out is not None and out.exists() and out.samefile(data):
         raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
     if out is not None:
+        check_local(out)
         check_place(Path(os.path.realpath(out)))
     copy = WorkingCopy(ensemble)
     copy.fetch(leave_out=("teacher", "students", "open", "tune"))

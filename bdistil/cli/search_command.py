@@ -111,7 +111,9 @@ def resume(
     from bdistil.runs.run_directory import RunDirectory
 
     found = RunDirectory.existing(directory)
-    run(load_spec(found.spec_file, overrides or []), directory, address, verbose)
+    spec = load_spec(found.spec_file, overrides or [])
+    found.check_sources(spec)
+    run(spec, directory, address, verbose)
 
 
 def table_spec(data: Path | None) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from pathlib import Path
 from bdistil.cluster.connect import cluster
 from bdistil.cluster.launch import launch_search, launch_teacher
 from bdistil.cluster.tasks import as_they_end, task_of
-from bdistil.errors import BdistilError, BdistilWarning
+from bdistil.errors import (
+    BdistilError,
+    BdistilWarning,
+    CheckpointError,
+    ClusterError,
+    MissingDependencyError,
+    SearchError,
+)
 from bdistil.experiments.clock import add_times, prefixes
 from bdistil.experiments.design import METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
@@ -19,10 +26,12 @@ from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play
 from bdistil.searching.outcome import load_students, teacher_network
 from bdistil.spec import WorkerSpec
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import read_file, write_atomic
 from bdistil.version import version_and_commit
 
 FIGURES_FILE = "figures.json"
+TO_BE_MENDED = (CheckpointError, ClusterError, MissingDependencyError)
+"""Errors that tell nothing of a search or a method."""
 
 Taught = Callable[[Run, int, int], None]
 Done = Callable[[Run, Figures, int, int], None]
@@ -52,7 +61,7 @@ def execute(
         BdistilError: for bad input, from the first run that meets it.
         ClusterError: if tasks lose worker after worker.
     """
-    kept = {run.folder: stored(folder / run.folder) for run in runs}
+    kept = {run.folder: stored(folder / run.folder, run) for run in runs}
     missing = [run for run in runs if kept[run.folder] is None]
     if missing:
         with cluster(workers, address, verbose):
@@ -93,11 +102,19 @@ def make_teacher(run: Run, folder: Path) -> list[str]:
 
 
 def make_run(run: Run, folder: Path) -> Figures:
-    """Search with the shared teacher, and write the figures beside the run."""
+    """Search with the shared teacher, and write the figures beside the run.
+
+    That a search or a method has no answer is a result, too.
+
+    Raises:
+        BdistilError: for what another start may find mended: files, packages, the cluster.
+    """
     place = folder / run.folder
     started = time.monotonic()
     try:
         figures = outcome(run, place, folder / run.teacher_folder)
+    except TO_BE_MENDED:
+        raise
     except BdistilError as error:
         figures = Figures(run.data, dict(run.cell), run.seed, failed=str(error))
     figures.seconds = time.monotonic() - started
@@ -112,6 +129,9 @@ def outcome(run: Run, place: Path, teacher_dir: Path) -> Figures:
     if method in RIVALS:
         return play(run, method, teacher_dir)
     result = launch_search(run.spec, place, teacher_dir=teacher_dir)
+    if not result.rounds:
+        reason = "" if result.ended is None else f": {result.ended.reason}"
+        raise SearchError(f"no round has a student{reason}")
     figures = figures_of(result, run)
     if method is not None:
         students = load_students(result.run, result.dataset)
@@ -120,9 +140,19 @@ def outcome(run: Run, place: Path, teacher_dir: Path) -> Figures:
     return figures
 
 
-def stored(place: Path) -> Figures | None:
-    """The figures of a run that has ended; None if there are none yet."""
+def stored(place: Path, run: Run) -> Figures | None:
+    """The figures of a run that has ended; None if there are none yet, or they are damaged."""
+    file = place / FIGURES_FILE
     try:
-        return Figures.from_json(json.loads((place / FIGURES_FILE).read_text()))
-    except (OSError, ValueError, TypeError):
+        found = Figures.from_json(json.loads(read_file(file)))
+        found.check(run)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        warnings.warn(
+            f"{file} is damaged or of another run, which is searched again.",
+            BdistilWarning,
+            stacklevel=2,
+        )
+        return None
+    return found

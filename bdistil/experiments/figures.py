@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -54,6 +55,25 @@ class Figures:
     def from_json(cls, content: dict[str, Any]) -> Figures:
         """From what :meth:`to_json` gave."""
         return cls(**content)
+
+    def check(self, run: Run) -> None:
+        """Refuse what is not the outcome of a run.
+
+        Raises:
+            ValueError: if it is of another run, or has neither stages nor a reason for that.
+            TypeError: if something is of another type.
+            KeyError: if a stage lacks its metric or its cost.
+        """
+        if (self.data, self.cell, self.seed) != (run.data, dict(run.cell), run.seed):
+            raise ValueError("it is of another run")
+        if not (isinstance(self.stages, list) and isinstance(self.failed, str)):
+            raise TypeError("stages or failed")
+        numbers = [self.teacher, self.seconds]
+        numbers += [stage[key] for stage in self.stages for key in ("metric", "flops")]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("a figure is no number")
+        if bool(self.stages) == bool(self.failed):
+            raise ValueError("it has neither stages nor a reason")
 
 
 def figures_of(result: SearchResult, of: Run) -> Figures:

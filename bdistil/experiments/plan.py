@@ -85,10 +85,12 @@ class Plan(BaseModel):
         """Write it; a folder may be extended by seeds, but not become another experiment.
 
         Raises:
-            SpecError: if the folder holds another experiment.
+            SpecError: if the folder holds another experiment, or other things.
         """
         file = folder / PLAN_FILE
-        if file.exists() and not self.same_as(Plan.read(folder)):
+        if not file.exists():
+            check_unused(folder)
+        elif not self.same_as(Plan.read(folder)):
             raise SpecError(
                 f"{folder} holds another experiment (see {file}); choose another --out."
             )
@@ -112,6 +114,18 @@ class Plan(BaseModel):
             if name not in self.spaces:
                 raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
         return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
+
+
+def check_unused(folder: Path) -> None:
+    """Refuse a folder of other things, whose README.md would be written over.
+
+    Raises:
+        SpecError: if it holds files that are not hidden.
+    """
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise SpecError(
+            f"--out {folder} holds other files and no experiment; choose a new or an empty folder."
+        )
 
 
 def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:

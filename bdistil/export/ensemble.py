@@ -124,12 +124,13 @@ class Ensemble(ProgressiveEnsemble):
         _refuse_others_files(path)
         weights = self._weights()
         config = replace(self.config, weights_hash=sha256(weights))
-        with replacing_files(path, CONFIG_FILE) as aside:
+        with replacing_files(
+            path, CONFIG_FILE, clear=lambda: _remove_graphs_of_other_weights(path, config)
+        ) as aside:
             write_atomic(aside / WEIGHTS_FILE, weights)
             write_atomic(aside / CARD_FILE, model_card(config).encode())
             write_atomic(aside / CONFIG_FILE, CONFIG.dump_json(config, indent=2) + b"\n")
             yield aside
-            _remove_graphs_of_other_weights(path, config)
         self.config = config
 
     def weights_hash(self) -> str:

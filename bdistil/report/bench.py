@@ -151,7 +151,8 @@ def bench(
     dataset, ensemble, figures = result.dataset, result.build_ensemble(), result.evaluation
     examples = dataset.test.x
     if batches is None:
-        batches = sorted({1, min(64, len(examples))})
+        batches = [1, min(64, len(examples))]
+    batches = sorted(set(batches))
     if not 1 <= min(batches) <= max(batches) <= len(examples):
         raise SpecError(
             f"--batch must lie between 1 and {len(examples)}, the examples of the test split, not "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -77,6 +78,22 @@ class RunDirectory:
     def spec(self) -> Spec:
         """The resolved spec of the run."""
         return load_spec(self.spec_file)
+
+    def check_sources(self, spec: Spec) -> None:
+        """Say how to go on where the user's files were moved.
+
+        Args:
+            spec: of the run, perhaps with another place of the files.
+
+        Raises:
+            CheckpointError: naming the first one that is gone.
+        """
+        for key, path in spec.data.sources.items():
+            if not path.exists():
+                raise CheckpointError(
+                    f"{path}, on which {self.place} was searched, is not there; if it was moved, "
+                    f"say where to: bdistil resume {shlex.quote(self.place)} data.{key}=FILE."
+                )
 
     def student_file(self, round_number: int) -> Path:
         """Where the student of a round is kept."""

@@ -71,10 +71,11 @@ def run_dataset(run: RunDirectory) -> Dataset:
     """The run's data, split as the search saw them; the user's own modules are loaded first.
 
     Raises:
-        CheckpointError: if the user's file has changed since.
+        CheckpointError: if the user's file has changed since, or was moved.
         SpecError: if a module of the user's cannot be imported.
     """
     spec = run.spec()
+    run.check_sources(spec)
     import_modules(spec.modules)
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     check_unchanged(run.teacher, dataset)

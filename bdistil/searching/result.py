@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from bdistil.core.tensors import as_tensor
 from bdistil.data.data_card import DataCard, stored_card
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import standardised
+from bdistil.errors import BdistilWarning, CheckpointError
 from bdistil.export.early_prediction import EarlyPoint, early_prediction
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
@@ -120,7 +122,12 @@ class SearchResult:
                 return stored
         found = evaluate_on_test(run, self.dataset, self.students)
         found = found.model_copy(update={"of": key})
-        run.write(run.evaluation_file, found.model_dump_json(indent=2).encode())
+        try:
+            run.write(run.evaluation_file, found.model_dump_json(indent=2).encode())
+        except CheckpointError as error:
+            if run.lock:
+                raise  # a search keeps what it found
+            warnings.warn(f"the figures are not kept: {error}", BdistilWarning, stacklevel=2)
         return found
 
     @cached_property

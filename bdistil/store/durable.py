@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bdistil.errors import CheckpointError
@@ -43,6 +43,20 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def check_local(path: Path) -> None:
+    """Refuse a URI, of which a path makes a folder ``s3:`` here.
+
+    Raises:
+        CheckpointError: if `path` was one.
+    """
+    first = path.parts[0] if path.parts else ""
+    if len(first) > 2 and first.endswith(":") and not Path(first).exists():
+        raise CheckpointError(
+            f"{first}//{'/'.join(path.parts[1:])} is a URI, where only runs can be kept; give a "
+            "folder of this machine, and copy it there."
+        )
+
+
 def check_place(path: Path, *, folder: bool = False) -> None:
     """Refuse a place where nothing can be written, before long work for it begins.
 
@@ -53,6 +67,7 @@ def check_place(path: Path, *, folder: bool = False) -> None:
     Raises:
         CheckpointError: if it is none.
     """
+    check_local(path)
     with disk_errors(path):
         check_regular(path)
         if path.exists() and path.is_dir() != folder:
@@ -93,6 +108,7 @@ def replacing(path: Path, root: Path | None = None) -> Iterator[Path]:
         CheckpointError: if the disk is full or not writable, or a pipe or a device stands there;
             `path` is then untouched.
     """
+    check_local(path)
     with disk_errors(path):
         check_regular(path)  # as /dev/null, which the new file would replace
         if root is None:
@@ -119,16 +135,24 @@ def _new_file_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing_files(folder: Path, last: str) -> Iterator[Path]:
+def replacing_files(
+    folder: Path, last: str, clear: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """A temporary folder for the body to fill; after it, its files take their places in `folder`.
 
     They do so one by one, `last` as the last one: a reader that finds it with what it says of the
     others has them all. Other files of `folder` stay.
 
+    Args:
+        folder: where the files will be; made if it is not there.
+        last: the file that takes its place after all others.
+        clear: removes what does not belong beside them; called when only the moving can still fail.
+
     Raises:
         CheckpointError: if the disk is full or not writable. Then, and if the body fails, `folder`
             is as it was.
     """
+    check_local(folder)
     with disk_errors(folder):
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +163,7 @@ def replacing_files(folder: Path, last: str) -> Iterator[Path]:
     try:
         yield temporary
         with disk_errors(folder):
-            _move_files(temporary, folder, last)
+            _move_files(temporary, folder, last, clear)
     except CheckpointError as error:  # a reader knows the place, not the folder aside
         raise CheckpointError(str(error).replace(str(temporary), str(folder))) from error
     finally:
@@ -150,12 +174,15 @@ def replacing_files(folder: Path, last: str) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _move_files(source: Path, target: Path, last: str) -> None:
+def _move_files(source: Path, target: Path, last: str, clear: Callable[[], None]) -> None:
     files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
     files.remove(Path(IN_USE))
     for name in files:
         sync(source / name)
+        check_place(target / name)
+    for name in files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
+    clear()
     for name in sorted(files, key=lambda name: name == Path(last)):
         (source / name).replace(target / name)
     for folder in {(target / name).parent for name in files}:

@@ -122,6 +122,15 @@ def test_the_example_answers_as_the_predictor_and_leaves_early(tmp_path: Path) -
 
 
 @needs_compiler
+def test_lines_are_not_broken_within_a_name(tmp_path: Path) -> None:
+    names = (" lead", "", "long " * 30, *(f"class  number {i} of many" for i in range(40)))
+    ensemble = small_ensemble(("mlp", 3, "none", False), outputs=len(names), class_names=names)
+    assert largest_difference(ensemble, tmp_path, examples("mlp", 5)) < 1e-5
+    text = (tmp_path / HEADER_FILE).read_text()
+    assert all(string_literal(name) in text for name in names)
+
+
+@needs_compiler
 def test_names_of_any_letters_and_large_targets(tmp_path: Path) -> None:
     assert COMPILER
     plain = small_ensemble(("mlp", 3, "none", False), outputs=3)

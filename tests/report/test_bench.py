@@ -35,11 +35,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
 
 @pytest.fixture(scope="module")
 def found(run: SearchResult) -> Bench:
-    return bench(run, batches=(1, 7), seconds=0)
+    return bench(run, batches=(7, 1, 7), seconds=0)
 
 
 def test_every_stage_is_timed_in_every_way(found: Bench) -> None:
     keys = {(t.runtime, t.way, t.stage, t.batch) for t in found.timings}
+    assert len(keys) == len(found.timings)  # a batch size that is given twice is timed once
     stages = range(1, STAGES + 1)
     assert keys == {
         (runtime, way, stage, batch)

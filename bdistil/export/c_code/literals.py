@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,15 +28,14 @@ def string_literal(text: str) -> str:
 
 
 def array(declaration: str, literals: Iterable[str]) -> str:
-    """An array of constants, as lines of :data:`WIDTH`."""
-    body = textwrap.fill(
-        ", ".join(literals),
-        WIDTH,
-        initial_indent="    ",
-        subsequent_indent="    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """An array of constants, as lines of :data:`WIDTH` where no constant is longer."""
+    lines: list[str] = []
+    for literal in literals:  # not textwrap, which would break lines at the spaces of a text
+        if lines and len(lines[-1]) + len(literal) + 2 < WIDTH:
+            lines[-1] += f" {literal},"
+        else:
+            lines.append(f"    {literal},")
+    body = "\n".join(lines).removesuffix(",")
     return f"static const {declaration} = {{\n{body}\n}};"
 
 
