@@ -14,6 +14,7 @@ import typer
 from bdistil.cli.display import clock, console, output
 from bdistil.interrupt import STATUS, remembered
 from bdistil.spec import WorkerSpec
+from bdistil.store.folder_lock import locked_folder
 
 if TYPE_CHECKING:
     from bdistil.experiments.design import Run
@@ -57,20 +58,24 @@ def carry_out(
         verbose: let Ray speak.
 
     Raises:
-        SpecError: if the folder holds another experiment.
+        SpecError: if the folder holds another experiment, or other things.
+        CheckpointError: if another process is at work on it.
     """
     from bdistil.experiments.execute import execute
     from bdistil.experiments.write_up import write_comparison, write_up
 
     runs = plan.runs(seeds)
-    plan.keep(out)
+    plan.check(out)
     cpus, gpus = each_takes
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
-    with stopping_gently():
-        lines = Lines()
-        found = execute(runs, out, workers, address, verbose, lines.done, lines.taught)
-    write = write_comparison if plan.kind == "comparison" else write_up
-    output.print(write(found, out, plan.question))
+    with locked_folder(out, "experiment"):
+        plan.keep(out)
+        with stopping_gently():
+            lines = Lines()
+            found = execute(runs, out, workers, address, verbose, lines.done, lines.taught)
+        write = write_comparison if plan.kind == "comparison" else write_up
+        answer = write(found, out, plan.question)
+    output.print(answer)
     console.print(f"Tables and plots: {out / 'README.md'}")
 
 

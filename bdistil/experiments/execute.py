@@ -16,6 +16,7 @@ from bdistil.errors import (
     BdistilWarning,
     CheckpointError,
     ClusterError,
+    DataError,
     MissingDependencyError,
     SearchError,
 )
@@ -30,7 +31,7 @@ from bdistil.store.durable import read_file, write_atomic
 from bdistil.version import version_and_commit
 
 FIGURES_FILE = "figures.json"
-TO_BE_MENDED = (CheckpointError, ClusterError, MissingDependencyError)
+TO_BE_MENDED = (CheckpointError, ClusterError, DataError, MissingDependencyError)
 """Errors that tell nothing of a search or a method."""
 
 Taught = Callable[[Run, int, int], None]
@@ -107,7 +108,7 @@ def make_run(run: Run, folder: Path) -> Figures:
     That a search or a method has no answer is a result, too.
 
     Raises:
-        BdistilError: for what another start may find mended: files, packages, the cluster.
+        BdistilError: for what another start may find mended: files, data, packages, the cluster.
     """
     place = folder / run.folder
     started = time.monotonic()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bdistil.errors import SpecError
 from bdistil.experiments.design import METHOD, Run, label_of, runs_of
 from bdistil.spec import load_spec
-from bdistil.store.durable import write_atomic
+from bdistil.store.durable import read_file, write_atomic
 
 PLAN_FILE = "experiment.json"
 SET_BY_THE_EXPERIMENT = ("seed", "name", "workers", METHOD)
@@ -69,7 +69,7 @@ class Plan(BaseModel):
         """
         file = folder / PLAN_FILE
         try:
-            return cls.model_validate_json(file.read_bytes())
+            return cls.model_validate_json(read_file(file))
         except FileNotFoundError:
             raise SpecError(
                 f"{folder} holds no experiment (it has no {PLAN_FILE}); give the folder that "
@@ -81,11 +81,11 @@ class Plan(BaseModel):
         except OSError as error:
             raise SpecError(f"{file} cannot be read: {error.strerror}.") from None
 
-    def keep(self, folder: Path) -> None:
-        """Write it; a folder may be extended by seeds, but not become another experiment.
+    def check(self, folder: Path) -> None:
+        """Refuse a folder of other things; one may be extended by seeds, not become another plan.
 
         Raises:
-            SpecError: if the folder holds another experiment, or other things.
+            SpecError: if it holds another experiment, or files and no experiment.
         """
         file = folder / PLAN_FILE
         if not file.exists():
@@ -94,7 +94,16 @@ class Plan(BaseModel):
             raise SpecError(
                 f"{folder} holds another experiment (see {file}); choose another --out."
             )
-        write_atomic(file, (self.model_dump_json(indent=1) + "\n").encode())
+
+    def keep(self, folder: Path) -> None:
+        """Write it.
+
+        Raises:
+            SpecError: see :meth:`check`.
+            CheckpointError: if it cannot be written.
+        """
+        self.check(folder)
+        write_atomic(folder / PLAN_FILE, (self.model_dump_json(indent=1) + "\n").encode())
 
     def same_as(self, other: Plan) -> bool:
         """Whether both are the same but for the words of the question."""

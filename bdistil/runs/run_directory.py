@@ -15,6 +15,7 @@ from bdistil.errors import CheckpointError
 from bdistil.runs.journal import Journal
 from bdistil.spec import Spec, load_spec
 from bdistil.store.durable import disk_errors, write_atomic
+from bdistil.store.folder_lock import LOCK_FILE, locked_folder
 from bdistil.store.remote import SPEC_FILE, WorkingCopy
 from bdistil.teachers.teacher_store import TeacherStore
 
@@ -164,28 +165,16 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def _folder_locked(self) -> Iterator[None]:
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self.lock_file.exists() and not self.lock_file.is_file():  # may wait
-                raise CheckpointError(f"{self.lock_file} is no file; remove it.")
-            lock = self.lock_file.open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"another search is running in {self.path}; wait for it or choose another --out."
-            ) from None
-        try:
-            self.lock = lock
-            yield
-        finally:
-            self.lock = None
-            lock.close()
+        with locked_folder(self.path, "search") as self.lock:
+            try:
+                yield
+            finally:
+                self.lock = None
 
     @property
     def lock_file(self) -> Path:
         """Locked by the search that runs in the folder."""
-        return self.path / ".lock"
+        return self.path / LOCK_FILE
 
     @property
     def is_there(self) -> bool:

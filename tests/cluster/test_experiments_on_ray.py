@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny import bdistil as bdistil_alone
+from tiny import command as command_alone
 from tiny import tiny
 
 from bdistil.runs.run_directory import RunDirectory
@@ -82,6 +88,40 @@ def test_an_experiment_from_the_command_line(tmp_path: Path, bdistil: Callable[.
     other = bdistil(*command[:-3], "1", "--vary", "space.skip=[true, false]", "--out", out)
     assert other.status == 2
     assert "holds another experiment" in other.errors
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_experiment_goes_on_and_ends_the_same(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    asked = (
+        "ablate", spec_file(tmp_path, "one", "search.rounds=4", "space.epochs=20"),
+        "--vary", "space.connection=[none, dense]", "--seeds", "1",
+    )  # fmt: skip
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    alone = os.environ | {"RAY_ADDRESS": ""}
+    with subprocess.Popen(
+        command_alone(*asked, "--out", out), stderr=subprocess.PIPE, text=True, env=alone
+    ) as started:
+        while not list(out.glob("runs/*/rounds.jsonl")):
+            assert started.poll() is None
+            time.sleep(0.02)
+        started.send_signal(number)
+        _, errors = started.communicate()
+    if number is signal.SIGKILL:
+        assert started.returncode == -number
+    else:
+        assert started.returncode == 130, errors
+        assert "The same command goes on" in errors
+        assert "Traceback" not in errors
+    assert len(list(out.glob("runs/*/figures.json"))) < 2
+    for place in (out, whole):
+        done = bdistil_alone(*asked, "--out", place, env=alone)
+        assert done.returncode == 0, done.stderr
+    tables = [pd.read_parquet(place / "curves.parquet") for place in (out, whole)]
+    took = [name for name in tables[0] if name in ("latency_ratio", "latency", "seconds")]
+    pd.testing.assert_frame_equal(*(table.drop(columns=took) for table in tables))
 
 
 @pytest.mark.nightly

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny import tiny
 
-from bdistil.errors import BdistilWarning, CheckpointError, SpecError
+from bdistil.errors import BdistilWarning, CheckpointError, DataError, SpecError
+from bdistil.experiments import execute
 from bdistil.experiments.design import Run
 from bdistil.experiments.execute import FIGURES_FILE, make_run, make_teacher, stored
-from bdistil.experiments.plan import Plan
+from bdistil.experiments.plan import PLAN_FILE, Plan
+from bdistil.store.folder_lock import locked_folder
 
 CELL = {"space.skip": "true"}
 
@@ -115,3 +119,53 @@ def test_a_folder_of_other_things_becomes_no_experiment(tmp_path: Path, name: st
     (folder / name).rename(folder / ".experiment.json.1234.partial")  # as a killed start leaves
     plan.keep(folder)
     plan.keep(folder)
+
+
+def test_two_at_once_in_one_folder(tmp_path: Path, bdistil: Callable[..., Any]) -> None:
+    spec, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    spec.write_text(tiny().to_yaml())
+    with locked_folder(out, "experiment"):
+        answer = bdistil("ablate", spec, "--vary", "space.skip=[true, false]", "--out", out)
+    assert answer.status == 2
+    assert f"another experiment is running in {out}; wait for it" in answer.errors
+    assert [each.name for each in out.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("command", ["ablate", "compare"])
+def test_a_run_as_the_place_of_an_experiment_stays_as_it_is(
+    command: str, tmp_path: Path, bdistil: Callable[..., Any]
+) -> None:
+    spec, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    spec.write_text(tiny().to_yaml())
+    out.mkdir()
+    (out / "spec.yaml").write_text("name: run\n")
+    more = ("--vary", "space.skip=[true, false]") if command == "ablate" else ()
+    answer = bdistil(command, spec, *more, "--out", out)
+    assert answer.status == 2
+    assert "holds other files and no experiment" in answer.errors
+    assert [each.name for each in out.iterdir()] == ["spec.yaml"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "deep", "folder", "pipe"])
+def test_a_damaged_plan_is_told(damage: str, tmp_path: Path) -> None:
+    file = tmp_path / PLAN_FILE
+    if damage == "folder":
+        file.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(file)  # which was waited for without end
+    else:
+        file.write_bytes(b"{" if damage == "cut" else b"[" * 100_000)
+    with pytest.raises(SpecError, match=rf"{PLAN_FILE} (is damaged|cannot be read)"):
+        Plan.read(tmp_path)
+
+
+def test_data_that_are_gone_in_mid_experiment_are_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise DataError("the file does not exist")
+
+    monkeypatch.setattr(execute, "outcome", fails)
+    with pytest.raises(DataError):
+        make_run(Run("tiny", CELL, 0, tiny("workers.count=0")), tmp_path)
+    assert not list(tmp_path.rglob(FIGURES_FILE))
