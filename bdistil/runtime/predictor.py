@@ -32,6 +32,7 @@ from bdistil.runtime.product import as_products
 from bdistil.runtime.risk import RISK
 from bdistil.runtime.runner import Progress
 from bdistil.runtime.stream import Stream
+from bdistil.runtime.values import as_text
 
 Exit = ExitPolicy | OperatingPoint | str
 
@@ -75,6 +76,8 @@ class Predictor:
         product: bool = False,
     ) -> None:
         check_count("threads", threads)
+        if not isinstance(product, bool | np.bool_):
+            raise SpecError(f"product is {as_text(product)!r}; give True or False.")
         folder = ensemble_folder(source)
         self.manifest = Manifest.read(folder)
         self._count = self.manifest.stages

@@ -85,6 +85,10 @@ ODD: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda saved: bdistil.Predictor(saved).warm_up(10**30),
         "no memory for such a batch",
     ),
+    "text as a switch": (
+        lambda saved: bdistil.Predictor(saved, product="yes"),  # type: ignore[arg-type]
+        "product is 'yes'; give True or False",
+    ),
     "a threshold of text": (
         lambda _: bdistil.ExitPolicy("confidence", "x"),  # type: ignore[arg-type]
         "exit threshold is 'x'",
