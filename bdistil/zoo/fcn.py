@@ -3,7 +3,7 @@
 After Wang, Yan and Oates (arXiv 1611.06455), who take the mean alone. Where in a sequence something
 happens hardly matters to them, which is what recordings and most sensors ask for: with unseen
 speakers they answer far better than networks that keep their cells of time apart. Two layers see
-too little to tell when something happened; the teacher's four do.
+too little to tell when something happened, as the teacher's four do, so students have slopes.
 """
 
 from __future__ import annotations
