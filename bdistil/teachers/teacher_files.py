@@ -22,6 +22,7 @@ PROGRAMS = (".onnx", ".pt2")
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt", ".bin")
 WEIGHTS = (".safetensors", ".pt", ".pth", ".th", ".ckpt")
 NESTED = ("state_dict", "model_state_dict", "model")  # keys of common training checkpoints
+COUNTER = "num_batches_tracked"  # of batch norm: training alone reads it, and older files lack it
 
 
 def files_of(settings: TeacherSpec) -> list[Path]:
@@ -74,8 +75,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         TeacherError: if the file is missing, damaged, holds more than tensors, or does not fit.
     """
-    wanted = network.state_dict(keep_vars=True)
-    state = _under_their_names(read_weights(path), wanted, path)
+    own, read = network.state_dict(keep_vars=True), read_weights(path)
+    counted = any(name.endswith(COUNTER) for name in read)
+    wanted = {name: own[name] for name in own if counted or not name.endswith(COUNTER)}
+    state = _under_their_names(read, wanted, path)
     sizes = {name: (tuple(state[name].shape), tuple(wanted[name].shape)) for name in wanted}
     unfit = [f"{name} ({mine}, not {its})" for name, (mine, its) in sizes.items() if mine != its]
     if unfit:
@@ -84,7 +87,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
             "of this very model, with one output a class."
         )
     try:
-        network.load_state_dict(state)
+        network.load_state_dict({**own, **state})
     except RuntimeError as error:
         raise TeacherError(
             f"{path} does not fit teacher.model: {told(error)}; give the weights of this very "
