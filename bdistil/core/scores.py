@@ -27,14 +27,22 @@ REPETITIONS = (200, 1_000)
 LEAST_PROBABILITY = 1e-15
 
 
-def drawn_weights(examples: int, seed: int = 0) -> Weights:
-    """Bootstrap repetitions: how often each of N examples is drawn in N draws, (B, N)."""
+def drawn_weights(examples: int, seed: int = 0, groups: NDArray[np.int64] | None = None) -> Weights:
+    """Bootstrap repetitions: how often each of N examples is drawn in N draws, (B, N).
+
+    Of several groups (N,) whole ones are drawn, as many as there are: what a speaker or a patient
+    says twice is no news, and figures are uncertain by who happened to be asked.
+    """
     least, most = REPETITIONS
     count = int(np.clip(LARGEST // max(1, examples), least, most))
     rng = np.random.default_rng(seed)
     weights = np.empty((count, examples), np.float32)
+    number = np.arange(examples)
+    if groups is not None and len(found := np.unique(groups)) > 1:
+        number = np.searchsorted(found, groups)
+    drawn = int(number.max(initial=-1)) + 1
     for row in weights:
-        row[:] = np.bincount(rng.integers(examples, size=examples), minlength=examples)
+        row[:] = np.bincount(rng.integers(drawn, size=drawn), minlength=drawn)[number]
     return weights
 
 

@@ -34,6 +34,7 @@ def assemble(
     columns: TableColumns | None = None,
     padding: float | None = None,
     weights: NDArray[np.float32] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> Dataset:
     """Cut arrays into splits and fit the standardisation on the training rows.
 
@@ -49,6 +50,7 @@ def assemble(
         columns: what made `x` of a table.
         padding: see Dataset.
         weights: of all rows, float32 (N,).
+        groups: of all rows, their numbers (N,).
     """
 
     def beside(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:
@@ -56,7 +58,7 @@ def assemble(
 
     features = [x[rows] for rows in indices] if isinstance(x, np.ndarray) else x
     train, validation, test = (
-        Split(own, y[rows], beside(teacher_outputs, rows), beside(weights, rows))
+        Split(own, y[rows], *(beside(each, rows) for each in (teacher_outputs, weights, groups)))
         for own, rows in zip(features, indices, strict=True)
     )
     return Dataset(

@@ -109,10 +109,7 @@ def cut_by_group(codes: NDArray[np.int64], groups: NDArray[Any], shares: Shares,
     Raises:
         DataError: if the groups are fewer than the parts.
     """
-    texts = [as_text(value) for value in groups]
-    names = sorted_texts(texts)
-    number = {name: place for place, name in enumerate(names)}
-    group = np.array([number[text] for text in texts], np.int64)
+    names, group = numbered_groups(groups)
     if len(names) <= len(shares):
         raise DataError(
             f"data.group has {len(names)} different value{'s' if len(names) > 1 else ''}, fewer "
@@ -129,6 +126,14 @@ def cut_by_group(codes: NDArray[np.int64], groups: NDArray[Any], shares: Shares,
         for part in (TRAIN, *sorted(shares))
     ]
     return Cut(best[group], f"by data.group: {', '.join(homes)}")
+
+
+def numbered_groups(groups: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """The names of groups, sorted, and the number of each row's (N,)."""
+    texts = [as_text(value) for value in groups]
+    names = sorted_texts(texts)
+    number = {name: place for place, name in enumerate(names)}
+    return names, np.array([number[text] for text in texts], np.int64)
 
 
 def _draw(sizes: NDArray[np.float64], shares: Shares, random: np.random.Generator) -> Parts:

@@ -28,12 +28,15 @@ class Split:
         teacher_outputs: a teacher's outputs that came with the data, float32 (N, L), or None.
         weights: how much each example counts in training and selection, float32 (N,), of mean 1
             over the training split; None if all count alike.
+        groups: which group of `data.group`, such as a speaker, each example is of, int64 (N,); None
+            if that is not known.
     """
 
     x: NDArray[np.float32] | NDArray[np.uint8]
     y: NDArray[Any]
     teacher_outputs: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -41,7 +44,8 @@ class Split:
     def take(self, rows: slice | NDArray[np.int64]) -> Split:
         """Some of the examples, without a teacher's outputs."""
         weights = None if self.weights is None else self.weights[rows]
-        return Split(self.x[rows], self.y[rows], weights=weights)
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(self.x[rows], self.y[rows], weights=weights, groups=groups)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.assemble import assemble
+from bdistil.data.cuts import numbered_groups
 from bdistil.data.data_card import ColumnNote
-from bdistil.data.dataset import Dataset
+from bdistil.data.dataset import Dataset, Split
 from bdistil.data.describe import describe
 from bdistil.data.divide import Known, divide
 from bdistil.data.labels import Labels
@@ -98,11 +99,31 @@ def assemble_own(
         columns=features.columns(),
         padding=features.padding,
         weights=weights,
+        groups=None if known.groups is None else numbered_groups(known.groups)[1],
     )
     columns, said = features.said()
-    notes = [*said, *notes, *division.notes]
+    notes = [*said, *notes, *division.notes, *_single_groups(dataset)]
     card = describe(dataset, source, division.how, columns, notes, features.form)
     return weighed(replace(dataset, card=card, form=features.form), spec)
+
+
+def _single_groups(dataset: Dataset) -> Iterator[str]:
+    """What chooses and what is reported may hold for one speaker, say, and not for others."""
+    if count_groups(dataset.validation) == 1:
+        yield (
+            "validation is a single group of data.group: what is best there need not be best for "
+            "others, so the teacher keeps its last epoch"
+        )
+    if count_groups(dataset.test) == 1:
+        yield (
+            "test is a single group of data.group: intervals of its figures hold for this group, "
+            "not for others"
+        )
+
+
+def count_groups(split: Split) -> int | None:
+    """How many groups a split has; None if they are not known."""
+    return None if split.groups is None else len(np.unique(split.groups))
 
 
 FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays"}

@@ -121,6 +121,7 @@ def score_answers(
     task: Task,
     temperatures: Sequence[float],
     class_names: Sequence[str] | None,
+    groups: NDArray[np.int64] | None = None,
 ) -> ScoreFigures:
     """Measure the teacher and every stage.
 
@@ -131,8 +132,9 @@ def score_answers(
         task: what `truth` is.
         temperatures: of the teacher and of each stage.
         class_names: in index order.
+        groups: of the examples (N,), which intervals draw whole; None draws single examples.
     """
-    weights = drawn_weights(len(truth))
+    weights = drawn_weights(len(truth), groups=groups)
     weights = np.concatenate([np.ones((1, len(truth)), np.float32), weights])
     found: list[dict[str, Floats]] = []
     last = teacher

@@ -136,7 +136,8 @@ def scores_on_test(ensemble: ProgressiveEnsemble, dataset: Dataset, logits: Logi
         for each in itertools.chain([in_units(logits["validation"])], answers(validation))
     ]
     teacher, stages = in_units(logits["test"]), answers(dataset.test)
-    return score_answers(teacher, stages, dataset.test.y, task, fitted, dataset.class_names)
+    test, names = dataset.test, dataset.class_names
+    return score_answers(teacher, stages, test.y, task, fitted, names, test.groups)
 
 
 def with_sup_norms(

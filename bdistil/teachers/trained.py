@@ -81,6 +81,7 @@ class TrainedSource:
             views=self._views(len(train)),
             weights=_weights(train),
             validation_weights=_weights(dataset.validation),
+            validation_groups=_groups(dataset.validation),
         )
 
         def logits(split: Split, _: AnswerProgress | None = None) -> NDArray[np.float32]:
@@ -123,6 +124,10 @@ class TrainedSource:
 
 def _weights(split: Split) -> Tensor | None:
     return None if split.weights is None else as_tensor(split.weights)
+
+
+def _groups(split: Split) -> Tensor | None:
+    return None if split.groups is None else as_tensor(split.groups)
 
 
 def fit(model: nn.Module, data: list[Tensor], gpus: float, **settings: Any) -> None:

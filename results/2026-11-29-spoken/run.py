@@ -32,7 +32,7 @@ def table_of(data: Path, work: Path, fold: int) -> Path:
         parts = {speakers[fold]: "test", speakers[(fold + 1) % len(speakers)]: "validation"}
         part = frame["speaker"].map(parts).fillna("train")
         partial = target.with_suffix(".partial")
-        frame.drop(columns="speaker").assign(part=part).to_parquet(partial)
+        frame.assign(part=part).to_parquet(partial)
         partial.replace(target)
     return target
 
@@ -44,7 +44,16 @@ def play(args: argparse.Namespace) -> None:
         if (out / "evaluation.json").exists():
             continue
         table = table_of(args.data, args.work, fold)
-        asked = ["search", "--data", str(table), "data.split=part", *args.words, "--out", str(out)]
+        asked = [
+            "search",
+            "--data",
+            str(table),
+            "data.split=part",
+            "data.group=speaker",
+            *args.words,
+            "--out",
+            str(out),
+        ]
         subprocess.run([sys.executable, "-m", "bdistil", *asked], check=True)
 
 

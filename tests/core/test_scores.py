@@ -41,6 +41,18 @@ def classes_by_sklearn(logits: np.ndarray, truth: np.ndarray, temperature: float
     }
 
 
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 10_000))
+def test_whole_groups_are_drawn(groups: list[int], seed: int) -> None:
+    codes = 10 * np.array(groups) - 3
+    weights = drawn_weights(len(codes), seed, groups=codes)[:50]
+    first = {code: place for place, code in reversed(list(enumerate(codes.tolist())))}
+    if len(first) == 1:  # of whom nothing is known beyond them
+        assert np.array_equal(weights, drawn_weights(len(codes), seed)[:50])
+        return
+    assert np.array_equal(weights, weights[:, [first[code] for code in codes.tolist()]])
+    assert (weights[:, list(first.values())].sum(axis=1) == len(first)).all()
+
+
 @settings(max_examples=30)  # scikit-learn takes its time
 @given(st.integers(0, 10_000), st.integers(2, 4), st.sampled_from([0.5, 1.0, 3.0]))
 def test_classes(seed: int, outputs: int, temperature: float) -> None:

@@ -205,6 +205,18 @@ class TestTables:
         )
         assert self.load(tmp_path, group="who", features=["x", "who"]).input_shape[0] > 1
 
+    def test_examples_know_their_groups(self, tmp_path):
+        dataset = self.load(tmp_path, group="who", ignore=["part", "day"])
+        rows = {float(x): who for x, who in self.frame()[["x", "who"]].astype({"x": "f4"}).values}
+        for split in (dataset.train, dataset.validation, dataset.test):
+            people = [rows[float(x)] for x in split.x[:, 0]]
+            assert [sorted("uvwxyz")[code] for code in split.groups] == people
+            assert np.array_equal(split.take(slice(3, 7)).groups, split.groups[3:7])
+        said = " ".join(dataset.card.notes)
+        assert "validation is a single group of data.group" in said
+        assert "test is a single group of data.group" in said
+        assert self.load(tmp_path, ignore=["part", "day", "who"]).test.groups is None
+
     def test_groups_torn_by_given_splits_are_said(self, tmp_path):
         dataset = self.load(tmp_path, split="part", group="who", ignore=["day"])
         assert "groups in more than one split, as given: y" in dataset.card.notes

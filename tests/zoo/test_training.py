@@ -1,5 +1,8 @@
 """Training a teacher: it learns, it repeats itself, it says when it diverges."""
 
+import math
+import statistics
+
 import pytest
 import torch
 from torch import nn
@@ -63,7 +66,7 @@ def test_the_callers_random_state_stays_untouched():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_best_epoch_is_kept():
+def test_an_epoch_that_is_clearly_better_than_the_last_is_kept():
     (x, y), (validation_x, validation_y) = blobs(120, 0), blobs(60, 1)
     misleading = (y + 1) % 3  # the longer it learns, the worse it does on true labels
     model, seen = mlp(), []
@@ -78,18 +81,60 @@ def test_the_best_epoch_is_kept():
     assert (logits.argmax(1) == validation_y).float().mean().item() == best
 
 
-def test_the_lowest_loss_decides_among_equal_metrics():
-    x, y = blobs(60, 1)
-    model, losses = mlp(), {}
+def test_an_epoch_is_clearly_better_by_what_groups_differ():
+    """60 examples of six people; the best epoch answers three of them without fault."""
+    (x, _), (validation_x, _) = blobs(120, 0), blobs(60, 1)
+    right = torch.cat([torch.ones(30), torch.arange(30) % 2]).bool()  # 1, 1, 1, .5, .5, .5
+    people = torch.arange(60) // 10 * 7
 
-    def record(epoch, epochs, metric):
-        loss = nn.functional.cross_entropy(logits_in_batches(model, x), y).item()
-        losses.setdefault(metric, []).append(loss)
+    def kept(last, groups):
+        """The metric of what is kept if epoch 1 of 2 is right on 45 and the last is at `last`."""
+        model, told = mlp(), iter([(0.75, -1.0), (last, -1.0)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bdistil.zoo.training._score", lambda *_: next(told))
+            y = logits_in_batches(model, validation_x).argmax(1)
+            answers = nn.functional.one_hot(torch.where(right, y, (y + 1) % 3), 3).float()
+            patch.setattr("bdistil.zoo.training.logits_in_batches", lambda *_: answers)
+            settings = {**SETTINGS, "epochs": 2, "validation_groups": groups}
+            labels = torch.zeros(120, dtype=torch.int64)
+            return train_teacher(
+                *(model, x, labels, validation_x, y), task="classification", **settings
+            )
 
-    best = train(model, progress=record)
-    assert len(losses[best]) > 1, "the toy problem must have ties"
-    kept = nn.functional.cross_entropy(logits_in_batches(model, x), y).item()
-    assert kept == pytest.approx(min(losses[best]))
+    by_example = math.sqrt(0.75 * 0.25 / 60)  # .056
+    by_person = statistics.stdev([1, 1, 1, 0.5, 0.5, 0.5]) / math.sqrt(6)  # .112
+    assert kept(0.75 - 0.95 * by_example, None) < 0.75
+    assert kept(0.75 - 1.05 * by_example, None) == 0.75
+    assert kept(0.75 - 0.95 * by_person, people) < 0.75
+    assert kept(0.75 - 1.05 * by_person, people) == 0.75
+    assert kept(0.0, torch.full((60,), 3)) == 0.0  # of one person nothing is known
+
+
+@pytest.mark.parametrize(
+    ("task", "scores", "kept"),
+    [
+        ("classification", [(0.9, -0.5), (0.9, -0.3), (0.9, -0.4), (0.7, -2.0)], 2),
+        ("classification", [(0.9, -0.5), (0.9, -0.3), (0.9, -0.4), (0.8999, -2.0)], 4),
+        ("multilabel", [(0.9, -0.5), (0.91, -0.3), (0.9, -0.4), (0.9, -0.1)], 2),
+    ],
+    ids=["clearly better", "by chance", "no accuracy"],
+)
+def test_which_epoch_is_kept(monkeypatch, task, scores, kept):
+    model, left, states = mlp(), iter(scores), []
+    monkeypatch.setattr("bdistil.zoo.training._score", lambda *_: next(left))
+    (x, y), (validation_x, validation_y) = blobs(120, 0), blobs(60, 1)
+    validation_y[::2] = (validation_y[::2] + 1) % 3  # so that nobody is right about all
+    if task == "multilabel":
+        y, validation_y = (nn.functional.one_hot(each, 3).float() for each in (y, validation_y))
+
+    def record(*_):
+        states.append([weights.clone() for weights in model.state_dict().values()])
+
+    settings = {**SETTINGS, "epochs": 4, "task": task, "progress": record}
+    assert train_teacher(model, x, y, validation_x, validation_y, **settings) == scores[kept - 1][0]
+    after = model.state_dict().values()
+    assert all(map(torch.equal, after, states[kept - 1]))
+    assert not all(map(torch.equal, after, states[kept - 2]))
 
 
 def test_progress_counts_every_epoch():
