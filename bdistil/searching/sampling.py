@@ -7,6 +7,7 @@ from the journal's trials, and each trial re-seeds the sampler from (seed, round
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ Trials = Iterable[TrialResult]
 History = Callable[[], Trials]
 
 FIRST = 5  # trials before anything is learnt from
+PARTS = 4  # of a range, each tried once before any is preferred: as many as tries of a class
 MOST_REMEMBERED = 300  # trials of earlier rounds and other searches; each proposal reads them all
 
 
@@ -117,7 +119,8 @@ class OptunaSampler:
     Gains shrink from round to round and grow with the class, so raw ones would say little but in
     which round and class a trial was. Round 1, where every edge is zero and there are no earlier
     students, teaches nothing about the rounds after it, and of the dimensions that have no effect
-    there none is sampled. Before anything is preferred, each choice of a short list is tried once.
+    there none is sampled. Before anything is preferred, each choice of a short list and each
+    quarter of a range is tried once.
 
     Args:
         spec: the search.
@@ -181,10 +184,10 @@ class OptunaSampler:
         sampler: BaseSampler,
     ) -> BaseSampler:
         """The sampler with those values held that a cohort shares or that are still to be tried."""
-        if cohort is not None:
-            fixed = {name: cohort[name] for name in dimensions if name not in COHORT_OWN}
-        else:
-            fixed = self._untried(dimensions, draw)
+        shared = () if cohort is None else [name for name in dimensions if name not in COHORT_OWN]
+        fixed = {name: cohort[name] for name in shared} if cohort else {}
+        own = {name: each for name, each in dimensions.items() if name not in fixed}
+        fixed |= self._untried(own, draw)
         return self._fixed(fixed, sampler) if fixed else sampler
 
     def tell(self, result: TrialResult) -> None:
@@ -195,21 +198,25 @@ class OptunaSampler:
     def _untried(
         self, dimensions: Mapping[str, BaseDistribution], draw: random.Random
     ) -> dict[str, Any]:
-        """A choice of each short list that no trial of such a round has had yet.
+        """Of each dimension a value of what no trial of such a round has tried yet.
 
         By chance one of three recipes is missing among the first four candidates of each fifth
-        search; a round that never saw it keeps a worse one for good.
+        search, and all four learning rates lie in the lower half of their range in each sixteenth;
+        a round that never saw what is better keeps something worse for good.
         """
         if self.algorithm == "random":
             return {}
         found = {}
         known = [*(trial.params for trial in self.past), *self.asked.values()]
         for name, dimension in dimensions.items():
-            if isinstance(dimension, CategoricalDistribution) and len(dimension.choices) <= FIRST:
-                had = {repr(params.get(name)) for params in known}
-                left = [choice for choice in dimension.choices if repr(choice) not in had]
-                if left:
-                    found[name] = draw.choice(left)
+            had = [params[name] for params in known if name in params]
+            if isinstance(dimension, FloatDistribution):
+                value = in_untried_part(dimension, had, draw)
+            else:
+                assert isinstance(dimension, CategoricalDistribution)
+                value = untried_choice(dimension, had, draw)
+            if value is not None:
+                found[name] = value
         return found
 
     def _study(self) -> optuna.Study:
@@ -244,6 +251,32 @@ class OptunaSampler:
             return TPESampler(
                 seed=seed, multivariate=True, n_startup_trials=FIRST, n_ei_candidates=128
             )
+
+
+def untried_choice(
+    dimension: CategoricalDistribution, had: Sequence[Any], draw: random.Random
+) -> Any:
+    """One of the choices of a short list that are not among `had`; None if there is none."""
+    tried = set(map(repr, had))
+    left = [choice for choice in dimension.choices if repr(choice) not in tried]
+    return draw.choice(left) if left and len(dimension.choices) <= FIRST else None
+
+
+def in_untried_part(
+    dimension: FloatDistribution, had: Sequence[float], draw: random.Random
+) -> float | None:
+    """A value in one of the quarters of a range that hold none of `had`; None if all do.
+
+    A Latin hypercube, of which as much is drawn as there are trials.
+    """
+    scale, back = (math.log, math.exp) if dimension.log else (float, float)
+    low, width = scale(dimension.low), scale(dimension.high) - scale(dimension.low)
+    tried = {min(PARTS - 1, int(PARTS * (scale(value) - low) / width)) for value in had}
+    left = [part for part in range(PARTS) if part not in tried]
+    if not left:
+        return None
+    value = back(low + width * (draw.choice(left) + draw.random()) / PARTS)
+    return min(max(value, dimension.low), dimension.high)
 
 
 def dimensions_of_round(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from bdistil.names import Fallback, Selection
 from bdistil.runs.trial import TrialRequest, TrialResult
@@ -32,12 +33,29 @@ def best_weak_learner(results: Sequence[TrialResult]) -> TrialResult | None:
     return min(weak, key=lambda result: result.loss) if weak else None
 
 
-def clearly_best(results: Sequence[TrialResult]) -> list[TrialResult]:
+class Answers(Protocol):
+    """Whatever has a metric on validation and its standard error, 0 if that is not known."""
+
+    @property
+    def metric(self) -> float:
+        """On validation."""
+
+    @property
+    def metric_error(self) -> float:
+        """Of it, 0 if it is not known."""
+
+
+Candidate = TypeVar("Candidate", bound=Answers)
+
+
+def clearly_best(results: Sequence[Candidate]) -> list[Candidate]:
     """Those whose answers are within a standard error of the best ones.
 
     On easy data that is mostly all of them, and the loss tells more; where edges and losses say
     little about answers, as on hard data, the answers decide.
     """
+    if not results:
+        return []
     best = max(results, key=lambda result: result.metric)
     least = best.metric - best.metric_error
     return [each for each in results if each.metric >= least or not best.metric_error]

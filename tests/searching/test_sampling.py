@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,6 +139,41 @@ def test_where_answers_differ_clearly_they_are_learnt_from_and_not_losses_and_ed
 
     assert proposals(0.01).count("paper") > 6
     assert proposals(0.0).count("paper") < 4
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
+@given(seed=st.integers(0, 1000), cohort=st.sampled_from([1, 2, 4]))
+@settings(max_examples=20, deadline=None)
+def test_each_quarter_of_a_range_is_tried_before_any_is_preferred(
+    algorithm: str, seed: int, cohort: int
+) -> None:
+    space = {name: SPACE[name] for name in ("gamma", "lr")} | {"connection": ["none", "gru"]}
+    history: list[TrialResult] = []
+    sampler = build_sampler(spec_of(algorithm, space, seed), lambda: history)
+    for round_number, names in ((1, ("lr",)), (2, ("lr", "gamma"))):
+        sampler.open_round(round_number)
+        asked: list[dict[str, Any]] = []
+        for number in range(4):
+            shared = asked[number - number % cohort] if number % cohort else None
+            asked.append(sampler.ask(round_number, number, shared))
+        for name in names:
+            values = np.array([params[name] for params in asked])
+            low, high, log = SPACE[name]["low"], SPACE[name]["high"], SPACE[name].get("log")
+            along = (
+                np.log(values / low) / np.log(high / low) if log else (values - low) / (high - low)
+            )
+            assert sorted((4 * along).astype(int)) == [0, 1, 2, 3]
+        if round_number == 2 and cohort < 4:
+            assert {params["connection"] for params in asked} == {"none", "gru"}
+
+
+def test_random_sampling_has_no_rules() -> None:
+    def quarters(seed: int) -> set[int]:
+        sampler = build_sampler(spec_of("random", {"lr": {"low": 1, "high": 2}}, seed), list)
+        sampler.open_round(1)
+        return {int(4 * (sampler.ask(1, number)["lr"] - 1)) for number in range(4)}
+
+    assert {len(quarters(seed)) for seed in range(30)} > {4}
 
 
 def test_other_seeds_sample_other_values() -> None:

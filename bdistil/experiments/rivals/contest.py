@@ -34,7 +34,8 @@ from bdistil.export.checkpoint import build_student
 from bdistil.runs.trial import TrialRequest
 from bdistil.searching.problem import build_problem, training_shards
 from bdistil.searching.resolve import comparison_measure, game_rules
-from bdistil.searching.sampling import Sampler, build_sampler
+from bdistil.searching.sampling import build_sampler
+from bdistil.searching.verdict import clearly_best
 from bdistil.searching.views import view_makers
 from bdistil.searching.workbench import resolved_recipe
 from bdistil.spec import Spec
@@ -119,6 +120,7 @@ class Contest:
         problem = build_problem(dataset, logits)
         self.rules = game_rules(spec, problem)
         self.measure: Measure = comparison_measure(spec, problem)
+        self.drawn: dict[int, list[dict[str, Any]]] = {}
 
     @property
     def stages(self) -> int:
@@ -161,16 +163,8 @@ class Contest:
         config = StudentConfig(kind, width, "none", self.recipe(1, 0).skip)
         return build_student(config, self.shape, self.outputs, ())
 
-    @cached_property
-    def sampler(self) -> Sampler:
-        """Draws at random from the search's space."""
-        random = self.spec.search.model_copy(update={"algorithm": "random"})
-        sampler = build_sampler(self.spec.model_copy(update={"search": random}), list)
-        sampler.open_round(1)
-        return sampler
-
     def recipe(self, member: int, candidate: int) -> Recipe:
-        """A candidate's settings, drawn at random from the search's space."""
+        """A candidate's settings, drawn from the search's space."""
         request = TrialRequest(
             round=member,
             number=candidate,
@@ -182,10 +176,19 @@ class Contest:
         return resolved_recipe(request, self.spec)
 
     def params(self, member: int, candidate: int) -> dict[str, Any]:
-        """A candidate's values; those of a cohort differ only where cohorts may."""
-        first = candidate - candidate % self.spec.search.cohort
-        shared = None if first == candidate else self.params(member, first)
-        return self.sampler.ask(member, candidate, shared)
+        """A candidate's values, drawn as the search draws those of its first round.
+
+        Those of a cohort differ only where cohorts may.
+        """
+        drawn = self.drawn.setdefault(member, [])
+        if not drawn:
+            sampler = build_sampler(self.spec, list)
+            sampler.open_round(1)
+            for number in range(self.candidates):
+                first = number - number % self.spec.search.cohort
+                shared = None if first == number else drawn[first]
+                drawn.append(sampler.ask(member, number, shared))
+        return drawn[candidate]
 
     def members(self, width: int, number: int, seeds: Sequence[int]) -> list[Member]:
         """Fresh candidates for one student, their weights drawn from their seeds."""
@@ -225,7 +228,7 @@ class Contest:
         return Round.of(train, self.validation, self.measure)
 
     def fit(self, width: int, member: int, examples: Examples | None = None) -> Trained:
-        """The best on validation of as many candidates as a round of the search has.
+        """The best on validation of as many candidates as a round of the search has, by its rule.
 
         Args:
             width: of the student.
@@ -240,14 +243,11 @@ class Contest:
         findings = self.findings(members, self.state(examples), seeds)
         flops = self.cost(width)
         spent = flops * sum(float(each.recipe.epochs) for each in members)
-        fitted = [
-            Trained(each.student.eval(), finding.loss, flops, spent)
-            for each, finding in zip(members, findings, strict=True)
-            if isinstance(finding, Finding)
-        ]
-        if not fitted:
+        best = clearly_best([each for each in findings if isinstance(each, Finding)])
+        if not best:
             raise all_failed(findings)
-        return min(fitted, key=lambda each: each.loss)
+        chosen = min(best, key=lambda finding: finding.loss)
+        return Trained(members[findings.index(chosen)].student.eval(), chosen.loss, flops, spent)
 
     def loss(self, entry: Entry) -> float:
         """What selection looks at: the loss on validation."""
