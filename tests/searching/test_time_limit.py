@@ -150,14 +150,13 @@ def test_an_ensemble_is_timed_beside_its_teacher(runtime: Runtime) -> None:
 def test_a_teacher_that_cannot_be_a_graph_is_left_out_with_a_warning() -> None:
     class Stubborn(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.as_tensor(x.detach().numpy() * 2)
+            return x * 2 if float(x.sum()) > 0 else x
 
     with pytest.warns(BdistilWarning, match="by onnxruntime is left out"):
         timer = stage_timer(Stubborn(), IDENTITY, (5,), "onnxruntime")
     config = StudentConfig("mlp", 2, "none", skip=False)
-    assert (
-        timer(ProgressiveEnsemble(3, [build_student(config, (5,), 3, ())]).eval()).teacher is None
-    )
+    ensemble = ProgressiveEnsemble(3, [build_student(config, (5,), 3, ())]).eval()
+    assert timer(ensemble).teacher is None
 
 
 def test_a_missing_runtime_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,18 +193,18 @@ def answers_alone(folder: Path, *overrides: str) -> Spec:
 def test_a_duration_is_a_limit_beside_answers_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    clock(monkeypatch, call=1e-3, of_flops=0.1)
+    clock(monkeypatch, call=1e-3, of_flops=0.02)
     spec = answers_alone(tmp_path, "goal.within_time=3ms", "space.growth=2")
     dataset = load_dataset(spec.data, 0, spec.teacher.columns)
-    within = (3e-3 - 1e-3) / 0.1 * TEACHER
+    within = (3e-3 - 1e-3) / 0.02 * TEACHER
     decided = resolve(spec, dataset).goal
     assert decided is not None
     assert decided.within == round(within)
     result = launch_search(spec, tmp_path / "run")
     assert 1 <= max(stage.flops for stage in result.evaluation.stages) <= within
     monkeypatch.undo()
-    clock(monkeypatch, call=5e-3, of_flops=0.1)
-    with pytest.raises(SpecError, match=r"within_time is 3ms, but the smallest .* takes 8,130 µs"):
+    clock(monkeypatch, call=5e-3, of_flops=0.02)
+    with pytest.raises(SpecError, match=r"time is 3ms, but the smallest .* takes 5,6[23]0 µs"):
         resolve(spec, dataset)
 
 
@@ -236,13 +235,14 @@ def test_a_winner_that_takes_longer_than_a_duration_is_not_kept(
 
 def test_a_search_keeps_to_a_time_by_onnxruntime(tmp_path: Path) -> None:
     """By the real clock: a second is enough for every stage, a microsecond for none."""
-    goal = "goal={{within_time: {}, within: 50%, runtime: onnxruntime}}"
+    goal = "goal={{within_time: {}, within: {}, runtime: onnxruntime}}"
     shape = ("search.rounds=2", "space.ladder=[2]", "search.fallback=best", HERE)
-    result = launch_search(tiny(goal.format("1s"), *shape), tmp_path / "slow")
+    result = launch_search(tiny(goal.format("1s", "null"), *shape), tmp_path / "slow")
     assert result.complete
-    assert result.ended is None
+    assert len(result.rounds) == 2
+    assert result.ended is None or "FLOPs allowed" in result.ended.reason
     with pytest.raises(SearchError, match=r"would take .* µs here.*0.100 µs \(by onnxruntime on 1"):
-        launch_search(tiny(goal.format("0.1us"), *shape), tmp_path / "fast")
+        launch_search(tiny(goal.format("0.1us", "100%"), *shape), tmp_path / "fast")
 
 
 @pytest.mark.parametrize(
