@@ -131,14 +131,9 @@ def goal_of(
     timer, time_limit = None, TimeLimit.of(spec.goal)
     if time_limit is not None:
         timer = run_timer(time_limit, run, dataset, spec)
-        beside, most = (
-            ("beside the teacher", f"{time_limit.share:.0%} of its time")
-            if time_limit.share is not None
-            else (time_limit.how, time_limit.told(time_limit.most))
-        )
         reporter.message(
-            f"The best candidate of each round is timed {beside}, and kept only within {most} "
-            f"(goal.within_time)."
+            f"The best candidate of each round is timed {time_limit.how}, and kept only within "
+            f"{time_limit.told(time_limit.most)} (goal.within_time)."
         )
     metric, error = spec.goal.metric, None
     teacher = metric_of(dataset, "validation", logits)
