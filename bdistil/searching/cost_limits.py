@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from bdistil.core.growth import folded_flops, folded_parameters
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.errors import SpecError
 from bdistil.spec import GoalSpec
-from bdistil.spec.goal import amount_of
+from bdistil.spec.goal import amount_of, is_count
 
 COSTS = {"flops": ("FLOPs", "within"), "parameters": ("parameters", "within_parameters")}
 """What is counted: in words, and the goal's field that limits it."""
@@ -52,6 +53,26 @@ class CostLimits(NamedTuple):
 
 
 NO_LIMITS = CostLimits()
+
+
+def check_counted(goal: GoalSpec, parameters: int | None, kind: str) -> None:
+    """Refuse a share of parameters that nobody can count.
+
+    Args:
+        goal: of the search.
+        parameters: the teacher's; None if they are not known.
+        kind: the teacher's.
+
+    Raises:
+        SpecError: if the goal wants such a share.
+    """
+    amount = goal.within_parameters
+    if amount is not None and not is_count(amount) and parameters is None:
+        raise SpecError(
+            f"goal.within_parameters={amount:g} is a share of the teacher's parameters, which "
+            f"nobody can count for a teacher of this kind ({kind}); give a number of parameters "
+            f"instead, such as 20000."
+        )
 
 
 def costs_of(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> Costs:

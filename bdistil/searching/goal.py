@@ -12,7 +12,7 @@ from bdistil.export.stage_timing import StageTimer
 from bdistil.names import GOAL_METRICS, GoalMetric
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.cost_limits import COSTS, CostLimits, Costs
+from bdistil.searching.cost_limits import COSTS, CostLimits, Costs, check_counted
 from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.progress import Reporter
@@ -117,6 +117,7 @@ def goal_of(
     if spec.goal is None:
         return None
     card, within = run.teacher.card(), spec.goal.within
+    check_counted(spec.goal, card.parameters, card.source)
     limits = CostLimits.of(spec.goal, card.flops, card.parameters)
     if within is not None and limits.flops is None:
         reporter.message(

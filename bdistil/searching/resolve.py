@@ -14,7 +14,7 @@ from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Normalisation, Task
-from bdistil.searching.cost_limits import CostLimits
+from bdistil.searching.cost_limits import CostLimits, check_counted
 from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import check_first_student, flops_to_plan, plan_stages
@@ -56,7 +56,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
     spec = with_time_as_flops(spec.model_copy(update=changes), dataset)
-    if spec.goal is not None:
+    if spec.goal is not None and None in (search.rounds, spec.space.growth):
         spec = with_stages(spec, dataset)
     spec = with_views(spec, dataset)
     if spec.workers.count is not None:
@@ -66,7 +66,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
 
 
 def with_stages(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with stages planned up to its goal's limits of cost, where it leaves them open.
+    """The spec with stages planned up to its goal's limits of cost.
 
     Raises:
         SpecError: if a limit cannot be kept or told.
@@ -77,8 +77,6 @@ def with_stages(spec: Spec, dataset: Dataset) -> Spec:
     flops = None if goal.within is None else source.known_flops()
     limits = CostLimits.of(goal, flops, known_parameters(goal, source))
     check_first_student(spec, dataset, limits)
-    if None not in (spec.search.rounds, spec.space.growth):
-        return spec
     return plan_stages(spec, flops_to_plan(spec, dataset, limits), dataset)
 
 
@@ -88,17 +86,12 @@ def known_parameters(goal: GoalSpec, source: TeacherSource) -> int | None:
     Raises:
         SpecError: if they cannot be counted.
     """
-    amount = goal.within_parameters
-    if amount is None or is_count(amount):
+    if goal.within_parameters is None or is_count(goal.within_parameters):
         return None
     network = network_of(source)
-    if network is None:
-        raise SpecError(
-            f"goal.within_parameters={amount:g} is a share of the teacher's parameters, which "
-            f"nobody can count for a teacher of this kind ({source.kind}); give a number of "
-            f"parameters instead, such as 20000."
-        )
-    return parameters(network)
+    found = None if network is None else parameters(network)
+    check_counted(goal, found, source.kind)
+    return found
 
 
 def check_students(space: SpaceSpec, dataset: Dataset) -> None:

@@ -112,10 +112,11 @@ def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
     goal, limit = spec.goal, TimeLimit.of(spec.goal)
     if goal is None or limit is None:
         return spec
-    source = teacher_source(dataset, spec)
-    check_measurable(limit, source.kind == "columns" and dataset.teacher_seconds is None)
-    if goal.within is not None:
+    by_answers = not spec.teacher.is_foreign and dataset.train.teacher_outputs is not None
+    check_measurable(limit, by_answers and dataset.teacher_seconds is None)
+    if goal.within is not None:  # also on resuming, when the teacher may be gone
         return spec
+    source = teacher_source(dataset, spec)
     teacher = network_of(source)
     if limit.share is not None and teacher is None and dataset.teacher_seconds is None:
         return spec

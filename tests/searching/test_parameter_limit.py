@@ -89,8 +89,12 @@ def test_a_number_of_students_and_a_goal_spread_the_students_up_to_the_limit() -
 def test_a_share_of_what_nobody_can_count_is_refused_and_a_number_is_not(tmp_path: Path) -> None:
     spec = answers_alone(tmp_path, "goal.within_parameters=25%")
     dataset = load_dataset(spec.data, 0, spec.teacher.columns)
-    with pytest.raises(SpecError, match=r"cannot|nobody can count .*\(columns\); give a number"):
+    with pytest.raises(SpecError, match=r"nobody can count .*\(columns\); give a number"):
         resolve(spec, dataset)
+    stages = ("space.growth=2", "search.rounds=3")
+    planned = answers_alone(tmp_path, "goal.within_parameters=.25", *stages)
+    with pytest.raises(SpecError, match=r"nobody can count .*\(columns\); give a number"):
+        launch_search(planned, tmp_path / "planned")
     counted = answers_alone(tmp_path, "goal={within: 60, within_parameters: 30}")
     result = launch_search(counted, tmp_path / "run")
     assert max(stage.parameters for stage in result.evaluation.stages) <= 30
@@ -180,3 +184,19 @@ def test_a_lower_limit_on_resuming_ends_the_search(tmp_path: Path) -> None:
     assert len(result.rounds) == 2
     assert result.ended is not None
     assert "of the 47 parameters allowed" in result.ended.reason
+
+
+def test_decided_limits_are_kept_when_a_search_goes_on(tmp_path: Path) -> None:
+    """What was decided is in the run: neither stages nor FLOPs are planned anew."""
+    goal = "goal={within_parameters: 60%, within_time: 1s}"
+    shape = ("search.rounds=null", "space.ladder=[2]", "search.fallback=best")
+    result = launch_search(tiny(HERE, goal, *shape), tmp_path / "run")
+    stored = result.run.spec()
+    file = tmp_path / "run" / "rounds.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole.splitlines(keepends=True)[0])
+    again = launch_search(tiny(HERE, goal, *shape), tmp_path / "run")
+    assert again.run.spec() == stored
+    assert len(again.rounds) == len(result.rounds)
+    assert again.ended == result.ended
+    assert max(stage.parameters for stage in again.evaluation.stages) <= 0.6 * TEACHER
