@@ -29,6 +29,7 @@ from bdistil.errors import BdistilWarning
 from bdistil.runtime.confidence import softmax
 from bdistil.runtime.values import as_text
 from bdistil.spec import Spec, load_spec
+from bdistil.teachers.answers import seconds_of
 from bdistil.teachers.estimator import fit_weighted
 
 if TYPE_CHECKING:
@@ -46,14 +47,18 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         teacher: an estimator that is cloned and fitted on the training rows (wrap a fitted one in
             ``sklearn.frozen.FrozenEstimator`` to keep it as it is), or None for a network that is
             trained here.
-        rounds: T, the most students; fewer if no further one helps.
+        rounds: T, the most students; fewer if no further one helps, or once a goal is reached.
+            None leaves them to the goal (6 without one).
         student: the student class.
         ladder: widths of the growing classes F_1, F_2, ...
         recipe: of FIND_WL: ``accurate``, ``faithful`` or ``paper``.
         connection: of each student to those before it; None lets the recipe decide.
         trials: of each class in a round.
         validation_fraction: share of the examples that selects students.
-        overrides: any other field of a search, such as ``{"search.algorithm": "random"}``.
+        overrides: any other field of a search, such as ``{"search.algorithm": "random"}``, or a
+            goal: ``{"goal.keep": 0.99, "goal.within_time": "25%"}``. A network of one's own comes
+            as ``{"teacher.model": "mine.py:build", "teacher.weights": "mine.safetensors"}`` with
+            `teacher` left out.
         random_state: seed of split, teacher and search.
 
     ``sample_weight`` follows scikit-learn's metadata routing: ``set_fit_request``.
@@ -63,7 +68,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         self,
         teacher: Any = None,
         *,
-        rounds: int = 6,
+        rounds: int | None = 6,
         student: str = "mlp",
         ladder: tuple[int, ...] = (8, 16, 32),
         recipe: str = "accurate",
@@ -119,8 +124,10 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         dataset = weighed(dataset, spec.data)
         if self.teacher is not None:
             learnt = dataset.train.weights
-            outputs = self._teach(given if hasattr(given, "columns") else x, y, rows, learnt)
-            dataset = with_teacher_outputs(dataset, outputs, rows)
+            features = given if hasattr(given, "columns") else x
+            outputs = self._teach(features, y, rows, learnt)
+            seconds = self._teacher_seconds(features) if _timed(spec) else None
+            dataset = with_teacher_outputs(dataset, outputs, rows, seconds)
         self.ensemble_: Ensemble = search_dataset(spec, dataset)
         self._network: Ensemble = copy.deepcopy(self.ensemble_).double()
 
@@ -129,7 +136,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             "name": type(self).__name__,
             "seed": seed,
             "data": {"name": "the data of fit", "class_weight": self._class_weight()},
-            "teacher": {"outputs": "probabilities"},
+            "teacher": {} if self.teacher is None else {"outputs": "probabilities"},
             "space": {
                 "recipe": self.recipe,
                 "student": self.student,
@@ -143,6 +150,11 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         spec = load_spec(source, overrides)
         if spec.workers.count:
             raise ValueError("overrides set workers.count, but estimators search without Ray.")
+        if self.teacher is not None and spec.teacher.is_foreign:
+            raise ValueError(
+                f"overrides set teacher.model={spec.teacher.model!r}, but teacher is given too; "
+                f"remove one of both."
+            )
         return spec
 
     def _class_weight(self) -> Any:
@@ -156,6 +168,13 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.teacher_, FrozenEstimator):
             fit_weighted(self.teacher_, _safe_indexing(x, rows.train), y[rows.train], weights)
         return np.asarray(self._teacher_outputs(x), np.float32)
+
+    def _teacher_seconds(self, x: Any) -> float:
+        """What the teacher takes to answer about one example."""
+        one = _safe_indexing(x, [0])
+        name = "predict_proba" if hasattr(self, "classes_") else "predict"
+        answer = getattr(self.teacher_, name)
+        return seconds_of(lambda: answer(one))
 
     def _stages(self, x: Any) -> Iterator[Array]:
         """Cumulative outputs float64 (N, L) of each stage.
@@ -196,7 +215,7 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
         self,
         teacher: Any = None,
         *,
-        rounds: int = 6,
+        rounds: int | None = 6,
         student: str = "mlp",
         ladder: tuple[int, ...] = (8, 16, 32),
         recipe: str = "accurate",
@@ -365,6 +384,11 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _timed(spec: Spec) -> bool:
+    """Whether the search has a limit of time."""
+    return spec.goal is not None and spec.goal.within_time is not None
 
 
 def _split(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from sklearn import clone, config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
@@ -16,9 +18,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
 
 import bdistil
 from bdistil import BDistilClassifier, BDistilRegressor
+from bdistil.core.folding import FoldedPrefix
+from bdistil.errors import SpecError
 
 QUICK = {"teacher.epochs": 30, "space.epochs": 10}
 
@@ -206,3 +211,67 @@ def test_a_negative_weight_is_refused() -> None:
     x, y = imbalanced()
     with pytest.raises(ValueError, match="Negative values"):
         BDistilClassifier(rounds=1).fit(x, y, np.linspace(-1, 1, 300))
+
+
+def test_a_goal_ends_a_fit_before_its_rounds() -> None:
+    x, y = load_iris(return_X_y=True)
+    goal = QUICK | {"goal.keep": "10%", "goal.within_parameters": 60}
+    model = BDistilClassifier(
+        LogisticRegression(), rounds=None, trials=1, ladder=(2,), overrides=goal, random_state=0
+    ).fit(x, y)
+    assert len(model.ensemble_) == 1  # any student has a tenth of the teacher's accuracy
+    first = FoldedPrefix(model.ensemble_, 1)
+    assert sum(each.numel() for each in first.parameters()) <= 60
+
+
+@pytest.mark.parametrize("limit", [1e9, "1s"])
+def test_an_estimator_as_teacher_is_timed(limit: object) -> None:
+    x, y = load_iris(return_X_y=True)
+    goal = QUICK | {"goal.within_time": limit}
+    teacher = RandomForestClassifier(5, random_state=0)
+    model = BDistilClassifier(teacher, rounds=2, trials=1, overrides=goal, random_state=0)
+    assert 1 <= len(model.fit(x, y).ensemble_) <= 2
+    faster = QUICK | {"goal.within_time": 1e-6 if isinstance(limit, float) else "1us"}
+    with pytest.raises(SpecError, match=r"goal.within_time is .*, but the smallest student"):
+        model.set_params(overrides=faster).fit(x, y)
+
+
+OWN = """
+from torch import nn
+
+def build():
+    hidden = (nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
+    return nn.Sequential(*hidden, nn.Linear(256, 3))
+"""
+
+
+def test_a_network_of_ones_own_is_a_teacher_with_limits(tmp_path: Path) -> None:
+    x, y = load_iris(return_X_y=True)
+    (tmp_path / "mine.py").write_text(OWN)
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(4, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 3)
+    )
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(100):
+        loss = nn.functional.cross_entropy(
+            network(torch.tensor(x, dtype=torch.float32)), torch.tensor(y)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    own = {
+        "teacher.model": f"{tmp_path / 'mine.py'}:build",
+        "teacher.weights": str(tmp_path / "mine.safetensors"),
+    }
+    limits = {"goal.within_time": "500%", "goal.within": "30%", "goal.within_parameters": "10%"}
+    model = BDistilClassifier(
+        rounds=3, trials=1, overrides=QUICK | own | limits, random_state=0
+    ).fit(x, y)
+    teacher = sum(each.numel() for each in network.parameters())
+    folded = FoldedPrefix(model.ensemble_, len(model.ensemble_))
+    assert sum(each.numel() for each in folded.parameters()) <= 0.1 * teacher
+    assert model.score(x, y) > 0.8
+    with pytest.raises(ValueError, match=r"overrides set teacher.model=.*, but teacher is given"):
+        BDistilClassifier(LogisticRegression(), overrides=own).fit(x, y)

@@ -55,11 +55,25 @@ def search(
         typer.Option(help="Share of the teacher's accuracy that is enough, such as .99 or 99%."),
     ] = None,
     within: Annotated[
-        str | None, typer.Option(help="Share of the teacher's FLOPs that may be used, such as 50%.")
+        str | None, typer.Option(help="Share of the teacher's FLOPs, such as 50%, or a number.")
+    ] = None,
+    within_parameters: Annotated[
+        str | None,
+        typer.Option(help="Share of the teacher's parameters, such as 25%, or a number."),
     ] = None,
     within_time: Annotated[
         str | None,
-        typer.Option(help="Share of the teacher's time that may be taken here, such as 25%."),
+        typer.Option(help="Share of the teacher's time here, such as 25%, or a time: 2ms."),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="What --within-time is measured by: torch (default) or onnxruntime."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that --within-time is measured with; 1 by default.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Most students; by default as many as the goal needs.")
     ] = None,
     out: Annotated[
         str | None, typer.Option(help="Run directory, a path or URI. Default: runs/NAME.")
@@ -71,14 +85,18 @@ def search(
     arguments = list(spec_and_overrides or [])
     source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
     table = table_overrides(data, label)
-    goal = [
-        f"goal.{name}={json.dumps(share)}"
-        for name, share in (("keep", keep), ("within", within), ("within_time", within_time))
-        if share is not None
-    ]
-    if within_time is not None and within is None:
-        goal.append("goal.within=null")  # what FLOPs may be used follows from the time
-    spec = load_spec(source or table_spec(data), [*table, *goal, *arguments])
+    goal = goal_overrides(
+        keep=keep,
+        within=within,
+        within_parameters=within_parameters,
+        within_time=within_time,
+        runtime=runtime,
+        threads=threads,
+    )
+    if within is None and (within_time or (within_parameters and source is None)):
+        goal.append("goal.within=null")  # what FLOPs may be used follows from the other limit
+    students = [] if rounds is None else [f"search.rounds={rounds}"]
+    spec = load_spec(source or table_spec(data), [*table, *goal, *students, *arguments])
     run(spec, out or f"runs/{spec.name}", address, verbose)
 
 
@@ -141,6 +159,11 @@ def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str
         return overrides
     label = labels[0] if len(labels) == 1 else list(labels)
     return [*overrides, f"data.label={json.dumps(label)}"]
+
+
+def goal_overrides(**given: Any) -> list[str]:
+    """What of the goal was given as overrides."""
+    return [f"goal.{name}={json.dumps(v)}" for name, v in given.items() if v is not None]
 
 
 def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:

@@ -166,7 +166,7 @@ class RayBackend:
             self.margin = StoredMargin(train, work.rules, spec.workers, modules)
             self.opened.callback(self.margin.close)
             material = Material(
-                problem, self.margin.parts, spec, work.rules, work.measure, work.most_flops, modules
+                problem, self.margin.parts, spec, work.rules, work.measure, work.limits, modules
             )
             self.board = BoardClient(trial_slots(spec.workers), spec.search.pruner)
             self.opened.callback(self.board.remove)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bdistil.core.threads import one_thread
+from bdistil.core.threads import torch_threads
 
 
 def flops(module: nn.Module, input_shape: Sequence[int]) -> int:
@@ -38,9 +38,14 @@ def parameters(module: nn.Module) -> int:
 
 @torch.no_grad()
 def latencies(
-    modules: Sequence[Callable[[Tensor], object]], x: Tensor, *, repeats: int = 30, warmup: int = 3
+    modules: Sequence[Callable[[Tensor], object]],
+    x: Tensor,
+    *,
+    repeats: int = 30,
+    warmup: int = 3,
+    threads: int = 1,
 ) -> list[float]:
-    """Median seconds of each module on `x`, one thread, taken in turns so that noise is shared.
+    """Median seconds of each module on `x`, taken in turns so that noise is shared.
 
     On a GPU the seconds last until it has finished.
     """
@@ -53,14 +58,20 @@ def latencies(
         return finished
 
     _synchronise(x.device)
-    rows = timed_in_turns([call(module) for module in modules], repeats=repeats, warmup=warmup)
+    calls = [call(module) for module in modules]
+    rows = timed_in_turns(calls, repeats=repeats, warmup=warmup, threads=threads)
     return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 def timed_in_turns(
-    calls: Sequence[Callable[[], object]], *, repeats: int, warmup: int = 3, seconds: float = 0
+    calls: Sequence[Callable[[], object]],
+    *,
+    repeats: int,
+    warmup: int = 3,
+    seconds: float = 0,
+    threads: int = 1,
 ) -> list[list[float]]:
-    """Seconds of each call, one thread: a row for each turn, in which all are called once.
+    """Seconds of each call: a row for each turn, in which all are called once.
 
     Each turn has an order of its own, so that none always comes after the one that has emptied the
     processor's caches.
@@ -70,10 +81,11 @@ def timed_in_turns(
         repeats: turns, at least.
         warmup: turns before, which are not kept.
         seconds: goes on until so many have passed.
+        threads: that torch may use.
     """
     rows: list[list[float]] = []
     order, shuffle = list(range(len(calls))), random.Random(0).shuffle
-    with one_thread():
+    with torch_threads(threads):
         for call in list(calls) * warmup:
             call()
         end = time.perf_counter() + seconds

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bdistil.core.connections import Hidden
-from bdistil.core.cost import count_flops
+from bdistil.core.cost import count_flops, parameters
 from bdistil.core.student import Student
 
 
@@ -28,6 +28,15 @@ def folded_flops(student: Student, input_shape: tuple[int, ...], earlier: tuple[
         states = [Hidden(torch.empty(1, size), torch.empty(1, size)) for size in earlier]
         head = nn.Linear(shadow.features, shadow.head.out_features)
     return count_flops(lambda: head(shadow.hidden(x, states).features))
+
+
+def folded_parameters(student: Student) -> int:
+    """Parameters that a student adds to a folded prefix: its hidden state's and one head's on it.
+
+    The head's bias, one value an output, is the whole prefix's and not among them.
+    """
+    own = parameters(student.body) + parameters(student.connection)
+    return own + student.features * student.head.out_features
 
 
 def widest(cost: Callable[[int], float], budget: float, least: int = 1) -> int:

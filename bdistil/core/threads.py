@@ -12,16 +12,17 @@ AT_START = torch.get_num_threads()  # the cores of this process, or what OMP_NUM
 
 def one_thread() -> AbstractContextManager[None]:
     """Torch on one thread for the body: repeatable figures, and other cores stay free."""
-    return _threads(1)
+    return torch_threads(1)
 
 
 def all_threads() -> AbstractContextManager[None]:
     """Torch on as many threads as it began with, for work that nothing runs beside."""
-    return _threads(AT_START)
+    return torch_threads(AT_START)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch on so many threads for the body."""
     threads = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -78,14 +78,24 @@ def assemble(
 
 
 def with_teacher_outputs(
-    dataset: Dataset, outputs: NDArray[np.float32], indices: SplitIndices
+    dataset: Dataset,
+    outputs: NDArray[np.float32],
+    indices: SplitIndices,
+    seconds: float | None = None,
 ) -> Dataset:
-    """The same data set with a teacher's outputs on all rows, float32 (N, L)."""
+    """The same data set with a teacher's outputs on all rows, float32 (N, L).
+
+    Args:
+        dataset: without them.
+        outputs: in the order of the rows.
+        indices: the rows of each split.
+        seconds: that one example takes the teacher; None if that is not known.
+    """
     splits = {
         name: replace(getattr(dataset, name), teacher_outputs=outputs[rows])
         for name, rows in indices._asdict().items()
     }
-    return replace(dataset, **splits)
+    return replace(dataset, **splits, teacher_seconds=seconds)
 
 
 def assemble_published(

@@ -83,6 +83,8 @@ class Dataset:
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
         card: what was read and how, None for arrays in memory.
+        teacher_seconds: that one example takes the teacher whose outputs the splits hold; None if
+            that is not known.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Dataset:
     form: Mapping[str, Any] | None = None
     padding: float | None = None
     card: DataCard | None = None
+    teacher_seconds: float | None = None
 
     @property
     def is_recorded(self) -> bool:

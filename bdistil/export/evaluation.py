@@ -182,6 +182,7 @@ def stage_latencies(
     teacher_network: nn.Module | None,
     x: Tensor,
     stages: Sequence[int] | None = None,
+    threads: int = 1,
 ) -> tuple[list[float], float | None]:
     """Median seconds of each stage and of the teacher, in turns; None of a teacher that fails.
 
@@ -190,6 +191,7 @@ def stage_latencies(
         teacher_network: None if there is none.
         x: an example, (1, ...).
         stages: that are timed, counted from 1; all if left out.
+        threads: that torch may use.
     """
     affine = Affine(x.new_zeros(()), x.new_ones(()))
     inputs = random_inputs(affine, x.shape[1:])
@@ -198,11 +200,12 @@ def stage_latencies(
     fastest = [each[fastest_way(each, inputs)] for each in ways]
     if teacher_network is not None:
         try:
-            *times, reference = latencies([*fastest, teacher_network.eval()], x)
+            timed = [*fastest, teacher_network.eval()]
+            *times, reference = latencies(timed, x, threads=threads)
             return times, reference
         except Exception as error:  # the user's own network may raise anything
             warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
-    return latencies(fastest, x), None
+    return latencies(fastest, x, threads=threads), None
 
 
 def streamed_flops(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,6 +115,16 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
     return OnnxExport(difference, way, step, anew)
 
 
+def check_packages() -> None:
+    """See whether graphs can be written and run.
+
+    Raises:
+        MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
+    """
+    for package in ONNX_PACKAGES:
+        require(package, "onnx")
+
+
 def write_prefixes(ensemble: Ensemble, folder: Path, examples: NDArray[np.float32]) -> FastestWays:
     """Write ``prefix_1.onnx``, ... in the way that is the fastest here.
 
@@ -122,8 +132,7 @@ def write_prefixes(ensemble: Ensemble, folder: Path, examples: NDArray[np.float3
         MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
         CheckpointError: if the disk is full.
     """
-    for package in ONNX_PACKAGES:
-        require(package, "onnx")
+    check_packages()
     ways = _fastest_ways(ensemble, examples)
     for stage in range(1, len(ensemble) + 1):
         one_by_one = ways.straight == "none"
@@ -150,16 +159,30 @@ def export_module(
     _write_graph(module, inputs, (INPUT,), (LOGITS,), path, metadata)
 
 
+def opened_ways(
+    ways: Mapping[Stacking, nn.Module], examples: NDArray[np.float32], folder: Path, outputs: int
+) -> dict[Stacking, Callable[[NDArray[np.float32]], NDArray[np.float32]]]:
+    """Each way straight to a stage as ``WAY.onnx`` in a folder, run by onnxruntime.
+
+    Args:
+        ways: as :func:`~bdistil.export.fastest.ways_to` gives them.
+        examples: raw, float32 (N, ...).
+        folder: for the graphs, which are opened when they are first called.
+        outputs: L.
+    """
+    for way, module in ways.items():
+        export_module(module, examples, folder / f"{way}.onnx")
+    runner = OnnxRunner(folder, outputs)
+    return {way: runner.graph(f"{way}.onnx") for way in ways}
+
+
 def _fastest_ways(ensemble: Ensemble, examples: NDArray[np.float32]) -> FastestWays:
     """Of going straight to the last stage, by onnxruntime, and of those that go one by one."""
     affine, shape = Affine(ensemble.shift, ensemble.scale), ensemble.config.input_shape
     ways = ways_to(ensemble, affine, shape, len(ensemble))
     with ScratchFolder("onnx") as folder:
-        for way, module in ways.items():
-            export_module(module, examples, folder / f"{way}.onnx")
-        runner = OnnxRunner(folder, ensemble.outputs)
+        calls = opened_ways(ways, examples, folder, ensemble.outputs)
         inputs = [x.numpy() for x in random_inputs(affine, shape)]
-        calls = {way: runner.graph(f"{way}.onnx") for way in ways}
         straight = fastest_way(calls, inputs)
         if straight in ONE_BY_ONE:
             return FastestWays(straight, straight)

@@ -20,6 +20,7 @@ from bdistil.core.game import Rules
 from bdistil.core.student import Student
 from bdistil.runs.journal import GameFigures
 from bdistil.runs.trial import Cohort, TrialResult
+from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
 from bdistil.searching.problem import Part, Problem
 from bdistil.spec import Spec
 from bdistil.teachers.obtain import TeacherFitter
@@ -41,7 +42,7 @@ class Work:
         rules: constants of the game.
         measure: the loss by which candidates are compared.
         folder: the run directory.
-        most_flops: that all students together may cost, one example; None without a limit.
+        limits: what all students together may cost.
     """
 
     spec: Spec
@@ -50,7 +51,7 @@ class Work:
     rules: Rules
     measure: Measure
     folder: Path
-    most_flops: float | None = None
+    limits: CostLimits = NO_LIMITS
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
+from bdistil.export.stage_timing import StageTimer
 from bdistil.names import GOAL_METRICS, GoalMetric
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.cost_limits import COSTS, CostLimits, Costs, check_counted
 from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.progress import Reporter
-from bdistil.searching.time_limit import TimeShare, timer_of
+from bdistil.searching.time_limit import TimeLimit, timer_of
 from bdistil.spec import Spec
 from bdistil.teachers.obtain import metric_of
 from bdistil.teachers.teacher_store import Logits
@@ -29,22 +31,22 @@ class Goal:
         teacher_metric: on validation.
         examples: of the validation split.
         counts: whether the metric is a share of the examples, so that it has a standard error.
-        most_flops: of the last stage; None without a limit.
+        limits: of the last stage's cost.
         metric: that is meant; None for the task's own.
         error: its standard error; None for that of a share of the examples, if it is one.
-        within_time: share of the teacher's time that the last stage may take; None without a limit.
-        time_share: measures what an ensemble's last stage takes of the teacher's time.
+        time_limit: of the last stage; None without one.
+        timer: measures an ensemble's last stage for it.
     """
 
     keep: float | None
     teacher_metric: float
     examples: int
     counts: bool
-    most_flops: float | None
+    limits: CostLimits
     metric: GoalMetric | None = None
     error: float | None = None
-    within_time: float | None = None
-    time_share: TimeShare | None = None
+    time_limit: TimeLimit | None = None
+    timer: StageTimer | None = None
 
     @property
     def wanted(self) -> float | None:
@@ -63,25 +65,32 @@ class Goal:
 
     def too_slow(self, ensemble: ProgressiveEnsemble) -> str | None:
         """Why a stage takes longer than it may, in words; None if it does not."""
-        if self.within_time is None or self.time_share is None:
+        if self.time_limit is None or self.timer is None:
             return None
-        taken = self.time_share(ensemble)
-        if not taken > self.within_time:
-            return None
-        return (
-            f"the best candidate for stage {len(ensemble)} would take {taken:.1%} of the teacher's "
-            f"time here, more than goal.within_time={self.within_time:.3g}"
-        )
+        return self.time_limit.exceeded(self.timer(ensemble), len(ensemble))
+
+    def above_limits(self, stage: int, costs: Costs) -> str | None:
+        """Why a stage costs more than it may, in words; None if it does not.
+
+        Widths are chosen so that it does not; a student of one unit may still be too large.
+        """
+        for name in self.limits.exceeded_by(costs):
+            unit, field = COSTS[name]
+            return (
+                f"the best candidate for stage {stage} would bring it to {getattr(costs, name):,} "
+                f"{unit}, more than the {getattr(self.limits, name):,.0f} of goal.{field}"
+            )
+        return None
 
     def end(
-        self, record: RoundRecord, flops: int, least: int, score: float | None = None
+        self, record: RoundRecord, used: Costs, least: Costs, score: float | None = None
     ) -> EndRecord | None:
         """Why no stage is wanted after a round; None if the search goes on.
 
         Args:
             record: of the round.
-            flops: of its stage.
-            least: that another student would cost.
+            used: by its stage.
+            least: that another student would add.
             score: of its stage, in the goal's metric; the record's if that is the task's own.
         """
         metric, wanted = record.result.metric if score is None else score, self.wanted
@@ -93,9 +102,11 @@ class Goal:
             if wanted == self.teacher_metric:
                 enough = f"{self.examples:,} validation examples could not tell it from more"
             return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {enough}")
-        if self.most_flops is not None and flops + least > self.most_flops:
-            used = f"{here} and uses {flops:,} of the {self.most_flops:,.0f} FLOPs allowed"
-            return EndRecord(end="cost", reason=used)
+        more = Costs(*map(sum, zip(used, least, strict=True)))
+        for name in self.limits.exceeded_by(more):
+            spent, most = getattr(used, name), getattr(self.limits, name)
+            reason = f"{here} and uses {spent:,} of the {most:,.0f} {COSTS[name][0]} allowed"
+            return EndRecord(end="cost", reason=reason)
         return None
 
 
@@ -105,24 +116,25 @@ def goal_of(
     """The goal in figures, by what is known of the teacher; None if the spec has none."""
     if spec.goal is None:
         return None
-    flops, within = run.teacher.card().flops, spec.goal.within
-    most_flops = None if within is None or flops is None else within * flops
-    if within is not None and flops is None:
+    card, within = run.teacher.card(), spec.goal.within
+    check_counted(spec.goal, card.parameters, card.source)
+    limits = CostLimits.of(spec.goal, card.flops, card.parameters)
+    if within is not None and limits.flops is None:
         reporter.message(
             f"The teacher's FLOPs are not known, so goal.within={within:g} sets no limit; the "
             f"search ends after {spec.search.most_rounds} stages at the latest."
         )
-    elif within is not None:
+    if limits:
         reporter.message(
             f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
-            f"the cost of the one before, up to {most_flops:,.0f} FLOPs."
+            f"the cost of the one before, up to {limits.told()}."
         )
-    timer = None
-    if spec.goal.within_time is not None:
-        timer = teacher_timer(run, dataset)
+    timer, time_limit = None, TimeLimit.of(spec.goal)
+    if time_limit is not None:
+        timer = run_timer(time_limit, run, dataset, spec)
         reporter.message(
-            f"The best candidate of each round is timed beside the teacher, and kept only within "
-            f"{spec.goal.within_time:.0%} of its time (goal.within_time)."
+            f"The best candidate of each round is timed {time_limit.how}, and kept only within "
+            f"{time_limit.told(time_limit.most)} (goal.within_time)."
         )
     metric, error = spec.goal.metric, None
     teacher = metric_of(dataset, "validation", logits)
@@ -134,24 +146,27 @@ def goal_of(
         teacher_metric=teacher,
         examples=len(dataset.validation),
         counts=dataset.task == "classification",
-        most_flops=most_flops,
+        limits=limits,
         metric=metric,
         error=error,
-        within_time=spec.goal.within_time,
-        time_share=timer,
+        time_limit=time_limit,
+        timer=timer,
     )
 
 
-def teacher_timer(run: RunDirectory, dataset: Dataset) -> TimeShare:
-    """Measures stages beside the run's teacher.
+def run_timer(limit: TimeLimit, run: RunDirectory, dataset: Dataset, spec: Spec) -> StageTimer:
+    """Measures stages, for a share of time beside the run's teacher.
 
     Raises:
         TeacherError: if it is gone.
+        MissingDependencyError: if the runtime is not installed.
     """
-    network, seconds = teacher_network(run, dataset), run.teacher.card().seconds
+    if limit.share is None:
+        return timer_of(limit, None, dataset)
+    network, seconds = teacher_network(run, dataset, spec), run.teacher.card().seconds
     if network is None and seconds is None:
         raise TeacherError(
-            "the teacher can no longer be timed, as goal.within_time asks; remove that, or bring "
-            "back the files of the teacher."
+            "the teacher can no longer be timed, as goal.within_time asks; remove that, give a "
+            "duration such as 2ms, or bring back the files of the teacher."
         )
-    return timer_of(network, dataset.input_shape, seconds)
+    return timer_of(limit, network, dataset, seconds)

@@ -45,11 +45,11 @@ def worth_keeping(seconds: float, writing: float, workers: int) -> bool:
 def result_identity(work: Work, run: RunDirectory) -> str:
     """Hash of what the outcome of a request hangs on, but for the students before it.
 
-    Beside what decides whether a run may be resumed these are the limit of cost, the user's code
+    Beside what decides whether a run may be resumed these are the limits of cost, the user's code
     and bdistil's version, which may all change between two rounds.
     """
     sources = [UserModule.of(name).source for name in work.spec.modules]
-    parts = [work.spec.identity(), work.most_flops, sources, __version__]
+    parts = [work.spec.identity(), work.limits, sources, __version__]
     card = run.teacher.card().model_dump_json()
     return hashlib.sha256(json.dumps([*parts, card], sort_keys=True).encode()).hexdigest()
 

@@ -94,7 +94,7 @@ class LocalBackend(InThisProcess):
                 work.spec,
                 work.rules,
                 work.measure,
-                work.most_flops,
+                work.limits,
             )
         )
 

@@ -11,14 +11,14 @@ from bdistil.interrupt import check
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, ShouldStop, TrialBackend
 from bdistil.searching.controller import RoundController
+from bdistil.searching.cost_limits import costs_of
 from bdistil.searching.goal import Goal
 from bdistil.searching.goal_metric import stage_score
 from bdistil.searching.ledger import Ledger
 from bdistil.searching.progress import Reporter, Snapshot
 from bdistil.searching.sampling import Sampler
-from bdistil.searching.stage_plan import cost_of_narrowest
+from bdistil.searching.stage_plan import costs_of_narrowest
 from bdistil.searching.verdict import Winner
-from bdistil.searching.workbench import stage_costs
 from bdistil.spec import Spec
 
 Accepted = Callable[[RoundRecord], None]
@@ -95,21 +95,21 @@ class SearchLoop:
         if self.goal is None:
             return
         ensemble, shape = self.ledger.ensemble, self.ledger.problem.input_shape
-        flops, least = (
-            sum(stage_costs(ensemble, shape)),
-            cost_of_narrowest(self.spec, ensemble, shape),
-        )
+        used, least = costs_of(ensemble, shape), costs_of_narrowest(self.spec, ensemble, shape)
         metric, score = self.goal.metric, None
         if metric is not None:
             score = stage_score(ensemble, self.ledger.problem, metric)
-        self.controller.ended = self.goal.end(record, flops, least, score)
+        self.controller.ended = self.goal.end(record, used, least, score)
 
-    def too_slow(self, student: Student) -> str | None:
-        """Why the winner takes too long for the goal; None if it does not."""
+    def too_dear(self, student: Student) -> str | None:
+        """Why the winner costs too much for the goal; None if it does not."""
         if self.goal is None:
             return None
-        ensemble = self.ledger.ensemble
-        return self.goal.too_slow(ProgressiveEnsemble(ensemble.outputs, [*ensemble, student]))
+        ensemble, shape = self.ledger.ensemble, self.ledger.problem.input_shape
+        grown = ProgressiveEnsemble(ensemble.outputs, [*ensemble, student])
+        return self.goal.above_limits(len(grown), costs_of(grown, shape)) or self.goal.too_slow(
+            grown
+        )
 
     def end(self, ended: EndRecord) -> None:
         """Write down why no further round is played.
@@ -128,13 +128,13 @@ class SearchLoop:
         self.backend.open_round(len(self.ledger.records) + 1)
 
     def accept(self, winner: Winner) -> None:
-        """Keep a round's winner and open the next round, or end where it takes too long."""
+        """Keep a round's winner and open the next round, or end where it costs too much."""
         weights = self.backend.candidate(winner.result.request.number)
         self.backend.close_round()
         student = self.ledger.student(weights, "the winner")
-        if slow := self.too_slow(student):
+        if reason := self.too_dear(student):
             trials, cut = winner.trials, winner.cut
-            self.controller.ended = EndRecord(end="cost", reason=slow, trials=trials, cut=cut)
+            self.controller.ended = EndRecord(end="cost", reason=reason, trials=trials, cut=cut)
             return
         played = self.backend.play(student, weights)
         seconds = self.backend.now() - self.opened

@@ -33,6 +33,7 @@ from bdistil.runs.trial import TrialResult
 from bdistil.runtime.manifest import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
+from bdistil.spec import Spec
 from bdistil.spec.user_modules import import_modules
 from bdistil.teachers.obtain import check_unchanged
 from bdistil.teachers.seen import told_seen
@@ -155,16 +156,23 @@ def with_sup_norms(
     return found.model_copy(update={"stages": tuple(stages)})
 
 
-def teacher_network(run: RunDirectory, dataset: Dataset) -> nn.Module | None:
+def teacher_network(
+    run: RunDirectory, dataset: Dataset, spec: Spec | None = None
+) -> nn.Module | None:
     """The teacher as a network of standardised features, for its time; None if there is none.
 
     The user's own is built anew, since the run keeps only its answers; if it is gone, a warning
     says so.
+
+    Args:
+        run: with the teacher.
+        dataset: the run's.
+        spec: the run's; None reads it.
     """
     if run.teacher.card().source not in ("network", "exported"):
         return run.teacher.network()
     try:
-        return teacher_source(dataset, run.spec()).obtain().network
+        return teacher_source(dataset, spec or run.spec()).obtain().network
     except BdistilError as error:
         warnings.warn(f"the teacher's time is left out: {error}", BdistilWarning, stacklevel=2)
         return None

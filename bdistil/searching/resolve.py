@@ -7,21 +7,25 @@ from typing import Any
 import torch
 
 from bdistil.core.connections import connection_class
+from bdistil.core.cost import parameters
 from bdistil.core.examples import Measure
 from bdistil.core.game import ASSUMED_GAP, Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Normalisation, Task
+from bdistil.searching.cost_limits import CostLimits, check_counted
 from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
-from bdistil.searching.stage_plan import plan_stages
+from bdistil.searching.stage_plan import check_first_student, flops_to_plan, plan_stages
 from bdistil.searching.time_limit import with_time_as_flops
 from bdistil.searching.views import with_views
 from bdistil.searching.worker_count import count_workers, tries_of
-from bdistil.spec import SearchSpec, SpaceSpec, Spec
+from bdistil.spec import GoalSpec, SearchSpec, SpaceSpec, Spec
+from bdistil.spec.goal import is_count
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
+from bdistil.teachers.source import TeacherSource, network_of
 from bdistil.zoo.registry import default_student, student_class
 
 
@@ -53,13 +57,41 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     }
     spec = with_time_as_flops(spec.model_copy(update=changes), dataset)
     if spec.goal is not None and None in (search.rounds, spec.space.growth):
-        flops = teacher_source(dataset, spec).known_flops()
-        spec = plan_stages(spec, spec.goal.within, dataset, flops)
+        spec = with_stages(spec, dataset)
     spec = with_views(spec, dataset)
     if spec.workers.count is not None:
         return spec
     workers = spec.workers.model_copy(update={"count": count_workers(spec, dataset)})
     return spec.model_copy(update={"workers": workers})
+
+
+def with_stages(spec: Spec, dataset: Dataset) -> Spec:
+    """The spec with stages planned up to its goal's limits of cost.
+
+    Raises:
+        SpecError: if a limit cannot be kept or told.
+    """
+    goal = spec.goal
+    assert goal is not None
+    source = teacher_source(dataset, spec)
+    flops = None if goal.within is None else source.known_flops()
+    limits = CostLimits.of(goal, flops, known_parameters(goal, source))
+    check_first_student(spec, dataset, limits)
+    return plan_stages(spec, flops_to_plan(spec, dataset, limits), dataset)
+
+
+def known_parameters(goal: GoalSpec, source: TeacherSource) -> int | None:
+    """The teacher's parameters, if the goal is about a share of them.
+
+    Raises:
+        SpecError: if they cannot be counted.
+    """
+    if goal.within_parameters is None or is_count(goal.within_parameters):
+        return None
+    network = network_of(source)
+    found = None if network is None else parameters(network)
+    check_counted(goal, found, source.kind)
+    return found
 
 
 def check_students(space: SpaceSpec, dataset: Dataset) -> None:

@@ -17,6 +17,7 @@ from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, TrialBackend, Work, opened
+from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
 from bdistil.searching.goal import Goal, goal_of
 from bdistil.searching.kept_trials import KeptTrials
 from bdistil.searching.ledger import Ledger
@@ -300,8 +301,8 @@ def search_rounds(
     def history() -> list[TrialResult]:
         return [trial for record in ledger.records for trial in record.compared]
 
-    most_flops = None if goal is None else goal.most_flops
-    backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, most_flops))
+    limits = NO_LIMITS if goal is None else goal.limits
+    backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, limits))
     others = [trials_of(RunDirectory.existing(place)) for place in spec.search.warm_start]
     sampler = build_sampler(spec, history, others)
     SearchLoop(spec, ledger, backend, sampler, reporter, accepted, goal).run()
@@ -313,8 +314,8 @@ def trials_of(run: RunDirectory) -> list[TrialResult]:
 
 
 def work_of(
-    spec: Spec, problem: Problem, train: Iterator[Part], folder: Path, most_flops: float | None
+    spec: Spec, problem: Problem, train: Iterator[Part], folder: Path, limits: CostLimits
 ) -> Work:
     """A search as a backend takes it."""
     rules, measure = game_rules(spec, problem), comparison_measure(spec, problem)
-    return Work(spec, problem, train, rules, measure, folder, most_flops)
+    return Work(spec, problem, train, rules, measure, folder, limits)

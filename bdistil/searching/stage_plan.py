@@ -6,47 +6,37 @@ import math
 
 import torch
 
-from bdistil.core.growth import folded_flops
+from bdistil.core.growth import folded_flops, folded_parameters, widest
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.recipes import recipe
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
+from bdistil.searching.cost_limits import COSTS, CostLimits, Costs, costs_of
 from bdistil.spec import Range, Spec
+from bdistil.spec.goal import is_count
 from bdistil.zoo.registry import student_class
 
 GROWTH = 1.7  # cumulative cost of a stage over the one before, about
 MOST_STAGES = 12
 
 
-def plan_stages(
-    spec: Spec, within: float | None, dataset: Dataset, teacher_flops: int | None
-) -> Spec:
-    """The spec with its rounds and growth decided, geometrically up to `goal.within`.
+def plan_stages(spec: Spec, most_flops: float | None, dataset: Dataset) -> Spec:
+    """The spec with its rounds and growth decided, geometrically up to a limit.
 
     Learning rates are searched where none is given.
 
     Args:
         spec: what it names itself stays.
-        within: share of the teacher's FLOPs that the last stage may cost; None without a limit.
+        most_flops: that the last stage may cost; None without a limit.
         dataset: its data.
-        teacher_flops: of one example; None if they cannot be counted.
-
-    Raises:
-        SpecError: if a limit is given that cannot be kept or told.
     """
     rounds, growth = spec.search.rounds, spec.space.growth
-    if within is None or teacher_flops is None:
+    if most_flops is None:
         growth = GROWTH if growth is None else growth
     else:
-        room = within * teacher_flops / first_cost(spec, dataset)
-        if room < 1:
-            raise SpecError(
-                f"goal.within={within:g} of the teacher's {teacher_flops:,} FLOPs is less than the "
-                f"first student's {first_cost(spec, dataset):,}; raise it, or begin space.ladder "
-                f"with something smaller than {spec.space.ladder[0]}."
-            )
+        room = max(1.0, most_flops / first_costs(spec, dataset).flops)
         if rounds is None:
             rounds = stages_within(room, growth or GROWTH)
         if growth is None:
@@ -58,6 +48,44 @@ def plan_stages(
             "space": spec.space.model_copy(update=rates | {"growth": growth}),
         }
     )
+
+
+def check_first_student(spec: Spec, dataset: Dataset, limits: CostLimits) -> None:
+    """Refuse limits that not even the first student keeps to.
+
+    Raises:
+        SpecError: with the arithmetic.
+    """
+    if not limits:
+        return
+    first = first_costs(spec, dataset)
+    for name in limits.exceeded_by(first):
+        unit, field = COSTS[name]
+        amount, most = getattr(spec.goal, field), getattr(limits, name)
+        asked = f"{most:,.0f} {unit}"
+        if not is_count(amount):
+            asked = f"{amount:g} of the teacher's {most / amount:,.0f} {unit}"
+        raise SpecError(
+            f"goal.{field}={asked} is less than the first student's {getattr(first, name):,}; "
+            f"raise it, or begin space.ladder with something smaller than {spec.space.ladder[0]}."
+        )
+
+
+def flops_to_plan(spec: Spec, dataset: Dataset, limits: CostLimits) -> float | None:
+    """FLOPs of the last stage by which stages are planned; None without a limit.
+
+    A limit of parameters stands for the FLOPs of the widest single student of the first class that
+    keeps to it.
+    """
+    if limits.parameters is None:
+        return limits.flops
+    most, (kind, least) = limits.parameters, first_rung(spec)
+
+    def parameters(width: int) -> int:
+        return costs_of_first(kind, width, dataset).parameters
+
+    flops = costs_of_first(kind, widest(parameters, most, least), dataset).flops
+    return flops if limits.flops is None else min(flops, limits.flops)
 
 
 def slower_rates(spec: Spec) -> Range:
@@ -74,30 +102,40 @@ def stages_within(room: float, growth: float) -> int:
     return min(MOST_STAGES, max(2, 1 + math.ceil(math.log(room) / math.log(growth))))
 
 
-def first_cost(spec: Spec, dataset: Dataset) -> int:
-    """FLOPs of the smallest first student."""
-
+def first_rung(spec: Spec) -> tuple[str, int]:
+    """Student class and width with which the ladder begins."""
     own, width = spec.space.rungs[0]
-
-    def cost(kind: str) -> int:
-        with torch.device("meta"):
-            config = StudentConfig(kind, width, "none", skip=False)
-            student = build_student(config, dataset.input_shape, dataset.outputs, ())
-        return folded_flops(student, dataset.input_shape, ())
-
-    return min(map(cost, [own] if own else spec.space.students))
+    return own or spec.space.students[0], width
 
 
-def cost_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[int, ...]) -> int:
-    """FLOPs that a next student of width 1 adds, of the dearest class and connection."""
+def first_costs(spec: Spec, dataset: Dataset) -> Costs:
+    """Of the smallest first student."""
+    own, width = spec.space.rungs[0]
+    kinds = [own] if own else spec.space.students
+    flops, parameters = zip(*(costs_of_first(kind, width, dataset) for kind in kinds), strict=True)
+    return Costs(min(flops), min(parameters))
+
+
+def costs_of_first(kind: str, width: int, dataset: Dataset) -> Costs:
+    """Of a first student."""
+    shape, outputs = dataset.input_shape, dataset.outputs
+    with torch.device("meta"):
+        student = build_student(StudentConfig(kind, width, "none", skip=False), shape, outputs, ())
+    return costs_of(ProgressiveEnsemble(outputs, [student]), shape)
+
+
+def costs_of_narrowest(spec: Spec, ensemble: ProgressiveEnsemble, shape: tuple[int, ...]) -> Costs:
+    """What a next student of width 1 adds, of the dearest class and connection."""
     connections = spec.space.values("connection") or tuple(
         recipe(name).connection for name in spec.recipes
     )
 
-    def cost(kind: str, connection: str) -> int:
+    def costs(kind: str, connection: str) -> Costs:
         config, earlier = StudentConfig(kind, 1, connection, skip=False), ensemble.features
         with torch.device("meta"):
             student = build_student(config, shape, ensemble.outputs, earlier)
-        return folded_flops(student, shape, earlier)
+        return Costs(folded_flops(student, shape, earlier), folded_parameters(student))
 
-    return max(cost(kind, each) for kind in spec.space.students for each in connections)
+    added = [costs(kind, each) for kind in spec.space.students for each in connections]
+    flops, parameters = zip(*added, strict=True)
+    return Costs(max(flops), max(parameters))

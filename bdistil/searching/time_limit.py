@@ -1,78 +1,208 @@
-"""The limit of time: what stages take beside the teacher, measured on this machine.
+"""The limit of time: what stages take, beside the teacher or by the clock, on this machine.
 
-One example, one thread, by torch, in the fastest way to a stage, as every table tells it. Before a
-search the limit is turned into FLOPs, by which widths are planned; a winner is timed before it is
-kept, since FLOPs say little of the time of small networks.
+One example, in the fastest way to a stage, as every table tells it; by torch on one thread unless
+the goal names a runtime and threads. Before a search the limit is turned into FLOPs, by which
+widths are planned; a winner is timed before it is kept, since FLOPs say little of the time of small
+networks.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student, StudentConfig
+from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.export.checkpoint import build_student
-from bdistil.export.evaluation import stage_latencies
-from bdistil.spec import Spec
+from bdistil.export.merged_layers import Affine
+from bdistil.export.onnx_export import check_packages
+from bdistil.export.stage_timing import StageSeconds, StageTimer, stage_timer
+from bdistil.names import Runtime
+from bdistil.runtime.anytime import seconds
+from bdistil.runtime.clock import microseconds
+from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, first_costs, first_rung
+from bdistil.spec import GoalSpec, Spec
 from bdistil.teachers.select import teacher_source
+from bdistil.teachers.source import network_of
 
-TimeShare = Callable[[ProgressiveEnsemble], float]
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """A goal's limit of time.
+
+    Attributes:
+        share: of the teacher's time; None of a limit by the clock.
+        seconds: None of a share.
+        runtime: what computes.
+        threads: of the runtime.
+    """
+
+    share: float | None
+    seconds: float | None
+    runtime: Runtime = "torch"
+    threads: int = 1
+
+    @classmethod
+    def of(cls, goal: GoalSpec | None) -> TimeLimit | None:
+        """The goal's, if it has one."""
+        if goal is None or goal.within_time is None:
+            return None
+        within, runtime, threads = goal.timed
+        if isinstance(within, str):
+            return cls(None, seconds(within, "goal.within_time"), runtime, threads)
+        return cls(within, None, runtime, threads)
+
+    @property
+    def most(self) -> float:
+        """Share or seconds."""
+        most = self.seconds if self.share is None else self.share
+        assert most is not None
+        return most
+
+    @property
+    def how(self) -> str:
+        """How it is measured, in words."""
+        return f"by {self.runtime} on {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+    def taken(self, time: StageSeconds) -> float:
+        """Of a stage, in the limit's unit; NaN if the teacher's time is not known."""
+        if self.share is None:
+            return time.stage
+        return math.nan if time.teacher is None else time.stage / time.teacher
+
+    def told(self, taken: float) -> str:
+        """A share or seconds in words."""
+        if self.share is None:
+            return f"{microseconds(taken)} µs"
+        return f"{taken:.1%} of the teacher's time"
+
+    def exceeded(self, time: StageSeconds, stage: int) -> str | None:
+        """Why a stage takes longer than it may, in words; None if it does not."""
+        taken = self.taken(time)
+        if not taken > self.most:
+            return None
+        limit = f"{self.most:.3g}" if self.share is not None else self.told(self.most)
+        return (
+            f"the best candidate for stage {stage} would take {self.told(taken)} here, more than "
+            f"goal.within_time={limit} ({self.how})"
+        )
 
 
 def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
     """The spec with `goal.within` decided by `goal.within_time`, where that is to be done.
 
-    The share of FLOPs is that of the widest single student of the first class that keeps to the
-    time, at most the teacher's own. Of a teacher that is no network, or only once it is fitted,
-    nothing is decided: its winners are timed alone.
+    The FLOPs are those of a single student of the first class that takes as long, at most the
+    teacher's own: a share of these or, where they are not known, a number. Where more FLOPs keep to
+    the time than are ever planned, or the teacher's time is not known yet, nothing is decided:
+    winners are timed alone.
 
     Raises:
-        SpecError: if not even the smallest student keeps to it, or of the teacher only answers are
-            known, which take no time.
+        SpecError: if not even the smallest student keeps to it, of the teacher only answers are
+            known, which take no time, or this machine has fewer cores than threads are wanted.
+        MissingDependencyError: if the runtime is not installed.
     """
-    goal = spec.goal
-    if goal is None or goal.within_time is None:
+    goal, limit = spec.goal, TimeLimit.of(spec.goal)
+    if goal is None or limit is None:
         return spec
-    if spec.teacher.columns is not None:
-        raise SpecError(
-            "goal.within_time is a share of the teacher's time, but of teacher.columns only the "
-            "answers are known; remove it, or give the model itself (teacher.model)."
-        )
-    if goal.within is not None:
+    by_answers = not spec.teacher.is_foreign and dataset.train.teacher_outputs is not None
+    check_measurable(limit, by_answers and dataset.teacher_seconds is None)
+    if goal.within is not None:  # also on resuming, when the teacher may be gone
         return spec
     source = teacher_source(dataset, spec)
-    flops, teacher = source.known_flops(), source.untrained_network()
-    if flops is None or teacher is None:
+    teacher = network_of(source)
+    if limit.share is not None and teacher is None and dataset.teacher_seconds is None:
         return spec
-    rung, least = spec.space.rungs[0]
-    kind, shape = rung or spec.space.students[0], dataset.input_shape
-    timed = timer_of(teacher, shape)
+    timed, flops = timer_of(limit, teacher, dataset, dataset.teacher_seconds), source.known_flops()
+    most = flops or first_costs(spec, dataset).flops * GROWTH ** (MOST_STAGES - 1)
+    kind, least = first_rung(spec)
 
-    def share(width: int) -> float:
+    def taken(width: int) -> float:
         student = student_of(kind, width, dataset)
-        if folded_flops(student, shape, ()) > flops:
-            return math.inf
-        return timed(ProgressiveEnsemble(dataset.outputs, [student]).eval())
+        return limit.taken(timed(ProgressiveEnsemble(dataset.outputs, [student]).eval()))
 
-    smallest = share(least)
+    def cost(width: int) -> int:
+        return folded_flops(student_of(kind, width, dataset), dataset.input_shape, ())
+
+    smallest = taken(least)
     if math.isnan(smallest):  # the teacher fails when it is timed, of which a warning tells
         return spec
-    if smallest > goal.within_time:
+    if smallest > limit.most:
+        asked = f"{goal.within_time:.3g} of the teacher's time" if limit.share else goal.within_time
+        took = f"{smallest:.2f} of it" if limit.share else limit.told(smallest)
         raise SpecError(
-            f"goal.within_time is {goal.within_time:.3g} of the teacher's time, but the smallest "
-            f"student ({kind} of width {least}) takes {smallest:.2f} of it on this machine; raise "
-            f"it, or begin space.ladder with something smaller."
+            f"goal.within_time is {asked}, but the smallest student ({kind} of width {least}) "
+            f"takes {took} on this machine, {limit.how}; raise it, or begin space.ladder with "
+            f"something smaller."
         )
-    width = widest(share, goal.within_time, least)
-    cost = folded_flops(student_of(kind, width, dataset), shape, ())
-    return spec.model_copy(update={"goal": goal.model_copy(update={"within": cost / flops})})
+    found = flops_within(taken, smallest, limit.most, cost, most, least)
+    if flops is None and found is None:
+        return spec
+    within: int | float = most if found is None else found
+    within = within / flops if flops else max(2, round(within))
+    return spec.model_copy(update={"goal": goal.model_copy(update={"within": within})})
+
+
+def check_measurable(limit: TimeLimit, answers_alone: bool) -> None:
+    """Refuse what cannot be measured here.
+
+    Raises:
+        SpecError: if of the teacher only answers are known, or threads would share cores.
+        MissingDependencyError: if the runtime is not installed.
+    """
+    if limit.runtime == "onnxruntime":
+        check_packages()
+    if limit.share is not None and answers_alone:
+        raise SpecError(
+            "goal.within_time is a share of the teacher's time, but of teacher.columns only the "
+            "answers are known; give a duration such as 2ms, or the model itself (teacher.model)."
+        )
+    cores = os.cpu_count() or 1
+    if limit.threads > cores:
+        raise SpecError(
+            f"goal.threads is {limit.threads}, but this machine, which measures goal.within_time, "
+            f"has {cores} cores; lower it."
+        )
+
+
+def flops_within(
+    taken: Callable[[int], float],
+    smallest: float,
+    limit: float,
+    cost: Callable[[int], int],
+    most: float,
+    least: int,
+) -> float | None:
+    """FLOPs of a student that takes as long as it may; None if `most` of them keep to it.
+
+    Widths are doubled until one takes longer, for each may have to be exported; between the last
+    two, time is taken to grow with the FLOPs.
+
+    Args:
+        taken: by a width.
+        smallest: taken by `least`, which is within the limit.
+        limit: in the unit of `taken`.
+        cost: FLOPs of a width.
+        most: FLOPs.
+        least: width to begin with.
+    """
+    widths = widest(cost, most, least)
+    width, time = least, smallest
+    while width < widths:
+        wider = min(2 * width, widths)
+        longer = taken(wider)
+        if longer > limit:
+            share = (limit - time) / (longer - time)
+            return cost(width) + share * (cost(wider) - cost(width))
+        width, time = wider, longer
+    return None
 
 
 def student_of(kind: str, width: int, dataset: Dataset) -> Student:
@@ -82,20 +212,29 @@ def student_of(kind: str, width: int, dataset: Dataset) -> Student:
 
 
 def timer_of(
-    teacher: nn.Module | None, shape: tuple[int, ...], teacher_seconds: float | None = None
-) -> TimeShare:
-    """Measures an ensemble's last stage over its teacher.
+    limit: TimeLimit,
+    teacher: nn.Module | None,
+    dataset: Dataset,
+    teacher_seconds: float | None = None,
+) -> StageTimer:
+    """Measures an ensemble's last stage beside its teacher, as a limit wants it.
 
     Args:
+        limit: names runtime and threads.
         teacher: a network of standardised features, timed in turns with the stage.
-        shape: of one example.
-        teacher_seconds: what counts where there is no network; one of both must be known.
+        dataset: whose examples they take.
+        teacher_seconds: what counts where there is no network.
+
+    Raises:
+        MissingDependencyError: if the runtime is not installed.
     """
-    example = torch.zeros(1, *shape)
+    rule, shape = dataset.standardisation, dataset.input_shape
+    affine = Affine(as_tensor(rule.shift), as_tensor(rule.scale))
+    wanted = teacher if limit.share is not None else None
+    timer = stage_timer(wanted, affine, shape, limit.runtime, limit.threads)
 
-    def share(ensemble: ProgressiveEnsemble) -> float:
-        (seconds,), reference = stage_latencies(ensemble, teacher, example, [len(ensemble)])
-        reference = reference or teacher_seconds
-        return math.nan if reference is None else seconds / reference
+    def timed(ensemble: ProgressiveEnsemble) -> StageSeconds:
+        stage, reference = timer(ensemble)
+        return StageSeconds(stage, reference or teacher_seconds)
 
-    return share
+    return timed

@@ -16,7 +16,7 @@ from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.game import Rules
-from bdistil.core.growth import folded_flops, widest
+from bdistil.core.growth import folded_flops, folded_parameters, widest
 from bdistil.core.milestones import Cut, Milestones
 from bdistil.core.placement import Device, home
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, move
@@ -30,6 +30,7 @@ from bdistil.errors import SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement, Ask
+from bdistil.searching.cost_limits import NO_LIMITS, CostLimits, parameters_of, stage_flops
 from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
 from bdistil.searching.sampling import distributions
@@ -52,7 +53,7 @@ class Material:
         spec: the resolved search.
         rules: constants of the game.
         measure: the loss by which candidates are compared.
-        most_flops: see :class:`~bdistil.searching.backend.Work`.
+        limits: see :class:`~bdistil.searching.backend.Work`.
         modules: users' own code, loaded before anything is built.
     """
 
@@ -61,7 +62,7 @@ class Material:
     spec: Spec
     rules: Rules
     measure: Measure
-    most_flops: float | None = None
+    limits: CostLimits = NO_LIMITS
     modules: Sequence[UserModule] = ()
 
 
@@ -262,12 +263,12 @@ class Workbench:
 
     def width(self, kind: str, recipe: Recipe, rung: int) -> int:
         """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
-        rungs, limit = self.spec.space.rungs, self.material.most_flops
+        rungs, limits = self.spec.space.rungs, self.material.limits
         cost, width = partial(self.cost, kind, recipe), rungs[rung][1]
         grows = bool(self.ensemble.students and recipe.growth)
         costs: list[int] = []
-        if grows or limit is not None:  # else nothing hangs on them
-            costs = stage_costs(self.ensemble, self.problem.input_shape)
+        if grows or limits.flops is not None:  # else nothing hangs on them
+            costs = stage_flops(self.ensemble, self.problem.input_shape)
         total = sum(costs)
         if grows:
             assert recipe.growth is not None
@@ -279,14 +280,27 @@ class Workbench:
                 width = widest(cost, room * self.first_cost(rung) / self.first_cost(0))
         elif "(" in kind:  # as dear as the class's own architecture
             width = widest(cost, self.cost(kind.partition("(")[0], recipe, width))
-        width = max(1, width)
-        return width if limit is None else min(width, widest(cost, limit - total))
+        widths = [max(1, width)]
+        if limits.flops is not None:
+            widths.append(widest(cost, limits.flops - total))
+        if limits.parameters is not None:
+            counted = partial(self.parameters, kind, recipe)
+            widths.append(widest(counted, limits.parameters - parameters_of(self.ensemble)))
+        return min(widths)
 
     def cost(self, kind: str, recipe: Recipe, width: int) -> int:
         """FLOPs that a candidate would add to the folded ensemble."""
-        with torch.device("meta"):
-            student = self.build(self.config(kind, width, recipe))
+        student = self.unmade(kind, recipe, width)
         return folded_flops(student, self.problem.input_shape, self.ensemble.features)
+
+    def parameters(self, kind: str, recipe: Recipe, width: int) -> int:
+        """Likewise, its parameters."""
+        return folded_parameters(self.unmade(kind, recipe, width))
+
+    def unmade(self, kind: str, recipe: Recipe, width: int) -> Student:
+        """A candidate without memory."""
+        with torch.device("meta"):
+            return self.build(self.config(kind, width, recipe))
 
     def first_cost(self, rung: int) -> int:
         """FLOPs of a first student of a rung that names its class."""
@@ -296,15 +310,6 @@ class Workbench:
         with torch.device("meta"):
             student = build_student(StudentConfig(kind, width, "none", False), shape, outputs, ())
         return folded_flops(student, shape, ())
-
-
-def stage_costs(ensemble: ProgressiveEnsemble, input_shape: tuple[int, ...]) -> list[int]:
-    """FLOPs that each student adds to the folded ensemble."""
-    shadow = copy.deepcopy(ensemble).to("meta")
-    return [
-        folded_flops(student, input_shape, ensemble.features[:index])
-        for index, student in enumerate(shadow)
-    ]
 
 
 def student_of(request: TrialRequest, space: SpaceSpec) -> str:

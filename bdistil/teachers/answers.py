@@ -63,8 +63,7 @@ class Examinee:
     def seconds(self, dataset: Dataset) -> float:
         """Median seconds of a call about one example, one thread."""
         one = self._features(dataset, dataset.validation.take(slice(1)))
-        rows = timed_in_turns([lambda: self._outputs(one)], repeats=5, seconds=SECONDS_TIMED)
-        return statistics.median(seconds for [seconds] in rows)
+        return seconds_of(lambda: self._outputs(one))
 
     def logits(
         self, dataset: Dataset, split: Split, progress: AnswerProgress | None = None
@@ -122,6 +121,12 @@ class Examinee:
                 f"({self.inputs})."
             )
         return found.astype(np.float32)
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Median seconds of a call, one thread."""
+    rows = timed_in_turns([call], repeats=5, seconds=SECONDS_TIMED)
+    return statistics.median(seconds for [seconds] in rows)
 
 
 def _classes(dataset: Dataset) -> str:

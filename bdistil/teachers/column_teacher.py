@@ -43,7 +43,7 @@ class ColumnsSource:
     def obtain(self, rows: Rows | None = None, progress: EpochProgress | None = None) -> Teacher:
         """The columns as a teacher."""
         refuse_rows("columns", rows)
-        return Teacher(self._logits)
+        return Teacher(self._logits, seconds=self.dataset.teacher_seconds)
 
     def _logits(self, split: Split, progress: AnswerProgress | None = None) -> NDArray[np.float32]:
         outputs, dataset = split.teacher_outputs, self.dataset

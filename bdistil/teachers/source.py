@@ -74,6 +74,12 @@ class TeacherSource(Protocol):
         """
 
 
+def network_of(source: TeacherSource) -> nn.Module | None:
+    """A source's untrained network; None also of a user's own kind that does not tell."""
+    tells = getattr(source, "untrained_network", None)
+    return None if tells is None else tells()
+
+
 def refuse_rows(model: str, rows: Rows | None) -> None:
     """Refuse to train on a part of the examples what comes trained.
 

@@ -21,6 +21,7 @@ from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.names import GOAL_METRICS
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.searching.cost_limits import CostLimits, Costs
 from bdistil.searching.goal import Goal
 from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.resolve import resolve
@@ -45,7 +46,7 @@ def goal(**changes: object) -> Goal:
             "teacher_metric": 0.8,
             "examples": 100,
             "counts": True,
-            "most_flops": 1000.0,
+            "limits": CostLimits(1000.0, 100.0),
         }
         | changes
     )
@@ -70,21 +71,31 @@ def test_a_goal_beyond_all_of_the_examples_is_that_of_the_teacher() -> None:
     perfect = goal(keep=0.99, teacher_metric=1.0, examples=36)
     accepted = record(1)
     result = accepted.result.model_copy(update={"metric": 1.0})
-    ended = perfect.end(accepted.model_copy(update={"result": result}), 10, 20)
+    ended = perfect.end(accepted.model_copy(update={"result": result}), Costs(10, 1), Costs(20, 1))
     assert ended is not None
     assert ended.end == "goal"
     assert "36 validation examples could not tell it from more" in ended.reason
 
 
 @pytest.mark.parametrize(
-    ("metric", "flops", "end"),
-    [(0.76, 10, None), (0.77, 10, "goal"), (0.1, 980, None), (0.1, 981, "cost")],
+    ("metric", "used", "end", "reason"),
+    [
+        (0.76, (10, 1), None, ""),
+        (0.77, (10, 1), "goal", "enough"),
+        (0.1, (980, 95), None, ""),
+        (0.1, (981, 95), "cost", "uses 981 of the 1,000 FLOPs allowed"),
+        (0.1, (980, 96), "cost", "uses 96 of the 100 parameters allowed"),
+    ],
 )
-def test_what_ends_a_search(metric: float, flops: int, end: str | None) -> None:
+def test_what_ends_a_search(
+    metric: float, used: tuple[int, int], end: str | None, reason: str
+) -> None:
     accepted = record(3)
     result = accepted.result.model_copy(update={"metric": metric})
-    ended = goal().end(accepted.model_copy(update={"result": result}), flops, 20)
+    accepted = accepted.model_copy(update={"result": result})
+    ended = goal().end(accepted, Costs(*used), Costs(20, 5))
     assert (None if ended is None else ended.end) == end
+    assert ended is None or reason in ended.reason
 
 
 def test_shares_are_written_as_people_write_them() -> None:

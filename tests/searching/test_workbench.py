@@ -21,11 +21,12 @@ from bdistil.core.student import StudentConfig
 from bdistil.export.checkpoint import student_from_bytes
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement
+from bdistil.searching.cost_limits import stage_flops
 from bdistil.searching.margin_shard import play_shard
 from bdistil.searching.problem import Part, Problem
 from bdistil.searching.resolve import comparison_measure, game_rules
 from bdistil.searching.trial_runner import run_guarded
-from bdistil.searching.workbench import Material, Workbench, resolved_recipe, stage_costs
+from bdistil.searching.workbench import Material, Workbench, resolved_recipe
 from bdistil.spec import load_spec
 from bdistil.zoo.registry import student_class
 
@@ -103,7 +104,7 @@ def test_widths_grow_as_counted_by_hand() -> None:
     # the widths is the largest whole number below 5·1.25^(t-1): 5, 6, 7, 9, 12, 15, 19, 23, 29.
     bench = workbench()
     assert widths(bench, 9) == [5, 1, 1, 2, 3, 3, 4, 4, 6]
-    assert stage_costs(bench.ensemble, (PIXELS,)) == [148 * w for w in [5, 1, 1, 2, 3, 3, 4, 4, 6]]
+    assert stage_flops(bench.ensemble, (PIXELS,)) == [148 * w for w in [5, 1, 1, 2, 3, 3, 4, 4, 6]]
 
 
 def test_larger_classes_scale_the_width() -> None:
@@ -130,7 +131,7 @@ def test_growth_of_the_spec_overrules_the_recipe_and_zero_means_equal_widths() -
         st.sampled_from(["none", "residual", "dense", "lstm", "gru"]), min_size=2, max_size=4
     ),
 )
-def test_a_stage_costs_no_more_than_growth_allows_and_no_wider_student_fits(
+def test_a_stage_flops_no_more_than_growth_allows_and_no_wider_student_fits(
     kind: str, first: int, growth: float, connections: list[Any]
 ) -> None:
     shape = (1, 8, 8)
@@ -143,7 +144,7 @@ def test_a_stage_costs_no_more_than_growth_allows_and_no_wider_student_fits(
     for connection in connections:
         params = {"student": kind, "connection": connection}
         width = bench.width(kind, resolved_recipe(request(**params), bench.spec), 0)
-        costs = stage_costs(bench.ensemble, shape)
+        costs = stage_flops(bench.ensemble, shape)
         if costs:
             total = sum(costs)  # beyond the plan where width 1 was too much already
             budget = max(costs[0] * growth ** len(costs), total * growth) - total
