@@ -89,6 +89,7 @@ class Workbench:
         )
         self.copies = [part.views for part in parts]
         self.validation = validation.to(self.home)
+        self.costs: dict[tuple[StudentConfig, int], int] = {}
         self.round: Round | None = None
         self.ask: Ask | None = None
 
@@ -284,9 +285,14 @@ class Workbench:
 
     def cost(self, kind: str, recipe: Recipe, width: int) -> int:
         """FLOPs that a candidate would add to the folded ensemble."""
-        with torch.device("meta"):
-            student = self.build(self.config(kind, width, recipe))
-        return folded_flops(student, self.problem.input_shape, self.ensemble.features)
+        config = self.config(kind, width, recipe)
+        key = (config, len(self.ensemble))
+        if key not in self.costs:  # large networks take a while to build
+            with torch.device("meta"):
+                student = self.build(config)
+            shape, earlier = self.problem.input_shape, self.ensemble.features
+            self.costs[key] = folded_flops(student, shape, earlier)
+        return self.costs[key]
 
     def first_cost(self, rung: int) -> int:
         """FLOPs of a first student of a rung that names its class."""
