@@ -14,9 +14,9 @@ stacked in cohorts and takes a lone last example. The library's initial weights 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Literal
 
@@ -62,20 +62,18 @@ class Family:
     """Networks of one library that are widened in the same way.
 
     Attributes:
-        names: a regular expression for the whole name.
+        names: a pattern of names, as of files.
         build: ``(name, input_shape, width, *, <options>) -> Backbone``.
         lr: learning rate that suits them.
-        description: one line for people.
     """
 
     names: str
     build: BuildStudent
     lr: float
-    description: str
 
     def has(self, name: str) -> bool:
         """Whether a network is one of them."""
-        return re.fullmatch(self.names, name) is not None
+        return fnmatchcase(name, self.names)
 
 
 def torchvision_network(
@@ -237,41 +235,35 @@ def _by(sides: list[int]) -> str:
     return "x".join(map(str, sides))
 
 
-def _of_torchvision(names: str, argument: str, description: str) -> Family:
-    return Family(names, partial(torchvision_network, argument), 1e-2, description)
+def _of_torchvision(names: str, argument: str) -> Family:
+    return Family(names, partial(torchvision_network, argument), lr=1e-2)
 
 
-def _of_timm(names: str, module: str, function: str, description: str) -> Family:
-    return Family(names, partial(timm_multiplied, module, function), 1e-2, description)
+def _of_timm(names: str, module: str, function: str) -> Family:
+    return Family(names, partial(timm_multiplied, module, function), lr=1e-2)
 
 
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "torchvision": (
-        _of_torchvision("mobilenet_v2", "width_mult", "torchvision's MobileNetV2."),
-        _of_torchvision("mobilenet_v3_(small|large)", "width_mult", "torchvision's MobileNetV3."),
-        _of_torchvision("mnasnet.*", "alpha", "torchvision's MNASNet."),
+        _of_torchvision("mobilenet_v2", "width_mult"),
+        _of_torchvision("mobilenet_v3_*", "width_mult"),
+        _of_torchvision("mnasnet*", "alpha"),
     ),
     "timm": (
-        _of_timm(
-            r"mobilenetv3_(small|large)_\d{3}",
-            "mobilenetv3",
-            "_gen_mobilenet_v3",
-            "timm's MobileNetV3.",
-        ),
-        _of_timm(r"lcnet_\d{3}", "mobilenetv3", "_gen_lcnet", "timm's PP-LCNet."),
-        _of_timm(r"mobilenetv1_\d{3}", "efficientnet", "_gen_mobilenet_v1", "timm's MobileNetV1."),
-        _of_timm(r"mobilenetv2_\d{3}", "efficientnet", "_gen_mobilenet_v2", "timm's MobileNetV2."),
-        _of_timm(r"mnasnet_\d{3}", "efficientnet", "_gen_mnasnet_b1", "timm's MNASNet."),
-        _of_timm("efficientnet_b0", "efficientnet", "_gen_efficientnet", "timm's EfficientNet."),
-        _of_timm(
-            "efficientnet_lite0", "efficientnet", "_gen_efficientnet_lite", "timm's EfficientNet."
-        ),
+        _of_timm("mobilenetv1_???", "efficientnet", "_gen_mobilenet_v1"),
+        _of_timm("mobilenetv2_???", "efficientnet", "_gen_mobilenet_v2"),
+        _of_timm("mobilenetv3_small_???", "mobilenetv3", "_gen_mobilenet_v3"),
+        _of_timm("mobilenetv3_large_???", "mobilenetv3", "_gen_mobilenet_v3"),
+        _of_timm("lcnet_???", "mobilenetv3", "_gen_lcnet"),
+        _of_timm("mnasnet_???", "efficientnet", "_gen_mnasnet_b1"),
+        _of_timm("efficientnet_b0", "efficientnet", "_gen_efficientnet"),
+        _of_timm("efficientnet_lite0", "efficientnet", "_gen_efficientnet_lite"),
         *(
-            Family(f"vit_{size}_patch16_224", partial(timm_vit, tokens), 2e-3, "timm's ViT.")
+            Family(f"vit_{size}_patch16_224", partial(timm_vit, tokens), lr=2e-3)
             for size, tokens in (("tiny", 192), ("small", 384), ("base", 768))
         ),
         *(
-            Family(f"convnext_{size}", partial(timm_convnext, first), 4e-3, "timm's ConvNeXt.")
+            Family(f"convnext_{size}", partial(timm_convnext, first), lr=4e-3)
             for size, first in (("atto", 40), ("femto", 48), ("pico", 64), ("nano", 80))
         ),
     ),
@@ -302,7 +294,7 @@ def backbone_class(library: str, network: str) -> StudentClass:
                 domains=("image",),
                 lr=family.lr,
                 growth=1.5,
-                description=family.description,
+                description=f"{network} of {library}, without its classifier",
             )
     wide = [name for name in known if any(family.has(name) for family in FAMILIES[library])]
     raise SpecError(
