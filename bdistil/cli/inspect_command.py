@@ -112,6 +112,7 @@ def datasets() -> None:
 
 def students(module: Modules = None) -> None:
     """List the student classes with the options of their architecture."""
+    from bdistil.zoo.backbones import FAMILIES
     from bdistil.zoo.registry import student_classes
 
     import_modules(module or [])
@@ -124,6 +125,12 @@ def students(module: Modules = None) -> None:
         (s.name, *option) for s in classes for option in s.described_options()
     ]
     output.print(plain_table(options, "name", "option", "values", "default"))
+    networks: list[tuple[str, ...]] = [
+        (f"{library}:{family.names}", f"{family.lr:g}")
+        for library, families in FAMILIES.items()
+        for family in families
+    ]
+    output.print(plain_table(networks, "networks of libraries", "lr"))
 
 
 def schema() -> None:

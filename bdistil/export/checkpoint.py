@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bdistil.core.student import Student, StudentConfig
-from bdistil.errors import FOREIGN, CheckpointError, SpecError
-from bdistil.zoo.registry import student_class, student_classes
+from bdistil.errors import FOREIGN, CheckpointError, MissingDependencyError, SpecError
+from bdistil.zoo.registry import is_of_library, student_class, student_classes
 
 METADATA_KEY = "bdistil.student"
 
@@ -31,14 +31,30 @@ def check_known(configs: Iterable[StudentConfig], origin: object) -> None:
 
     Raises:
         CheckpointError: naming the class and what to import.
+        MissingDependencyError: if it is a network of a library that is not installed.
     """
     known = {entry.name for entry in student_classes()}
-    for kind in (config.kind.partition("(")[0] for config in configs):
-        if kind not in known:
+    for kind in dict.fromkeys(config.kind.partition("(")[0] for config in configs):
+        if is_of_library(kind):
+            _check_in_library(kind, origin)
+        elif kind not in known:
             raise CheckpointError(
                 f"{origin} has a student of class {kind!r}, which is not registered; first import "
                 f"the module with its @register_student (the command line takes --module FILE)."
             )
+
+
+def _check_in_library(kind: str, origin: object) -> None:
+    library = kind.partition(":")[0]
+    try:
+        student_class(kind)
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{origin} has a student {kind!r}, but {error}") from None
+    except SpecError:
+        raise CheckpointError(
+            f"{origin} has a student {kind!r}, which the {library} that is installed does not "
+            f"have; install the version with which it was made."
+        ) from None
 
 
 def check_size(build: Callable[[], Iterable[nn.Module]], weights: Mapping[str, Tensor]) -> None:

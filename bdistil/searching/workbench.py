@@ -90,6 +90,7 @@ class Workbench:
         )
         self.copies = [part.views for part in parts]
         self.validation = validation.to(self.home)
+        self.costs: dict[tuple[StudentConfig, int], int] = {}
         self.round: Round | None = None
         self.ask: Ask | None = None
 
@@ -290,8 +291,12 @@ class Workbench:
 
     def cost(self, kind: str, recipe: Recipe, width: int) -> int:
         """FLOPs that a candidate would add to the folded ensemble."""
-        student = self.unmade(kind, recipe, width)
-        return folded_flops(student, self.problem.input_shape, self.ensemble.features)
+        key = self.config(kind, width, recipe), len(self.ensemble)
+        if key not in self.costs:  # large networks take a while to build
+            student = self.unmade(kind, recipe, width)
+            shape, earlier = self.problem.input_shape, self.ensemble.features
+            self.costs[key] = folded_flops(student, shape, earlier)
+        return self.costs[key]
 
     def parameters(self, kind: str, recipe: Recipe, width: int) -> int:
         """Likewise, its parameters."""

@@ -132,7 +132,7 @@ class SpaceSpec(Section):
     recipe: RecipeName | Choices[RecipeName] = "accurate"
     """`accurate`, `faithful` or `paper` (docs/method.md); the first one rules normalisation"""
     student: str | Choices[str] = "auto"
-    """student classes of `bdistil students`"""
+    """student classes of `bdistil students`, also `torchvision:NAME` and `timm:NAME`"""
     ladder: list[int] | list[dict[str, int]] = Field([8, 16, 32], min_length=1)
     """widths of the growing classes F_1, F_2, ..., or a student class with its width for each:
     `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`

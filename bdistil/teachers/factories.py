@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from bdistil.data.dataset import Dataset
-from bdistil.errors import FOREIGN, BdistilError, SpecError, TeacherError, did_you_mean, told
-from bdistil.optional import require
+from bdistil.errors import FOREIGN, BdistilError, TeacherError, told
+from bdistil.zoo.libraries import check_listed, timm_package, torchvision_models
 
 USERS_MODULE = "bdistil_users_teacher"  # name of a Python file's module while it is imported
 
@@ -47,14 +47,14 @@ def build(model: str, options: Mapping[str, Any], dataset: Dataset) -> Any:
 
 
 def _torchvision(name: str, options: dict[str, Any], dataset: Dataset) -> Any:
-    models = require("torchvision", "vision").models
-    _check_known(name, models.list_models(), "torchvision")
+    models = torchvision_models()
+    check_listed(name, models.list_models(), "torchvision", "teacher.model")
     return models.get_model(name, weights=None, **{"num_classes": dataset.outputs} | options)
 
 
 def _timm(name: str, options: dict[str, Any], dataset: Dataset) -> Any:
-    timm = require("timm", "timm")
-    _check_known(name.partition(".")[0], timm.list_models(), "timm")
+    timm = timm_package()
+    check_listed(name.partition(".")[0], timm.list_models(), "timm", "teacher.model")
     shape = {"num_classes": dataset.outputs, "in_chans": dataset.input_shape[0]}
     return timm.create_model(name, pretrained=False, **shape | options)
 
@@ -63,12 +63,6 @@ LIBRARIES: dict[str, Callable[[str, dict[str, Any], Dataset], Any]] = {
     "torchvision": _torchvision,
     "timm": _timm,
 }
-
-
-def _check_known(name: str, known: list[str], library: str) -> None:
-    if name not in known:
-        hint = did_you_mean(name, known) or f"see {library}'s list of models."
-        raise SpecError(f"teacher.model: {library} has no model {name!r}; {hint}")
 
 
 def _factory(model: str, place: str, name: str) -> Callable[..., Any]:

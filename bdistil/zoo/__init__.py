@@ -1,6 +1,17 @@
 """Networks: student bodies and teachers for each domain, in registries, and teacher training."""
 
-from bdistil.zoo import cnn, fcn, inverted, mlp, recurrent, resnet, separable, teachers, vit
+from bdistil.zoo import (
+    backbones,
+    cnn,
+    fcn,
+    inverted,
+    mlp,
+    recurrent,
+    resnet,
+    separable,
+    teachers,
+    vit,
+)
 from bdistil.zoo.registry import (
     StudentClass,
     TeacherClass,
@@ -19,6 +30,7 @@ from bdistil.zoo.training import logits_in_batches, train_teacher
 __all__ = [
     "StudentClass",
     "TeacherClass",
+    "backbones",
     "build_teacher",
     "cnn",
     "default_student",

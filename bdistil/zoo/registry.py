@@ -103,6 +103,7 @@ Entry = TypeVar("Entry", StudentClass, TeacherClass)
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 _STUDENTS: dict[str, StudentClass] = {}
+_LIBRARIES: dict[str, Callable[[str], StudentClass]] = {}
 _TEACHERS: dict[str, TeacherClass] = {}
 
 
@@ -121,13 +122,37 @@ def register_student(
     """
 
     def register(build: Builder) -> Builder:
-        checked = partial(_build_student, name, build)
-        options, words = _options_of(build), _first_line(build)
-        entry = StudentClass(name, checked, domains, lr, growth, options, words)
+        words = _first_line(build)
+        entry = described_student(
+            name, build, domains=domains, lr=lr, growth=growth, description=words
+        )
         _add(_STUDENTS, entry, "student")
         return build
 
     return register
+
+
+def described_student(
+    name: str,
+    build: BuildStudent,
+    *,
+    domains: tuple[Domain, ...],
+    lr: float,
+    growth: float,
+    description: str,
+) -> StudentClass:
+    """A student class that is not registered; see :func:`register_student`."""
+    checked = partial(_build_student, name, build)
+    return StudentClass(name, checked, domains, lr, growth, _options_of(build), description)
+
+
+def register_library(library: str, find: Callable[[str], StudentClass]) -> None:
+    """Let each ``library:NAME`` be a student class, which `find` makes when it is asked for NAME.
+
+    `find` raises SpecError for names that it does not know, MissingDependencyError where the
+    library is not installed.
+    """
+    _LIBRARIES[library] = find
 
 
 def register_teacher(name: str, *, domains: tuple[Domain, ...]) -> Callable[[Builder], Builder]:
@@ -162,13 +187,24 @@ def student_class(name: str) -> StudentClass:
 
     Raises:
         SpecError: if there is none, or an option or its value is unknown.
+        MissingDependencyError: if it is a network of a library that is not installed.
     """
     name, bracket, words = name.partition("(")
-    entry = _look_up(_STUDENTS, name, "student")
+    if is_of_library(name):
+        library, _, network = name.partition(":")
+        entry = _LIBRARIES[library](network)
+    else:
+        entry = _look_up(_STUDENTS, name, "student")
     if not bracket:
         return entry
     pairs = [pair.partition("=") for pair in words.removesuffix(")").split(",")]
     return entry.with_options({key.strip(): _read(value.strip()) for key, _, value in pairs})
+
+
+def is_of_library(name: str) -> bool:
+    """Whether a student class is a network of a library, ``timm:NAME``."""
+    library, colon, _ = name.partition(":")
+    return bool(colon) and library in _LIBRARIES
 
 
 def _written(value: Any) -> str:
