@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,6 +24,16 @@ from bdistil.core.round import Round
 from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
 from bdistil.core.training_split import Shard, ShouldStop, Stopped
+from bdistil.core.training_state import (
+    Keep,
+    StateError,
+    TrainingState,
+    check_alike,
+    keep_nothing,
+    on_cpu,
+    random_states,
+    set_random_states,
+)
 from bdistil.errors import SearchError
 
 DEFAULT_LR = 1e-2  # where neither recipe nor student class says
@@ -80,6 +91,8 @@ def find_weak_learner(
     compiled: bool = False,
     milestones: Milestones | None = None,
     should_stop: ShouldStop = lambda: False,
+    earlier: TrainingState | None = None,
+    keep: Keep = keep_nothing,
 ) -> Finding | Cut | None:
     """Train `student` in place and judge it after its full schedule.
 
@@ -93,18 +106,27 @@ def find_weak_learner(
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
         milestones: where it may be cut; None trains it to its end.
         should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
+        earlier: of a part of this very training: the rest goes as it would have gone, to the bit.
+        keep: offered the state after each epoch but the last.
 
     Returns:
         The figures, how far it came if it was cut, or None if it was stopped.
 
     Raises:
         SearchError: if the loss or the logits become NaN or infinite.
+        StateError: if `earlier` is of another training; the student is then as it was.
     """
     started = time.perf_counter()
     trainer = _Trainer(student, state, recipe, attempt, seed, compiled)
     steps = {} if milestones is None else milestones.steps(recipe.epochs)
     losses: list[tuple[int, float]] = []
     epochs = 0
+    if earlier is not None:
+        trainer.restore(earlier)
+        epochs, started = earlier.epochs, started - earlier.seconds
+        losses = [(at, loss) for at, loss in earlier.values["losses"]]
+        if milestones is not None:
+            milestones.recall(recipe.epochs, [losses])
     try:
         while epochs < recipe.epochs:
             if not trainer.run_epoch(epochs, should_stop):
@@ -116,6 +138,8 @@ def find_weak_learner(
                 losses.append((epochs, loss_now(student, state, recipe.remedy)))
                 if milestones.cut(steps[epochs], {0: losses[-1][1]}):
                     return Cut.at(losses, state, time.perf_counter() - started)
+            if epochs < recipe.epochs:
+                keep(partial(trainer.state, epochs, time.perf_counter() - started, losses))
         seconds = time.perf_counter() - started
         found = judged(student, state, recipe, epochs, seconds, should_stop)
         return replace(found, milestones=tuple(losses))
@@ -181,6 +205,62 @@ class _Trainer:
             remedy = self.objective.recipe.remedy
             raise SearchError(f"the training loss became {loss.item()}; {remedy}.")
         return True
+
+    def state(
+        self, epochs: int, seconds: float, losses: Sequence[tuple[int, float]]
+    ) -> TrainingState:
+        """All that the epochs to come hang on, with the losses at the milestones so far."""
+        values = {"schedule": self.schedule.state_dict(), "losses": [*losses]}
+        tensors = {
+            **self._weights(),
+            **self._momenta(),
+            **random_states(self.shuffle, self.device),
+        }
+        return TrainingState(epochs, seconds, on_cpu(tensors), values)
+
+    def restore(self, state: TrainingState) -> None:
+        """Take in the state of an earlier part of the same training.
+
+        Raises:
+            StateError: if it is of another one; nothing is changed then.
+        """
+        weights, momenta = self._weights(), self._momenta()
+        randoms = random_states(self.shuffle, self.device)
+        check_alike(state.tensors, {**weights, **momenta, **randoms})
+        schedule = state.values["schedule"]
+        if schedule["T_max"] != self.schedule.T_max:
+            raise StateError(f"it is of {schedule['T_max']} steps, not {self.schedule.T_max}")
+        set_random_states(state.tensors, self.shuffle, self.device)
+        with torch.no_grad():
+            for name, tensor in {**weights, **momenta}.items():
+                tensor.copy_(state.tensors[name])
+        self.schedule.load_state_dict(schedule)
+        for group, lr in zip(
+            self.optimiser.param_groups, self.schedule.get_last_lr(), strict=True
+        ):
+            group["lr"] = lr
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return next(self.model.parameters()).device
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+
+    def _momenta(self) -> dict[str, Tensor]:
+        """The optimiser's tensors, made as its first step makes them if it has taken none."""
+        found = {}
+        for name, weight in self.model.named_parameters():
+            if not weight.requires_grad:
+                continue
+            own = self.optimiser.state[weight]
+            if not own:
+                own["step"] = torch.zeros((), device=weight.device)
+                own["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+                own["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+            found |= {f"optimiser.{name}.{key}": tensor for key, tensor in own.items()}
+        return found
 
 
 def shuffled_batches(
