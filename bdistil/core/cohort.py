@@ -22,7 +22,6 @@ from torch import Tensor
 from bdistil.core.endings import Ended, ended_from, ended_values
 from bdistil.core.find_weak_learner import (
     DEFAULT_LR,
-    Finding,
     judged,
     shuffled_batches,
 )
@@ -42,6 +41,7 @@ from bdistil.core.training_state import (
     check_alike,
     keep_nothing,
     on_cpu,
+    only_its_own,
     random_states,
     set_random_states,
 )
@@ -115,8 +115,9 @@ def find_weak_learners(
     trainer = _CohortTrainer(members, state, seed, compiled)
     race = _Race(members, state)
     if earlier is not None:
-        race.restore(earlier)
-        trainer.restore(earlier, [index in race.running for index in range(len(members))])
+        with only_its_own():
+            race.restore(earlier)
+            trainer.restore(earlier, [index in race.running for index in range(len(members))])
         if milestones is not None:
             milestones.recall(epochs, race.losses)
     for epoch in range(0 if earlier is None else earlier.epochs, epochs):

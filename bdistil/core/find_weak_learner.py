@@ -31,6 +31,7 @@ from bdistil.core.training_state import (
     check_alike,
     keep_nothing,
     on_cpu,
+    only_its_own,
     random_states,
     set_random_states,
 )
@@ -122,9 +123,10 @@ def find_weak_learner(
     losses: list[tuple[int, float]] = []
     epochs = 0
     if earlier is not None:
-        trainer.restore(earlier)
+        with only_its_own():
+            losses = [(at, loss) for at, loss in earlier.values["losses"]]
+            trainer.restore(earlier)
         epochs, started = earlier.epochs, started - earlier.seconds
-        losses = [(at, loss) for at, loss in earlier.values["losses"]]
         if milestones is not None:
             milestones.recall(recipe.epochs, [losses])
     try:
@@ -235,9 +237,7 @@ class _Trainer:
             for name, tensor in {**weights, **momenta}.items():
                 tensor.copy_(state.tensors[name])
         self.schedule.load_state_dict(schedule)
-        for group, lr in zip(
-            self.optimiser.param_groups, self.schedule.get_last_lr(), strict=True
-        ):
+        for group, lr in zip(self.optimiser.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = lr
 
     @property
@@ -250,7 +250,7 @@ class _Trainer:
 
     def _momenta(self) -> dict[str, Tensor]:
         """The optimiser's tensors, made as its first step makes them if it has taken none."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for name, weight in self.model.named_parameters():
             if not weight.requires_grad:
                 continue

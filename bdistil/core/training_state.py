@@ -5,7 +5,8 @@ Numbers and tensors alone; who keeps them, how often and where is not the method
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,21 @@ Keep = Callable[[TakeState], object]
 
 def keep_nothing(take: TakeState) -> None:
     """What a :data:`Keep` is that keeps nothing."""
+
+
+@contextmanager
+def only_its_own() -> Iterator[None]:
+    """For a body that takes a state in, make what is missing in it, or strange, one error.
+
+    Raises:
+        StateError: instead of whatever the body stumbles over.
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StateError(f"{type(error).__name__}: {error}") from None
 
 
 def on_cpu(tensors: Tensors) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from bdistil.core.game import Rules
 from bdistil.core.student import Student
 from bdistil.runs.journal import GameFigures
 from bdistil.runs.trial import Cohort, TrialResult
+from bdistil.searching.checkpointing import Checkpoints, NoCheckpoints
 from bdistil.searching.problem import Part, Problem
 from bdistil.spec import Spec
 from bdistil.teachers.obtain import TeacherFitter
@@ -42,6 +43,7 @@ class Work:
         measure: the loss by which candidates are compared.
         folder: the run directory.
         most_flops: that all students together may cost, one example; None without a limit.
+        checkpoints: where trials that are interrupted go on.
     """
 
     spec: Spec
@@ -51,6 +53,7 @@ class Work:
     measure: Measure
     folder: Path
     most_flops: float | None = None
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from bdistil.cluster.board import Board
+from bdistil.cluster.board import Board, Handout
 from bdistil.cluster.lost_worker import why_lost
 from bdistil.cluster.ray_backend import RERUNS, LossCallback, RayBackend
 from bdistil.cluster.searcher import Event, Finished, Idle, Lost
 from bdistil.cluster.trainable import Report
 from bdistil.errors import SearchError
+from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, Place, TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching.controller import RoundController
 from bdistil.searching.verdict import Winner
@@ -41,7 +42,7 @@ class BoardOnPaper:
         self.queue: list[Cohort] = []
         self.taken: dict[str, Cohort] = {}
 
-    def push(self, cohort: Cohort) -> None:
+    def push(self, cohort: Cohort, earlier: Checkpoint | None = None) -> None:
         self.queue.append(cohort)
 
     def take(self, trial_id: str) -> Cohort:
@@ -215,7 +216,7 @@ def request(number: int) -> TrialRequest:
 def test_a_cohort_never_goes_to_a_worker_that_is_gone() -> None:
     cohort = Cohort(requests=(request(0),))
 
-    async def play() -> Cohort | None:
+    async def play() -> Handout | None:
         board = Board(expected=0)
         dead = asyncio.create_task(board.take("dead"))
         await asyncio.sleep(0)  # it waits for a cohort
@@ -226,7 +227,7 @@ def test_a_cohort_never_goes_to_a_worker_that_is_gone() -> None:
         assert await dead is None
         return await alive
 
-    assert asyncio.run(play()) == cohort
+    assert asyncio.run(play()) == Handout(cohort)
 
 
 TRACEBACK = """Failure # 1 (occurred at 2026-01-01_00-00-00)

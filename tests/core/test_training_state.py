@@ -12,6 +12,7 @@ from torch import nn
 from bdistil.core.cohort import Member, find_weak_learners
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.milestones import Cut, Milestones
+from bdistil.core.one_by_one import find_one_by_one
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.training_state import StateError, TrainingState
 from bdistil.errors import SearchError
@@ -149,15 +150,41 @@ def test_a_cohort_goes_on_with_those_that_were_in(changes, cuts):
     assert [each.epochs for each in kept] == [1, 2, 3, 4, 5, 6, 7]
     for earlier in kept:
         others = copy.deepcopy(fresh)
-        found = find_weak_learners(
-            others, state, seed=3, milestones=milestones, earlier=earlier
-        )
+        found = find_weak_learners(others, state, seed=3, milestones=milestones, earlier=earlier)
         for ours, theirs, one, other in zip(found, whole, others, members, strict=True):
             if isinstance(theirs, SearchError):
                 assert str(ours) == str(theirs)
                 continue
             assert timeless(ours) == timeless(theirs)
             assert isinstance(ours, Cut) or same_weights(one.student, other.student)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_members_that_train_one_by_one_go_on_with_the_one_that_was_training(early):
+    state, kept = toy_round([trained_alike(build(4))]), Kept()
+    members = crowd(early_accept=early)[:3]
+    seeds, told = [3, 4, 5], []
+
+    def cut(step, losses):
+        told.append((step, *losses))
+        return losses if step == 2 and 1 in losses else []
+
+    options = {"min_edge": 1e9, "milestones": Milestones(0.25, 2, cut)}
+    fresh = copy.deepcopy(members)
+    whole = find_one_by_one(members, state, seeds, keep=kept, **options)
+    assert [type(each) for each in whole] == [Finding, Cut, Finding]
+    assert [each.epochs for each in kept] == [*range(1, 8), *range(1, 4), *range(1, 8)]
+    seconds = [each.seconds for each in kept]
+    assert seconds == sorted(seconds)
+    asked = list(told)
+    for earlier in kept:
+        others = copy.deepcopy(fresh)
+        told.clear()
+        found = find_one_by_one(others, state, seeds, earlier=earlier, **options)
+        assert [timeless(each) for each in found] == [timeless(each) for each in whole]
+        assert told == asked
+        for one, other in zip(others, members, strict=True):
+            assert one is others[1] or same_weights(one.student, other.student)
 
 
 def test_a_state_of_another_training_is_refused_and_changes_nothing():
@@ -173,6 +200,6 @@ def test_a_state_of_another_training_is_refused_and_changes_nothing():
         find_weak_learner(build(5, "none", True), state, longer, earlier=kept[0])
     torn = dict(kept[0].tensors)
     torn["random.shuffle"] = torch.zeros_like(torn["random.shuffle"])
+    spoilt = TrainingState(1, 1.0, torn, kept[0].values)
     with pytest.raises(StateError, match="random generator"):
-        spoilt = TrainingState(1, 1.0, torn, kept[0].values)
         find_weak_learner(build(5, "none", True), state, settings, earlier=spoilt)

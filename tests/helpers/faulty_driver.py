@@ -7,7 +7,7 @@ to the workers), "write 7" (the seventh file or record of this process) or "afte
 third cohort that it trains). "kill" ends the process as a power cut would, "tear" first leaves half
 a record in the journal, "fill" fills the disk on which the run lies. The answer is the exit status
 and how many candidates were trained in this process; "keeps" has trials kept that train for less
-than a second, too.
+than a second, too, "checkpoints" leaves one after each epoch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ from bdistil.cluster.launch import launch_search
 from bdistil.report.report import write_report
 from bdistil.runs.journal import Journal
 from bdistil.runs.trial import Cohort
-from bdistil.searching import kept_trials
+from bdistil.searching import checkpointing, kept_training, kept_trials
 from bdistil.searching.loop import SearchLoop
 from bdistil.searching.workbench import Workbench
 
@@ -98,6 +99,9 @@ def search(request: dict[str, Any]) -> None:
     watch(Workbench, "run", trained)
     if request["keeps"]:
         kept_trials.worth_keeping = lambda *_: True
+    if request["checkpoints"]:
+        checkpointing.SECONDS_BETWEEN = 0.0
+        checkpointing.MOST_TAKING = kept_training.MOST_WRITING = math.inf
     main()
 
 
