@@ -13,6 +13,7 @@ than a second, too, "checkpoints" leaves one after each epoch.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -29,6 +30,7 @@ from typing import Any
 from tiny import tiny
 
 from bdistil.cli.app import main
+from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
 from bdistil.report.report import write_report
 from bdistil.runs.journal import Journal
@@ -100,9 +102,20 @@ def search(request: dict[str, Any]) -> None:
     if request["keeps"]:
         kept_trials.worth_keeping = lambda *_: True
     if request["checkpoints"]:
-        checkpointing.SECONDS_BETWEEN = 0.0
-        checkpointing.MOST_TAKING = kept_training.MOST_WRITING = math.inf
+        kept_training.MOST_WRITING = math.inf
+        checkpoints_after_each_epoch()
+        ray_backend.make_workbench = functools.partial(patient_bench, ray_backend.make_workbench)
     main()
+
+
+def checkpoints_after_each_epoch() -> None:
+    checkpointing.SECONDS_BETWEEN, checkpointing.MOST_TAKING = 0.0, math.inf
+
+
+def patient_bench(make: Callable[[Any], Workbench], material: Any) -> Workbench:
+    """In a worker of Ray, which knows nothing of what was changed in the driver."""
+    checkpoints_after_each_epoch()
+    return make(material)
 
 
 def forked(request: dict[str, Any]) -> int:

@@ -27,15 +27,19 @@ from bdistil.runs.trial import Cohort, TrialRequest
 from bdistil.searching import checkpointing, kept_training, loop
 from bdistil.searching.checkpointing import Keeper
 from bdistil.searching.kept_training import KeptTrainings
+from bdistil.searching.local import LocalBackend
+from bdistil.searching.run import run_search
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
 
 SPEC = ("search.rounds=2", "workers.count=0", "space.epochs=9", "space.ladder=[3]")
+HALVING = ("search.pruner=halving", "search.tries_per_class=4")
+IN_TURN = ("search.cohort=2", "space.early_accept=true", "search.min_edge=1000")
 KINDS = [
-    (),
-    ("search.pruner=halving", "search.tries_per_class=4"),
-    ("search.pruner=halving", "search.tries_per_class=4", "search.cohort=4"),
-    ("search.cohort=2", "space.early_accept=true", "search.min_edge=1000"),  # one after another
+    pytest.param((), id="alone"),
+    pytest.param((*HALVING, "search.cohort=4"), id="halved cohorts"),
+    pytest.param(HALVING, id="halved", marks=pytest.mark.nightly),
+    pytest.param(IN_TURN, id="cohorts in turn", marks=pytest.mark.nightly),
 ]
 
 
@@ -52,7 +56,7 @@ def journal_without_times(run: Path) -> list[Any]:
 # --- searches ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choices", KINDS, ids=" ".join)
+@pytest.mark.parametrize("choices", KINDS)
 def test_a_killed_search_goes_on_within_its_trials(
     tmp_path: Path, choices: tuple[str, ...]
 ) -> None:
@@ -62,7 +66,7 @@ def test_a_killed_search_goes_on_within_its_trials(
     overrides = (*SPEC, "space.connection=dense", *choices)
     bdistil.search(tiny(*overrides), whole)
     with faulty_searches(tmp_path, overrides, checkpoints=True) as search:
-        while (done := search(run, "kill", f"write {draw.randint(8, 24)}")).status != 0:
+        while (done := search(run, "kill", f"write {draw.randint(16, 40)}")).status != 0:
             assert done.status == -signal.SIGKILL, done.printed
             printed, kills = printed + done.printed, kills + 1
     told = (printed + done.printed).count("on after epoch")
@@ -70,10 +74,6 @@ def test_a_killed_search_goes_on_within_its_trials(
     assert same_end(run, whole)
     assert journal_without_times(run) == journal_without_times(whole)
     assert names(run) - names(whole) == {"report.html"}
-
-
-class Interrupted(BaseException):
-    pass
 
 
 @pytest.fixture
@@ -112,14 +112,12 @@ class Heard:
     def __getattr__(self, name: str) -> Any:
         return lambda *_: None
 
-    @property
-    def going_on(self) -> list[str]:
-        return [text for text in self.messages if "on after epoch" in text]
-
 
 def finish(run: Path, *others: str) -> list[str]:
     heard = Heard()
-    bdistil.search(tiny(*SPEC, "search.tries_per_class=3", *others), run, reporter=heard)
+    run_search(
+        tiny(*SPEC, "search.tries_per_class=3", *others), run, LocalBackend(), reporter=heard
+    )
     return heard.messages
 
 
@@ -146,7 +144,9 @@ def test_an_interrupted_trial_goes_on_and_says_where(
 
 @pytest.mark.usefixtures("each_epoch")
 @pytest.mark.parametrize("name", ["training-0002.json", "training-0002-*.safetensors"])
-@pytest.mark.parametrize("damage", [lambda b: b[:-1] + b"\0", lambda b: b[:9], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:9], lambda b: b""]
+)
 def test_a_damaged_checkpoint_is_told_and_its_trial_starts_anew(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Any
 ) -> None:
@@ -201,7 +201,7 @@ def test_checkpoints_are_a_minute_apart_and_cost_a_hundredth(
 
     for epoch in range(1, 61):  # of 25 seconds
         now += 25
-        began, takes = now, 2.0 if epoch == 20 else 0.0
+        began, takes = now, 2.0 if epoch == 21 else 0.0
         keep(take)
     epochs = [epoch for _, epoch in taken]
     assert epochs[:4] == [3, 6, 9, 12]
