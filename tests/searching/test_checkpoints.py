@@ -84,7 +84,7 @@ def each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_training, "MOST_WRITING", math.inf)
 
 
-def interrupt_in_mid_trial(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+def interrupt_in_mid_trial(monkeypatch: pytest.MonkeyPatch, run: Path, place: str = "") -> None:
     """Search until some batches after the third trial's first checkpoint."""
     left = 10
 
@@ -97,7 +97,7 @@ def interrupt_in_mid_trial(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(loop, "check", check)
         with pytest.raises(KeyboardInterrupt):
-            bdistil.search(tiny(*SPEC, "search.tries_per_class=3"), run)
+            bdistil.search(tiny(*SPEC, "search.tries_per_class=3"), place or run)
 
 
 class Heard:
@@ -113,7 +113,7 @@ class Heard:
         return lambda *_: None
 
 
-def finish(run: Path, *others: str) -> list[str]:
+def finish(run: Path | str, *others: str) -> list[str]:
     heard = Heard()
     run_search(
         tiny(*SPEC, "search.tries_per_class=3", *others), run, LocalBackend(), reporter=heard
@@ -128,18 +128,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("each_epoch")
+@pytest.mark.parametrize("at_uri", [False, True], ids=["folder", "uri"])
 def test_an_interrupted_trial_goes_on_and_says_where(
-    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, at_uri: bool
 ) -> None:
     run = tmp_path / "run"
-    interrupt_in_mid_trial(monkeypatch, run)
+    place = run.as_uri() if at_uri else str(run)
+    interrupt_in_mid_trial(monkeypatch, run, place)
     assert len(list((run / "open").glob("training-*.safetensors"))) == 1
     assert not list(run.rglob(".*.partial"))
     (training,) = OpenTrainingFiles(RunDirectory(run)).read()
-    told = [text for text in finish(run) if "on after" in text]
+    told = [text for text in finish(place) if "on after" in text]
     assert told == [f"Round 1: trial 2 goes on after epoch {training.epochs} of 9."]
     assert training.epochs > 1
     assert same_end(run, whole)
+    assert not (run / "open").exists() or not [*(run / "open").iterdir()]
 
 
 @pytest.mark.usefixtures("each_epoch")
