@@ -73,7 +73,7 @@ class Crew:
         idle: Tune trials for which no cohort is queued yet.
         cohorts: of the open round and the one before, by their places.
         at_work: places of those that are queued or running.
-        losses: workers that a cohort has cost.
+        losses: workers that a cohort has cost since its last checkpoint.
         stillborn: workers lost in a row without a cohort.
     """
 
@@ -89,7 +89,7 @@ class RayBackend:
 
     A trial whose worker is lost, with its node or alone, runs again elsewhere with the same values
     and seed, from its last checkpoint on: it is the cluster that failed. Only one that costs a
-    third worker counts as failed.
+    third worker without coming to a further checkpoint counts as failed.
 
     Args:
         address: of the cluster; None starts Ray on this machine (or follows RAY_ADDRESS).
@@ -261,8 +261,10 @@ class RayBackend:
         """Hand the next checkpoint on to where it is kept, if one has come."""
         if (posted := self.inbox.take()) is not None:
             place, checkpoint = posted
-            if place in self.crew.at_work:
-                self.checkpoints.keep(self.crew.cohorts[place], checkpoint)
+            if place in self.crew.at_work and self.checkpoints.keep(
+                self.crew.cohorts[place], checkpoint
+            ):
+                self.crew.losses[place] = 0  # it comes further, however often nodes are preempted
 
     def take_in(self, event: Event) -> list[TrialResult]:
         """What an event of Tune's thread means; the results that it brings."""

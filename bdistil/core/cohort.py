@@ -20,11 +20,7 @@ import torch
 from torch import Tensor
 
 from bdistil.core.endings import Ended, ended_from, ended_values
-from bdistil.core.find_weak_learner import (
-    DEFAULT_LR,
-    judged,
-    shuffled_batches,
-)
+from bdistil.core.find_weak_learner import judged
 from bdistil.core.milestones import Cut, Cutter, Milestones, loss_now
 from bdistil.core.objective import Objective, correction_bound, term_weight
 from bdistil.core.own_head import WithOwnHead
@@ -33,6 +29,7 @@ from bdistil.core.round import Round
 from bdistil.core.stacked import Stack, StackedAdamW
 from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
+from bdistil.core.trainer import DEFAULT_LR, shuffled_batches
 from bdistil.core.training_split import ShouldStop, Stopped
 from bdistil.core.training_state import (
     Keep,

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bdistil.core.placement import Device
-
 Tensors = Mapping[str, Tensor]
+GPU_RANDOM = "random.cuda"
 
 
 class StateError(ValueError):
@@ -74,10 +73,12 @@ def on_cpu(tensors: Tensors) -> dict[str, Tensor]:
 def check_alike(given: Tensors, wanted: Tensors) -> None:
     """Refuse tensors that do not fit in the place of others.
 
+    That of a GPU's generator may be missing or too much: training may go on on another device.
+
     Raises:
         StateError: naming the first that is missing, too much, or of another shape or dtype.
     """
-    for name in sorted({*given, *wanted}):
+    for name in sorted({*given, *wanted} - {GPU_RANDOM}):
         if name not in given or name not in wanted:
             raise StateError(f"{name} is {'missing' if name in wanted else 'not known here'}")
         there, here = given[name], wanted[name]
@@ -91,11 +92,11 @@ def random_states(shuffle: torch.Generator, device: torch.device) -> dict[str, T
     """States of the generators that training draws from: the order's, and torch's for dropout."""
     states = {"random.shuffle": shuffle.get_state(), "random.cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        states["random.cuda"] = torch.cuda.get_rng_state(device)
+        states[GPU_RANDOM] = torch.cuda.get_rng_state(device)
     return states
 
 
-def set_random_states(states: Tensors, shuffle: torch.Generator, device: Device) -> None:
+def set_random_states(states: Tensors, shuffle: torch.Generator, device: torch.device) -> None:
     """Bring the generators to the states of :func:`random_states`.
 
     Raises:
@@ -104,7 +105,7 @@ def set_random_states(states: Tensors, shuffle: torch.Generator, device: Device)
     try:
         shuffle.set_state(states["random.shuffle"])
         torch.set_rng_state(states["random.cpu"])
-        if "random.cuda" in states:
-            torch.cuda.set_rng_state(states["random.cuda"], device)
+        if GPU_RANDOM in states and device.type == "cuda":
+            torch.cuda.set_rng_state(states[GPU_RANDOM], device)
     except (RuntimeError, TypeError) as error:
         raise StateError(f"the state of a random generator is none: {error}") from None

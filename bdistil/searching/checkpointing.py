@@ -23,8 +23,8 @@ class Checkpoints(Protocol):
     def earlier(self, cohort: Cohort) -> Checkpoint | None:
         """Where a cohort goes on that is about to run, maybe once more; None at the start."""
 
-    def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> None:
-        """Take a running cohort's new checkpoint, in place of the one before."""
+    def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> bool:
+        """Take a running cohort's new checkpoint, in place of the one before; false if not."""
 
 
 class NoCheckpoints:
@@ -34,8 +34,9 @@ class NoCheckpoints:
         """None."""
         return None
 
-    def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> None:
+    def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> bool:
         """Nothing."""
+        return False
 
 
 @dataclass(frozen=True)

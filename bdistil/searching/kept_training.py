@@ -69,19 +69,22 @@ class KeptTrainings:
             )
         return checkpoint
 
-    def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> None:
+    def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> bool:
         """Write a running cohort's checkpoint in place of the one before, if there is time."""
         number, began = cohort.requests[0].number, time.monotonic()
         if cohort.round != self.round or number not in self.running:
-            return  # it is over
+            return False  # it is over
         if not self.run.is_there:
-            return  # whoever must write will tell
+            return False  # whoever must write will tell
         if began - self.running[number] < self.workers * self.writing / MOST_WRITING:
-            return
+            return False
+        written = False
         with self.guard():
             self.kept[number] = self.files.write(self.identity, cohort, checkpoint)
+            written = True
         self.running[number] = time.monotonic()
         self.writing = self.running[number] - began
+        return written
 
     def drop(self, cohort: Cohort) -> None:
         """A cohort has answered."""

@@ -35,7 +35,7 @@ from tiny import PATIENCE, students, tiny
 
 from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
-from bdistil.core import find_weak_learner
+from bdistil.core import trainer
 from bdistil.errors import ClusterError, SearchError
 from bdistil.runs.open_round import OpenRoundFiles
 from bdistil.runs.run_directory import RunDirectory
@@ -254,13 +254,13 @@ def test_a_loser_whose_epoch_never_ends_makes_way_for_the_next_round(
                 wait_until(loser.exists)
                 ((result, weights),) = run(cohort, should_stop, *saves)
                 return [(result.model_copy(update={"weak": True}), weights)]
-            batches = find_weak_learner.shuffled_batches
+            batches = trainer.shuffled_batches
             epoch = functools.partial(endless_epoch, batches, loser)
-            find_weak_learner.shuffled_batches = epoch  # in the worker's process
+            trainer.shuffled_batches = epoch  # in the worker's process
             try:
                 return run(cohort, should_stop, *saves)
             finally:
-                find_weak_learner.shuffled_batches = batches
+                trainer.shuffled_batches = batches
 
         return endless
 

@@ -17,6 +17,7 @@ from bdistil.cluster.trainable import Report
 from bdistil.errors import SearchError
 from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, Place, TrialAnswer, TrialRequest, TrialResult
+from bdistil.searching.checkpointing import NoCheckpoints
 from bdistil.searching.controller import RoundController
 from bdistil.searching.verdict import Winner
 from bdistil.spec import load_spec
@@ -121,6 +122,27 @@ def test_another_worker_gets_the_same_trial() -> None:
     assert search.start("b") == lost
     search.finish("b")
     assert search.winners[0].result.request == lost.requests[0]
+
+
+def test_a_trial_that_comes_further_each_time_may_cost_any_number_of_workers() -> None:
+    search, kept = Search(max_failures=0), []
+    cohort = search.start("0")
+    posted = (cohort.place, Checkpoint(3, b""))
+    search.backend.inbox = SimpleNamespace(take=lambda: posted)  # type: ignore[assignment]
+
+    class Files(NoCheckpoints):
+        def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> bool:
+            kept.append(checkpoint)
+            return True
+
+    search.backend.checkpoints = Files()
+    for number in range(3 * RERUNS):
+        search.backend.keep_checkpoint()
+        search.lose(str(number), "its node was preempted")
+        assert search.start(str(number + 1)) == cohort
+    assert len(kept) == 3 * RERUNS
+    search.finish(str(3 * RERUNS))
+    assert search.winners
 
 
 def test_a_trial_that_tune_starts_again_itself_gets_nothing_and_costs_no_worker() -> None:

@@ -6,16 +6,22 @@ import json
 
 import pytest
 import torch
-from tiny_students import CONNECTIONS, build, quick, toy_round, trained_alike
+from tiny_students import CONNECTIONS, build, quick, rules_for, toy_round, trained_alike
 from torch import nn
 
+from bdistil.core import step
 from bdistil.core.cohort import Member, find_weak_learners
+from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.milestones import Cut, Milestones
 from bdistil.core.one_by_one import find_one_by_one
+from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
-from bdistil.core.training_state import StateError, TrainingState
+from bdistil.core.training_split import TrainingSplit
+from bdistil.core.training_state import GPU_RANDOM, StateError, TrainingState
+from bdistil.core.views import ViewMaker, Views
 from bdistil.errors import SearchError
+from bdistil.spec.views import ViewSpec
 
 
 class Kept(list):
@@ -95,6 +101,37 @@ def test_early_accept_centres_the_head_on_both_ways():
     state = toy_round([trained_alike(build(4))])
     settings = quick("accurate", connection="dense", epochs=6, early_accept=True)
     check_goes_on(build(5, "dense", settings.skip, (4,)), state, settings, min_edge=1e9)
+
+
+def test_copies_are_shown_in_the_order_of_the_epochs():
+    x, teacher = torch.randn(60, 6), torch.randn(60, 3)
+    views = Views(ViewMaker(ViewSpec(copies=3, noise=0.5), 0, 0, 60), torch.randn(3, 60, 3).half())
+    part = Examples.before_round_one(x, teacher, torch.arange(60) % 3, views)
+    split = TrainingSplit.before_round_one([part], rules_for(teacher, "joint", 0.05))
+    validation = Examples.before_round_one(x, teacher, torch.arange(60) % 3)
+    state = Round.of(split, validation, Measure("classification", 0.5))
+    check_goes_on(build(5, "none", True), state, quick("accurate", connection="none", epochs=5))
+
+
+def test_compiled_training_goes_on(monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(step, "COMPILED", step.CompiledStep(backend))
+    settings = quick("accurate", connection="none", epochs=4)
+    check_goes_on(build(5, "none", True), toy_round(), settings, compiled=True)
+    assert graphs
+
+
+def test_a_state_of_a_gpu_is_one_of_a_cpu_too():
+    state, settings, kept = toy_round(), quick("accurate", connection="none", epochs=3), Kept()
+    find_weak_learner(build(5, "none", True), state, settings, keep=kept)
+    moved = {**kept[0].tensors, GPU_RANDOM: torch.zeros(16, dtype=torch.uint8)}
+    earlier = dataclasses.replace(kept[0], tensors=moved)
+    assert find_weak_learner(build(5, "none", True), state, settings, earlier=earlier)
 
 
 def test_seconds_are_those_of_both_parts():
