@@ -37,7 +37,7 @@ class SleepingRunner:
     def open_round(self, announcement: Announcement) -> None:
         self.earlier += [1] * len(announcement.students)
 
-    def run(self, cohort: Cohort, should_stop: Any) -> list[Outcome]:
+    def run(self, cohort: Cohort, should_stop: Any, *saves: Any) -> list[Outcome]:
         time.sleep(SECONDS)
         config = StudentConfig("mlp", 1, "none", True)
         student = build_student(config, (FEATURES,), OUTPUTS, self.earlier)

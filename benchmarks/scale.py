@@ -41,7 +41,7 @@ class IdleRunner:
     def open_round(self, announcement: Announcement) -> None:
         pass
 
-    def run(self, cohort: Cohort, should_stop: Any) -> list[Outcome]:
+    def run(self, cohort: Cohort, should_stop: Any, *saves: Any) -> list[Outcome]:
         time.sleep(self.seconds)
         answer = TrialAnswer(status="finished", weak=True, gain=0.1)
         return [(answer, self.weights) for _ in cohort.requests]

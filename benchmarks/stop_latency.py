@@ -59,16 +59,16 @@ class Contest:
     def open_round(self, announcement: Any) -> None:
         self.bench.open_round(announcement)
 
-    def run(self, cohort: Any, should_stop: Any) -> Any:
+    def run(self, cohort: Any, should_stop: Any, *saves: Any) -> Any:
         number = cohort.requests[0].number
         if cohort.round == 1:  # which waits for all, as every edge is zero
-            return self.bench.run(cohort, should_stop)
+            return self.bench.run(cohort, should_stop, *saves)
         if number > 0:
             while not should_stop():
                 time.sleep(self.batch)
             note(self.folder, cohort.round, number)
             return [(answer, None) for answer in cohort.ended("stopped")]
-        ((answer, weights),) = self.bench.run(cohort, should_stop)
+        ((answer, weights),) = self.bench.run(cohort, should_stop, *saves)
         time.sleep(LEAD)
         note(self.folder, cohort.round, number)
         return [(answer.model_copy(update={"weak": True}), weights)]

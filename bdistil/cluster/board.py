@@ -17,13 +17,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bdistil.cluster.post import Inbox, Outbox
 from bdistil.cluster.stored_margin import StoredMargin
+from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, Place, TrialRequest, TrialResult
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.margin_shard import ShardState
@@ -51,6 +53,13 @@ class StoredAnnouncement(Announcement):
         return sum(map(len, self.students)) + summary
 
 
+class Handout(NamedTuple):
+    """What a worker runs: a cohort, and where it goes on if it was interrupted."""
+
+    cohort: Cohort
+    earlier: Checkpoint | None = None
+
+
 class Board:
     """State of the open round; runs as an asynchronous actor (see :class:`BoardClient`).
 
@@ -69,7 +78,7 @@ class Board:
         self.cuts: RoundPruner | None = None
         self.patience = patience
         self.seen: set[str] = set()
-        self.queue: deque[Cohort] = deque()
+        self.queue: deque[Handout] = deque()
         self.taken: dict[str, Cohort] = {}
         self.over: set[str] = set()
         self.ended = False
@@ -78,6 +87,7 @@ class Board:
         self.copies: dict[str, list[Any]] = {}
         self.sent: Counter[str] = Counter()
         self.candidates: dict[int, bytes] = {}
+        self.posted: dict[Place, Checkpoint] = {}
         self.changed = asyncio.Condition()
 
     async def open(
@@ -97,7 +107,7 @@ class Board:
             self.queue.clear()
             self.announcement, self.copies = announcement, copies or {}
             self.students += announcement.students if announcement else []
-            self.candidates = {}
+            self.candidates, self.posted = {}, {}
             if announcement is not None and self.pruner is not None:
                 self.cuts = RoundPruner(self.pruner, announcement.round)
             self.changed.notify_all()
@@ -108,21 +118,22 @@ class Board:
         self.ended = True
         await self.open(None)
 
-    async def push(self, cohort: Cohort) -> None:
-        """Queue a cohort."""
+    async def push(self, cohort: Cohort, earlier: Checkpoint | None = None) -> None:
+        """Queue a cohort, maybe one that goes on where a worker was lost."""
         async with self.changed:
-            self.queue.append(cohort)
+            self.queue.append(Handout(cohort, earlier))
             self.changed.notify_all()
 
-    async def take(self, trial_id: str) -> Cohort | None:
+    async def take(self, trial_id: str) -> Handout | None:
         """The next cohort, as soon as there is one; None when the search or the trial is over."""
         await self._muster(trial_id)
         async with self.changed:
             await self.changed.wait_for(lambda: self.queue or self._is_over(trial_id))
             if self._is_over(trial_id):
                 return None
-            self.taken[trial_id] = self.queue.popleft()
-            return self.taken[trial_id]
+            handout = self.queue.popleft()
+            self.taken[trial_id] = handout.cohort
+            return handout
 
     async def taken_by(self, trial_id: str) -> Place | None:
         """The cohort that an ended trial took, None if it took none; from now on it gets none.
@@ -166,6 +177,20 @@ class Board:
         """Take a candidate's weights; those of a closed round are dropped."""
         if self._is_open(round_number):
             self.candidates[number] = weights
+
+    async def post(self, place: Place, checkpoint: Checkpoint) -> None:
+        """Take a running cohort's checkpoint, in place of one that nobody has fetched."""
+        async with self.changed:
+            if self._is_open(place[0]):
+                self.posted[place] = checkpoint
+                self.changed.notify_all()
+
+    async def next_posted(self) -> tuple[Place, Checkpoint]:
+        """A checkpoint, as soon as there is one; it is the driver's from then on."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.posted)
+            place = next(iter(self.posted))
+            return place, self.posted.pop(place)
 
     async def cut(
         self, requests: Sequence[TrialRequest], step: int, losses: Sequence[float]
@@ -235,18 +260,18 @@ class BoardClient:
         with contextlib.suppress(RayError):
             ray.kill(self.actor)
 
-    def push(self, cohort: Cohort) -> None:
-        """Queue a cohort for whichever worker is free first.
+    def push(self, cohort: Cohort, earlier: Checkpoint | None = None) -> None:
+        """Queue a cohort for whichever worker is free first, maybe one that goes on.
 
         Nobody waits for the board: it takes the driver's calls in their order, and the next one
         that has an answer tells if it is lost.
         """
-        self.actor.push.remote(cohort)
+        self.actor.push.remote(cohort, earlier)
 
-    def take(self, trial_id: str) -> Cohort | None:
+    def take(self, trial_id: str) -> Handout | None:
         """Wait for a cohort; None when the search is over."""
-        cohort: Cohort | None = ray.get(self.actor.take.remote(trial_id))
-        return cohort
+        handout: Handout | None = ray.get(self.actor.take.remote(trial_id))
+        return handout
 
     def taken_by(self, trial_id: str) -> Place | None:
         """The cohort that a lost Tune trial took, None if it took none; asked once a trial."""
@@ -295,6 +320,14 @@ class BoardClient:
         """Fetch a candidate's weights."""
         weights: bytes = ray.get(self.actor.candidate.remote(number))
         return weights
+
+    def outbox(self, place: Place) -> Outbox:
+        """Where a worker leaves a cohort's checkpoints."""
+        return Outbox(self.actor, place)
+
+    def inbox(self) -> Inbox:
+        """Where the driver fetches them."""
+        return Inbox(self.actor)
 
     def closing(self, round_number: int) -> RoundClosing:
         """A cheap check whether the round has been closed meanwhile."""

@@ -43,6 +43,7 @@ from bdistil.errors import SearchError
 from bdistil.files.array_files import mapped_file
 from bdistil.runs.trial import Cohort, Place, TrialResult
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
+from bdistil.searching.checkpointing import Checkpoints, NoCheckpoints
 from bdistil.searching.trial_runner import TrialRunner
 from bdistil.searching.workbench import Material, Workbench
 from bdistil.spec import Spec
@@ -72,7 +73,7 @@ class Crew:
         idle: Tune trials for which no cohort is queued yet.
         cohorts: of the open round and the one before, by their places.
         at_work: places of those that are queued or running.
-        losses: workers that a cohort has cost.
+        losses: workers that a cohort has cost since its last checkpoint.
         stillborn: workers lost in a row without a cohort.
     """
 
@@ -87,7 +88,8 @@ class RayBackend:
     """Runs trials on the workers of a Ray cluster.
 
     A trial whose worker is lost, with its node or alone, runs again elsewhere with the same values
-    and seed: it is the cluster that failed. Only one that costs a third worker counts as failed.
+    and seed, from its last checkpoint on: it is the cluster that failed. Only one that costs a
+    third worker without coming to a further checkpoint counts as failed.
 
     Args:
         address: of the cluster; None starts Ray on this machine (or follows RAY_ADDRESS).
@@ -106,6 +108,7 @@ class RayBackend:
         self.make_runner = make_runner or make_workbench
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.crew = Crew()
+        self.checkpoints: Checkpoints = NoCheckpoints()
         self.news: list[bytes] = []  # students, since the round was announced
         self.opened = contextlib.ExitStack()
 
@@ -170,6 +173,8 @@ class RayBackend:
             )
             self.board = BoardClient(trial_slots(spec.workers), spec.search.pruner)
             self.opened.callback(self.board.remove)
+            self.inbox = self.board.inbox()
+        self.checkpoints = work.checkpoints
         folder = self.opened.enter_context(ScratchFolder("tune"))
         self.searcher = WorkerSearcher(self.events.put)
         tuner = self.make_tuner(material, folder, work.folder)
@@ -230,7 +235,7 @@ class RayBackend:
         self.crew.cohorts[cohort.place] = cohort
         self.crew.at_work.add(cohort.place)
         self.crew.idle -= 1
-        self.board.push(cohort)
+        self.board.push(cohort, self.checkpoints.earlier(cohort))
 
     def recall(self, results: Sequence[TrialResult]) -> None:
         """Let a cohort of an earlier start count at the milestones."""
@@ -245,10 +250,21 @@ class RayBackend:
             ClusterError: if Ray lost a part of the search that has no stand-in.
         """
         left = SECONDS_BETWEEN_LOOKS if until is None else until - self.now()
-        with losses_named(), contextlib.suppress(queue.Empty):
-            event = self.events.get(timeout=max(0.0, min(left, SECONDS_BETWEEN_LOOKS)))
-            return self.take_in(event)
-        return []
+        with losses_named():
+            event = None
+            with contextlib.suppress(queue.Empty):
+                event = self.events.get(timeout=max(0.0, min(left, SECONDS_BETWEEN_LOOKS)))
+            self.keep_checkpoint()  # before a lost worker's cohort is queued again
+            return [] if event is None else self.take_in(event)
+
+    def keep_checkpoint(self) -> None:
+        """Hand the next checkpoint on to where it is kept, if one has come."""
+        if (posted := self.inbox.take()) is not None:
+            place, checkpoint = posted
+            if place in self.crew.at_work and self.checkpoints.keep(
+                self.crew.cohorts[place], checkpoint
+            ):
+                self.crew.losses[place] = 0  # it comes further, however often nodes are preempted
 
     def take_in(self, event: Event) -> list[TrialResult]:
         """What an event of Tune's thread means; the results that it brings."""

@@ -12,7 +12,9 @@ from ray import tune
 from ray.exceptions import RayError
 
 from bdistil.cluster.board import BoardClient
+from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import FIGURES, Cohort, Place, TrialAnswer, TrialRequest
+from bdistil.searching.checkpointing import Saves
 from bdistil.searching.trial_runner import Outcome, TrialRunner, run_guarded
 
 RESULT = "result"
@@ -68,27 +70,29 @@ class TrialWorker(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Take a cohort and run it; without one the search is over."""
-        cohort = self.board.take(self.trial_id)
-        if cohort is None:
+        handout = self.board.take(self.trial_id)
+        if handout is None:
             return {"done": True}
-        report = Report(place=cohort.place, answers=self.answer(cohort))
+        cohort, earlier = handout
+        report = Report(place=cohort.place, answers=self.answer(cohort, earlier))
         best = max(zip(cohort.requests, report.answers, strict=True), key=lambda pair: pair[1].gain)
         return {"done": True, RESULT: report.model_dump_json(), **metrics(*best)}
 
-    def answer(self, cohort: Cohort) -> list[TrialAnswer]:
-        """The answers of a cohort.
+    def answer(self, cohort: Cohort, earlier: Checkpoint | None = None) -> list[TrialAnswer]:
+        """The answers of a cohort, which may go on where an earlier worker was lost.
 
         Raises:
             RayError: if the cluster lost what the trial needs, so that it is to run elsewhere.
         """
         keep = partial(self.board.deposit, cohort.round)
-        return run_guarded(cohort, partial(self.run_cohort, cohort), keep, (RayError,))
+        saves = Saves(earlier, self.board.outbox(cohort.place))
+        return run_guarded(cohort, partial(self.run_cohort, cohort, saves), keep, (RayError,))
 
-    def run_cohort(self, cohort: Cohort) -> list[Outcome]:
+    def run_cohort(self, cohort: Cohort, saves: Saves) -> list[Outcome]:
         """The candidates' figures and weights; all are stopped if their round is over already."""
         if not self.join_round(cohort.round):
             return [(answer, None) for answer in cohort.ended("stopped")]
-        return self.runner.run(cohort, self.board.closing(cohort.round))
+        return self.runner.run(cohort, self.board.closing(cohort.round), saves)
 
     def join_round(self, number: int) -> bool:
         """Bring the runner to the open round; False if that is already another one."""

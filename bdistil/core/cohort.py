@@ -7,7 +7,6 @@ is mostly calls.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -15,31 +14,35 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
-from torch.optim.adamw import adamw
 
-from bdistil.core.connections import Hidden
-from bdistil.core.find_weak_learner import (
-    DEFAULT_LR,
-    Finding,
-    judged,
-    shuffled_batches,
-)
+from bdistil.core.endings import Ended, ended_from, ended_values
+from bdistil.core.find_weak_learner import judged
 from bdistil.core.milestones import Cut, Cutter, Milestones, loss_now
 from bdistil.core.objective import Objective, correction_bound, term_weight
 from bdistil.core.own_head import WithOwnHead
 from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.round import Round
+from bdistil.core.stacked import Stack, StackedAdamW
 from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
+from bdistil.core.trainer import DEFAULT_LR, shuffled_batches
 from bdistil.core.training_split import ShouldStop, Stopped
+from bdistil.core.training_state import (
+    Keep,
+    StateError,
+    TrainingState,
+    check_alike,
+    keep_nothing,
+    on_cpu,
+    only_its_own,
+    random_states,
+    set_random_states,
+)
 from bdistil.errors import SearchError
-
-Ended = Finding | Cut | SearchError
-"""What became of a member that was not stopped."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def vectorises(student: Student, state: Round) -> bool:
     settings = recipe("accurate")
     objective = Objective(state, settings, student.config.skip, student.device)
     batch = objective.batch(state.train.shards[0], torch.arange(2))
-    stack = _Stack([student, student])
+    stack = Stack([student, student])
     try:
         stack(batch.examples.inputs, batch.examples.earlier)[0].sum().backward()
     except (RuntimeError, NotImplementedError):
@@ -81,6 +84,8 @@ def find_weak_learners(
     compiled: bool = False,
     milestones: Milestones | None = None,
     should_stop: ShouldStop = lambda: False,
+    earlier: TrainingState | None = None,
+    keep: Keep = keep_nothing,
 ) -> list[Ended] | None:
     """Train a cohort in place and judge each member after the full schedule.
 
@@ -91,17 +96,28 @@ def find_weak_learners(
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
         milestones: where members may be cut, by their places; the others train on without them.
         should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
+        earlier: of a part of this very training: the rest goes as it would have gone, to the bit.
+        keep: offered the state after each epoch but the last.
 
     Returns:
         For each member its figures, how far it came if it was cut, or why it failed; None if the
         cohort was stopped. The figures are those of ``find_weak_learner`` with the same seed, up to
         rounding; `seconds` is a member's share.
+
+    Raises:
+        StateError: if `earlier` is of another training.
     """
     epochs = members[0].recipe.epochs
     steps = {} if milestones is None else milestones.steps(epochs)
     trainer = _CohortTrainer(members, state, seed, compiled)
     race = _Race(members, state)
-    for epoch in range(epochs):
+    if earlier is not None:
+        with only_its_own():
+            race.restore(earlier)
+            trainer.restore(earlier, [index in race.running for index in range(len(members))])
+        if milestones is not None:
+            milestones.recall(epochs, race.losses)
+    for epoch in range(0 if earlier is None else earlier.epochs, epochs):
         if not trainer.run_epoch(epoch, should_stop):
             return None
         race.share_time()
@@ -111,11 +127,18 @@ def find_weak_learners(
             if not any(kept):
                 return race.outcomes(epochs, should_stop)
             trainer.keep(kept)
+        if epoch + 1 < epochs:
+            keep(partial(_state_of, trainer, race, epoch + 1))
     trainer.unstack()
     try:
         return race.outcomes(epochs, should_stop)
     except Stopped:
         return None
+
+
+def _state_of(trainer: _CohortTrainer, race: _Race, epochs: int) -> TrainingState:
+    values = {"steps": trainer.optimiser.taken, **race.values()}
+    return TrainingState(epochs, sum(race.seconds), on_cpu(trainer.tensors()), values)
 
 
 class _Race:
@@ -128,6 +151,25 @@ class _Race:
         self.losses: list[list[tuple[int, float]]] = [[] for _ in members]
         self.seconds = [0.0] * len(members)
         self.looked = time.perf_counter()
+
+    def values(self) -> dict[str, Any]:
+        """All that is known of it, as JSON knows it."""
+        ended = {str(index): ended_values(each) for index, each in self.ended.items()}
+        return {"ended": ended, "losses": self.losses, "member_seconds": self.seconds}
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from :meth:`values`.
+
+        Raises:
+            StateError: if they are of another number of members.
+        """
+        losses, seconds = state.values["losses"], state.values["member_seconds"]
+        if len(seconds) != len(self.members):
+            raise StateError(f"it is of {len(seconds)} members, not {len(self.members)}")
+        self.ended = {int(k): ended_from(each) for k, each in state.values["ended"].items()}
+        self.running = [index for index in self.running if index not in self.ended]
+        self.losses = [[(at, loss) for at, loss in each] for each in losses]
+        self.seconds = [*seconds]
 
     def share_time(self) -> None:
         """Give each member that is still in its share of the time since the last call."""
@@ -168,62 +210,6 @@ class _Race:
         return dataclasses.replace(found, milestones=tuple(self.losses[index]))
 
 
-class _Stack:
-    """The members' weights, a row of one matrix for each member; called as one student is."""
-
-    def __init__(self, students: Sequence[Student | WithOwnHead]) -> None:
-        _keep_freed_memory()
-        weights, buffers = stack_module_state(list(students))
-        self.shapes = [weight.shape for weight in weights.values()]
-        self.sizes = [weight[0].numel() for weight in weights.values()]
-        self.names, self.buffers = (*weights, *buffers), tuple(buffers.values())
-        flat = torch.cat([weight.detach().flatten(1) for weight in weights.values()], dim=1)
-        self.flat = flat.requires_grad_()
-        self.architecture = copy.deepcopy(students[0]).to("meta")
-
-    def weights(self) -> list[Tensor]:
-        """Views of the weights, (K, ...) each, in the order of the names."""
-        parts = zip(self.flat.split(self.sizes, dim=1), self.shapes, strict=True)
-        return [part.view(shape) for part, shape in parts]
-
-    def __call__(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, Tensor | None]:
-        """Logits of every member, float (K, B, L), and of second heads; no hidden states."""
-        has_second = isinstance(self.architecture, WithOwnHead)
-
-        def one(*state: Tensor) -> tuple[Tensor, ...]:
-            named = dict(zip(self.names, state, strict=True))
-            answers = functional_call(self.architecture, named, (x, earlier), tie_weights=False)
-            return tuple(answers) if has_second else answers[:1]
-
-        stacked: tuple[Tensor, ...] = vmap(one)(*self.weights(), *self.buffers)
-        return stacked[0], stacked[1] if has_second else None
-
-    @torch.no_grad()
-    def unstack(self, students: Sequence[Student | WithOwnHead]) -> None:
-        """Write the weights and buffers back into the members."""
-        state = [*self.weights(), *self.buffers]
-        for index, student in enumerate(students):
-            own = itertools.chain(student.parameters(), student.buffers())
-            for tensor, stacked in zip(own, state, strict=True):
-                tensor.copy_(stacked[index])
-
-    @torch.no_grad()
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the members, given as bool (K,)."""
-        self.flat = self.flat.detach()[rows].requires_grad_()
-        self.shapes = [torch.Size([len(self.flat), *shape[1:]]) for shape in self.shapes]
-        self.buffers = tuple(buffer[rows] for buffer in self.buffers)
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library reuse what a step frees, instead of giving it back after each step.
-
-    glibc keeps up to twice the largest block that was ever mapped on its own and freed. A stack's
-    activations would otherwise be paid for in page faults, a fifth of the time.
-    """
-    torch.empty(8_000_000)  # just below the 32 MiB from which on glibc no longer adapts
-
-
 class _CohortTrainer:
     """AdamW with a cosine schedule, as for one student, with settings of their own a member."""
 
@@ -239,7 +225,7 @@ class _CohortTrainer:
         self.models: list[Student | WithOwnHead] = [
             WithOwnHead(member.student) if has_own_loss else member.student for member in members
         ]
-        self.stack = _Stack(self.models)
+        self.stack = Stack(self.models)
         self.loss = loss_of_step(compiled)
         self.shards = state.train.shards
         self.batch_size = shared.batch_for(len(state.train))
@@ -270,6 +256,31 @@ class _CohortTrainer:
         """Write the weights back into the members that still train."""
         self.stack.unstack(self.models)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the epochs to come hang on, of the members that still train."""
+        buffers = {f"buffer.{index}": each for index, each in enumerate(self.stack.buffers)}
+        return {
+            "weights": self.stack.flat,
+            **buffers,
+            **self.optimiser.tensors(),
+            **random_states(self.shuffle, self.weights.device),
+        }
+
+    def restore(self, state: TrainingState, kept: Sequence[bool]) -> None:
+        """Take in the state of an earlier part of the same training, in which some were kept.
+
+        Raises:
+            StateError: if it is of another one.
+        """
+        self.keep(kept)
+        check_alike(state.tensors, self.tensors())
+        set_random_states(state.tensors, self.shuffle, self.weights.device)
+        with torch.no_grad():
+            for name, tensor in self.tensors().items():
+                if not name.startswith("random."):
+                    tensor.copy_(state.tensors[name])
+        self.optimiser.taken = state.values["steps"]
+
     def keep(self, kept: Sequence[bool]) -> None:
         """Go on with some of the members; what they have learnt and their momenta stay theirs."""
         if all(kept):
@@ -280,58 +291,3 @@ class _CohortTrainer:
         self.models = list(itertools.compress(self.models, kept))
         self.weights, self.bounds = self.weights[rows], self.bounds[rows]
         self.objective = self.objective_with(self.bounds)
-
-
-class StackedAdamW:
-    """AdamW under a cosine schedule, with a learning rate and weight decay for each member.
-
-    torch knows one learning rate a tensor, and members share one. So its kernel is asked for the
-    change at learning rate 1, which is then scaled.
-
-    Args:
-        weights: float (K, P), a row a member; updated in place.
-        lr: peak learning rates, (K,).
-        weight_decay: decoupled, (K,).
-        steps: of the whole schedule.
-    """
-
-    def __init__(self, weights: Tensor, *, lr: Tensor, weight_decay: Tensor, steps: int) -> None:
-        self.weights = weights
-        self.lr, self.steps = lr[:, None], steps
-        self.weight_decay = weight_decay[:, None] if weight_decay.any() else None
-        self.change, self.mean, self.square = (torch.zeros_like(weights) for _ in range(3))
-        self.done = torch.zeros((), device=weights.device)
-        self.factors = (0.5 * (1 + math.cos(math.pi * step / steps)) for step in range(steps))
-
-    @torch.no_grad()
-    def step(self, gradient: Tensor) -> None:
-        """One update by a gradient (K, P)."""
-        lr = self.lr * next(self.factors)
-        if self.weight_decay is not None:
-            self.weights.mul_(1 - lr * self.weight_decay)
-        adamw(
-            [self.change.zero_()],
-            [gradient],
-            exp_avgs=[self.mean],
-            exp_avg_sqs=[self.square],
-            max_exp_avg_sqs=[],
-            state_steps=[self.done],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=1.0,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
-        self.weights.addcmul_(self.change, lr)
-
-    def keep(self, rows: Tensor, weights: Tensor) -> None:
-        """Go on with some of the members, bool (K,); `weights` are theirs."""
-        self.weights, self.lr = weights, self.lr[rows]
-        if self.weight_decay is not None:
-            self.weight_decay = self.weight_decay[rows]
-        self.change, self.mean, self.square = (
-            each[rows] for each in (self.change, self.mean, self.square)
-        )

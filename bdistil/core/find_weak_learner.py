@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
+from functools import partial
 
 from bdistil.core.milestones import Cut, Losses, Milestones, loss_now
-from bdistil.core.objective import Objective, term_weight
-from bdistil.core.own_head import WithOwnHead
-from bdistil.core.placement import copied
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
-from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
-from bdistil.core.training_split import Shard, ShouldStop, Stopped
+from bdistil.core.trainer import Trainer
+from bdistil.core.training_split import ShouldStop, Stopped
+from bdistil.core.training_state import (
+    Keep,
+    TrainingState,
+    keep_nothing,
+    only_its_own,
+)
 from bdistil.errors import SearchError
-
-DEFAULT_LR = 1e-2  # where neither recipe nor student class says
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,8 @@ def find_weak_learner(
     compiled: bool = False,
     milestones: Milestones | None = None,
     should_stop: ShouldStop = lambda: False,
+    earlier: TrainingState | None = None,
+    keep: Keep = keep_nothing,
 ) -> Finding | Cut | None:
     """Train `student` in place and judge it after its full schedule.
 
@@ -93,18 +93,28 @@ def find_weak_learner(
         compiled: whether torch.compile joins forward pass and loss (see :mod:`.step`).
         milestones: where it may be cut; None trains it to its end.
         should_stop: asked before each batch and each chunk of rows that is judged; true ends it.
+        earlier: of a part of this very training: the rest goes as it would have gone, to the bit.
+        keep: offered the state after each epoch but the last.
 
     Returns:
         The figures, how far it came if it was cut, or None if it was stopped.
 
     Raises:
         SearchError: if the loss or the logits become NaN or infinite.
+        StateError: if `earlier` is of another training; the student is then as it was.
     """
     started = time.perf_counter()
-    trainer = _Trainer(student, state, recipe, attempt, seed, compiled)
+    trainer = Trainer(student, state, recipe, attempt, seed, compiled)
     steps = {} if milestones is None else milestones.steps(recipe.epochs)
     losses: list[tuple[int, float]] = []
     epochs = 0
+    if earlier is not None:
+        with only_its_own():
+            losses = [(at, loss) for at, loss in earlier.values["losses"]]
+            trainer.restore(earlier)
+        epochs, started = earlier.epochs, started - earlier.seconds
+        if milestones is not None:
+            milestones.recall(recipe.epochs, [losses])
     try:
         while epochs < recipe.epochs:
             if not trainer.run_epoch(epochs, should_stop):
@@ -116,6 +126,8 @@ def find_weak_learner(
                 losses.append((epochs, loss_now(student, state, recipe.remedy)))
                 if milestones.cut(steps[epochs], {0: losses[-1][1]}):
                     return Cut.at(losses, state, time.perf_counter() - started)
+            if epochs < recipe.epochs:
+                keep(partial(trainer.state, epochs, time.perf_counter() - started, losses))
         seconds = time.perf_counter() - started
         found = judged(student, state, recipe, epochs, seconds, should_stop)
         return replace(found, milestones=tuple(losses))
@@ -130,68 +142,6 @@ def accepted_early(
     if not recipe.early_accept or state.train.stage == 1:
         return False
     return _edge_now(student, state, should_stop) >= min_edge
-
-
-class _Trainer:
-    """Adam with a cosine schedule over minibatches, shuffled within shuffled shards."""
-
-    def __init__(
-        self,
-        student: Student,
-        state: Round,
-        recipe: Recipe,
-        attempt: int,
-        seed: int,
-        compiled: bool = False,
-    ) -> None:
-        self.shards = state.train.shards
-        self.objective = Objective(state, recipe, student.config.skip, student.device)
-        self.model = WithOwnHead(student) if self.objective.has_own_loss else student
-        self.loss = loss_of_step(compiled)
-        weight = term_weight(recipe, attempt)
-        # As a number, each further γ would be compiled anew.
-        self.weight = torch.tensor(weight, device=student.device) if compiled else weight
-        self.batch_size = recipe.batch_for(len(state.train))
-        self.shuffle = torch.Generator().manual_seed(seed)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=recipe.lr or DEFAULT_LR,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-        batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.optimiser, recipe.epochs * batches
-        )
-
-    def run_epoch(self, epoch: int, should_stop: ShouldStop) -> bool:
-        """One pass over the training split, counted from 0; False if it was told to stop."""
-        self.model.train()
-        loss = torch.tensor(0.0)
-        for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
-            if should_stop():
-                return False
-            self.optimiser.zero_grad()
-            batch = self.objective.batch(shard, rows, epoch)
-            loss = self.loss(self.model, self.objective, batch, self.weight)
-            loss.backward()
-            self.optimiser.step()
-            self.schedule.step()
-        if not torch.isfinite(loss):
-            remedy = self.objective.recipe.remedy
-            raise SearchError(f"the training loss became {loss.item()}; {remedy}.")
-        return True
-
-
-def shuffled_batches(
-    shards: Sequence[Shard], batch_size: int, generator: torch.Generator
-) -> Iterator[tuple[Shard, Tensor]]:
-    """Batches of rows of one shard each; every row once, in an order that `generator` gives."""
-    for index in torch.randperm(len(shards), generator=generator).tolist():
-        shard = shards[index]
-        order = copied(torch.randperm(len(shard), generator=generator), shard.device)
-        for rows in order.split(batch_size):
-            yield shard, rows
 
 
 def _settle(student: Student, state: Round) -> None:

@@ -44,6 +44,21 @@ class Milestones:
             step *= self.factor
         return found
 
+    def recall(self, epochs: int, losses: Sequence[Sequence[tuple[int, float]]]) -> None:
+        """Let candidates count that have passed milestones in an earlier part of their training.
+
+        Whoever compares may have begun anew since; that they went on is decided.
+
+        Args:
+            epochs: of a schedule.
+            losses: of each candidate by its place, as in :data:`Losses`.
+        """
+        reached = [dict(each) for each in losses]
+        for done, step in self.steps(epochs).items():
+            there = {place: each[done] for place, each in enumerate(reached) if done in each}
+            if there:
+                self.cut(step, there)
+
 
 @dataclass(frozen=True)
 class Cut:

@@ -143,6 +143,12 @@ class Cohort(BaseModel):
         """What tells it from all others of a search."""
         return self.round, self.requests[0].number
 
+    @property
+    def told(self) -> str:
+        """Its trials, for people."""
+        first, last = self.requests[0].number, self.requests[-1].number
+        return f"trial {first}" if first == last else f"trials {first} to {last}"
+
     def ended(self, status: Literal["failed", "stopped"], reason: str = "") -> list[TrialAnswer]:
         """The same end for every request."""
         return [TrialAnswer(status=status, reason=reason) for _ in self.requests]

@@ -20,6 +20,7 @@ from bdistil.core.game import Rules
 from bdistil.core.student import Student
 from bdistil.runs.journal import GameFigures
 from bdistil.runs.trial import Cohort, TrialResult
+from bdistil.searching.checkpointing import Checkpoints, NoCheckpoints
 from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
 from bdistil.searching.problem import Part, Problem
 from bdistil.spec import Spec
@@ -43,6 +44,7 @@ class Work:
         measure: the loss by which candidates are compared.
         folder: the run directory.
         limits: what all students together may cost.
+        checkpoints: where trials that are interrupted go on.
     """
 
     spec: Spec
@@ -52,6 +54,7 @@ class Work:
     measure: Measure
     folder: Path
     limits: CostLimits = NO_LIMITS
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
 
 @dataclass(frozen=True)

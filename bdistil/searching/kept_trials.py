@@ -8,6 +8,7 @@ the sampler, which learns from each answer, asks for the same values, and the an
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -22,13 +23,12 @@ from bdistil.runs.open_round import KeptCohort, OpenRoundFiles
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.backend import Played, ShouldStop, TrialBackend, Work
+from bdistil.searching.kept_training import MOST_WRITING, KeptTrainings
 from bdistil.spec.user_modules import UserModule
 from bdistil.version import __version__
 
 SECONDS_WORTH_KEEPING = 1.0
 """Of training; what takes less is trained again about as soon as it is flushed to disk."""
-MOST_WRITING = 0.1
-"""Share of the driver's time, through which the answers of all workers pass."""
 
 
 def worth_keeping(seconds: float, writing: float, workers: int) -> bool:
@@ -57,6 +57,8 @@ def result_identity(work: Work, run: RunDirectory) -> str:
 class KeptTrials:
     """A backend that keeps what its trials find, and answers from it what was found before.
 
+    Of trials that are still in training it keeps checkpoints (:mod:`.kept_training`).
+
     Args:
         backend: runs the trials that are not kept.
         run: the run directory.
@@ -69,6 +71,7 @@ class KeptTrials:
         self.backend = backend
         self.run = run
         self.files = OpenRoundFiles(run)
+        self.trainings = KeptTrainings(run, tell, self._unkept_is_told)
         self.tell = tell
         self.warned = False
         self.workers, self.writing = 1, 0.0
@@ -99,13 +102,14 @@ class KeptTrials:
         """Take in the search."""
         self.workers = work.spec.workers.trials
         self.played = hashlib.sha256(result_identity(work, self.run).encode())
-        self.backend.start(work)
+        self.backend.start(dataclasses.replace(work, checkpoints=self.trainings))
 
     def open_round(self, number: int) -> None:
         """Begin a round with what is kept of it; the files of others go."""
         self.backend.open_round(number)
         self._forget()
         self.round, self.identity = number, self.played.hexdigest()
+        self.trainings.open_round(number, self.identity, self.workers)
         there = self.files.read()
         kept = [cohort for cohort in there if cohort.identity == self.identity]
         self.kept = {cohort.numbers[0]: cohort for cohort in kept}
@@ -160,6 +164,7 @@ class KeptTrials:
     def close_round(self) -> None:
         """End the open round and all of its trials; its files stay until the next one opens."""
         self._forget()
+        self.trainings.close_round()
         self.backend.close_round()
 
     def play(self, student: Student, weights: bytes) -> Played:
@@ -175,6 +180,7 @@ class KeptTrials:
         """Delete what is kept, once no round is open any more."""
         with self._unkept_is_told():
             self.files.clear()
+            self.trainings.files.clear()
 
     def _hand_on(self) -> None:
         while self.waiting and self.backend.idle > 0:
@@ -208,6 +214,7 @@ class KeptTrials:
             self.writing = time.monotonic() - began
         else:
             self.writing /= 2  # it may have been slow by chance, so it is tried again some time
+        self.trainings.drop(cohort)
 
     def _write(self, answers: list[TrialResult], answered: int) -> None:
         numbers = [each.request.number for each in answers if each.status == "finished"]

@@ -16,6 +16,7 @@ from bdistil.core.student import Student
 from bdistil.runs.trial import Cohort, TrialResult
 from bdistil.searching.announcement import Announcement
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
+from bdistil.searching.checkpointing import Saves
 from bdistil.searching.margin_shard import ShardState, combined_sha256, game_figures, play_shard
 from bdistil.searching.problem import Part
 from bdistil.searching.pruning import RoundPruner
@@ -87,6 +88,7 @@ class LocalBackend(InThisProcess):
         self.margin = LocalMargin(list(work.train), work.rules)
         self.accepted: list[Student] = []
         self.pruner = work.spec.search.pruner
+        self.checkpoints = work.checkpoints
         self.runner = self.make_runner(
             Material(
                 work.problem,
@@ -123,7 +125,8 @@ class LocalBackend(InThisProcess):
             time.sleep(max(0.0, min(left, SECONDS_BETWEEN_LOOKS)))
             return []
         [cohort] = self.queued
-        run = partial(self.runner.run, cohort, should_stop)
+        saves = Saves(self.checkpoints.earlier(cohort), partial(self.checkpoints.keep, cohort))
+        run = partial(self.runner.run, cohort, should_stop, saves)
         answers = run_guarded(cohort, run, self.candidates.__setitem__)
         self.queued = []
         return cohort.answered(answers)

@@ -8,6 +8,7 @@ from typing import Protocol
 from bdistil.errors import FOREIGN, BdistilError, told
 from bdistil.runs.trial import Cohort, TrialAnswer
 from bdistil.searching.announcement import Announcement
+from bdistil.searching.checkpointing import Saves
 
 Outcome = tuple[TrialAnswer, bytes | None]
 """A candidate's figures, and its weights if it finished."""
@@ -19,8 +20,8 @@ class TrialRunner(Protocol):
     def open_round(self, announcement: Announcement) -> None:
         """Take in a new round."""
 
-    def run(self, cohort: Cohort, should_stop: Callable[[], bool]) -> list[Outcome]:
-        """Train the candidates, request by request."""
+    def run(self, cohort: Cohort, should_stop: Callable[[], bool], saves: Saves) -> list[Outcome]:
+        """Train the candidates, request by request, from the start or where `saves` says."""
 
 
 def run_guarded(

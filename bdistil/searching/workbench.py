@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
-from bdistil.core.find_weak_learner import Finding, find_weak_learner
+from bdistil.core.find_weak_learner import Finding
 from bdistil.core.game import Rules
 from bdistil.core.growth import folded_flops, folded_parameters, widest
 from bdistil.core.milestones import Cut, Milestones
+from bdistil.core.one_by_one import find_one_by_one
 from bdistil.core.placement import Device, home
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, move
 from bdistil.core.recipes import Recipe
@@ -25,11 +27,13 @@ from bdistil.core.round import Round
 from bdistil.core.student import Student, StudentConfig
 from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import ShouldStop, TrainingSplit
+from bdistil.core.training_state import Keep, StateError, TrainingState
 from bdistil.core.views import Views
-from bdistil.errors import SearchError
+from bdistil.errors import BdistilWarning, SearchError
 from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement, Ask
+from bdistil.searching.checkpointing import NOTHING_SAVED, Keeper, Saves
 from bdistil.searching.cost_limits import NO_LIMITS, CostLimits, parameters_of, stage_flops
 from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
@@ -128,15 +132,38 @@ class Workbench:
         earlier = self.ensemble.features
         return student_from_bytes(student, shape, outputs, earlier, "a student").to(self.device)
 
-    def run(self, cohort: Cohort, should_stop: ShouldStop) -> list[Outcome]:
+    def run(
+        self, cohort: Cohort, should_stop: ShouldStop, saves: Saves = NOTHING_SAVED
+    ) -> list[Outcome]:
         """Train and judge candidates, together where torch can stack them: figures and weights."""
+        keep = Keeper(saves.keep)
+        if saves.earlier is not None:
+            try:
+                return self.outcomes(cohort, should_stop, keep, saves.earlier.state())
+            except StateError as error:
+                warnings.warn(told_unfit(cohort, error), BdistilWarning, stacklevel=2)
+        return self.outcomes(cohort, should_stop, keep)
+
+    def outcomes(
+        self,
+        cohort: Cohort,
+        should_stop: ShouldStop,
+        keep: Keep,
+        earlier: TrainingState | None = None,
+    ) -> list[Outcome]:
+        """The same, from the first epoch or from a state on.
+
+        Raises:
+            StateError: if that is of other candidates.
+        """
         recipes = [resolved_recipe(request, self.spec) for request in cohort.requests]
         members = [
             Member(self.candidate(request, recipe), recipe, request.attempt)
             for request, recipe in zip(cohort.requests, recipes, strict=True)
         ]
         together = self.train_together(members)
-        findings = (self.together if together else self.one_by_one)(cohort, members, should_stop)
+        train = self.together if together else self.one_by_one
+        findings = train(cohort, members, should_stop, keep, earlier)
         size = len(members) if together else 1
         return [
             self.outcome(member.student, finding, size)
@@ -151,47 +178,50 @@ class Workbench:
         return vectorises(members[0].student, self.round)
 
     def together(
-        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+        self,
+        cohort: Cohort,
+        members: list[Member],
+        should_stop: ShouldStop,
+        keep: Keep,
+        earlier: TrainingState | None,
     ) -> list[Found]:
         """Train and judge stacked candidates, on the batches of the first one."""
         assert self.round is not None
-        seed = cohort.requests[0].seed
         findings = find_weak_learners(
             members,
             self.round,
-            seed=seed,
+            seed=cohort.requests[0].seed,
             compiled=self.spec.workers.compile,
             milestones=self.milestones(cohort.requests),
             should_stop=should_stop,
+            earlier=earlier,
+            keep=keep,
         )
         return [None] * len(members) if findings is None else [*findings]
 
     def one_by_one(
-        self, cohort: Cohort, members: list[Member], should_stop: ShouldStop
+        self,
+        cohort: Cohort,
+        members: list[Member],
+        should_stop: ShouldStop,
+        keep: Keep,
+        earlier: TrainingState | None,
     ) -> list[Found]:
         """Train and judge candidates one after another."""
-        return [
-            self.alone(member, request, should_stop)
-            for member, request in zip(members, cohort.requests, strict=True)
-        ]
-
-    def alone(self, member: Member, request: TrialRequest, should_stop: ShouldStop) -> Found:
-        """Train and judge one candidate."""
         assert self.round is not None
-        try:
-            return find_weak_learner(
-                member.student,
+        return [
+            *find_one_by_one(
+                members,
                 self.round,
-                member.recipe,
-                attempt=member.attempt,
-                seed=request.seed,
+                [request.seed for request in cohort.requests],
                 min_edge=self.spec.search.min_edge,
                 compiled=self.spec.workers.compile,
-                milestones=self.milestones([request]),
+                milestones=self.milestones(cohort.requests),
                 should_stop=should_stop,
+                earlier=earlier,
+                keep=keep,
             )
-        except SearchError as error:
-            return error
+        ]
 
     def milestones(self, requests: Sequence[TrialRequest]) -> Milestones | None:
         """Where candidates that train together may be cut, by their places; None if nowhere."""
@@ -315,6 +345,14 @@ class Workbench:
         with torch.device("meta"):
             student = build_student(StudentConfig(kind, width, "none", False), shape, outputs, ())
         return folded_flops(student, shape, ())
+
+
+def told_unfit(cohort: Cohort, error: StateError) -> str:
+    """That a checkpoint is of no use, for people."""
+    return (
+        f"the checkpoint of {cohort.told} of round {cohort.round} cannot be used ({error}), so "
+        "training starts anew."
+    )
 
 
 def student_of(request: TrialRequest, space: SpaceSpec) -> str:

@@ -138,13 +138,16 @@ def test_a_trial_that_meets_it_has_not_failed_but_leaves_its_worker(kind: type[R
         def deposit(self, *_: Any) -> None:
             raise AssertionError
 
+        def outbox(self, place: Any) -> None:
+            return None
+
     class Worker(TrialWorker):
         board: Any = Board()
 
         def __init__(self) -> None:
             pass
 
-        def run_cohort(self, cohort: Cohort) -> Any:
+        def run_cohort(self, cohort: Cohort, saves: Any) -> Any:
             raise instance(kind)
 
     with pytest.raises(kind):

@@ -35,7 +35,7 @@ from tiny import PATIENCE, students, tiny
 
 from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
-from bdistil.core import find_weak_learner
+from bdistil.core import trainer
 from bdistil.errors import ClusterError, SearchError
 from bdistil.runs.open_round import OpenRoundFiles
 from bdistil.runs.run_directory import RunDirectory
@@ -115,13 +115,13 @@ def test_trials_of_a_killed_worker_and_of_a_lost_node_are_run_again(
     killed, marker = tmp_path / "killed", tmp_path / "node"
 
     def wrap(run: Run) -> Run:
-        def lost(cohort: Any, should_stop: Any) -> Any:
+        def lost(cohort: Any, should_stop: Any, *saves: Any) -> Any:
             if cohort.round == 2 and once(killed):
                 os.kill(os.getpid(), signal.SIGKILL)
             if cohort.round == 3 and once(marker):
                 marker.write_text(ray.get_runtime_context().get_node_id())
                 time.sleep(1000)  # until the node is gone
-            return run(cohort, should_stop)
+            return run(cohort, should_stop, *saves)
 
         return lost
 
@@ -154,10 +154,10 @@ def test_a_lost_board_ends_the_search_and_the_same_command_goes_on(
     marker, gone = tmp_path / "training", tmp_path / "gone"
 
     def wrap(run: Run) -> Run:
-        def waiting(cohort: Any, should_stop: Any) -> Any:
+        def waiting(cohort: Any, should_stop: Any, *saves: Any) -> Any:
             if cohort.round == 2 and once(marker):
                 wait_until(gone.exists)
-            return run(cohort, should_stop)
+            return run(cohort, should_stop, *saves)
 
         return waiting
 
@@ -201,10 +201,10 @@ def test_candidates_of_the_open_round_outlive_a_killed_driver(
     assert len(kept) >= 3  # of two workers, the other one may have been at number 2
 
     def wrap(run: Run) -> Run:
-        def noted(cohort: Any, should_stop: Any) -> Any:
+        def noted(cohort: Any, should_stop: Any, *saves: Any) -> Any:
             with log.open("a") as file:
                 file.write(f"{cohort.round} {cohort.requests[0].number}\n")
-            return run(cohort, should_stop)
+            return run(cohort, should_stop, *saves)
 
         return noted
 
@@ -223,9 +223,9 @@ def test_of_two_that_finish_at_the_same_moment_exactly_one_is_kept(
     nodes: Cluster, tmp_path: Path, trials: Trials
 ) -> None:
     def wrap(run: Run) -> Run:
-        def together(cohort: Any, should_stop: Any) -> Any:
+        def together(cohort: Any, should_stop: Any, *saves: Any) -> Any:
             if cohort.round == 1:  # which keeps the best of all, whoever is first
-                return run(cohort, should_stop)
+                return run(cohort, should_stop, *saves)
             (outcome,) = run(cohort, lambda: False)
             (tmp_path / f"{cohort.round}-{cohort.requests[0].number}").touch()
             wait_until(lambda: len(list(tmp_path.glob(f"{cohort.round}-*"))) == 2)
@@ -246,21 +246,21 @@ def test_a_loser_whose_epoch_never_ends_makes_way_for_the_next_round(
     nodes: Cluster, tmp_path: Path, trials: Trials
 ) -> None:
     def wrap(run: Run) -> Run:
-        def endless(cohort: Any, should_stop: Any) -> Any:
+        def endless(cohort: Any, should_stop: Any, *saves: Any) -> Any:
             if cohort.round == 1:
-                return run(cohort, should_stop)
+                return run(cohort, should_stop, *saves)
             loser = tmp_path / f"loser of round {cohort.round}"
             if cohort.requests[0].number == 0:
                 wait_until(loser.exists)
-                ((result, weights),) = run(cohort, should_stop)
+                ((result, weights),) = run(cohort, should_stop, *saves)
                 return [(result.model_copy(update={"weak": True}), weights)]
-            batches = find_weak_learner.shuffled_batches
+            batches = trainer.shuffled_batches
             epoch = functools.partial(endless_epoch, batches, loser)
-            find_weak_learner.shuffled_batches = epoch  # in the worker's process
+            trainer.shuffled_batches = epoch  # in the worker's process
             try:
-                return run(cohort, should_stop)
+                return run(cohort, should_stop, *saves)
             finally:
-                find_weak_learner.shuffled_batches = batches
+                trainer.shuffled_batches = batches
 
         return endless
 
@@ -279,13 +279,16 @@ def endless_epoch(batches: Run, started: Path, *arguments: Any) -> Iterator[Any]
         yield from batches(*arguments)
 
 
-def raises(cohort: Any, should_stop: Any) -> Any:
+def raises(cohort: Any, should_stop: Any, *saves: Any) -> Any:
     raise ValueError("no such thing")
 
 
 def answers_nan(run: Run) -> Run:
-    def nan(cohort: Any, should_stop: Any) -> Any:
-        return [(r.model_copy(update={"loss": math.nan}), w) for r, w in run(cohort, should_stop)]
+    def nan(cohort: Any, should_stop: Any, *saves: Any) -> Any:
+        return [
+            (r.model_copy(update={"loss": math.nan}), w)
+            for r, w in run(cohort, should_stop, *saves)
+        ]
 
     return nan
 

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from bdistil.cluster.board import Board
+from bdistil.cluster.board import Board, Handout
 from bdistil.cluster.lost_worker import why_lost
 from bdistil.cluster.ray_backend import RERUNS, LossCallback, RayBackend
 from bdistil.cluster.searcher import Event, Finished, Idle, Lost
 from bdistil.cluster.trainable import Report
 from bdistil.errors import SearchError
+from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, Place, TrialAnswer, TrialRequest, TrialResult
+from bdistil.searching.checkpointing import NoCheckpoints
 from bdistil.searching.controller import RoundController
 from bdistil.searching.verdict import Winner
 from bdistil.spec import load_spec
@@ -41,7 +43,7 @@ class BoardOnPaper:
         self.queue: list[Cohort] = []
         self.taken: dict[str, Cohort] = {}
 
-    def push(self, cohort: Cohort) -> None:
+    def push(self, cohort: Cohort, earlier: Checkpoint | None = None) -> None:
         self.queue.append(cohort)
 
     def take(self, trial_id: str) -> Cohort:
@@ -120,6 +122,27 @@ def test_another_worker_gets_the_same_trial() -> None:
     assert search.start("b") == lost
     search.finish("b")
     assert search.winners[0].result.request == lost.requests[0]
+
+
+def test_a_trial_that_comes_further_each_time_may_cost_any_number_of_workers() -> None:
+    search, kept = Search(max_failures=0), []
+    cohort = search.start("0")
+    posted = (cohort.place, Checkpoint(3, b""))
+    search.backend.inbox = SimpleNamespace(take=lambda: posted)  # type: ignore[assignment]
+
+    class Files(NoCheckpoints):
+        def keep(self, cohort: Cohort, checkpoint: Checkpoint) -> bool:
+            kept.append(checkpoint)
+            return True
+
+    search.backend.checkpoints = Files()
+    for number in range(3 * RERUNS):
+        search.backend.keep_checkpoint()
+        search.lose(str(number), "its node was preempted")
+        assert search.start(str(number + 1)) == cohort
+    assert len(kept) == 3 * RERUNS
+    search.finish(str(3 * RERUNS))
+    assert search.winners
 
 
 def test_a_trial_that_tune_starts_again_itself_gets_nothing_and_costs_no_worker() -> None:
@@ -215,7 +238,7 @@ def request(number: int) -> TrialRequest:
 def test_a_cohort_never_goes_to_a_worker_that_is_gone() -> None:
     cohort = Cohort(requests=(request(0),))
 
-    async def play() -> Cohort | None:
+    async def play() -> Handout | None:
         board = Board(expected=0)
         dead = asyncio.create_task(board.take("dead"))
         await asyncio.sleep(0)  # it waits for a cohort
@@ -226,7 +249,7 @@ def test_a_cohort_never_goes_to_a_worker_that_is_gone() -> None:
         assert await dead is None
         return await alive
 
-    assert asyncio.run(play()) == cohort
+    assert asyncio.run(play()) == Handout(cohort)
 
 
 TRACEBACK = """Failure # 1 (occurred at 2026-01-01_00-00-00)

@@ -67,14 +67,14 @@ def test_the_trial_of_a_worker_that_is_killed_for_memory_runs_again(
         bench = make(material)
         run = bench.run
 
-        def lost(cohort: Any, should_stop: Any) -> Any:
+        def lost(cohort: Any, should_stop: Any, *saves: Any) -> Any:
             if ray.get_runtime_context().get_node_id() == low and not eaten.exists():
                 eaten.touch()
                 eat()
             deadline = time.monotonic() + 60
             while not eaten.exists() and time.monotonic() < deadline:
                 time.sleep(0.05)  # the other node gets a trial
-            return run(cohort, should_stop)
+            return run(cohort, should_stop, *saves)
 
         bench.run = lost
         return bench

@@ -61,7 +61,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 def greedy(run: Run, too_few: int, hungry: Callable[[], bool]) -> Run:
     """What trials are run by; some take memory, whatever others use, until too little is left."""
 
-    def eats(cohort: Any, should_stop: Any) -> Any:
+    def eats(cohort: Any, should_stop: Any, *saves: Any) -> Any:
         if cohort.round == 2 and hungry():
             pieces = []
             for _ in range(6000):  # looks at what is left; minutes
@@ -70,7 +70,7 @@ def greedy(run: Run, too_few: int, hungry: Callable[[], bool]) -> Run:
                 else:
                     time.sleep(0.05)
             raise AssertionError(f"{len(pieces)} pieces fitted")
-        return run(cohort, should_stop)
+        return run(cohort, should_stop, *saves)
 
     return eats
 

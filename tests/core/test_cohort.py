@@ -8,9 +8,10 @@ import torch
 from tiny_students import CONNECTIONS, build, quick, toy_round, trained_alike
 from torch import nn
 
-from bdistil.core.cohort import Member, StackedAdamW, find_weak_learners, vectorises
+from bdistil.core.cohort import Member, find_weak_learners, vectorises
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.core.recipes import recipe
+from bdistil.core.stacked import StackedAdamW
 from bdistil.core.student import Student, StudentConfig
 from bdistil.errors import SearchError
 

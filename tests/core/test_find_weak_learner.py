@@ -26,9 +26,9 @@ from bdistil.core.examples import Examples, Measure
 from bdistil.core.find_weak_learner import (
     Finding,
     find_weak_learner,
-    shuffled_batches,
 )
 from bdistil.core.round import Round
+from bdistil.core.trainer import shuffled_batches
 from bdistil.core.training_split import TrainingSplit
 from bdistil.errors import SearchError
 

@@ -7,14 +7,16 @@ to the workers), "write 7" (the seventh file or record of this process) or "afte
 third cohort that it trains). "kill" ends the process as a power cut would, "tear" first leaves half
 a record in the journal, "fill" fills the disk on which the run lies. The answer is the exit status
 and how many candidates were trained in this process; "keeps" has trials kept that train for less
-than a second, too.
+than a second, too, "checkpoints" leaves one after each epoch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -28,11 +30,12 @@ from typing import Any
 from tiny import tiny
 
 from bdistil.cli.app import main
+from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
 from bdistil.report.report import write_report
 from bdistil.runs.journal import Journal
 from bdistil.runs.trial import Cohort
-from bdistil.searching import kept_trials
+from bdistil.searching import checkpointing, kept_training, kept_trials
 from bdistil.searching.loop import SearchLoop
 from bdistil.searching.workbench import Workbench
 
@@ -98,7 +101,21 @@ def search(request: dict[str, Any]) -> None:
     watch(Workbench, "run", trained)
     if request["keeps"]:
         kept_trials.worth_keeping = lambda *_: True
+    if request["checkpoints"]:
+        kept_training.MOST_WRITING = math.inf
+        checkpoints_after_each_epoch()
+        ray_backend.make_workbench = functools.partial(patient_bench, ray_backend.make_workbench)
     main()
+
+
+def checkpoints_after_each_epoch() -> None:
+    checkpointing.SECONDS_BETWEEN, checkpointing.MOST_TAKING = 0.0, math.inf
+
+
+def patient_bench(make: Callable[[Any], Workbench], material: Any) -> Workbench:
+    """In a worker of Ray, which knows nothing of what was changed in the driver."""
+    checkpoints_after_each_epoch()
+    return make(material)
 
 
 def forked(request: dict[str, Any]) -> int:

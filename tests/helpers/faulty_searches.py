@@ -54,11 +54,16 @@ Search = Callable[..., Ended]
 
 @contextmanager
 def faulty_searches(
-    folder: Path, overrides: Sequence[str], *arguments: str, keeps: bool = False
+    folder: Path,
+    overrides: Sequence[str],
+    *arguments: str,
+    keeps: bool = False,
+    checkpoints: bool = False,
 ) -> Iterator[Search]:
     """``search(run, fault, moment, *overrides)``: the command in a process of its own.
 
-    `keeps`: whether trials are kept that take less than a second, as all do here.
+    `keeps`: whether trials are kept that take less than a second, as all do here; `checkpoints`:
+    whether each epoch leaves one.
     """
     driver = subprocess.Popen(
         [sys.executable, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -72,6 +77,7 @@ def faulty_searches(
         command = ["search", str(spec), *more, "--out", str(run), *arguments]
         request = {"arguments": command, "log": str(log), "fault": fault, "moment": moment}
         request |= {"trained": str(folder / "trained"), "keeps": keeps}
+        request |= {"checkpoints": checkpoints}
         print(json.dumps(request), file=requests, flush=True)
         status, trained = map(int, answers.readline().split())
         return Ended(status, log.read_text(), trained)

@@ -30,6 +30,7 @@ from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching import kept_trials
 from bdistil.searching.backend import ShouldStop
+from bdistil.searching.checkpointing import Saves
 from bdistil.searching.controller import RoundController
 from bdistil.searching.kept_trials import KeptTrials, worth_keeping
 from bdistil.searching.local import LocalBackend, make_workbench
@@ -217,14 +218,14 @@ class Bench:
         self.open_round = self.bench.open_round
         return self
 
-    def run(self, cohort: Cohort, should_stop: Callable[[], bool]) -> list[Outcome]:
+    def run(self, cohort: Cohort, should_stop: Callable[[], bool], saves: Saves) -> list[Outcome]:
         if not self.left:
             raise Killed
         self.left -= 1
         self.trained += [(each.round, each.number) for each in cohort.requests]
         if self.spoil(cohort):
             raise OSError("no such luck")
-        return self.bench.run(cohort, should_stop)
+        return self.bench.run(cohort, should_stop, saves)
 
 
 def search(out: Path | str, *overrides: str, most: int = 99, **options: Any) -> Bench:

@@ -13,14 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdistil.core import cohort, find_weak_learner
+from bdistil.core import cohort, trainer
 from bdistil.core.game import Summary
 from bdistil.core.growth import folded_flops
 from bdistil.core.step import StepLoss, step_loss
 from bdistil.core.student import StudentConfig
+from bdistil.errors import BdistilWarning
 from bdistil.export.checkpoint import student_from_bytes
+from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
+from bdistil.searching import checkpointing
 from bdistil.searching.announcement import Announcement
+from bdistil.searching.checkpointing import Saves
 from bdistil.searching.cost_limits import stage_flops
 from bdistil.searching.margin_shard import play_shard
 from bdistil.searching.problem import Part, Problem
@@ -196,6 +200,26 @@ def test_a_stopped_trial_leaves_no_weights(batches: int) -> None:
     assert weights is None
 
 
+@pytest.mark.parametrize("kind", ["of another schedule", "cut off", "of a cohort"])
+def test_a_checkpoint_that_does_not_fit_is_told_and_training_starts_anew(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpointing, "SECONDS_BETWEEN", 0.0)
+    kept: list[Checkpoint] = []
+    others = [request(n, seed=n, connection="none") for n in range(2)]
+    made_by = {"of another schedule": [request(1, connection="none", epochs=4)]}
+    cohort_of = Cohort(requests=tuple(made_by.get(kind, others)))
+    opened(workbench()).run(cohort_of, lambda: False, Saves(None, kept.append))
+    content = kept[0].content[:100] if kind == "cut off" else kept[0].content
+    saves = Saves(Checkpoint(1, content), lambda _: None)
+    one = Cohort(requests=(others[0],))
+    with pytest.warns(BdistilWarning, match=r"checkpoint of trial 0 of round 1 cannot be used \("):
+        [(answer, weights)] = opened(workbench()).run(one, lambda: False, saves)
+    expected, whole = run(opened(workbench()), others[0])
+    assert weights == whole
+    assert answer.loss == expected.loss
+
+
 def test_a_cohort_is_its_members_on_the_same_batches() -> None:
     requests = [request(n, seed=n, lr=0.01 * (n + 1), connection="none") for n in range(3)]
     outcomes = opened(workbench()).run(Cohort(requests=tuple(requests)), lambda: False)
@@ -248,7 +272,7 @@ def test_compiling_is_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(compiled)
         return step_loss
 
-    for module in (find_weak_learner, cohort):
+    for module in (trainer, cohort):
         monkeypatch.setattr(module, "loss_of_step", loss_of_step)
     bench = opened(workbench("workers.compile=true"))
     run(bench, request())

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bdistil.core.examples import Examples
-from bdistil.core.find_weak_learner import DEFAULT_LR, shuffled_batches
 from bdistil.core.objective import Objective
 from bdistil.core.progressive_ensemble import ROWS
 from bdistil.core.recipes import Recipe
+from bdistil.core.trainer import DEFAULT_LR, shuffled_batches
 from bdistil.errors import SearchError
 from bdistil.experiments.rivals.contest import Contest, all_failed
 
