@@ -175,7 +175,7 @@ def shortages(workers: WorkerSpec) -> list[str]:
                 f"{field} is {wanted:g}, but the largest node has {most:g} {resource}s; lower it, "
                 f"give --address of a larger cluster, or set workers.autoscale=true if it grows."
             )
-    if not found and not any(_room(node, workers) for node in nodes):
+    if not found and not any(room(node, workers) for node in nodes):
         found.append(
             f"no node has {workers.cpus:g} CPUs and {workers.gpus:g} GPUs together; lower "
             f"workers.cpus or workers.gpus."
@@ -226,16 +226,16 @@ def trial_nodes(workers: WorkerSpec) -> dict[str, float]:
     return {
         node["NodeID"]: node["Resources"].get("CPU", 0)
         for node in ray.nodes()
-        if node["Alive"] and _room(node["Resources"], workers)
+        if node["Alive"] and room(node["Resources"], workers)
     }
 
 
 def trial_slots(workers: WorkerSpec) -> int:
     """How many trials the cluster can hold now, at most `workers.count`."""
-    return min(sum(_room(node, workers) for node in alive_nodes()), workers.trials)
+    return min(sum(room(node, workers) for node in alive_nodes()), workers.trials)
 
 
-def _room(node: Mapping[str, float], workers: WorkerSpec) -> int:
+def room(node: Mapping[str, float], workers: WorkerSpec) -> int:
     """How many trials fit on a node."""
     fits = [node.get("CPU", 0) / workers.cpus]
     if workers.gpus:

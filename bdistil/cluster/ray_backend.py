@@ -11,6 +11,7 @@ import contextlib
 import queue
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -39,7 +40,7 @@ from bdistil.cluster.trainable import Report, TrialWorker
 from bdistil.core.placement import training_device
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
-from bdistil.errors import SearchError
+from bdistil.errors import BdistilWarning, SearchError
 from bdistil.files.array_files import mapped_file
 from bdistil.runs.trial import Cohort, Place, TrialResult
 from bdistil.searching.backend import SECONDS_BETWEEN_LOOKS, Played, ShouldStop, Work
@@ -154,6 +155,13 @@ class RayBackend:
         Features in a file, which are too many for the memory, do not travel: they train here.
         """
         if mapped_file(dataset.train.x) is not None:
+            if spec.teacher.workers > 1:
+                warnings.warn(
+                    f"teacher.workers is {spec.teacher.workers}, but features that are kept in a "
+                    f"file do not travel, so the command's own process trains the teacher.",
+                    BdistilWarning,
+                    stacklevel=2,
+                )
             return HERE.fit_teacher(dataset, spec, progress)
         return teacher_on_worker(dataset, spec, progress)
 

@@ -31,7 +31,7 @@ def count_workers(spec: Spec, dataset: Dataset) -> int:
         spec: with rounds and tries decided.
         dataset: its data.
     """
-    needs_ray = spec.tracking.callbacks or spec.workers.gpus > 0
+    needs_ray = spec.tracking.callbacks or spec.workers.gpus > 0 or spec.teacher.workers > 1
     if needs_ray or seconds_of_training(spec, dataset) > WORTH_WORKERS:
         return WORKERS
     return 0
@@ -89,7 +89,9 @@ def told_workers(spec: Spec, dataset: Dataset) -> str:
 
 def told_precision(spec: Spec) -> str:
     """That bf16 is slow here, if it is; of processors other than x86 nothing is known."""
-    if spec.search.precision == "fp32" or spec.workers.gpus:
+    precisions = {"search": spec.search.precision, "teacher": spec.teacher.precision}
+    fields = " and ".join(f"{where}.precision" for where, p in precisions.items() if p != "fp32")
+    if not fields or spec.workers.gpus:
         return ""
     tell: Callable[[], dict[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
     known = tell() if tell else {}
@@ -97,8 +99,8 @@ def told_precision(spec: Spec) -> str:
     if any(units) or not units:
         return ""
     return (
-        "precision: this processor has no instructions for bf16, with which training takes several "
-        "times as long as with fp32 (search.precision)"
+        f"precision: this processor has no instructions for bf16, with which training takes "
+        f"several times as long as with fp32 ({fields})"
     )
 
 

@@ -14,10 +14,9 @@ from pydantic import (
 )
 
 from bdistil.names import Algorithm, Fallback, Normalisation, Precision, PrunerName, Selection
-from bdistil.spec.section import Count, Section
+from bdistil.spec.section import MOST_WORKERS, Count, Section
 
 ROUNDS, TRIES = 6, 4  # where nothing is said
-MOST_WORKERS = 100_000
 
 
 class PrunerSpec(Section):

@@ -25,6 +25,8 @@ MOST_COUNT = 1_000_000_000
 Count = Annotated[int, Field(gt=0, le=MOST_COUNT)]
 """A number of things; beyond that libraries overflow in words of their own."""
 
+MOST_WORKERS = 100_000
+
 MOST = 1e30
 """The largest number with fractions: networks compute in float32, which ends a little above."""
 

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from bdistil.names import TeacherInputs, TeacherOutputs
-from bdistil.spec.section import Count, Section
+from bdistil.names import Precision, TeacherInputs, TeacherOutputs
+from bdistil.spec.section import MOST_WORKERS, Count, Section
 
 
 class TeacherSpec(Section):
@@ -37,6 +37,14 @@ class TeacherSpec(Section):
     """learning rate"""
     batch_size: Count = 64
     """examples a step, or asked at once"""
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
+    """workers of a Ray cluster that train a teacher of the zoo together, each on its part of each
+    batch; `batch_size` stays that of all together, so the teacher is the same up to rounding
+    """
+    precision: Precision = "fp32"
+    """of products while a teacher of the zoo trains: `fp32` or, by autocast, `bf16`; judging and
+    answers are always fp32
+    """
     weight_decay: NonNegativeFloat = 1e-4
     """of AdamW"""
     columns: Annotated[list[str], Field(min_length=1)] | None = None
@@ -68,6 +76,18 @@ class TeacherSpec(Section):
             )
         if self.inputs is not None and not self.is_foreign:
             raise ValueError("inputs are for your own model; teachers of the zoo standardise")
+        return self
+
+    @model_validator(mode="after")
+    def _zoo_trains_together(self) -> TeacherSpec:
+        known = self.is_foreign or self.columns is not None
+        for name, usual in (("workers", 1), ("precision", "fp32")):
+            value = getattr(self, name)
+            if known and value != usual:
+                raise ValueError(
+                    f"{name} is {value}, which is for training teachers of the zoo, and this "
+                    f"teacher is none; leave it out"
+                )
         return self
 
     @property

@@ -62,6 +62,15 @@ class Spec(Section):
             raise ValueError("tracking.callbacks are Ray's; they need workers.count of at least 1")
         return self
 
+    @model_validator(mode="after")
+    def _shared_training_needs_workers(self) -> Spec:
+        if self.teacher.workers > 1 and self.workers.count == 0:
+            raise ValueError(
+                f"teacher.workers is {self.teacher.workers}, but without Ray (workers.count: 0) "
+                f"there are none; leave out teacher.workers, or give workers.count of at least 1"
+            )
+        return self
+
     @property
     def recipes(self) -> tuple[RecipeName, ...]:
         """Every recipe of the space; the first one rules the game of the whole run."""
@@ -82,6 +91,7 @@ class Spec(Section):
             spec["teacher"]["model"] = Path(self.teacher.model).name
         if self.teacher.weights is not None:
             spec["teacher"]["weights"] = "a file"
+        del spec["teacher"]["workers"]
         for key in ("time_budget", "grace", "max_failures", "warm_start"):
             del spec["search"][key]
         return spec

@@ -37,6 +37,7 @@ from bdistil.teachers.teacher_store import (
     TeacherCard,
     TeacherStore,
 )
+from bdistil.teachers.trained import check_trained_here
 from bdistil.teachers.view_answers import answer_views, views_identity
 from bdistil.zoo.registry import default_teacher
 
@@ -196,13 +197,14 @@ def check_teacher(dataset: Dataset, spec: Spec) -> None:
 
     Raises:
         TeacherError: if it cannot be built, its files could run code, it does not fit the data, or
-            it cannot be trained anew for `teacher.crossfit`.
+            it cannot be trained anew for `teacher.crossfit`, or not as the spec says.
         SpecError: if the model or its options are unknown or do not fit the data.
         MissingDependencyError: if a library that it needs is not installed.
     """
     source = teacher_source(dataset, spec)
     source.check()
     check_folds(source, dataset, spec)
+    check_trained_here(source.kind, spec)
     if source.kind == "columns":  # the only answers that are there without work
         teacher = source.obtain()
         check_says_something({"train": teacher.logits(dataset.train, None)})

@@ -19,23 +19,32 @@ from bdistil.core.tensors import as_tensor
 from bdistil.core.views import ViewMaker
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
-from bdistil.spec import Spec
+from bdistil.errors import TeacherError
+from bdistil.spec import Spec, TeacherSpec
 from bdistil.spec.views import ViewSpec
 from bdistil.teachers.answers import on_disk
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
+from bdistil.zoo.data_parallel import ALONE, Share
 from bdistil.zoo.registry import build_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
 
 
 @dataclass(frozen=True)
 class TrainedSource:
-    """A network trained on the training split, chosen by the validation split."""
+    """A network trained on the training split, chosen by the validation split.
+
+    Attributes:
+        dataset: to learn from.
+        spec: of the search.
+        share: of the training that is this process's.
+    """
 
     kind: ClassVar[str] = "trained"
     can_refit: ClassVar[bool] = True
 
     dataset: Dataset
     spec: Spec
+    share: Share = ALONE
 
     def check(self) -> None:
         """Build it without memory.
@@ -82,6 +91,8 @@ class TrainedSource:
             weights=_weights(train),
             validation_weights=_weights(dataset.validation),
             validation_groups=_groups(dataset.validation),
+            precision=settings.precision,
+            share=self.share,
         )
 
         def logits(split: Split, _: AnswerProgress | None = None) -> NDArray[np.float32]:
@@ -120,6 +131,21 @@ class TrainedSource:
         """Standardised features and labels."""
         labels = TargetScale.of(self.dataset).standardise(split.y)
         return as_tensor(standardised(self.dataset, split)), as_tensor(labels)
+
+
+def check_trained_here(kind: str, spec: Spec) -> None:
+    """Refuse options of this kind's training for a source of another kind.
+
+    Raises:
+        TeacherError: naming the option.
+    """
+    for name in ("workers", "precision"):
+        value = getattr(spec.teacher, name)
+        if kind != TrainedSource.kind and value != TeacherSpec.model_fields[name].default:
+            raise TeacherError(
+                f"teacher.{name} is {value}, which is for training teachers of the zoo, and this "
+                f"teacher is another ({kind}); leave it out."
+            )
 
 
 def _weights(split: Split) -> Tensor | None:

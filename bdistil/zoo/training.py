@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -15,8 +15,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from bdistil.core.examples import metric
 from bdistil.core.gathering import Gathered
 from bdistil.core.placement import copied
+from bdistil.core.step import autocast
 from bdistil.errors import TeacherError
-from bdistil.names import Task
+from bdistil.names import Precision, Task
+from bdistil.zoo.data_parallel import ALONE, Share
 
 Progress = Callable[[int, int, float], None]
 Loss = Callable[..., Tensor]
@@ -51,6 +53,8 @@ def train_teacher(
     weights: Tensor | None = None,
     validation_weights: Tensor | None = None,
     validation_groups: Tensor | None = None,
+    precision: Precision = "fp32",
+    share: Share = ALONE,
 ) -> float:
     """Train in place with AdamW and keep the last epoch, or an earlier one that is clearly better.
 
@@ -59,6 +63,9 @@ def train_teacher(
     where validation is of few speakers or people (measured in results/2026-11-29-spoken). The best
     epoch has the highest validation metric and, among equals, the lowest validation loss. Equal
     seeds give equal weights on a CPU.
+
+    Several processes, each with its share, all of the data and `model`, train one and the same: in
+    the first of them it is judged and kept, in the others it is left as the last epoch has it.
 
     Args:
         model: maps inputs to logits, (B, L); left in evaluation mode.
@@ -70,7 +77,7 @@ def train_teacher(
         task: cross-entropy on classes or on each label, or mean squared error on targets.
         epochs: passes over the training data.
         lr: highest learning rate, reached after a short warm-up and followed by a cosine.
-        batch_size: most examples in one step.
+        batch_size: most examples in one step, of all processes together.
         weight_decay: of AdamW.
         seed: of the order of examples and of dropout; the caller's random state stays untouched.
         progress: called after each epoch with (epoch from 1, epochs, validation metric).
@@ -80,9 +87,12 @@ def train_teacher(
         validation_weights: of the validation examples, likewise, in metric and loss.
         validation_groups: such as speakers, int64 (N,): the standard error is one over groups. Of
             a single one nothing is known, and the last epoch is kept.
+        precision: of the products in training, by autocast; loss, weights and judging are float32.
+        share: of this process; the others are at work at the same time, with equal arguments.
 
     Returns:
-        The validation metric of what is kept: accuracy, micro F1, or R² averaged over the targets.
+        The validation metric of what is kept: accuracy, micro F1, or R² averaged over the targets;
+        NaN where another process judges.
 
     Raises:
         TeacherError: if the loss is no longer finite.
@@ -94,26 +104,34 @@ def train_teacher(
     best_state = model.state_dict()
     device = _device_of(model)
     devices = [device] if device.type == "cuda" else []
+    network = share.shared(model)
+    order = torch.Generator().manual_seed(seed)  # the same in all processes, whatever they draw
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+        torch.manual_seed(share.seed(seed))
         for epoch in range(1, epochs + 1):
             train_loss = _train_epoch(
-                model,
+                network,
                 train_x,
                 train_y,
                 loss_of,
                 optimizer,
                 schedule,
-                batch_size,
+                _shuffled(len(train_x), batch_size, train_x.device, order),
                 None if views is None else partial(views, epoch),
                 weights,
+                precision,
+                share,
             )
+            if not share.is_first:
+                continue
             score = _score(model, validation_x, validation_y, loss_of, task, validation_weights)
             _check_finite(train_loss + abs(score[1]), epoch, epochs, lr, weight_decay)
             if score > best:
                 best, best_state = score, copy.deepcopy(model.state_dict())
             if progress is not None:
                 progress(epoch, epochs, score[0])
+    if not share.is_first:
+        return math.nan
     last_state = copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     error = _standard_error(model, validation_x, validation_y, task, validation_groups)
@@ -168,18 +186,24 @@ def _train_epoch(
     loss_of: Loss,
     optimizer: torch.optim.Optimizer,
     schedule: LambdaLR,
-    batch_size: int,
+    batches: Iterable[Tensor],
     views: Callable[[Tensor, Tensor], Tensor] | None,
     weights: Tensor | None,
+    precision: Precision,
+    share: Share,
 ) -> float:
-    """One pass over the data; returns the sum of the batches' losses."""
+    """One pass over the data; returns the sum of this process's parts of the batches' losses."""
     model.train()
     device = _device_of(model)
     total = torch.zeros((), device=device)
-    for index in _shuffled(len(x), batch_size, x.device):
+    for batch in batches:
+        index = share.rows(batch)
         inputs = x[index] if views is None else views(x, index)
         own = None if weights is None else copied(weights[index], device)
-        loss = _weighted(loss_of, model(copied(inputs, device)), copied(y[index], device), own)
+        with autocast(precision, device):
+            outputs = model(copied(inputs, device))
+        loss = _weighted(loss_of, outputs.float(), copied(y[index], device), own)
+        loss = loss * share.weight(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -198,10 +222,17 @@ def _weighted(loss_of: Loss, outputs: Tensor, y: Tensor, weights: Tensor | None)
     ).mean()
 
 
-def _shuffled(examples: int, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+def _shuffled(
+    examples: int, batch_size: int, device: torch.device, order: torch.Generator
+) -> Iterator[Tensor]:
     """Batches of nearly equal size: a last one of a single example would upset batch norm."""
     batches = math.ceil(examples / batch_size)
-    yield from torch.randperm(examples).to(device).tensor_split(batches)
+    yield from torch.randperm(examples, generator=order).to(device).tensor_split(batches)
+
+
+def least_batch(examples: int, batch_size: int) -> int:
+    """Rows of the smallest batch, and so the most processes that a training can have."""
+    return examples // math.ceil(examples / batch_size)
 
 
 def _score(

@@ -11,14 +11,10 @@ import ray
 from tiny import eventually, tiny
 
 import bdistil
-from bdistil.cluster import teacher_actor
+from bdistil.cluster import teacher_actor, teacher_crew, teacher_places
 from bdistil.cluster.launch import launch_teacher
-from bdistil.cluster.teacher_actor import (
-    cpus_to_be_had,
-    most_cpus,
-    most_gpus,
-    teacher_on_worker,
-)
+from bdistil.cluster.teacher_actor import teacher_on_worker
+from bdistil.cluster.teacher_places import cpus_to_be_had, most_cpus, most_gpus
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, TeacherError
 from bdistil.searching.progress import Silent
@@ -100,15 +96,16 @@ def test_a_teacher_whose_worker_is_lost_is_trained_again(monkeypatch: pytest.Mon
         np.testing.assert_array_equal(teacher.logits(dataset.test, None), expected)
 
 
-def test_it_stops_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = tiny(*ONE, "teacher.epochs=1000000")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_stops_with_the_driver(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    spec = tiny(*ONE, "teacher.epochs=1000000", f"teacher.workers={workers}")
     dataset = load_dataset(spec.data, spec.seed)
 
     def interrupt_once_it_works() -> None:
-        if ray.available_resources().get("CPU", 0) < 2:
+        if ray.available_resources().get("CPU", 0) <= 2 - workers:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(teacher_actor, "check", interrupt_once_it_works)
+    monkeypatch.setattr(teacher_crew, "check", interrupt_once_it_works)
     with pytest.raises(KeyboardInterrupt), teacher_on_worker(dataset, spec):
         pass
     assert eventually(lambda: ray.available_resources().get("CPU", 0) == 2)
@@ -118,7 +115,7 @@ def test_it_takes_what_all_trials_have_as_far_as_a_node_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nodes = [{"CPU": 4.0}, {"CPU": 16.0}, {"CPU": 8.0, "GPU": 1.0}]
-    monkeypatch.setattr(teacher_actor, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(teacher_places, "alive_nodes", lambda: nodes)
 
     def taken(**workers: float) -> tuple[float, float]:
         spec = WorkerSpec.model_validate(workers)
@@ -148,9 +145,9 @@ def test_features_in_a_file_do_not_travel(tmp_path: Path, monkeypatch: pytest.Mo
 def test_it_settles_for_what_is_free_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}]
     free = [{"CPU": 8.0}, {"CPU": 3.0, "GPU": 1.0}]
-    monkeypatch.setattr(teacher_actor, "alive_nodes", lambda: nodes)
-    monkeypatch.setattr(teacher_actor, "free_nodes", lambda: free)
-    monkeypatch.setattr(teacher_actor, "SECONDS_TO_SETTLE", 0.0)
+    monkeypatch.setattr(teacher_places, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(teacher_places, "free_nodes", lambda: free)
+    monkeypatch.setattr(teacher_places, "SECONDS_TO_SETTLE", 0.0)
 
     def taken(**workers: float) -> float:
         return cpus_to_be_had(WorkerSpec.model_validate(workers))
@@ -167,7 +164,7 @@ def test_it_settles_for_what_is_free_and_says_so(monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_says_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher_actor, "SECONDS_BEFORE_WORD", 0.0)
+    monkeypatch.setattr(teacher_crew, "SECONDS_BEFORE_WORD", 0.0)
     spec = tiny(*ONE, "workers.count=2")
     dataset = load_dataset(spec.data, spec.seed)
 
@@ -185,7 +182,7 @@ def test_it_says_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         if len(looks) == 3:
             ray.kill(occupant)
 
-    monkeypatch.setattr(teacher_actor, "check", leave_after_a_while)
+    monkeypatch.setattr(teacher_crew, "check", leave_after_a_while)
     with (
         pytest.warns(
             BdistilWarning, match=r"waits for a worker with 1 CPUs on one node: the cluster"

@@ -29,6 +29,7 @@ def open_spec(*overrides: str) -> Spec:
         (("space.epochs=4000",), 2),
         (("search.rounds=100", "search.tries_per_class=100"), 2),
         (("workers.gpus=0.5",), 2),
+        (("teacher.workers=2",), 2),
         (("workers.count=0", "space.epochs=4000"), 0),
         (("workers.count=3",), 3),
     ],
@@ -43,6 +44,7 @@ def test_the_number_follows_from_the_work(overrides: tuple[str, ...], count: int
     [
         ({"avx512_bf16": False, "amx_bf16": False}, ["search.precision=bf16"], True),
         ({"avx512_bf16": False, "amx_bf16": True}, ["search.precision=bf16"], False),
+        ({"avx512_bf16": False, "amx_bf16": False}, ["teacher.precision=bf16"], True),
         ({"avx512_bf16": False, "amx_bf16": False}, [], False),
         ({"avx512_bf16": False}, ["search.precision=bf16", "workers.gpus=1"], False),
         ({"sve": True}, ["search.precision=bf16"], False),

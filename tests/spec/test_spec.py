@@ -282,6 +282,7 @@ def test_yaml_gives_the_same_spec_again(
         "workers.count=9",
         "workers.gpus=0.5",
         "workers.compile=true",
+        "teacher.workers=2",
         "name=other",
         "search.time_budget=60",
         "search.grace=2",
@@ -295,6 +296,13 @@ def test_workers_name_and_budgets_do_not_change_what_is_searched(override: str) 
     assert load_spec(CUBE, [first, override]).identity() == load_spec(CUBE, [first]).identity()
 
 
+def test_training_by_several_needs_workers() -> None:
+    with pytest.raises(
+        SpecError, match=r"teacher\.workers is 2, but without Ray .* there are none"
+    ):
+        load_spec(CUBE, ["teacher.workers=2", "workers.count=0"])
+
+
 @pytest.mark.parametrize(
     "override",
     [
@@ -306,6 +314,7 @@ def test_workers_name_and_budgets_do_not_change_what_is_searched(override: str) 
         "space.lr=0.1",
         "data.test=0.1",
         "teacher.lr=1",
+        "teacher.precision=bf16",
     ],
 )
 def test_everything_else_does(override: str) -> None:

@@ -20,7 +20,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError, SpecError, TeacherError
-from bdistil.spec import Spec, load_spec
+from bdistil.spec import Spec, TeacherSpec, load_spec
 from bdistil.teachers.answers import (
     LEAST_PROBABILITY,
     as_logits,
@@ -257,6 +257,12 @@ def test_logits_of_labels_are_not_centred(tmp_path: Path) -> None:
     dataset = loaded(spec)
     logits = obtain_teacher(TeacherStore(tmp_path / "teacher"), dataset, spec)
     np.testing.assert_array_equal(logits["train"], dataset.train.teacher_outputs)
+
+
+def test_known_answers_are_not_trained_by_several(tmp_path: Path) -> None:
+    spec = of_labels(tmp_path, SOME[:, :2]).model_copy(update={"teacher": TeacherSpec(workers=2)})
+    with pytest.raises(TeacherError, match=r"teacher\.workers is 2.* is another \(columns\)"):
+        check_teacher(loaded(spec), spec)
 
 
 def test_probabilities_of_labels_are_each_of_their_own(tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
         ({"weights": "a.pt"}, "weights go with model: torchvision:NAME"),
         ({"model": "a.onnx", "weights": "a.pt"}, "weights go with model: torchvision:NAME"),
         ({"inputs": "raw"}, "inputs are for your own model"),
+        (
+            {"columns": ["a"], "workers": 2},
+            "workers is 2, which is for training teachers of the zoo",
+        ),
+        ({"model": "a.onnx", "precision": "bf16"}, "precision is bf16, which is for training"),
     ],
 )
 def test_fields_that_do_not_go_together(teacher: dict[str, Any], sentence: str) -> None:

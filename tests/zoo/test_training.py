@@ -150,6 +150,31 @@ def test_divergence_names_the_learning_rate_and_a_lower_one():
         train(mlp(), weight_decay=1e20)
 
 
+def test_bf16_is_for_training_alone():
+    """As far from fp32 as bf16 rounds; autocast is on in training and off in judging."""
+    seen = {}
+
+    class Spied(nn.Linear):
+        def forward(self, x):
+            found = super().forward(x)
+            seen.setdefault(self.training, set()).add(found.dtype)
+            return found
+
+    def trained(precision):
+        torch.manual_seed(0)
+        model = nn.Sequential(Spied(2, 16), nn.GELU(), nn.Linear(16, 3))
+        assert train(model, precision=precision) > 0.97
+        return torch.cat([each.detach().flatten() for each in model.parameters()])
+
+    exact = trained("fp32")
+    assert seen == {True: {torch.float32}, False: {torch.float32}}
+    seen.clear()
+    rounded = trained("bf16")
+    assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
+
+
 def test_batch_norm_survives_a_lone_last_example():
     model = build_teacher("cnn", "image", (1, 1, 1), 3, {})
     x, y = torch.randn(33, 1, 1, 1), torch.arange(33) % 3

@@ -1,0 +1,150 @@
+"""One training shared by several processes: each takes a part of every batch.
+
+Every batch is the one that a single process would take, its loss is the mean over all of its rows
+and batch norm counts all of them, so the number of processes changes a result by rounding alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from bdistil.core.seeds import derived_seed
+
+
+class Share(NamedTuple):
+    """Which part of a training this process has.
+
+    Attributes:
+        rank: of the process, from 0.
+        processes: of torch's default process group, which is open where there are several.
+    """
+
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process judges and keeps what is trained."""
+        return self.rank == 0
+
+    def rows(self, batch: Tensor) -> Tensor:
+        """This process's rows (n,) of a batch's (B,); no part is empty if B >= processes."""
+        return batch.tensor_split(self.processes)[self.rank]
+
+    def weight(self, batch: Tensor) -> float:
+        """What the mean loss of the own rows counts: DDP averages over processes, not rows."""
+        return len(self.rows(batch)) * self.processes / len(batch)
+
+    def seed(self, seed: int) -> int:
+        """Of dropout, whose masks differ between the parts of a batch."""
+        return seed if self.is_first else derived_seed(seed, "process", self.rank)
+
+    def shared(self, model: nn.Module) -> nn.Module:
+        """What to train in the model's stead: it has the model's own parameters and buffers.
+
+        All processes begin with those of the first, and end with equal ones.
+        """
+        if self.processes == 1:
+            return model
+        tensors = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+        twin = with_shared_norms(copy.deepcopy(model, tensors), self)
+        return DistributedDataParallel(twin, broadcast_buffers=False, static_graph=True)
+
+
+ALONE = Share()
+
+
+def with_shared_norms(model: nn.Module, share: Share) -> nn.Module:
+    """The model with batch norms that count the rows of all processes; changed in place."""
+    if isinstance(model, _BatchNorm):
+        return SharedBatchNorm(model, share)
+    for name, part in model.named_children():
+        setattr(model, name, with_shared_norms(part, share))
+    return model
+
+
+class SharedBatchNorm(nn.Module):
+    """Batch norm over the rows of all processes; torch's own knows GPUs alone.
+
+    Args:
+        norm: whose weights, options and running figures it uses.
+        share: of this process.
+    """
+
+    def __init__(self, norm: _BatchNorm, share: Share) -> None:
+        super().__init__()
+        self.norm = norm
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of (B, channels, ...), in its dtype; counted in float32."""
+        norm = self.norm
+        if not norm.training:
+            normed: Tensor = norm(x)
+            return normed
+        values = x.float()
+        mean, variance, count = self.counted(values)
+        if norm.running_mean is not None and norm.running_var is not None:
+            self.remember(mean.detach(), variance.detach() * count / (count - 1))
+        shape = 1, -1, *[1] * (x.dim() - 2)
+        scale = torch.rsqrt(variance + norm.eps)
+        if norm.affine:
+            scale = scale * norm.weight
+        shift = -mean * scale
+        if norm.affine:
+            shift = shift + norm.bias
+        return torch.addcmul(shift.view(shape), values, scale.view(shape)).to(x.dtype)
+
+    def counted(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance of each channel over all processes, and how many numbers they are of.
+
+        Means and variances travel, not sums of squares, whose difference would lose digits.
+        """
+        others = [axis for axis in range(values.dim()) if axis != 1]
+        own_variance, own_mean = torch.var_mean(values, others, correction=0)
+        count = values.new_tensor([values.numel() // values.shape[1]])
+        own = torch.cat([own_mean, own_variance, count])
+        rank, processes = self.share
+        before, after = own.new_zeros(rank, len(own)), own.new_zeros(processes - rank - 1, len(own))
+        table = Summed.apply(torch.cat([before, own[None], after]))
+        means, variances, counts = table.split([len(own_mean), len(own_mean), 1], dim=1)
+        shares = counts / counts.sum()
+        mean = (shares * means).sum(0)
+        variance = (shares * (variances + (means - mean) ** 2)).sum(0)
+        return mean, variance, counts.sum().detach()
+
+    def remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running figures towards those of a batch, as torch does."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        step = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean, step)
+        norm.running_var.lerp_(variance, step)
+
+
+class Summed(torch.autograd.Function):
+    """The sum of a tensor over all processes, in each of them; so is its gradient."""
+
+    @staticmethod
+    def forward(_: Any, own: Tensor) -> Tensor:
+        """Sum values."""
+        total = own.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        """Sum gradients: each process's loss hangs on what all have put in."""
+        total = gradient.contiguous().clone()
+        distributed.all_reduce(total)
+        return total
