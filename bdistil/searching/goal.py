@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.data.dataset import Dataset
+from bdistil.data.own import count_groups
 from bdistil.errors import TeacherError
 from bdistil.export.stage_timing import StageTimer
 from bdistil.names import GOAL_METRICS, GoalMetric
@@ -138,13 +139,22 @@ def goal_of(
         )
     metric, error = spec.goal.metric, None
     teacher = metric_of(dataset, "validation", logits)
+    validation, keep, groups = dataset.validation, spec.goal.keep, count_groups(dataset.validation)
+    if groups == 1 and keep is not None:
+        keep = None
+        reporter.message(
+            "Whether goal.keep is reached for others, a single group of data.group cannot tell, so "
+            "the search goes on until nothing helps or a limit of the goal is met."
+        )
+    if metric is None and groups is not None and dataset.task == "classification":
+        metric = "accuracy"  # whose error is then one over groups
     if metric is not None:
-        truth = dataset.validation.y
-        teacher, error = teacher_score(logits["validation"], truth, dataset.task, metric)
+        own = validation.y, dataset.task, metric, validation.groups
+        teacher, error = teacher_score(logits["validation"], *own)
     return Goal(
-        keep=spec.goal.keep,
+        keep=keep,
         teacher_metric=teacher,
-        examples=len(dataset.validation),
+        examples=len(validation),
         counts=dataset.task == "classification",
         limits=limits,
         metric=metric,

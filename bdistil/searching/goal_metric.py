@@ -30,10 +30,23 @@ def check_metric(metric: GoalMetric | None, task: Task) -> None:
 
 
 def teacher_score(
-    logits: Floats, truth: NDArray[Any], task: Task, metric: GoalMetric
+    logits: Floats,
+    truth: NDArray[Any],
+    task: Task,
+    metric: GoalMetric,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
-    """A metric of a teacher's logits (N, L), and its standard error by bootstrap."""
-    weights = np.concatenate([np.ones((1, len(truth)), np.float32), drawn_weights(len(truth))])
+    """A metric of a teacher's logits (N, L), and its standard error by bootstrap.
+
+    Args:
+        logits: of N examples.
+        truth: class indices (N,), or labels 0 and 1 (N, L).
+        task: what `truth` is.
+        metric: one that the task has.
+        groups: of the examples (N,), which are drawn whole; None draws single examples.
+    """
+    drawn = drawn_weights(len(truth), groups=groups)
+    weights = np.concatenate([np.ones((1, len(truth)), np.float32), drawn])
     found = scores(np.asarray(logits), truth, task, weights)[GOAL_METRICS[metric][0]]
     return float(found[0]), float(np.nanstd(found[1:]))
 

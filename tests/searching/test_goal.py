@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +23,7 @@ from bdistil.errors import SpecError
 from bdistil.names import GOAL_METRICS
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.cost_limits import CostLimits, Costs
-from bdistil.searching.goal import Goal
+from bdistil.searching.goal import Goal, goal_of
 from bdistil.searching.goal_metric import teacher_score
 from bdistil.searching.resolve import resolve
 from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, stages_within
@@ -217,6 +218,53 @@ def test_a_goal_can_be_about_another_metric(metric: str, tmp_path: Path) -> None
         assert GOAL_METRICS[metric][0] in ended.reason  # type: ignore[index]
     else:
         assert ended is None or ended.end != "goal"
+
+
+class Heard:
+    """A reporter that keeps the messages."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *_, **__: None
+
+
+@pytest.mark.parametrize("people", [1, 4])
+def test_people_that_are_asked_more_than_once_count_once(people: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    own, y = random.integers(people, size=400) + 10, random.integers(2, size=400)
+    x = random.normal(size=400) + y * np.where(own % 2, 6.0, 0.5)  # some are easier to tell
+    own[:200], own[350:] = random.integers(5, size=200), 99
+    part = np.repeat(["train", "validation", "test"], [200, 150, 50])
+    frame = pd.DataFrame({"x": x, "who": own, "part": part, "label": y})
+    frame.to_parquet(tmp_path / "people.parquet")
+    spec = tiny(
+        HERE,
+        f"data={{path: {tmp_path / 'people.parquet'}, group: who, split: part}}",
+        "goal={keep: 0.5}",
+        "search={rounds: 3, tries_per_class: 1}",
+        "teacher.epochs=20",
+    )
+    heard = Heard()
+    result = launch_search(spec, tmp_path / "run", reporter=heard)  # type: ignore[arg-type]
+    run, dataset, logits = result.run, result.dataset, result.run.teacher.logits()
+    goal = goal_of(run.spec(), run, dataset, logits, heard)  # type: ignore[arg-type]
+    assert goal is not None
+    if people == 1:
+        assert any("a single group of data.group cannot tell" in text for text in heard.said)
+        assert goal.wanted is None
+        assert result.ended is None or result.ended.end != "goal"
+        return
+    right = logits["validation"].argmax(axis=1) == dataset.validation.y
+    drawn = np.random.default_rng(1).integers(4, size=(4_000, 4))
+    each = [right[dataset.validation.groups == who] for who in np.unique(dataset.validation.groups)]
+    means = [np.concatenate([each[who] for who in draw]).mean() for draw in drawn]
+    assert goal.error == pytest.approx(np.std(means), rel=0.1)
+    assert goal.error > 1.3 * right.std() / math.sqrt(len(right))
 
 
 def test_a_metric_that_the_task_has_not_is_refused() -> None:
