@@ -94,9 +94,8 @@ class SharedBatchNorm(nn.Module):
         mean, variance, count = self.counted(values.detach())
         if norm.running_mean is not None and norm.running_var is not None:
             self.remember(mean, variance * count / (count - 1))
-        weight, bias = norm.weight, norm.bias
-        if not norm.affine:
-            weight, bias = torch.ones_like(mean), torch.zeros_like(mean)
+        weight = norm.weight if norm.affine else torch.ones_like(mean)
+        bias = norm.bias if norm.affine else torch.zeros_like(mean)
         normed = Normed.apply(values, weight, bias, mean, variance, count, norm.eps)
         return normed.to(x.dtype)
 

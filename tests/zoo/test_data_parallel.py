@@ -27,7 +27,7 @@ def network(kind: str) -> nn.Module:
     domain, shape, options = KINDS[kind]
     if kind == "odd":
         norm = nn.BatchNorm1d(8, affine=False, momentum=None)
-        model = nn.Sequential(nn.Linear(6, 8), norm, nn.GELU(), nn.Linear(8, 3))
+        model = nn.Sequential(nn.Linear(6, 8, bias=False), norm, nn.GELU(), nn.Linear(8, 3))
         model.register_parameter("idle", nn.Parameter(torch.ones(2)))
         return model
     return build_teacher(kind, domain, shape, 3, options)
