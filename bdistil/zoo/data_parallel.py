@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -90,35 +91,32 @@ class SharedBatchNorm(nn.Module):
             normed: Tensor = norm(x)
             return normed
         values = x.float()
-        mean, variance, count = self.counted(values)
+        mean, variance, count = self.counted(values.detach())
         if norm.running_mean is not None and norm.running_var is not None:
-            self.remember(mean.detach(), variance.detach() * count / (count - 1))
-        shape = 1, -1, *[1] * (x.dim() - 2)
-        scale = torch.rsqrt(variance + norm.eps)
-        if norm.affine:
-            scale = scale * norm.weight
-        shift = -mean * scale
-        if norm.affine:
-            shift = shift + norm.bias
-        return torch.addcmul(shift.view(shape), values, scale.view(shape)).to(x.dtype)
+            self.remember(mean, variance * count / (count - 1))
+        weight = norm.weight if norm.affine else torch.ones_like(mean)
+        bias = norm.bias if norm.affine else torch.zeros_like(mean)
+        normed = Normed.apply(values, weight, bias, mean, variance, count, norm.eps)
+        return normed.to(x.dtype)
 
     def counted(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and variance of each channel over all processes, and how many numbers they are of.
 
         Means and variances travel, not sums of squares, whose difference would lose digits.
         """
-        others = [axis for axis in range(values.dim()) if axis != 1]
-        own_variance, own_mean = torch.var_mean(values, others, correction=0)
+        # Several times as fast as var_mean; it has no running figures to update.
+        own_mean, own_variance = torch.batch_norm_update_stats(values, None, None, 0.0)
         count = values.new_tensor([values.numel() // values.shape[1]])
         own = torch.cat([own_mean, own_variance, count])
         rank, processes = self.share
         before, after = own.new_zeros(rank, len(own)), own.new_zeros(processes - rank - 1, len(own))
-        table = Summed.apply(torch.cat([before, own[None], after]))
+        table = torch.cat([before, own[None], after])
+        distributed.all_reduce(table)
         means, variances, counts = table.split([len(own_mean), len(own_mean), 1], dim=1)
         shares = counts / counts.sum()
         mean = (shares * means).sum(0)
         variance = (shares * (variances + (means - mean) ** 2)).sum(0)
-        return mean, variance, counts.sum().detach()
+        return mean, variance, counts.sum()
 
     def remember(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running figures towards those of a batch, as torch does."""
@@ -132,19 +130,41 @@ class SharedBatchNorm(nn.Module):
         norm.running_var.lerp_(variance, step)
 
 
-class Summed(torch.autograd.Function):
-    """The sum of a tensor over all processes, in each of them; so is its gradient."""
+class Normed(torch.autograd.Function):
+    """(x - mean) / deviation * weight + bias, where mean and deviation are of all processes' x."""
 
     @staticmethod
-    def forward(_: Any, own: Tensor) -> Tensor:
-        """Sum values."""
-        total = own.clone()
-        distributed.all_reduce(total)
-        return total
+    def forward(
+        context: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        count: Tensor,
+        eps: float,
+    ) -> Tensor:
+        """Norm with figures that are known."""
+        context.save_for_backward(x, weight, mean, variance, count)
+        context.eps = eps
+        return functional.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        """Sum gradients: each process's loss hangs on what all have put in."""
-        total = gradient.contiguous().clone()
-        distributed.all_reduce(total)
-        return total
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        """As if the figures were constant, less what each x moves them by, in all processes.
+
+        With z the normed x: weight / deviation * (slope - mean slope - z * mean(slope * z)).
+        """
+        x, weight, mean, variance, count = context.saved_tensors
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            slope, x, weight, mean, variance, None, None, False, context.eps, [True, True, True]
+        )
+        sums = torch.stack([of_bias, of_weight])  # of the slopes, and of the slopes times z
+        distributed.all_reduce(sums)
+        mean_slope, mean_slope_z = sums / count
+        inverse = torch.rsqrt(variance + context.eps)
+        factor = -weight * inverse * inverse * mean_slope_z
+        rest = -weight * inverse * mean_slope - factor * mean
+        shape = 1, -1, *[1] * (x.dim() - 2)
+        of_x = of_x.addcmul_(x, factor.view(shape)).add_(rest.view(shape))
+        return of_x, of_weight, of_bias, None, None, None, None
