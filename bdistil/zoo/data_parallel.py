@@ -7,6 +7,7 @@ and batch norm counts all of them, so the number of processes changes a result b
 from __future__ import annotations
 
 import copy
+import warnings
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -50,13 +51,17 @@ class Share(NamedTuple):
     def shared(self, model: nn.Module) -> nn.Module:
         """What to train in the model's stead: it has the model's own parameters and buffers.
 
-        All processes begin with those of the first, and end with equal ones.
+        All processes begin with the first one's parameters, and end with equal ones.
         """
         if self.processes == 1:
             return model
         tensors = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
         twin = with_shared_norms(copy.deepcopy(model, tensors), self)
-        return DistributedDataParallel(twin, broadcast_buffers=False, static_graph=True)
+        with (
+            warnings.catch_warnings()
+        ):  # torch 2.14 has another name for it, 2.11 does not know that
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            return DistributedDataParallel(twin, broadcast_buffers=False, static_graph=True)
 
 
 ALONE = Share()
