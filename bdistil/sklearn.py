@@ -146,6 +146,10 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             "search": {"rounds": self.rounds, "tries_per_class": self.trials},
             "workers": {"count": 0},
         }
+        if not isinstance(self.overrides, Mapping | None):
+            raise ValueError(
+                f"overrides are a dict such as {{'space.epochs': 40}}, not {self.overrides!r}."
+            )
         overrides = [f"{key}={json.dumps(value)}" for key, value in (self.overrides or {}).items()]
         spec = load_spec(source, overrides)
         if spec.workers.count:

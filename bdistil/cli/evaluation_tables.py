@@ -20,7 +20,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
         )
     if evaluation.scores is not None:
         output.print("", scores_table(evaluation), sep="\n")
-        output.print(f"±: half of a 95% interval over {evaluation.examples:,} test examples")
+        output.print(
+            f"±: half of a 95% interval over {evaluation.examples:,} test examples"
+            f"{evaluation.scores.drawn}"
+        )
         if evaluation.scores.turning is not None:
             output.print(str(evaluation.scores.turning))
     for note in evaluation.notes:

@@ -104,6 +104,7 @@ class ScoreFigures(BaseModel):
 
     Attributes:
         turning: None of other tasks than classification, and of runs before it was measured.
+        groups: that intervals draw whole; None where they draw single examples.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -112,6 +113,12 @@ class ScoreFigures(BaseModel):
     stages: tuple[AnswerScores, ...]
     classes: tuple[ClassFigures, ...] = ()
     turning: Turning | None = None
+    groups: int | None = None
+
+    @property
+    def drawn(self) -> str:
+        """What intervals draw, in words."""
+        return "" if self.groups is None else f", drawn as {self.groups:,} whole groups"
 
 
 def score_answers(
@@ -134,6 +141,8 @@ def score_answers(
         class_names: in index order.
         groups: of the examples (N,), which intervals draw whole; None draws single examples.
     """
+    if groups is not None and len(np.unique(groups)) < 2:
+        groups = None  # one alone cannot be drawn
     weights = drawn_weights(len(truth), groups=groups)
     weights = np.concatenate([np.ones((1, len(truth)), np.float32), weights])
     found: list[dict[str, Floats]] = []
@@ -150,7 +159,11 @@ def score_answers(
         classes = tuple(_class_figures(teacher, last, truth, class_names))
     turning = None if measure is None else measure.found()
     return ScoreFigures(
-        teacher=figures[0], stages=tuple(figures[1:]), classes=classes, turning=turning
+        teacher=figures[0],
+        stages=tuple(figures[1:]),
+        classes=classes,
+        turning=turning,
+        groups=None if groups is None else len(np.unique(groups)),
     )
 
 

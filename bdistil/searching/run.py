@@ -245,6 +245,8 @@ def obtain_logits(
 
 def teacher_message(spec: Spec, dataset: Dataset) -> str:
     """What obtaining the teacher means, for people."""
+    if spec.teacher.columns is not None:
+        return "Taking the teacher's answers from the data ..."
     views, copies = spec.data.views, ""
     if isinstance(views, ViewSpec):
         copies = f", then asking it about {views.copies} copies of each"
@@ -276,6 +278,8 @@ def play(
     if ledger.records:
         reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
     ended = run.journal.end()
+    if ended is not None:
+        reporter.message(f"It has ended, also for another goal: {ended.reason}.")
     if ended is None and len(ledger.records) < spec.search.most_rounds:
         goal = goal_of(spec, run, dataset, logits, reporter)
         train = training_shards(dataset, logits, view_makers(spec, dataset))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PositiveFloat, model_validator
@@ -12,7 +12,7 @@ from bdistil.names import GoalMetric, Runtime
 from bdistil.spec.section import MOST, Count, Section
 
 LARGEST_SHARE = 100
-"""Of the teacher's; what is larger was meant as a number of FLOPs or parameters."""
+"""Of the teacher's; what is larger was meant as a number of FLOPs, parameters or seconds."""
 DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s)")
 
 
@@ -51,7 +51,7 @@ def _time(given: Any) -> Any:
         number = float(value if found is None else found[1])
     except (TypeError, ValueError):
         number = 0.0
-    if not 0 < number < math.inf:
+    if not 0 < number <= (LARGEST_SHARE if found is None else sys.float_info.max):
         raise ValueError(
             f"must be a share of the teacher's time such as 0.25 or 25%, or a duration such as "
             f"2ms, not {given!r}"

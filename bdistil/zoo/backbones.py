@@ -298,7 +298,7 @@ def backbone_class(library: str, network: str) -> StudentClass:
             )
     wide = [name for name in known if any(family.has(name) for family in FAMILIES[library])]
     raise SpecError(
-        f"space.student: {library}'s {network!r} has no width by which students could grow; "
+        f"student: {library}'s {network!r} has no width by which students could grow; "
         f"of {library}, choose {', '.join(wide)}."
     )
 
