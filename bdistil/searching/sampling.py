@@ -257,7 +257,6 @@ class OptunaSampler:
                 n_startup_trials=FIRST,
                 n_ei_candidates=128,
                 gamma=good_ones,
-                consider_magic_clip=False,
             )
 
 
