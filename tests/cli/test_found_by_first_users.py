@@ -51,9 +51,11 @@ def test_a_run_that_has_ended_says_so_to_another_goal(tmp_path: Path) -> None:
 def test_answers_that_are_known_are_taken_and_not_trained(bdistil: Command) -> None:
     x = np.random.default_rng(0).normal(size=(200, 2))
     yes = 1 / (1 + np.exp(-x[:, 0]))
-    table = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": x[:, 0] > 0, "no": 1 - yes, "yes": yes})
+    table = pd.DataFrame(
+        {"a": x[:, 0], "b": x[:, 1], "y": x[:, 0] > 0, "p_no": 1 - yes, "p_yes": yes}
+    )
     table.assign(who=[f"s{row % 20}" for row in range(200)]).to_parquet("t.parquet")
-    known = ("teacher.columns=[no, yes]", "teacher.outputs=probabilities", "data.group=who")
+    known = ("teacher.columns=[p_no, p_yes]", "teacher.outputs=probabilities", "data.group=who")
     answer = bdistil(
         "search", "--data", "t.parquet", "--label", "y", "--rounds", "1", *known, *QUICK
     )
