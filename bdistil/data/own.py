@@ -112,7 +112,7 @@ def _single_groups(dataset: Dataset) -> Iterator[str]:
     if count_groups(dataset.validation) == 1:
         yield (
             "validation is a single group of data.group: what is best there need not be best for "
-            "others, so the teacher keeps its last epoch"
+            "others"
         )
     if count_groups(dataset.test) == 1:
         yield (

@@ -132,6 +132,8 @@ def train_teacher(
                 progress(epoch, epochs, score[0])
     if not share.is_first:
         return math.nan
+    if score == best:
+        return score[0]
     last_state = copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     error = _standard_error(model, validation_x, validation_y, task, validation_groups)
