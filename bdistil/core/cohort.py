@@ -26,7 +26,7 @@ from bdistil.core.objective import Objective, correction_bound, term_weight
 from bdistil.core.own_head import WithOwnHead
 from bdistil.core.recipes import Recipe, recipe
 from bdistil.core.round import Round
-from bdistil.core.stacked import Stack, StackedAdamW
+from bdistil.core.stacked import Stack, StackedAdamW, stacks
 from bdistil.core.step import loss_of_step
 from bdistil.core.student import Student
 from bdistil.core.trainer import DEFAULT_LR, shuffled_batches
@@ -61,19 +61,11 @@ class Member:
 
 
 def vectorises(student: Student, state: Round) -> bool:
-    """Whether students of this architecture can train as a cohort.
-
-    torch has no batching rule for some layers, recurrent ones among them.
-    """
+    """Whether students of this architecture can train as a cohort in a round."""
     settings = recipe("accurate")
     objective = Objective(state, settings, student.config.skip, student.device)
     batch = objective.batch(state.train.shards[0], torch.arange(2))
-    stack = Stack([student, student])
-    try:
-        stack(batch.examples.inputs, batch.examples.earlier)[0].sum().backward()
-    except (RuntimeError, NotImplementedError):
-        return False
-    return True
+    return stacks([student, student], batch.examples.inputs, batch.examples.earlier)
 
 
 def find_weak_learners(

@@ -64,6 +64,20 @@ class Stack:
         self.buffers = tuple(buffer[rows] for buffer in self.buffers)
 
 
+def stacks(
+    students: Sequence[Student | WithOwnHead], x: Tensor, earlier: Sequence[Hidden] = ()
+) -> bool:
+    """Whether torch can run and train students as one, tried on inputs (B, ...).
+
+    It has no batching rule for some layers, recurrent ones among them.
+    """
+    try:
+        Stack(students)(x, earlier)[0].sum().backward()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
 def _keep_freed_memory() -> None:
     """Let the C library reuse what a step frees, instead of giving it back after each step.
 

@@ -105,7 +105,7 @@ class RoundController:
         if first is None:
             return None
         requests = [first]
-        while len(requests) < self.spec.search.cohort:
+        while len(requests) < self.spec.search.together:
             member = self._next_request(first)
             if member is None:
                 break

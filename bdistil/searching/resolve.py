@@ -14,6 +14,7 @@ from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
 from bdistil.names import Normalisation, Task
+from bdistil.searching.cohort_size import cohort_of, worth_stacking
 from bdistil.searching.cost_limits import CostLimits, check_counted
 from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
@@ -30,7 +31,7 @@ from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with student classes, tries and workers chosen, and with absolute paths.
+    """The spec with student classes, tries, workers and cohorts chosen, and with absolute paths.
 
     Raises:
         SpecError: if a connection or a student class is unknown or does not take the data's input,
@@ -40,17 +41,18 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         connection_class(name)
     check_losses(spec.space, dataset.task)
     check_metric(None if spec.goal is None else spec.goal.metric, dataset.task)
-    search = spec.search.model_copy(update={"tries_per_class": tries_of(spec)})
-    if spec.goal is None:
-        search = search.model_copy(update={"rounds": search.most_rounds})
-    check_classes(search, len(spec.space.ladder))
     space = spec.space
     if space.students == ("auto",):
         space = space.model_copy(update={"student": default_student(dataset.domain)})
     check_students(space, dataset)
+    spec = spec.model_copy(update={"space": space})
+    stacked = worth_stacking(spec, dataset)
+    search = spec.search.model_copy(update={"tries_per_class": tries_of(spec, stacked)})
+    if spec.goal is None:
+        search = search.model_copy(update={"rounds": search.most_rounds})
+    check_classes(search, len(space.ladder))
     changes: dict[str, Any] = {
         "search": search,
-        "space": space,
         "data": spec.data.absolute(),
         "teacher": spec.teacher.absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
@@ -59,10 +61,13 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if spec.goal is not None and None in (search.rounds, spec.space.growth):
         spec = with_stages(spec, dataset)
     spec = with_views(spec, dataset)
-    if spec.workers.count is not None:
-        return spec
-    workers = spec.workers.model_copy(update={"count": count_workers(spec, dataset)})
-    return spec.model_copy(update={"workers": workers})
+    if spec.workers.count is None:
+        count = count_workers(spec, dataset, stacked)
+        workers = spec.workers.model_copy(update={"count": count})
+        spec = spec.model_copy(update={"workers": workers})
+    cohort = cohort_of(spec) if stacked else spec.search.together
+    search = spec.search.model_copy(update={"cohort": cohort})
+    return spec.model_copy(update={"search": search})
 
 
 def with_stages(spec: Spec, dataset: Dataset) -> Spec:

@@ -96,7 +96,11 @@ class _Plan:
 
 
 def with_workers(spec: Spec, workers: int) -> Spec:
-    """The spec for so many workers, with its tries decided."""
+    """The spec for so many workers, with its tries decided.
+
+    Where candidates train together though the spec does not say so, there are as many cohorts as
+    trials here.
+    """
     count = spec.workers.model_copy(update={"count": workers})
     spec = spec.model_copy(update={"workers": count})
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec)})
@@ -134,7 +138,7 @@ def _changes(spec: Spec, workers: int) -> Iterator[tuple[str, Utilisation]]:
         if search.trials_per_round is not None:
             fields += " and search.trials_per_round=null"
         yield fields, expected_utilisation(changed, workers)
-    if search.cohort > 1:
+    if search.together > 1:
         smaller = search.model_copy(update={"cohort": 1})
         changed = spec.model_copy(update={"search": smaller})
         yield "search.cohort=1", expected_utilisation(changed, workers)

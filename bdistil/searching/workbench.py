@@ -34,7 +34,7 @@ from bdistil.export.checkpoint import build_student, student_from_bytes, student
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement, Ask
 from bdistil.searching.checkpointing import NOTHING_SAVED, Keeper, Saves
-from bdistil.searching.cost_limits import NO_LIMITS, CostLimits, parameters_of, stage_flops
+from bdistil.searching.cost_limits import NO_LIMITS, CostLimits, parameters_of
 from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
 from bdistil.searching.sampling import distributions
@@ -299,7 +299,7 @@ class Workbench:
         grows = bool(self.ensemble.students and recipe.growth)
         costs: list[int] = []
         if grows or limits.flops is not None:  # else nothing hangs on them
-            costs = stage_flops(self.ensemble, self.problem.input_shape)
+            costs = [self.cost_at(n, s.config, s) for n, s in enumerate(self.ensemble)]
         total = sum(costs)
         if grows:
             assert recipe.growth is not None
@@ -321,21 +321,29 @@ class Workbench:
 
     def cost(self, kind: str, recipe: Recipe, width: int) -> int:
         """FLOPs that a candidate would add to the folded ensemble."""
-        key = self.config(kind, width, recipe), len(self.ensemble)
-        if key not in self.costs:  # large networks take a while to build
-            student = self.unmade(kind, recipe, width)
-            shape, earlier = self.problem.input_shape, self.ensemble.features
-            self.costs[key] = folded_flops(student, shape, earlier)
+        config = self.config(kind, width, recipe)
+        return self.cost_at(len(self.ensemble), config)
+
+    def cost_at(self, place: int, config: StudentConfig, student: Student | None = None) -> int:
+        """FLOPs that a student adds to the folded ensemble there, built without memory if need be.
+
+        Counted once: that takes ten milliseconds, and building a large network longer.
+        """
+        key = config, place
+        if key not in self.costs:
+            earlier = self.ensemble.features[:place]
+            student = student or self.unmade(config)
+            self.costs[key] = folded_flops(student, self.problem.input_shape, earlier)
         return self.costs[key]
 
     def parameters(self, kind: str, recipe: Recipe, width: int) -> int:
         """Likewise, its parameters."""
-        return folded_parameters(self.unmade(kind, recipe, width))
+        return folded_parameters(self.unmade(self.config(kind, width, recipe)))
 
-    def unmade(self, kind: str, recipe: Recipe, width: int) -> Student:
+    def unmade(self, config: StudentConfig) -> Student:
         """A candidate without memory."""
         with torch.device("meta"):
-            return self.build(self.config(kind, width, recipe))
+            return self.build(config)
 
     def first_cost(self, rung: int) -> int:
         """FLOPs of a first student of a rung that names its class."""

@@ -12,7 +12,7 @@ from bdistil.core.recipes import recipe
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.export.checkpoint import build_student
-from bdistil.spec import Spec, WorkerSpec
+from bdistil.spec import SpaceSpec, Spec, WorkerSpec
 from bdistil.spec.search import TRIES
 from bdistil.spec.section import MOST_COUNT
 
@@ -24,15 +24,22 @@ FLOPS_A_SECOND = 5e9  # of one core, in small layers
 TRAINING = 3  # times the FLOPs of an answer
 
 
-def count_workers(spec: Spec, dataset: Dataset) -> int:
+STACKED = 4
+"""Candidates that train together in about the time of one, if their students are small: so many
+for each worker (benchmarks/cohort.py).
+"""
+
+
+def count_workers(spec: Spec, dataset: Dataset, stacked: bool = False) -> int:
     """`workers.count` where the spec leaves it open.
 
     Args:
         spec: with rounds and tries decided.
         dataset: its data.
+        stacked: whether candidates train together, however many.
     """
     needs_ray = spec.tracking.callbacks or spec.workers.gpus > 0 or spec.teacher.workers > 1
-    if needs_ray or seconds_of_training(spec, dataset) > WORTH_WORKERS:
+    if needs_ray or seconds_of_training(spec, dataset, stacked) > WORTH_WORKERS:
         return WORKERS
     return 0
 
@@ -52,36 +59,62 @@ def waves_of(workers: int) -> int:
     return workers.bit_length() if workers > 2 else 1
 
 
-def tries_of(spec: Spec) -> int:
+def tries_of(spec: Spec, stacked: bool = False) -> int:
     """Trials of a class: as asked for, else as many as keep the workers busy.
 
     One process tries as much as two workers do, so that small searches find the same on both.
+
+    Args:
+        spec: of the search.
+        stacked: whether candidates train together, however many; then there are more.
     """
     search, workers = spec.search, max(WORKERS, spec.workers.count or 0)
-    busy = min(MOST_COUNT, waves_of(workers) * workers * search.cohort)
+    together = STACKED if stacked else search.together
+    busy = min(MOST_COUNT, waves_of(workers) * workers * together)
     return search.tries_per_class or max(TRIES, busy)
 
 
-def seconds_of_training(spec: Spec, dataset: Dataset) -> float:
+def seconds_of_training(spec: Spec, dataset: Dataset, stacked: bool = False) -> float:
     """About how long the candidates of all rounds train on one core, larger classes left out.
 
     A stage's students cost what the stages before it have not, growing from the first class on.
     """
     rows, search, space = len(dataset.train), spec.search, spec.space
-    batch = min(space.values("batch_size") or (min(128, max(16, rows // 4)),))
     epochs = max(space.values("epochs") or [recipe(name).epochs for name in spec.recipes])
-    steps = epochs * max(1, -(-rows // batch))
-    own, width = space.rungs[0]
-    first = max(_cost(kind, width, dataset) for kind in ([own] if own else space.students))
+    steps = epochs * max(1, -(-rows // batch_size(spec, rows)))
     growing = (space.growth or 1.0) ** (search.most_rounds - 1)
-    flops = first * (growing if space.growth else search.most_rounds)  # of all stages together
-    calls = steps * STEP_SECONDS * search.most_rounds
-    return float(search.tries * (calls + TRAINING * flops * rows * epochs / FLOPS_A_SECOND))
+    stages = growing if space.growth else search.most_rounds  # all, in first ones
+    calls = steps * STEP_SECONDS * search.most_rounds / (STACKED if stacked else 1)
+    products = TRAINING * stages * first_flops(spec, dataset) * rows * epochs / FLOPS_A_SECOND
+    return float(search.tries * (calls + products))
+
+
+def seconds_of_products(spec: Spec, dataset: Dataset) -> float:
+    """About how long the products of one training step of a first student take one core."""
+    batch = batch_size(spec, len(dataset.train))
+    return TRAINING * first_flops(spec, dataset) * batch / FLOPS_A_SECOND
+
+
+def batch_size(spec: Spec, rows: int) -> int:
+    """The smallest that a candidate may have."""
+    asked: tuple[int, ...] = spec.space.values("batch_size")
+    return min(asked, default=min(128, max(16, rows // 4)))
+
+
+def first_students(space: SpaceSpec) -> list[tuple[str, int]]:
+    """Classes of the first student with their widths."""
+    own, width = space.rungs[0]
+    return [(kind, width) for kind in ([own] if own else space.students)]
+
+
+def first_flops(spec: Spec, dataset: Dataset) -> int:
+    """FLOPs of one example through the dearest of them."""
+    return max(_cost(kind, width, dataset) for kind, width in first_students(spec.space))
 
 
 def told_workers(spec: Spec, dataset: Dataset) -> str:
     """What was decided, in a sentence."""
-    seconds = seconds_of_training(spec, dataset)
+    seconds = seconds_of_training(spec, dataset, spec.search.together > 1)
     about = f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
     count = f"{spec.workers.count} on Ray" if spec.workers.count else "none"
     return f"workers: {count}, as candidates train for {about} in all (workers.count)"

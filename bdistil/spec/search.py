@@ -46,8 +46,9 @@ class SearchSpec(Section):
     trials_per_round: Count | None = None
     """most trials in one round; null: the tries of all classes"""
     tries_per_class: Count | None = None
-    """trials before the next larger class; null: 4, or as many as keep `workers.count` workers busy
-    (cohorts for each worker: 1 with 2, 4 with 8, 5 with 16, 7 with 64)
+    """trials before the next larger class; null: 4, or 8 where they train together without more
+    time (`cohort`), or as many as keep `workers.count` workers busy (cohorts for each worker: 1
+    with 2, 4 with 8, 5 with 16, 7 with 64)
     """
     select: Selection = "best"
     """`first` weak learner to finish, or `best` of the class on validation"""
@@ -63,8 +64,11 @@ class SearchSpec(Section):
     """cuts candidates by their validation loss at milestones of training: `halving`, or a section
     with options; null trains each to its end
     """
-    cohort: Count = 1
-    """candidates of one class that train together, where torch can stack them"""
+    cohort: Count | None = None
+    """candidates of one class that train together, where torch can stack them; null: all that a
+    worker gets of the class where that is sooner (small students) and costs no choice (trials
+    differ in `gamma`, `lr`, `weight_decay` and `correction_bound` alone), else 1
+    """
     precision: Precision = "fp32"
     """of students' products while they train: `fp32` or, by autocast, `bf16`; judging is always
     fp32
@@ -91,6 +95,11 @@ class SearchSpec(Section):
     def tries(self) -> int:
         """Trials of one class."""
         return self.tries_per_class or TRIES
+
+    @property
+    def together(self) -> int:
+        """Candidates of a cohort."""
+        return self.cohort or 1
 
     def most_trials(self, classes: int) -> int:
         """Trials of a round in which no class has a weak learner."""

@@ -49,7 +49,7 @@ class Spec(Section):
     @model_validator(mode="after")
     def _grid_needs_lists(self) -> Spec:
         if self.search.algorithm == "grid":
-            if self.search.cohort > 1:
+            if self.search.together > 1:
                 raise ValueError("search.cohort needs algorithm: tpe or random, not grid")
             for name, dimension in self.space:
                 if isinstance(dimension, Range):
@@ -101,7 +101,7 @@ class Spec(Section):
         search = self.search.model_copy(
             update={
                 name: getattr(stored.search, name)
-                for name in ("rounds", "tries_per_class")
+                for name in ("rounds", "tries_per_class", "cohort")
                 if getattr(self.search, name) is None
             }
         )

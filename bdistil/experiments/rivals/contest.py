@@ -185,7 +185,7 @@ class Contest:
             sampler = build_sampler(self.spec, list)
             sampler.open_round(1)
             for number in range(self.candidates):
-                first = number - number % self.spec.search.cohort
+                first = number - number % self.spec.search.together
                 shared = None if first == number else drawn[first]
                 drawn.append(sampler.ask(member, number, shared))
         return drawn[candidate]
@@ -211,7 +211,7 @@ class Contest:
         self, members: Sequence[Member], state: Round, seeds: Sequence[int]
     ) -> list[Finding | SearchError]:
         """Train candidates in place, cohort by cohort as the search's; their figures."""
-        size = self.spec.search.cohort
+        size = self.spec.search.together
         starts = range(0, len(members), size)
         groups = [(members[at : at + size], seeds[at : at + size]) for at in starts]
         return [each for group, own in groups for each in findings_of(group, state, own)]

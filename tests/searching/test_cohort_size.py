@@ -1,0 +1,69 @@
+"""Small candidates train together where that is open, costs no choice and gains time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+from bdistil.cluster.launch import launch_search
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.searching.resolve import resolve
+from bdistil.spec import Spec, load_spec
+
+SAME = ("space.gamma={low: 3, high: 30, log: true}", "space.connection=dense", "search.select=best")
+HERE, TWO = "workers.count=0", "workers.count=2"
+
+
+def decided(*overrides: str) -> Spec:
+    spec = load_spec(TINY, (*SAME, *overrides))
+    return resolve(spec, load_dataset(spec.data, spec.seed))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "tries", "cohort"),
+    [
+        ((HERE,), 8, 8),
+        ((TWO,), 8, 4),
+        (("workers.count=16",), 5 * 16 * 4, 4),
+        ((HERE, "search.tries_per_class=3"), 3, 3),
+        ((TWO, "search.tries_per_class=3"), 3, 2),
+        ((HERE, "search.tries_per_class=100"), 100, 32),
+        ((HERE, "search.pruner=halving"), 8, 8),
+    ],
+)
+def test_a_worker_trains_all_it_gets_as_one(
+    overrides: tuple[str, ...], tries: int, cohort: int
+) -> None:
+    spec = decided("search.tries_per_class=null", "search.trials_per_round=null", *overrides)
+    assert (spec.search.tries_per_class, spec.search.cohort) == (tries, cohort)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "space.recipe=[accurate, faithful]",
+        "space.connection=[none, dense]",
+        "space.options={mlp: {depth: [1, 2]}}",
+        "space.early_accept=true",
+        "space.ladder=[60000]",
+        "search.select=first",
+    ],
+)
+def test_one_by_one_where_it_costs_choices_or_gains_nothing(override: str) -> None:
+    assert decided(HERE, "search.tries_per_class=3", override).search.cohort == 1
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    spec = decided(HERE, "search.cohort=2", "search.tries_per_class=null")
+    assert (spec.search.tries_per_class, spec.search.cohort) == (4, 2)
+
+
+def test_a_run_goes_on_with_the_cohorts_that_it_began_with(tmp_path: Path) -> None:
+    spec = load_spec(TINY, (*SAME, HERE, "search.rounds=1"))
+    launch_search(spec, tmp_path)
+    stored = load_spec(tmp_path / "spec.yaml")
+    assert stored.search.cohort == stored.search.tries_per_class
+    elsewhere = spec.model_copy(update={"workers": spec.workers.model_copy(update={"count": 2})})
+    assert elsewhere.as_decided_in(stored).search.cohort == stored.search.cohort
