@@ -108,6 +108,8 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
     run.check(spec)
+    if run.journal.end() is not None:  # it stays what was searched for
+        spec = spec.model_copy(update={"goal": run.spec().goal})
     if run.has_teacher_of(spec):
         check_same_files(run.teacher, spec.teacher)
         check_unchanged(run.teacher, dataset)  # before anything of the run is written

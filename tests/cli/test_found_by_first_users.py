@@ -44,8 +44,11 @@ def test_a_run_that_has_ended_says_so_to_another_goal(tmp_path: Path) -> None:
     launch_search(tiny("workers.count=0", "goal.keep=10%"), tmp_path / "run")
     notes = Notes()
     other = tiny("workers.count=0", "goal.keep=100%")
-    launch_search(other, tmp_path / "run", reporter=notes)  # type: ignore[arg-type]
+    again = launch_search(other, tmp_path / "run", reporter=notes)  # type: ignore[arg-type]
     assert any("has ended, also for another goal: stage 1 has" in text for text in notes.said)
+    goal = again.run.spec().goal
+    assert goal is not None
+    assert goal.keep == 0.1, "the run says what it was searched for"
 
 
 def test_answers_that_are_known_are_taken_and_not_trained(bdistil: Command) -> None:
