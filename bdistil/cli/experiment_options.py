@@ -72,7 +72,11 @@ def carry_out(
         plan.keep(out)
         with stopping_gently():
             lines = Lines()
-            found = execute(runs, out, workers, address, verbose, lines.done, lines.taught)
+            teachers = len({run.teacher_folder for run in runs})
+            console.print(f"Runs: {len(runs)}; teachers, which come first: {teachers}.")
+            found = execute(
+                runs, out, workers, address, verbose, lines.done, lines.taught, lines.under_way
+            )
         write = write_comparison if plan.kind == "comparison" else write_up
         answer = write(found, out, plan.question)
     output.print(answer)
@@ -91,7 +95,7 @@ def stopping_gently() -> Iterator[None]:
 
 
 class Lines:
-    """A line for each teacher and search that has ended, with the time that is left."""
+    """A line for each teacher, for rounds of searches, and for each that ends: how long is left."""
 
     def __init__(self) -> None:
         self.ended = 0
@@ -101,6 +105,10 @@ class Lines:
         """One more teacher, new or kept."""
         console.print(f"[teacher {count}/{total}] {run.data} seed {run.seed}")
         self.started = time.monotonic()
+
+    def under_way(self, run: Run, rounds: int) -> None:
+        """A search that has come further."""
+        console.print(f"... {run.data} seed {run.seed} {run.label}: round {rounds} is accepted")
 
     def done(self, run: Run, figures: Figures, count: int, total: int) -> None:
         """One more search."""

@@ -1,4 +1,4 @@
-"""Plain Ray tasks for what is no trial: branches of a beam, searches of an experiment."""
+"""Plain Ray tasks for what is no trial: searches of an experiment."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ def task_of(function: Callable[..., Any], workers: WorkerSpec) -> Any:
     )
 
 
-def as_they_end(tasks: list[Any]) -> Iterator[tuple[Any, Any]]:
+def as_they_end(
+    tasks: list[Any], meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[tuple[Any, Any]]:
     """Each task and its result, in the order in which they end.
+
+    Args:
+        tasks: that run.
+        meanwhile: called about once a second while none ends.
 
     Raises:
         BdistilError: what a task raised.
@@ -34,6 +40,7 @@ def as_they_end(tasks: list[Any]) -> Iterator[tuple[Any, Any]]:
         ready, tasks = ray.wait(tasks, timeout=1)
         check()
         if not ready:
+            meanwhile()
             continue
         [task] = ready
         yield task, result_of(task)

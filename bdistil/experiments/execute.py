@@ -25,6 +25,7 @@ from bdistil.experiments.design import METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play
+from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import load_students, teacher_network
 from bdistil.spec import WorkerSpec
 from bdistil.store.durable import read_file, write_atomic
@@ -36,6 +37,10 @@ TO_BE_MENDED = (CheckpointError, ClusterError, DataError, MissingDependencyError
 
 Taught = Callable[[Run, int, int], None]
 Done = Callable[[Run, Figures, int, int], None]
+UnderWay = Callable[[Run, int], None]
+
+SECONDS_BETWEEN_LOOKS = 30.0
+"""At the journals of searches that run."""
 
 
 def execute(
@@ -46,6 +51,7 @@ def execute(
     verbose: bool = False,
     done: Done = lambda run, figures, count, total: None,
     taught: Taught = lambda run, count, total: None,
+    under_way: UnderWay = lambda run, rounds: None,
 ) -> list[Figures]:
     """The figures of each run; those on disk are not searched again.
 
@@ -57,6 +63,7 @@ def execute(
         verbose: let Ray speak.
         done: called with each run that is new, its figures and how many of all are there.
         taught: called with a run whose teacher is there and how many of all teachers are.
+        under_way: called with a search that has accepted more rounds, and how many.
 
     Raises:
         BdistilError: for bad input, from the first run that meets it.
@@ -66,7 +73,7 @@ def execute(
     missing = [run for run in runs if kept[run.folder] is None]
     if missing:
         with cluster(workers, address, verbose):
-            share_out(missing, folder, workers, kept, done, taught)
+            share_out(missing, folder, workers, kept, done, taught, under_way)
     return [figures for run in runs if (figures := kept[run.folder]) is not None]
 
 
@@ -77,6 +84,7 @@ def share_out(
     kept: dict[str, Figures | None],
     done: Done,
     taught: Taught,
+    under_way: UnderWay,
 ) -> None:
     """Teachers first, then the searches, as Ray tasks."""
     teachers = {run.teacher_folder: run for run in runs}.values()
@@ -88,10 +96,45 @@ def share_out(
         for note in notes:
             warnings.warn(f"{run.data}, seed {run.seed}: {note}", BdistilWarning, stacklevel=2)
     tasks = {search_one.remote(run, folder): run for run in runs}
-    for task, figures in as_they_end(list(tasks)):
+    watch = Watch(runs, folder, under_way)
+    for task, figures in as_they_end(list(tasks), watch.look):
         run = tasks[task]
         kept[run.folder] = figures
         done(run, figures, sum(each is not None for each in kept.values()), len(kept))
+
+
+class Watch:
+    """Tells of rounds that searches accept, now and then.
+
+    Args:
+        runs: the searches; rivals among them have no rounds.
+        folder: of the experiment.
+        tell: takes a search and how many rounds it has accepted.
+    """
+
+    def __init__(self, runs: Sequence[Run], folder: Path, tell: UnderWay) -> None:
+        self.folder, self.tell = folder, tell
+        self.rounds = {run.folder: self.count(run) for run in runs}
+        self.runs = runs
+        self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Tell what is new, if the last look was long ago."""
+        if time.monotonic() - self.looked < SECONDS_BETWEEN_LOOKS:
+            return
+        self.looked = time.monotonic()
+        for run in self.runs:
+            count = self.count(run)
+            if count > self.rounds[run.folder]:
+                self.rounds[run.folder] = count
+                self.tell(run, count)
+
+    def count(self, run: Run) -> int:
+        """Rounds that a search has accepted; 0 if that cannot be told."""
+        try:
+            return len(RunDirectory(self.folder / run.folder).journal.read())
+        except CheckpointError:  # for whoever goes on with it to tell
+            return 0
 
 
 def make_teacher(run: Run, folder: Path) -> list[str]:

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from records import record
 from tiny import tiny
 
 from bdistil.errors import SearchError, SpecError
 from bdistil.experiments.ablation import areas, best_cell, comparisons, conclusion, curves
 from bdistil.experiments.design import cell_of, cells_of, factors, label_of, runs_of
-from bdistil.experiments.execute import make_teacher
+from bdistil.experiments.execute import Watch, make_teacher
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.plan import Plan
 from bdistil.experiments.reproduction import reproduction, seeds_of, verdict
+from bdistil.runs.run_directory import RunDirectory
 
 
 def spec_file(folder: Path, name: str, *overrides: str) -> str:
@@ -276,3 +278,26 @@ def test_a_file_in_the_folders_place_is_told(bdistil: Callable[..., Any], tmp_pa
     answer = bdistil("ablate", spec_file(tmp_path, "one"), *cells, "--out", tmp_path / "out")
     assert answer.status == 2
     assert "a file stands where a folder belongs; choose another place" in answer.errors
+
+
+def test_rounds_of_searches_are_told_once_each_as_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [{"space.skip": "true"}, {"space.skip": "false"}]
+    runs = runs_of([spec_file(tmp_path, "one")], cells, [0])
+    journals = [RunDirectory(tmp_path / run.folder).journal for run in runs]
+    for journal in journals:
+        journal.path.parent.mkdir(parents=True)
+    journals[0].append(record(1))  # of an earlier start
+    told: list[tuple[str, int]] = []
+    watch = Watch(runs, tmp_path, lambda run, rounds: told.append((run.label, rounds)))
+    watch.look()
+    monkeypatch.setattr("bdistil.experiments.execute.SECONDS_BETWEEN_LOOKS", 0)
+    for number in (2, 3):
+        journals[0].append(record(number))
+    journals[1].append(record(1))
+    watch.look()
+    watch.look()
+    journals[1].path.write_text("no journal\n")  # whose own search tells
+    watch.look()
+    assert told == [("skip=true", 3), ("skip=false", 1)]
