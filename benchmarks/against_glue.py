@@ -1,6 +1,6 @@
 """The demo's search against the script that one would write with Optuna and a process pool.
 
-Same data, teacher, students, epochs and candidates; two workers on both sides. The script
+Same data (files), teacher, students, epochs and candidates; two workers on both sides. The script
 (``helpers/glue.py``) has less to do: no weak learners, journal, intervals or model card. Both sides
 take turns; the figures are medians. Rounds are compared without the first one, in which workers
 start on both sides; the command from its start to its end, once with two workers on Ray and once
@@ -37,11 +37,11 @@ def timed(command: list[str]) -> tuple[float, str]:
     return time.perf_counter() - started, done.stdout
 
 
-def search(out: Path, *overrides: str) -> dict[str, Any]:
+def search(data: Path, out: Path, *overrides: str) -> dict[str, Any]:
     """The product's whole command: seconds, those of its rounds, and what they kept."""
-    whole, _ = timed(
-        [sys.executable, "-m", "bdistil", "search", str(SPACE), *overrides, "--out", str(out)]
-    )
+    source = ("data.name=null", f"data.path={data}", "data.split=part")
+    command = [sys.executable, "-m", "bdistil", "search", str(SPACE), *source, *overrides]
+    whole, _ = timed([*command, "--out", str(out)])
     rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     stages = json.loads((out / "evaluation.json").read_text())["stages"]
     return {
@@ -66,9 +66,16 @@ def glue(data: Path, out: Path, widths: list[int]) -> dict[str, Any]:
     }
 
 
-def write_data(file: Path) -> None:
-    """The demo's three splits, standardised as the search sees them."""
+def write_data(file: Path, own: Path) -> None:
+    """The demo's three splits: standardised for the script, as they come for the search."""
     dataset = digits(seed=0, validation=0.2, test=0.2)
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    np.savez(
+        own,
+        x=np.concatenate([split.x for split in splits.values()]),
+        y=np.concatenate([split.y for split in splits.values()]),
+        part=np.concatenate([np.full(len(split), name) for name, split in splits.items()]),
+    )
     arrays = {}
     for end, split in (
         ("", dataset.train), ("_validation", dataset.validation), ("_test", dataset.test),
@@ -88,12 +95,13 @@ def main() -> None:
     sides: dict[str, list[dict[str, Any]]] = {"two workers": [], "one process": [], "glue": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_data(folder / "data.npz")
+        own = folder / "digits.npz"
+        write_data(folder / "data.npz", own)
         for turn in range(options.repeats):
-            two = search(folder / f"two-{turn}", "workers.count=2")
+            two = search(own, folder / f"two-{turn}", "workers.count=2")
             sides["two workers"].append(two)
             sides["glue"].append(glue(folder / "data.npz", folder / "glue.pt", two["widths"]))
-            sides["one process"].append(search(folder / f"one-{turn}"))
+            sides["one process"].append(search(own, folder / f"one-{turn}"))
     print("side         whole command s  rounds 2 to 8 s  last stage on test")
     figures = {}
     for side, runs in sides.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bdistil.cli.display import output
+from bdistil.cli.display import console, output
 from bdistil.cli.export_formats import FORMATS, NEED_GRAPHS, Export
 from bdistil.errors import SpecError
 from bdistil.optional import require_search
@@ -87,6 +87,7 @@ def export(
         export = Export(result, ensemble, folder, target, page_runtime)
         for name, write in FORMATS.items():
             if name in wanted:
+                console.print(f"Writing and checking {name.replace('_', ' ')} ...")
                 write(export)
     run.keep()
 

@@ -17,6 +17,13 @@ from bdistil.core.student import advance, student_logits
 from bdistil.core.training_split import Shard
 
 
+MOST_KEPT = 2**20
+"""Entries of a margin whose directions are kept while a candidate trains.
+
+A tenth of a small student's time would go into computing them anew for each batch.
+"""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some rows with what the weak-learning term needs of them.
@@ -59,6 +66,7 @@ class Objective:
         self.device = torch.device(device)
         tabular = state.validation.inputs.dim() == 2
         self.corrected = corrected_loss(recipe, TABULAR_FLOOR if tabular else FLOOR, bounds)
+        self.directions: dict[int, Tensor] = {}  # of whole small shards, by identity
 
     def batch(self, shard: Shard, rows: Tensor, epoch: int = 0) -> Batch:
         """What candidates see of some rows of a shard in an epoch, on their device."""
@@ -75,7 +83,11 @@ class Objective:
             return None
         if self.recipe.penalty == "barrier":
             return shard.game.margin[rows] < 0
-        return shard.game.direction(rows)
+        if shard.game.margin.numel() > MOST_KEPT:
+            return shard.game.direction(rows)
+        if id(shard) not in self.directions:
+            self.directions[id(shard)] = shard.game.direction()
+        return self.directions[id(shard)][rows]
 
     @property
     def has_own_loss(self) -> bool:

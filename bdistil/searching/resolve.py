@@ -43,7 +43,8 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_metric(None if spec.goal is None else spec.goal.metric, dataset.task)
     space = spec.space
     if space.students == ("auto",):
-        space = space.model_copy(update={"student": default_student(dataset.domain)})
+        student = default_student(dataset.domain, dataset.input_shape)
+        space = space.model_copy(update={"student": student})
     check_students(space, dataset)
     spec = spec.model_copy(update={"space": space})
     stacked = worth_stacking(spec, dataset)

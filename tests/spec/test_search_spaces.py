@@ -22,7 +22,8 @@ def test_every_data_set_has_a_search_space_whose_networks_take_it(name: str) -> 
     assert spec.data.name == name
     outputs = entry.classes or 1
     teacher, students = spec.teacher, spec.space.values("student")
-    kinds = [default_student(entry.domain)] if students == ("auto",) else students
+    own = default_student(entry.domain, entry.input_shape)
+    kinds = [own] if students == ("auto",) else students
     with torch.device("meta"):
         model = build_teacher(
             teacher.model, entry.domain, entry.input_shape, outputs, teacher.options

@@ -100,10 +100,18 @@ def test_unknown_student_hints_at_the_closest():
 
 @pytest.mark.parametrize("domain", STUDENT_SHAPES)
 def test_default_student_fits_its_domain(domain):
-    entry = student_class(default_student(domain))
-    assert domain in entry.domains
     for shape in STUDENT_SHAPES[domain]:
+        entry = student_class(default_student(domain, shape))
+        assert domain in entry.domains
         entry.build(shape, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [((3, 32, 32), "convnet"), ((3, 16, 40), "convnet"), ((3, 8, 8), "cnn"), ((1, 28, 28), "cnn")],
+)
+def test_photographs_have_convolutions_and_grey_images_patches(shape, name):
+    assert default_student("image", shape) == name
 
 
 def test_a_taken_name_cannot_be_registered_again():
