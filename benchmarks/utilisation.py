@@ -43,7 +43,7 @@ def main() -> None:
 
 def one_cohort_each(spec: Spec, workers: int) -> Spec:
     """The spec with as many cohorts in a class as there are workers."""
-    tries = workers * spec.search.cohort
+    tries = workers * spec.search.together
     return spec.model_copy(
         update={"search": spec.search.model_copy(update={"tries_per_class": tries})}
     )

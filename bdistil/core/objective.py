@@ -16,7 +16,6 @@ from bdistil.core.round import Round
 from bdistil.core.student import advance, student_logits
 from bdistil.core.training_split import Shard
 
-
 MOST_KEPT = 2**20
 """Entries of a margin whose directions are kept while a candidate trains.
 

@@ -69,3 +69,12 @@ def can_stack(kind: str, width: int, dataset: Dataset) -> bool:
     config = StudentConfig(kind, width, "none", skip=False)
     pair = [build_student(config, dataset.input_shape, dataset.outputs, ()) for _ in range(2)]
     return stacks(pair, torch.zeros(2, *dataset.input_shape))
+
+
+def told_cohorts(spec: Spec) -> str:
+    """What was decided, in a sentence."""
+    search = spec.search
+    return (
+        f"candidates: {search.tries} for each class, of which {search.together} train together, as "
+        f"they are small (search.tries_per_class, search.cohort)"
+    )

@@ -17,6 +17,7 @@ from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, TrialBackend, Work, opened
+from bdistil.searching.cohort_size import told_cohorts
 from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
 from bdistil.searching.goal import Goal, goal_of
 from bdistil.searching.kept_trials import KeptTrials
@@ -208,6 +209,8 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
     """Tell of what the spec leaves open."""
     if asked.workers.count is None:
         reporter.message(told_workers(spec, dataset))
+    if asked.search.cohort is None and spec.search.together > 1:
+        reporter.message(told_cohorts(spec))
     if views := told_views(asked, spec, dataset):
         reporter.message(views)
     if precision := told_precision(spec):

@@ -9,6 +9,7 @@ from tiny import TINY
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
+from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
 
@@ -64,6 +65,21 @@ def test_a_run_goes_on_with_the_cohorts_that_it_began_with(tmp_path: Path) -> No
     spec = load_spec(TINY, (*SAME, HERE, "search.rounds=1"))
     launch_search(spec, tmp_path)
     stored = load_spec(tmp_path / "spec.yaml")
-    assert stored.search.cohort == stored.search.tries_per_class
+    assert stored.search.cohort == stored.search.tries_per_class == 2
     elsewhere = spec.model_copy(update={"workers": spec.workers.model_copy(update={"count": 2})})
     assert elsewhere.as_decided_in(stored).search.cohort == stored.search.cohort
+
+
+def test_what_was_decided_is_said_unless_it_was_asked_for(tmp_path: Path) -> None:
+    class Heard(Silent):
+        said = ""
+
+        def message(self, text: str) -> None:
+            self.said += text + "\n"
+
+    words = "candidates: 2 for each class, of which 2 train together"
+    for place, asked in (("open", ()), ("asked", ("search.cohort=2",))):
+        heard = Heard()
+        spec = load_spec(TINY, (*SAME, HERE, "search.rounds=1", *asked))
+        launch_search(spec, tmp_path / place, reporter=heard)
+        assert (words in heard.said) == (not asked)
