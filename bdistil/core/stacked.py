@@ -15,6 +15,7 @@ from torch.optim.adamw import adamw
 from bdistil.core.connections import Hidden
 from bdistil.core.own_head import WithOwnHead
 from bdistil.core.student import Student
+from bdistil.errors import FOREIGN
 
 
 class Stack:
@@ -69,11 +70,12 @@ def stacks(
 ) -> bool:
     """Whether torch can run and train students as one, tried on inputs (B, ...).
 
-    It has no batching rule for some layers, recurrent ones among them.
+    It has no batching rule for some layers, recurrent ones among them, and users' own may do what
+    they like; what they raise alone, training tells.
     """
     try:
         Stack(students)(x, earlier)[0].sum().backward()
-    except (RuntimeError, NotImplementedError):
+    except FOREIGN:
         return False
     return True
 

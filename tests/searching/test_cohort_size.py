@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tiny import TINY
+from torch import nn
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
+from bdistil.zoo import registry
 
 SAME = ("space.gamma={low: 3, high: 30, log: true}", "space.connection=dense", "search.select=best")
 HERE, TWO = "workers.count=0", "workers.count=2"
@@ -83,3 +87,27 @@ def test_what_was_decided_is_said_unless_it_was_asked_for(tmp_path: Path) -> Non
         spec = load_spec(TINY, (*SAME, HERE, "search.rounds=1", *asked))
         launch_search(spec, tmp_path / place, reporter=heard)
         assert (words in heard.said) == (not asked)
+
+
+class Untraceable(nn.Module):
+    """A body that leaves torch on its way, as users' own may."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.features = width
+        self.layer = nn.Linear(input_shape[0], width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if type(x) is not torch.Tensor or x.device.type == "meta":
+            return self.layer(x)
+        scale = float(np.asarray(x.detach()).std())  # a TypeError for a stack of students
+        if not all(type(w) is nn.Parameter for w in self.layer.parameters(recurse=False)):
+            raise TypeError("no stack of weights here")
+        return self.layer(x) / scale
+
+
+def test_a_class_that_no_stack_takes_trains_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
+    registry.register_student("untraceable", domains=("tabular",), lr=0.01, growth=1.5)(Untraceable)
+    spec = decided(HERE, "space.student=untraceable", "search.tries_per_class=3")
+    assert spec.search.cohort == 1
