@@ -18,7 +18,12 @@ from bdistil.searching.cohort_size import cohort_of, worth_stacking
 from bdistil.searching.cost_limits import CostLimits, check_counted
 from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
-from bdistil.searching.stage_plan import check_first_student, flops_to_plan, plan_stages
+from bdistil.searching.stage_plan import (
+    check_first_student,
+    flops_to_plan,
+    narrowed,
+    plan_stages,
+)
 from bdistil.searching.time_limit import with_time_as_flops
 from bdistil.searching.views import with_views
 from bdistil.searching.worker_count import count_workers, tries_of
@@ -82,6 +87,7 @@ def with_stages(spec: Spec, dataset: Dataset) -> Spec:
     source = teacher_source(dataset, spec)
     flops = None if goal.within is None else source.known_flops()
     limits = CostLimits.of(goal, flops, known_parameters(goal, source))
+    spec = narrowed(spec, dataset, limits)
     check_first_student(spec, dataset, limits)
     return plan_stages(spec, flops_to_plan(spec, dataset, limits), dataset)
 

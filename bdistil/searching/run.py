@@ -31,6 +31,7 @@ from bdistil.searching.progress import Reporter, Silent
 from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
+from bdistil.searching.stage_plan import told_ladder
 from bdistil.searching.views import told_views, view_makers
 from bdistil.searching.worker_count import told_precision, told_workers
 from bdistil.spec import Spec
@@ -211,6 +212,8 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(told_workers(spec, dataset))
     if asked.search.cohort is None and spec.search.together > 1:
         reporter.message(told_cohorts(spec))
+    if asked.space.ladder != spec.space.ladder:
+        reporter.message(told_ladder(spec))
     if views := told_views(asked, spec, dataset):
         reporter.message(views)
     if precision := told_precision(spec):

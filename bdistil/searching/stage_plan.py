@@ -16,6 +16,7 @@ from bdistil.export.checkpoint import build_student
 from bdistil.searching.cost_limits import COSTS, CostLimits, Costs, costs_of
 from bdistil.spec import Range, Spec
 from bdistil.spec.goal import is_count
+from bdistil.spec.space import LADDER
 from bdistil.zoo.registry import student_class
 
 GROWTH = 1.7  # cumulative cost of a stage over the one before, about
@@ -50,6 +51,30 @@ def plan_stages(spec: Spec, most_flops: float | None, dataset: Dataset) -> Spec:
     )
 
 
+def narrowed(spec: Spec, dataset: Dataset, limits: CostLimits) -> Spec:
+    """The spec with a narrower ladder, if nobody has named one and its first student is too dear.
+
+    The new first one costs at most half of what the last stage may, so that there is more than one.
+    """
+    if spec.space.ladder != LADDER or not limits.exceeded_by(first_costs(spec, dataset)):
+        return spec
+    room = CostLimits(*(None if most is None else most / 2 for most in limits))
+    for width in range(LADDER[0] - 1, 0, -1):
+        space = spec.space.model_copy(update={"ladder": [width, 2 * width, 4 * width]})
+        spec = spec.model_copy(update={"space": space})
+        if not room.exceeded_by(first_costs(spec, dataset)):
+            break
+    return spec
+
+
+def told_ladder(spec: Spec) -> str:
+    """That it is narrower, in a sentence."""
+    return (
+        f"ladder: {spec.space.ladder}, as a first student of width {LADDER[0]} would cost more "
+        f"than the last stage may (space.ladder)"
+    )
+
+
 def check_first_student(spec: Spec, dataset: Dataset, limits: CostLimits) -> None:
     """Refuse limits that not even the first student keeps to.
 
@@ -65,9 +90,12 @@ def check_first_student(spec: Spec, dataset: Dataset, limits: CostLimits) -> Non
         asked = f"{most:,.0f} {unit}"
         if not is_count(amount):
             asked = f"{amount:g} of the teacher's {most / amount:,.0f} {unit}"
+        remedy = f"begin space.ladder with something smaller than {spec.space.ladder[0]}"
+        if first_rung(spec)[1] == 1:
+            remedy = "choose another space.student"
         raise SpecError(
             f"goal.{field}={asked} is less than the first student's {getattr(first, name):,}; "
-            f"raise it, or begin space.ladder with something smaller than {spec.space.ladder[0]}."
+            f"raise it, or {remedy}."
         )
 
 

@@ -26,6 +26,7 @@ from bdistil.names import Correction, Distillation, RecipeName
 from bdistil.spec.section import STRICT, Choices, Count, Range, Section, dimension_of
 
 WIDEST = 1_000_000  # units of a student
+LADDER = [8, 16, 32]  # widths where nothing is said
 
 Value = TypeVar("Value")
 Space = TypeVar("Space", bound=Section)
@@ -133,9 +134,9 @@ class SpaceSpec(Section):
     """`accurate`, `faithful` or `paper` (docs/method.md); the first one rules normalisation"""
     student: str | Choices[str] = "auto"
     """student classes of `bdistil students`, also `torchvision:NAME` and `timm:NAME`"""
-    ladder: list[int] | list[dict[str, int]] = Field([8, 16, 32], min_length=1)
+    ladder: list[int] | list[dict[str, int]] = Field([*LADDER], min_length=1)
     """widths of the growing classes F_1, F_2, ..., or a student class with its width for each:
-    `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`
+    `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`; left as it is, narrower where a goal allows less than 8 costs
     """
     options: dict[str, dict[str, Option | Choices[Option]]] = Field({})
     """architecture of student classes (`bdistil students`): a value, or choices to search,

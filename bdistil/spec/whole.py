@@ -13,7 +13,7 @@ from bdistil.spec.data import DataSpec
 from bdistil.spec.goal import GoalSpec
 from bdistil.spec.search import SearchSpec, WorkerSpec
 from bdistil.spec.section import Range, Section
-from bdistil.spec.space import SpaceSpec
+from bdistil.spec.space import LADDER, SpaceSpec
 from bdistil.spec.teacher import TeacherSpec
 from bdistil.spec.tracking import TrackingSpec
 
@@ -114,6 +114,8 @@ class Spec(Section):
         )
         if space.student == "auto":
             space = space.model_copy(update={"student": stored.space.student})
+        if space.ladder == LADDER:
+            space = space.model_copy(update={"ladder": stored.space.ladder})
         teacher = self.teacher if self.teacher.model != "auto" else stored.teacher
         teacher = self.teacher.model_copy(update={"model": teacher.model})
         data = self.data
