@@ -60,6 +60,16 @@ def test_one_by_one_where_it_costs_choices_or_gains_nothing(override: str) -> No
     assert decided(HERE, "search.tries_per_class=3", override).search.cohort == 1
 
 
+@pytest.mark.parametrize(
+    ("most", "workers", "tries"), [(8, 0, 4), (5, 0, 4), (12, 2, 6), (40, 16, 20)]
+)
+def test_what_a_round_may_try_at_most_is_shared_among_the_classes(
+    most: int, workers: int, tries: int
+) -> None:
+    overrides = (f"search.trials_per_round={most}", f"workers.count={workers}")
+    assert decided("search.tries_per_class=null", *overrides).search.tries_per_class == tries
+
+
 def test_what_is_asked_for_is_kept() -> None:
     spec = decided(HERE, "search.cohort=2", "search.tries_per_class=null")
     assert (spec.search.tries_per_class, spec.search.cohort) == (4, 2)
@@ -111,3 +121,22 @@ def test_a_class_that_no_stack_takes_trains_one_by_one(monkeypatch: pytest.Monke
     registry.register_student("untraceable", domains=("tabular",), lr=0.01, growth=1.5)(Untraceable)
     spec = decided(HERE, "space.student=untraceable", "search.tries_per_class=3")
     assert spec.search.cohort == 1
+
+
+class HalfFrozen(nn.Module):
+    """A body that learns on features which stay as they are."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.features = width
+        self.frozen = nn.Linear(input_shape[0], 16).requires_grad_(False)
+        self.layer = nn.Linear(16, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.frozen(x)).relu()
+
+
+def test_weights_that_shall_stay_as_they_are_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
+    registry.register_student("frozen", domains=("tabular",), lr=0.01, growth=1.5)(HalfFrozen)
+    assert decided(HERE, "space.student=frozen").search.cohort == 1
