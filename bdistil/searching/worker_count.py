@@ -71,7 +71,7 @@ def tries_of(spec: Spec, stacked: bool = False) -> int:
     """
     search, workers = spec.search, max(WORKERS, spec.workers.count or 0)
     together = STACKED if stacked else search.together
-    most = (search.trials_per_round or MOST_COUNT) // len(spec.space.ladder)
+    most = (search.trials_per_round or MOST_COUNT) // len(spec.space.rungs)
     busy = min(most, waves_of(workers) * workers * together)
     return search.tries_per_class or max(TRIES, busy)
 

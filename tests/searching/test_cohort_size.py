@@ -12,6 +12,7 @@ from torch import nn
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
+from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
@@ -82,6 +83,22 @@ def test_a_run_goes_on_with_the_cohorts_that_it_began_with(tmp_path: Path) -> No
     assert stored.search.cohort == stored.search.tries_per_class == 2
     elsewhere = spec.model_copy(update={"workers": spec.workers.model_copy(update={"count": 2})})
     assert elsewhere.as_decided_in(stored).search.cohort == stored.search.cohort
+
+
+@pytest.mark.parametrize("kept", ["cohort: 1", "cohort: null", ""])
+def test_a_run_from_before_cohorts_were_open_goes_on_one_by_one(tmp_path: Path, kept: str) -> None:
+    class Stopping(Silent):
+        def round_accepted(self, record: RoundRecord) -> None:
+            raise KeyboardInterrupt
+
+    spec = load_spec(TINY, (*SAME, HERE, "search.rounds=2"))
+    one_by_one = load_spec(TINY, (*SAME, HERE, "search.rounds=2", "search.cohort=1"))
+    with pytest.raises(KeyboardInterrupt):
+        launch_search(one_by_one, tmp_path, reporter=Stopping())
+    file = tmp_path / "spec.yaml"
+    file.write_text(file.read_text().replace("cohort: 1", kept))
+    rounds = launch_search(spec, tmp_path).run.journal.read()
+    assert [{trial.cohort for trial in each.compared} for each in rounds] == [{1}, {1}]
 
 
 def test_what_was_decided_is_said_unless_it_was_asked_for(tmp_path: Path) -> None:
