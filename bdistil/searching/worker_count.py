@@ -62,8 +62,8 @@ def waves_of(workers: int) -> int:
 def tries_of(spec: Spec, stacked: bool = False) -> int:
     """Trials of a class: as asked for, else as many as keep the workers busy.
 
-    One process tries as much as two workers do, so that small searches find the same on both. What
-    a round may try at most is shared out among the classes first, so that each has its turn.
+    One process tries as much as two workers do, so that small searches find as much on both. What a
+    round may try at most is shared out among the classes first, so that each has its turn.
 
     Args:
         spec: of the search.
