@@ -108,13 +108,14 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
     """
     import_modules(spec.modules)
     run = RunDirectory(out).fetched()
-    if run.journal.read():
+    rounds = len(run.journal.read())
+    if rounds:
         spec = spec.as_decided_in(run.spec())
+    if run.journal.end() is not None or rounds == spec.search.rounds:
+        spec = spec.model_copy(update={"goal": run.spec().goal})  # it stays what was searched for
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
     run.check(spec)
-    if run.journal.end() is not None:  # it stays what was searched for
-        spec = spec.model_copy(update={"goal": run.spec().goal})
     if run.has_teacher_of(spec):
         check_same_files(run.teacher, spec.teacher)
         check_unchanged(run.teacher, dataset)  # before anything of the run is written
