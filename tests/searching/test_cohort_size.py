@@ -71,6 +71,12 @@ def test_what_a_round_may_try_at_most_is_shared_among_the_classes(
     assert decided("search.tries_per_class=null", *overrides).search.tries_per_class == tries
 
 
+@pytest.mark.parametrize(("width", "cohort"), [(60_000, 3), (1_000_000, 1)])
+def test_a_gpu_stacks_larger_students_and_not_the_largest(width: int, cohort: int) -> None:
+    gpu = ("workers.count=1", "workers.gpus=1", "search.tries_per_class=3")
+    assert decided(*gpu, f"space.ladder=[{width}]").search.cohort == cohort
+
+
 def test_what_is_asked_for_is_kept() -> None:
     spec = decided(HERE, "search.cohort=2", "search.tries_per_class=null")
     assert (spec.search.tries_per_class, spec.search.cohort) == (4, 2)
