@@ -18,6 +18,7 @@ from bdistil.searching.worker_count import (
 )
 from bdistil.spec import Spec
 from bdistil.spec.space import COHORT_OWN
+from bdistil.zoo.registry import student_class
 
 GPU_SPEED = 1000  # times the products of a core in the same time, with room to spare
 MOST = 32  # beyond that a step is no longer mostly calls (benchmarks/cohort.py)
@@ -63,7 +64,11 @@ def train_sooner_stacked(spec: Spec, dataset: Dataset) -> bool:
     speed = GPU_SPEED if spec.workers.gpus else 1
     if seconds_of_products(spec, dataset) > speed * STEP_SECONDS:
         return False
-    return all(can_stack(kind, width, dataset) for kind, width in first_students(spec.space))
+    return all(
+        can_stack(student_class(kind).with_options(options).name, width, dataset)
+        for kind, width in first_students(spec.space)
+        for options in spec.space.variants(kind)
+    )
 
 
 def can_stack(kind: str, width: int, dataset: Dataset) -> bool:

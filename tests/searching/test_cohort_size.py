@@ -163,3 +163,26 @@ def test_weights_that_shall_stay_as_they_are_do(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
     registry.register_student("frozen", domains=("tabular",), lr=0.01, growth=1.5)(HalfFrozen)
     assert decided(HERE, "space.student=frozen").search.cohort == 1
+
+
+class Dropping(nn.Module):
+    """A body with an option that no stack knows how to draw."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int, *, rate: float = 0.0) -> None:
+        super().__init__()
+        self.features = width
+        self.layers = nn.Sequential(nn.Linear(input_shape[0], width), nn.Dropout(rate), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(("rate", "cohort"), [(0.0, 3), (0.5, 1)])
+def test_a_class_is_tried_with_the_options_that_it_trains_with(
+    monkeypatch: pytest.MonkeyPatch, rate: float, cohort: int
+) -> None:
+    monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
+    registry.register_student("dropping", domains=("tabular",), lr=0.01, growth=1.5)(Dropping)
+    options = f"space.options={{dropping: {{rate: {rate}}}}}"
+    tries = "search.tries_per_class=3"
+    assert decided(HERE, "space.student=dropping", options, tries).search.cohort == cohort
