@@ -50,7 +50,8 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         rounds: T, the most students; fewer if no further one helps, or once a goal is reached.
             None leaves them to the goal (6 without one).
         student: the student class.
-        ladder: widths of the growing classes F_1, F_2, ...
+        ladder: widths of the growing classes F_1, F_2, ...; None takes 8, 16 and 32, or narrower
+            ones where a goal allows less.
         recipe: of FIND_WL: ``accurate``, ``faithful`` or ``paper``.
         connection: of each student to those before it; None lets the recipe decide.
         trials: of each class in a round.
@@ -70,7 +71,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         *,
         rounds: int | None = 6,
         student: str = "mlp",
-        ladder: tuple[int, ...] = (8, 16, 32),
+        ladder: tuple[int, ...] | None = None,
         recipe: str = "accurate",
         connection: str | None = None,
         trials: int = 4,
@@ -140,7 +141,7 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             "space": {
                 "recipe": self.recipe,
                 "student": self.student,
-                "ladder": list(self.ladder),
+                "ladder": None if self.ladder is None else list(self.ladder),
                 "connection": self.connection,
             },
             "search": {"rounds": self.rounds, "tries_per_class": self.trials},
@@ -221,7 +222,7 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
         *,
         rounds: int | None = 6,
         student: str = "mlp",
-        ladder: tuple[int, ...] = (8, 16, 32),
+        ladder: tuple[int, ...] | None = None,
         recipe: str = "accurate",
         connection: str | None = None,
         trials: int = 4,

@@ -71,8 +71,11 @@ def stacks(
     """Whether torch can run and train students as one, tried on inputs (B, ...).
 
     It has no batching rule for some layers, recurrent ones among them, and users' own may do what
-    they like; what they raise alone, training tells.
+    they like; what they raise alone, training tells. Weights that shall stay as they are would be
+    trained with the others of their row.
     """
+    if not all(weight.requires_grad for weight in students[0].parameters()):
+        return False
     try:
         Stack(students)(x, earlier)[0].sum().backward()
     except FOREIGN:

@@ -74,6 +74,8 @@ def execute(
     if missing:
         with cluster(workers, address, verbose):
             share_out(missing, folder, workers, kept, done, taught, under_way)
+    for note in unequal_tries(runs, folder):
+        warnings.warn(note, BdistilWarning, stacklevel=2)
     return [figures for run in runs if (figures := kept[run.folder]) is not None]
 
 
@@ -101,6 +103,25 @@ def share_out(
         run = tasks[task]
         kept[run.folder] = figures
         done(run, figures, sum(each is not None for each in kept.values()), len(kept))
+
+
+def unequal_tries(runs: Sequence[Run], folder: Path) -> list[str]:
+    """Of which data searches had more tries than others though nobody has said so.
+
+    What the spec leaves open hangs on whether candidates train together, which cells may decide.
+    """
+    tries: dict[str, set[int]] = {}
+    for run in runs:
+        place = RunDirectory(folder / run.folder)
+        if run.spec.search.tries_per_class is None and place.spec_file.exists():
+            tries.setdefault(run.data, set()).add(place.spec().search.tries)
+    return [
+        f"{data}: some searches had {min(found)} tries a class and others {max(found)}, as "
+        "candidates of some cells alone train together; compare them at equal tries: "
+        f"search.tries_per_class={max(found)}."
+        for data, found in tries.items()
+        if len(found) > 1
+    ]
 
 
 class Watch:

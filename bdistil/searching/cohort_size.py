@@ -18,7 +18,9 @@ from bdistil.searching.worker_count import (
 )
 from bdistil.spec import Spec
 from bdistil.spec.space import COHORT_OWN
+from bdistil.zoo.registry import student_class
 
+GPU_SPEED = 1000  # times the products of a core in the same time, with room to spare
 MOST = 32  # beyond that a step is no longer mostly calls (benchmarks/cohort.py)
 
 
@@ -35,8 +37,8 @@ def cohort_of(spec: Spec) -> int:
 def worth_stacking(spec: Spec, dataset: Dataset) -> bool:
     """Whether candidates should train together though nobody has said so.
 
-    Not where that gains nothing (students whose products take longer than their calls, but for a
-    GPU; recurrent ones), where trials differ in more than members of a cohort may, so that fewer
+    Not where that gains nothing (students whose products take longer than their calls; recurrent
+    ones), where trials differ in more than members of a cohort may, so that fewer
     choices would be tried, and where each answer counts as it comes.
 
     Args:
@@ -59,9 +61,14 @@ def differ_as_cohorts_may(spec: Spec) -> bool:
 
 def train_sooner_stacked(spec: Spec, dataset: Dataset) -> bool:
     """Whether steps of the smallest students are mostly calls, and torch can stack them."""
-    if seconds_of_products(spec, dataset) > STEP_SECONDS and not spec.workers.gpus:
+    speed = GPU_SPEED if spec.workers.gpus else 1
+    if seconds_of_products(spec, dataset) > speed * STEP_SECONDS:
         return False
-    return all(can_stack(kind, width, dataset) for kind, width in first_students(spec.space))
+    return all(
+        can_stack(student_class(kind).with_options(options).name, width, dataset)
+        for kind, width in first_students(spec.space)
+        for options in spec.space.variants(kind)
+    )
 
 
 def can_stack(kind: str, width: int, dataset: Dataset) -> bool:

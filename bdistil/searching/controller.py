@@ -132,7 +132,7 @@ class RoundController:
     @property
     def most_trials(self) -> int:
         """Trials of a round without a weak learner."""
-        return self.spec.search.most_trials(len(self.spec.space.ladder))
+        return self.spec.search.most_trials(len(self.spec.space.rungs))
 
     def _next_request(self, cohort: TrialRequest | None) -> TrialRequest | None:
         """One more request, of the cohort's rung if there is one; None if none may be made now."""

@@ -29,6 +29,7 @@ from bdistil.searching.views import with_views
 from bdistil.searching.worker_count import count_workers, tries_of
 from bdistil.spec import GoalSpec, SearchSpec, SpaceSpec, Spec
 from bdistil.spec.goal import is_count
+from bdistil.spec.space import LADDER
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import TeacherSource, network_of
@@ -36,7 +37,7 @@ from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with student classes, tries, workers and cohorts chosen, and with absolute paths.
+    """The spec with student classes, tries, workers and so on chosen, and with absolute paths.
 
     Raises:
         SpecError: if a connection or a student class is unknown or does not take the data's input,
@@ -56,7 +57,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec, stacked)})
     if spec.goal is None:
         search = search.model_copy(update={"rounds": search.most_rounds})
-    check_classes(search, len(space.ladder))
+    check_classes(search, len(space.rungs))
     changes: dict[str, Any] = {
         "search": search,
         "data": spec.data.absolute(),
@@ -73,7 +74,8 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         spec = spec.model_copy(update={"workers": workers})
     cohort = cohort_of(spec) if stacked else spec.search.together
     search = spec.search.model_copy(update={"cohort": cohort})
-    return spec.model_copy(update={"search": search})
+    space = spec.space.model_copy(update={"ladder": spec.space.ladder or [*LADDER]})
+    return spec.model_copy(update={"search": search, "space": space})
 
 
 def with_stages(spec: Spec, dataset: Dataset) -> Spec:

@@ -35,6 +35,7 @@ from bdistil.searching.stage_plan import told_ladder
 from bdistil.searching.views import told_views, view_makers
 from bdistil.searching.worker_count import told_precision, told_workers
 from bdistil.spec import Spec
+from bdistil.spec.space import LADDER
 from bdistil.spec.user_modules import import_modules
 from bdistil.spec.views import ViewSpec
 from bdistil.store.durable import sweep, write_atomic
@@ -83,6 +84,8 @@ def run_search(
         sweep(run.path)
         run.create(spec)
         say_what_was_read(run, dataset, reporter)
+        if run.journal.read():  # then it was decided, and said, when the run began
+            asked = asked.as_decided_in(spec)
         if missing:
             say_what_was_decided(asked, spec, dataset, reporter)
         if teacher_dir is not None and not run.teacher.exists:
@@ -105,13 +108,14 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
     """
     import_modules(spec.modules)
     run = RunDirectory(out).fetched()
-    if run.journal.read():
+    rounds = len(run.journal.read())
+    if rounds:
         spec = spec.as_decided_in(run.spec())
+    if run.journal.end() is not None or rounds == spec.search.rounds:
+        spec = spec.model_copy(update={"goal": run.spec().goal})  # it stays what was searched for
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
     run.check(spec)
-    if run.journal.end() is not None:  # it stays what was searched for
-        spec = spec.model_copy(update={"goal": run.spec().goal})
     if run.has_teacher_of(spec):
         check_same_files(run.teacher, spec.teacher)
         check_unchanged(run.teacher, dataset)  # before anything of the run is written
@@ -212,7 +216,7 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(told_workers(spec, dataset))
     if asked.search.cohort is None and spec.search.together > 1:
         reporter.message(told_cohorts(spec))
-    if asked.space.ladder != spec.space.ladder:
+    if asked.space.ladder is None and spec.space.ladder != LADDER:
         reporter.message(told_ladder(spec))
     if views := told_views(asked, spec, dataset):
         reporter.message(views)

@@ -56,7 +56,7 @@ def narrowed(spec: Spec, dataset: Dataset, limits: CostLimits) -> Spec:
 
     The new first one costs at most half of what the last stage may, so that there is more than one.
     """
-    if spec.space.ladder != LADDER or not limits.exceeded_by(first_costs(spec, dataset)):
+    if spec.space.ladder is not None or not limits.exceeded_by(first_costs(spec, dataset)):
         return spec
     room = CostLimits(*(None if most is None else most / 2 for most in limits))
     for width in range(LADDER[0] - 1, 0, -1):
@@ -90,8 +90,9 @@ def check_first_student(spec: Spec, dataset: Dataset, limits: CostLimits) -> Non
         asked = f"{most:,.0f} {unit}"
         if not is_count(amount):
             asked = f"{amount:g} of the teacher's {most / amount:,.0f} {unit}"
-        remedy = f"begin space.ladder with something smaller than {spec.space.ladder[0]}"
-        if first_rung(spec)[1] == 1:
+        width = first_rung(spec)[1]
+        remedy = f"begin space.ladder with something smaller than {width}"
+        if width == 1:
             remedy = "choose another space.student"
         raise SpecError(
             f"goal.{field}={asked} is less than the first student's {getattr(first, name):,}; "

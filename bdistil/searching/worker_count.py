@@ -62,7 +62,8 @@ def waves_of(workers: int) -> int:
 def tries_of(spec: Spec, stacked: bool = False) -> int:
     """Trials of a class: as asked for, else as many as keep the workers busy.
 
-    One process tries as much as two workers do, so that small searches find the same on both.
+    One process tries as much as two workers do, so that small searches find as much on both. What a
+    round may try at most is shared out among the classes first, so that each has its turn.
 
     Args:
         spec: of the search.
@@ -70,7 +71,8 @@ def tries_of(spec: Spec, stacked: bool = False) -> int:
     """
     search, workers = spec.search, max(WORKERS, spec.workers.count or 0)
     together = STACKED if stacked else search.together
-    busy = min(MOST_COUNT, waves_of(workers) * workers * together)
+    most = (search.trials_per_round or MOST_COUNT) // len(spec.space.rungs)
+    busy = min(most, waves_of(workers) * workers * together)
     return search.tries_per_class or max(TRIES, busy)
 
 

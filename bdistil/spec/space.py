@@ -28,6 +28,8 @@ from bdistil.spec.section import STRICT, Choices, Count, Range, Section, dimensi
 WIDEST = 1_000_000  # units of a student
 LADDER = [8, 16, 32]  # widths where nothing is said
 
+Ladder = Choices[int] | Choices[dict[str, int]]
+
 Value = TypeVar("Value")
 Space = TypeVar("Space", bound=Section)
 Own = Annotated[Value, "own"]
@@ -134,9 +136,10 @@ class SpaceSpec(Section):
     """`accurate`, `faithful` or `paper` (docs/method.md); the first one rules normalisation"""
     student: str | Choices[str] = "auto"
     """student classes of `bdistil students`, also `torchvision:NAME` and `timm:NAME`"""
-    ladder: list[int] | list[dict[str, int]] = Field([*LADDER], min_length=1)
+    ladder: Ladder | None = None
     """widths of the growing classes F_1, F_2, ..., or a student class with its width for each:
-    `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`; left as it is, narrower where a goal allows less than 8 costs
+    `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`; null: 8, 16 and 32, or narrower ones where a goal allows the
+    last stage less than a first student of width 8 costs
     """
     options: dict[str, dict[str, Option | Choices[Option]]] = Field({})
     """architecture of student classes (`bdistil students`): a value, or choices to search,
@@ -157,7 +160,7 @@ class SpaceSpec(Section):
     @property
     def rungs(self) -> list[tuple[str | None, int]]:
         """Class and width of F_1, F_2, ...; no class where every rung has the space's."""
-        pairs = [rung if isinstance(rung, dict) else {None: rung} for rung in self.ladder]
+        pairs = [rung if isinstance(rung, dict) else {None: rung} for rung in self.ladder or LADDER]
         return [pair for rung in pairs for pair in rung.items()]
 
     @property
@@ -179,9 +182,9 @@ class SpaceSpec(Section):
 
     @field_validator("ladder")
     @classmethod
-    def _growing(cls, ladder: list[int] | list[dict[str, int]]) -> list[int] | list[dict[str, int]]:
+    def _growing(cls, ladder: Ladder | None) -> Ladder | None:
         of_class: dict[str, list[int]] = {}
-        for rung in ladder:
+        for rung in ladder or ():
             if isinstance(rung, dict) and len(rung) != 1:
                 raise ValueError(f"each class is one student class and its width, not {rung}")
             (pair,) = rung.items() if isinstance(rung, dict) else [("", rung)]
@@ -195,7 +198,7 @@ class SpaceSpec(Section):
 
     @model_validator(mode="after")
     def _classes_in_one_place(self) -> SpaceSpec:
-        if isinstance(self.ladder[0], dict) and self.student != "auto":
+        if self.ladder and isinstance(self.ladder[0], dict) and self.student != "auto":
             raise ValueError("space.ladder names student classes already; remove space.student")
         return self
 

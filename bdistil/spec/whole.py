@@ -13,7 +13,7 @@ from bdistil.spec.data import DataSpec
 from bdistil.spec.goal import GoalSpec
 from bdistil.spec.search import SearchSpec, WorkerSpec
 from bdistil.spec.section import Range, Section
-from bdistil.spec.space import LADDER, SpaceSpec
+from bdistil.spec.space import SpaceSpec
 from bdistil.spec.teacher import TeacherSpec
 from bdistil.spec.tracking import TrackingSpec
 
@@ -92,6 +92,7 @@ class Spec(Section):
         if self.teacher.weights is not None:
             spec["teacher"]["weights"] = "a file"
         del spec["teacher"]["workers"]
+        spec["search"]["cohort"] = self.search.together  # what older runs leave open is 1
         for key in ("time_budget", "grace", "max_failures", "warm_start"):
             del spec["search"][key]
         return spec
@@ -101,21 +102,20 @@ class Spec(Section):
         search = self.search.model_copy(
             update={
                 name: getattr(stored.search, name)
-                for name in ("rounds", "tries_per_class", "cohort")
+                for name in ("rounds", "tries_per_class")
                 if getattr(self.search, name) is None
             }
+            | {"cohort": self.search.cohort or stored.search.together}
         )
         space = self.space.model_copy(
             update={
                 name: getattr(stored.space, name)
-                for name in ("growth", "lr", "views")
+                for name in ("ladder", "growth", "lr", "views")
                 if getattr(self.space, name) is None
             }
         )
         if space.student == "auto":
             space = space.model_copy(update={"student": stored.space.student})
-        if space.ladder == LADDER:
-            space = space.model_copy(update={"ladder": stored.space.ladder})
         teacher = self.teacher if self.teacher.model != "auto" else stored.teacher
         teacher = self.teacher.model_copy(update={"model": teacher.model})
         data = self.data

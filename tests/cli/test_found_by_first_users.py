@@ -51,6 +51,15 @@ def test_a_run_that_has_ended_says_so_to_another_goal(tmp_path: Path) -> None:
     assert goal.keep == 0.1, "the run says what it was searched for"
 
 
+@pytest.mark.parametrize("goal", ["goal.keep=10%", "goal=null"])
+def test_a_run_that_is_over_is_not_measured_against_another_goal(tmp_path: Path, goal: str) -> None:
+    spec = tiny("workers.count=0", "search.rounds=1", goal)
+    launch_search(spec, tmp_path / "run")
+    impossible = tiny("workers.count=0", "search.rounds=1", "goal.within_time=0.0001%")
+    again = launch_search(impossible, tmp_path / "run").run.spec().goal
+    assert (again and again.keep) == (spec.goal and spec.goal.keep)
+
+
 def test_answers_that_are_known_are_taken_and_not_trained(bdistil: Command) -> None:
     x = np.random.default_rng(0).normal(size=(200, 2))
     yes = 1 / (1 + np.exp(-x[:, 0]))

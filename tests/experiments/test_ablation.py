@@ -15,7 +15,7 @@ from tiny import tiny
 from bdistil.errors import SearchError, SpecError
 from bdistil.experiments.ablation import areas, best_cell, comparisons, conclusion, curves
 from bdistil.experiments.design import cell_of, cells_of, factors, label_of, runs_of
-from bdistil.experiments.execute import Watch, make_teacher
+from bdistil.experiments.execute import Watch, make_teacher, unequal_tries
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.plan import Plan
 from bdistil.experiments.reproduction import reproduction, seeds_of, verdict
@@ -301,3 +301,16 @@ def test_rounds_of_searches_are_told_once_each_as_they_come(
     journals[1].path.write_text("no journal\n")  # whose own search tells
     watch.look()
     assert told == [("skip=true", 3), ("skip=false", 1)]
+
+
+@pytest.mark.parametrize("asked", [None, 4])
+def test_cells_that_had_other_tries_than_others_are_told(tmp_path: Path, asked: int | None) -> None:
+    cells = [{"space.early_accept": True}, {"space.early_accept": False}]
+    source = spec_file(tmp_path, "one", f"search.tries_per_class={asked or 'null'}")
+    runs = runs_of([source], cells, [0, 1])
+    for run, tries in zip(runs, (4, 8, 4), strict=False):  # the last one has not begun
+        search = run.spec.search.model_copy(update={"tries_per_class": asked or tries})
+        RunDirectory(tmp_path / run.folder).create(run.spec.model_copy(update={"search": search}))
+    told = unequal_tries(runs, tmp_path)
+    assert len(told) == (asked is None)
+    assert all("one: some searches had 4 tries a class and others 8" in text for text in told)

@@ -12,6 +12,7 @@ from torch import nn
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
+from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
@@ -60,6 +61,22 @@ def test_one_by_one_where_it_costs_choices_or_gains_nothing(override: str) -> No
     assert decided(HERE, "search.tries_per_class=3", override).search.cohort == 1
 
 
+@pytest.mark.parametrize(
+    ("most", "workers", "tries"), [(8, 0, 4), (5, 0, 4), (12, 2, 6), (40, 16, 20)]
+)
+def test_what_a_round_may_try_at_most_is_shared_among_the_classes(
+    most: int, workers: int, tries: int
+) -> None:
+    overrides = (f"search.trials_per_round={most}", f"workers.count={workers}")
+    assert decided("search.tries_per_class=null", *overrides).search.tries_per_class == tries
+
+
+@pytest.mark.parametrize(("width", "cohort"), [(60_000, 3), (1_000_000, 1)])
+def test_a_gpu_stacks_larger_students_and_not_the_largest(width: int, cohort: int) -> None:
+    gpu = ("workers.count=1", "workers.gpus=1", "search.tries_per_class=3")
+    assert decided(*gpu, f"space.ladder=[{width}]").search.cohort == cohort
+
+
 def test_what_is_asked_for_is_kept() -> None:
     spec = decided(HERE, "search.cohort=2", "search.tries_per_class=null")
     assert (spec.search.tries_per_class, spec.search.cohort) == (4, 2)
@@ -72,6 +89,22 @@ def test_a_run_goes_on_with_the_cohorts_that_it_began_with(tmp_path: Path) -> No
     assert stored.search.cohort == stored.search.tries_per_class == 2
     elsewhere = spec.model_copy(update={"workers": spec.workers.model_copy(update={"count": 2})})
     assert elsewhere.as_decided_in(stored).search.cohort == stored.search.cohort
+
+
+@pytest.mark.parametrize("kept", ["cohort: 1", "cohort: null", ""])
+def test_a_run_from_before_cohorts_were_open_goes_on_one_by_one(tmp_path: Path, kept: str) -> None:
+    class Stopping(Silent):
+        def round_accepted(self, record: RoundRecord) -> None:
+            raise KeyboardInterrupt
+
+    spec = load_spec(TINY, (*SAME, HERE, "search.rounds=2"))
+    one_by_one = load_spec(TINY, (*SAME, HERE, "search.rounds=2", "search.cohort=1"))
+    with pytest.raises(KeyboardInterrupt):
+        launch_search(one_by_one, tmp_path, reporter=Stopping())
+    file = tmp_path / "spec.yaml"
+    file.write_text(file.read_text().replace("cohort: 1", kept))
+    rounds = launch_search(spec, tmp_path).run.journal.read()
+    assert [{trial.cohort for trial in each.compared} for each in rounds] == [{1}, {1}]
 
 
 def test_what_was_decided_is_said_unless_it_was_asked_for(tmp_path: Path) -> None:
@@ -111,3 +144,45 @@ def test_a_class_that_no_stack_takes_trains_one_by_one(monkeypatch: pytest.Monke
     registry.register_student("untraceable", domains=("tabular",), lr=0.01, growth=1.5)(Untraceable)
     spec = decided(HERE, "space.student=untraceable", "search.tries_per_class=3")
     assert spec.search.cohort == 1
+
+
+class HalfFrozen(nn.Module):
+    """A body that learns on features which stay as they are."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.features = width
+        self.frozen = nn.Linear(input_shape[0], 16).requires_grad_(False)
+        self.layer = nn.Linear(16, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.frozen(x)).relu()
+
+
+def test_weights_that_shall_stay_as_they_are_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
+    registry.register_student("frozen", domains=("tabular",), lr=0.01, growth=1.5)(HalfFrozen)
+    assert decided(HERE, "space.student=frozen").search.cohort == 1
+
+
+class Dropping(nn.Module):
+    """A body with an option that no stack knows how to draw."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int, *, rate: float = 0.0) -> None:
+        super().__init__()
+        self.features = width
+        self.layers = nn.Sequential(nn.Linear(input_shape[0], width), nn.Dropout(rate), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(("rate", "cohort"), [(0.0, 3), (0.5, 1)])
+def test_a_class_is_tried_with_the_options_that_it_trains_with(
+    monkeypatch: pytest.MonkeyPatch, rate: float, cohort: int
+) -> None:
+    monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
+    registry.register_student("dropping", domains=("tabular",), lr=0.01, growth=1.5)(Dropping)
+    options = f"space.options={{dropping: {{rate: {rate}}}}}"
+    tries = "search.tries_per_class=3"
+    assert decided(HERE, "space.student=dropping", options, tries).search.cohort == cohort

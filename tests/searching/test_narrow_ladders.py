@@ -9,7 +9,8 @@ from tiny import TINY
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
-from bdistil.errors import SpecError
+from bdistil.errors import CheckpointError, SpecError
+from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
@@ -18,6 +19,18 @@ from bdistil.spec.space import LADDER
 OPEN = TINY | {"space": {name: v for name, v in TINY["space"].items() if name != "ladder"}}
 A_UNIT = 2 * 16 + 2 * 4  # FLOPs of a unit: 16 features, 4 classes
 HERE = ("workers.count=0", "search.rounds=null")
+
+
+class Heard(Silent):
+    said = ""
+
+    def message(self, text: str) -> None:
+        self.said += text
+
+
+class StopAfterOne(Silent):
+    def round_accepted(self, record: RoundRecord) -> None:
+        raise KeyboardInterrupt
 
 
 def decided(*overrides: str) -> Spec:
@@ -54,12 +67,6 @@ def test_less_than_a_single_unit_is_refused() -> None:
 
 
 def test_it_is_said_and_kept_where_the_run_goes_on(tmp_path: Path) -> None:
-    class Heard(Silent):
-        said = ""
-
-        def message(self, text: str) -> None:
-            self.said += text
-
     heard = Heard()
     narrow = load_spec(OPEN, (*HERE, f"goal.within={3 * A_UNIT}", "search.fallback=best"))
     launch_search(narrow, tmp_path, reporter=heard)
@@ -67,3 +74,22 @@ def test_it_is_said_and_kept_where_the_run_goes_on(tmp_path: Path) -> None:
     wider = load_spec(OPEN, (*HERE, f"goal.within={100 * A_UNIT}", "search.fallback=best"))
     again = launch_search(wider, tmp_path)
     assert again.run.spec().space.ladder == [1, 2, 4]
+
+
+def test_the_usual_ladder_is_kept_where_somebody_has_written_it() -> None:
+    with pytest.raises(SpecError, match=r"begin space\.ladder with something smaller than 8"):
+        decided(f"goal.within={7 * A_UNIT}", f"space.ladder={LADDER}")
+
+
+def test_an_open_ladder_follows_the_run_and_a_written_one_does_not(tmp_path: Path) -> None:
+    begun = (*HERE, "search.rounds=2", "search.fallback=best")
+    with pytest.raises(KeyboardInterrupt):
+        launch_search(
+            load_spec(OPEN, (*begun, "space.ladder=[4, 8]")), tmp_path, reporter=StopAfterOne()
+        )
+    heard = Heard()
+    open_ladder = load_spec(OPEN, begun)
+    assert launch_search(open_ladder, tmp_path, reporter=heard).run.spec().space.ladder == [4, 8]
+    assert "ladder" not in heard.said
+    with pytest.raises(CheckpointError, match=r"holds another search \(space\.ladder"):
+        launch_search(load_spec(OPEN, (*begun, f"space.ladder={LADDER}")), tmp_path)

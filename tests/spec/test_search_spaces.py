@@ -29,7 +29,7 @@ def test_every_data_set_has_a_search_space_whose_networks_take_it(name: str) -> 
             teacher.model, entry.domain, entry.input_shape, outputs, teacher.options
         )
         bodies = [
-            student_class(kind).build(entry.input_shape, spec.space.ladder[0]) for kind in kinds
+            student_class(kind).build(entry.input_shape, spec.space.rungs[0][1]) for kind in kinds
         ]
     for body in bodies:
         assert flops(body, entry.input_shape) < flops(model, entry.input_shape) / 4
