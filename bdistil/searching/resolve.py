@@ -33,7 +33,7 @@ from bdistil.spec.space import LADDER
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import TeacherSource, network_of
-from bdistil.zoo.registry import default_ladder, default_student, student_class
+from bdistil.zoo.registry import default_student, student_class
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
@@ -48,9 +48,6 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_losses(spec.space, dataset.task)
     check_metric(None if spec.goal is None else spec.goal.metric, dataset.task)
     space = spec.space
-    if space.ladder is None and space.students == ("auto",):
-        ladder = default_ladder(dataset.domain, dataset.input_shape)
-        space = space.model_copy(update={"ladder": ladder})
     if space.students == ("auto",):
         student = default_student(dataset.domain, dataset.input_shape)
         space = space.model_copy(update={"student": student})

@@ -68,10 +68,7 @@ def narrowed(spec: Spec, dataset: Dataset, limits: CostLimits) -> Spec:
 
 
 def told_ladder(spec: Spec) -> str:
-    """That it is narrower, or of which classes, in a sentence."""
-    if spec.space.rungs[0][0] is not None:
-        classes = ", then ".join(f"{kind} from width {width}" for kind, width in spec.space.rungs)
-        return f"students: {classes}, as for all colour photographs (space.ladder)"
+    """That it is narrower, in a sentence."""
     return (
         f"ladder: {spec.space.ladder}, as a first student of width {LADDER[0]} would cost more "
         f"than the last stage may (space.ladder)"

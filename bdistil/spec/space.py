@@ -139,8 +139,7 @@ class SpaceSpec(Section):
     ladder: Ladder | None = None
     """widths of the growing classes F_1, F_2, ..., or a student class with its width for each:
     `[{mlp: 8}, {mlp: 16}, {cnn: 8}]`; null: 8, 16 and 32, or narrower ones where a goal allows the
-    last stage less than a first student of width 8 costs; for colour photographs whose student
-    nobody names `[{cnn: 8}, {convnet: 8}]`
+    last stage less than a first student of width 8 costs
     """
     options: dict[str, dict[str, Option | Choices[Option]]] = Field({})
     """architecture of student classes (`bdistil students`): a value, or choices to search,

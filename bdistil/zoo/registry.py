@@ -31,7 +31,6 @@ _AXES: dict[Domain, str] = {
 }
 _DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "fcn"}
 _PHOTOGRAPHS, _PHOTOGRAPH_SIDE = "convnet", 16  # students of colour images from so many pixels on
-_PHOTOGRAPH_LADDER = [{"cnn": 8}, {"convnet": 8}]
 
 
 @dataclass(frozen=True)
@@ -235,20 +234,9 @@ def default_student(domain: Domain, input_shape: tuple[int, ...]) -> str:
     Patches do as well as anything on grey images, and cost least; of colour photographs two layers
     of convolutions see four points more at the same cost (results/2026-11-29-photographs).
     """
-    return _PHOTOGRAPHS if _are_photographs(domain, input_shape) else _DEFAULTS[domain]
-
-
-def default_ladder(domain: Domain, input_shape: tuple[int, ...]) -> list[dict[str, int]] | None:
-    """The growing classes where neither they nor a student class are named; None for any widths.
-
-    Colour photographs begin with patches, which are best for the least, and go on to convolutions.
-    """
-    return _PHOTOGRAPH_LADDER if _are_photographs(domain, input_shape) else None
-
-
-def _are_photographs(domain: Domain, input_shape: tuple[int, ...]) -> bool:
-    colour = domain == "image" and input_shape[0] == 3
-    return colour and min(input_shape[1:]) >= _PHOTOGRAPH_SIDE
+    if domain == "image" and input_shape[0] == 3 and min(input_shape[1:]) >= _PHOTOGRAPH_SIDE:
+        return _PHOTOGRAPHS
+    return _DEFAULTS[domain]
 
 
 def default_teacher(domain: Domain) -> str:

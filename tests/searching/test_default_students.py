@@ -12,20 +12,18 @@ from bdistil.searching.resolve import resolve
 from bdistil.spec import load_spec
 from bdistil.spec.space import LADDER
 
-MIXED = [{"cnn": 8}, {"convnet": 8}]
-
 
 @pytest.mark.parametrize(
     ("channels", "given", "student", "ladder"),
     [
-        (3, (), "auto", MIXED),
+        (3, (), "convnet", LADDER),
         (3, ("space.student=separable",), "separable", LADDER),
         (3, ("space.student=[cnn, vit]",), ["cnn", "vit"], LADDER),
         (3, ("space.ladder=[4, 8]",), "convnet", [4, 8]),
         (1, (), "cnn", LADDER),
     ],
 )
-def test_photographs_go_from_patches_to_convolutions(
+def test_colour_photographs_have_convolutions(
     tmp_path: Path, channels: int, given: tuple[str, ...], student: str, ladder: list[object]
 ) -> None:
     random = np.random.default_rng(0)

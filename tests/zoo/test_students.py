@@ -13,13 +13,7 @@ from bdistil.core.cost import parameters
 from bdistil.errors import SpecError
 from bdistil.testing import STUDENT_CHECKS, STUDENT_SHAPES, check_student_exports
 from bdistil.testing.student_contract import stacks
-from bdistil.zoo import (
-    default_ladder,
-    default_student,
-    register_student,
-    student_class,
-    student_classes,
-)
+from bdistil.zoo import default_student, register_student, student_class, student_classes
 from bdistil.zoo.cnn import windows
 
 NAMES = [entry.name for entry in student_classes()]
@@ -118,8 +112,6 @@ def test_default_student_fits_its_domain(domain):
 )
 def test_photographs_have_convolutions_and_grey_images_patches(shape, name):
     assert default_student("image", shape) == name
-    ladder = [{"cnn": 8}, {"convnet": 8}] if name == "convnet" else None
-    assert default_ladder("image", shape) == ladder
 
 
 def test_a_taken_name_cannot_be_registered_again():
