@@ -21,7 +21,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SETS = {"first": ("train", 7), "fresh": ("test", 11)}
 """Part and seed of the sample."""
-CLASSES = {"first": ("cnn", "convnet", "separable", "inverted"), "fresh": ("cnn", "convnet")}
+CLASSES = {
+    "first": ("cnn", "convnet", "separable", "inverted", "mixed"),
+    "fresh": ("cnn", "convnet", "mixed"),
+}
+MIXED = "space.ladder=[{cnn: 8}, {convnet: 8}]"
 
 
 def folder_of(name: str, data: Path, work: Path) -> Path:
@@ -46,7 +50,7 @@ def play(args: argparse.Namespace) -> None:
                 continue
             given = ("--data", folder_of(name, args.data, args.work), "--within", str(args.most))
             command = [sys.executable, "-m", "bdistil", "search", *given]
-            command += [f"space.student={kind}", "--out", out]
+            command += [MIXED if kind == "mixed" else f"space.student={kind}", "--out", out]
             print(*command, flush=True)
             subprocess.run([str(word) for word in command], check=True)
 
