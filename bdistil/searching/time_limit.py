@@ -137,10 +137,12 @@ def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
     if smallest > limit.most:
         asked = f"{goal.within_time:.3g} of the teacher's time" if limit.share else goal.within_time
         took = f"{smallest:.2f} of it" if limit.share else limit.told(smallest)
+        remedy = "begin space.ladder with something smaller"
+        if least == 1:
+            remedy = "choose another space.student"
         raise SpecError(
             f"goal.within_time is {asked}, but the smallest student ({kind} of width {least}) "
-            f"takes {took} on this machine, {limit.how}; raise it, or begin space.ladder with "
-            f"something smaller."
+            f"takes {took} on this machine, {limit.how}; raise it, or {remedy}."
         )
     found = flops_within(taken, smallest, limit.most, cost, most, least)
     if flops is None and found is None:

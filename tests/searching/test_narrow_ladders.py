@@ -93,3 +93,12 @@ def test_an_open_ladder_follows_the_run_and_a_written_one_does_not(tmp_path: Pat
     assert "ladder" not in heard.said
     with pytest.raises(CheckpointError, match=r"holds another search \(space\.ladder"):
         launch_search(load_spec(OPEN, (*begun, f"space.ladder={LADDER}")), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("width", "remedy"),
+    [(1, r"choose another space\.student"), (2, r"begin space\.ladder with something smaller")],
+)
+def test_too_little_time_names_a_remedy_that_there_is(width: int, remedy: str) -> None:
+    with pytest.raises(SpecError, match=rf"of width {width}\) takes .*; raise it, or {remedy}"):
+        decided("goal.within_time=1e-9", f"space.ladder=[{width}]", "space.connection=none")
