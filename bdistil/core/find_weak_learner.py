@@ -15,7 +15,7 @@ from bdistil.core.milestones import Cut, Losses, Milestones, loss_now
 from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
 from bdistil.core.student import Student
-from bdistil.core.trainer import trainer_of
+from bdistil.core.trainer import Trainer
 from bdistil.core.training_split import ShouldStop, Stopped
 from bdistil.core.training_state import (
     Keep,
@@ -104,7 +104,7 @@ def find_weak_learner(
         StateError: if `earlier` is of another training; the student is then as it was.
     """
     started = time.perf_counter()
-    trainer = trainer_of(student, state, recipe, attempt, seed, compiled)
+    trainer = Trainer(student, state, recipe, attempt, seed, compiled)
     steps = {} if milestones is None else milestones.steps(recipe.epochs)
     losses: list[tuple[int, float]] = []
     epochs = 0

@@ -1,12 +1,12 @@
-"""Training epoch by epoch: Adam with a cosine schedule, and a state in between."""
+"""One student's training: Adam with a cosine schedule, epoch by epoch, with a state in between."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bdistil.core.objective import Objective, term_weight
 from bdistil.core.own_head import WithOwnHead
@@ -28,35 +28,35 @@ from bdistil.errors import SearchError
 
 DEFAULT_LR = 1e-2  # where neither recipe nor student class says
 
-BatchLoss = Callable[[Shard, Tensor, int], Tensor]
-"""The loss on some rows of a shard in an epoch counted from 0, a scalar."""
-
 
 class Trainer:
-    """Adam with a cosine schedule over minibatches, shuffled within shuffled shards.
-
-    Args:
-        model: what is trained.
-        loss: of the model.
-        shards: of the training split.
-        recipe: learning rate, weight decay, epochs and batch size.
-        seed: of the order of the examples.
-    """
+    """Adam with a cosine schedule over minibatches, shuffled within shuffled shards."""
 
     def __init__(
-        self, model: nn.Module, loss: BatchLoss, shards: Sequence[Shard], recipe: Recipe, seed: int
+        self,
+        student: Student,
+        state: Round,
+        recipe: Recipe,
+        attempt: int,
+        seed: int,
+        compiled: bool = False,
     ) -> None:
-        self.model, self.loss, self.shards = model, loss, shards
-        self.remedy = recipe.remedy
-        self.batch_size = recipe.batch_for(sum(map(len, shards)))
+        self.shards = state.train.shards
+        self.objective = Objective(state, recipe, student.config.skip, student.device)
+        self.model = WithOwnHead(student) if self.objective.has_own_loss else student
+        self.loss = loss_of_step(compiled)
+        weight = term_weight(recipe, attempt)
+        # As a number, each further γ would be compiled anew.
+        self.weight = torch.tensor(weight, device=student.device) if compiled else weight
+        self.batch_size = recipe.batch_for(len(state.train))
         self.shuffle = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
-            model.parameters(),
+            self.model.parameters(),
             lr=recipe.lr or DEFAULT_LR,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-        batches = sum(math.ceil(len(shard) / self.batch_size) for shard in shards)
+        batches = sum(math.ceil(len(shard) / self.batch_size) for shard in self.shards)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimiser, recipe.epochs * batches
         )
@@ -69,12 +69,14 @@ class Trainer:
             if should_stop():
                 return False
             self.optimiser.zero_grad()
-            loss = self.loss(shard, rows, epoch)
+            batch = self.objective.batch(shard, rows, epoch)
+            loss = self.loss(self.model, self.objective, batch, self.weight)
             loss.backward()
             self.optimiser.step()
             self.schedule.step()
         if not torch.isfinite(loss):
-            raise SearchError(f"the training loss became {loss.item()}; {self.remedy}.")
+            remedy = self.objective.recipe.remedy
+            raise SearchError(f"the training loss became {loss.item()}; {remedy}.")
         return True
 
     def state(
@@ -130,22 +132,6 @@ class Trainer:
                 own["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
             found |= {f"optimiser.{name}.{key}": tensor for key, tensor in own.items()}
         return found
-
-
-def trainer_of(
-    student: Student, state: Round, recipe: Recipe, attempt: int, seed: int, compiled: bool = False
-) -> Trainer:
-    """What trains a candidate of a round on its objective."""
-    objective = Objective(state, recipe, student.config.skip, student.device)
-    model = WithOwnHead(student) if objective.has_own_loss else student
-    loss_of_batch, weight = loss_of_step(compiled), term_weight(recipe, attempt)
-    # As a number, each further γ would be compiled anew.
-    term = torch.tensor(weight, device=student.device) if compiled else weight
-
-    def loss(shard: Shard, rows: Tensor, epoch: int) -> Tensor:
-        return loss_of_batch(model, objective, objective.batch(shard, rows, epoch), term)
-
-    return Trainer(model, loss, state.train.shards, recipe, seed)
 
 
 def shuffled_batches(

@@ -153,7 +153,7 @@ class Watch:
     def count(self, run: Run) -> int:
         """Rounds that a search has accepted; 0 if that cannot be told."""
         try:
-            return len(RunDirectory(self.folder / run.folder).journal.read())
+            return RunDirectory(self.folder / run.folder).journal.count()
         except CheckpointError:  # for whoever goes on with it to tell
             return 0
 

@@ -141,6 +141,14 @@ class Journal:
         lines = self._whole_lines()
         return EndRecord.model_validate_json(lines[-1]) if lines and is_end(lines[-1]) else None
 
+    def count(self) -> int:
+        """How many rounds there are, without a look into them."""
+        return len(self._rounds())
+
+    def is_over(self, most_rounds: int) -> bool:
+        """Whether a search of so many rounds has nothing more to play."""
+        return self.end() is not None or self.count() >= most_rounds
+
     def append(self, record: RoundRecord | EndRecord) -> None:
         """Add a record and flush it to disk."""
         append_line(self.path, record.model_dump_json().encode())

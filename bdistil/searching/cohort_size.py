@@ -10,18 +10,14 @@ from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.export.checkpoint import build_student
 from bdistil.searching.sampling import conditional_distributions, distributions
-from bdistil.searching.worker_count import (
-    STEP_SECONDS,
-    first_students,
-    seconds_of_products,
-    waves_of,
-)
+from bdistil.searching.views import may_compete
+from bdistil.searching.worker_count import STEP_SECONDS, seconds_of_products, waves_of
 from bdistil.spec import Spec
 from bdistil.spec.space import COHORT_OWN
 from bdistil.zoo.registry import student_class
 
-GPU_SPEED = 1000  # times the products of a core in the same time, with room to spare
-MOST = 32  # beyond that a step is no longer mostly calls (benchmarks/cohort.py)
+GPU_SPEED = 1000  # times the products of a core in the same time; a guess, not measured
+MOST = 32  # as many as benchmarks/cohort.py has tried
 
 
 def cohort_of(spec: Spec) -> int:
@@ -38,8 +34,8 @@ def worth_stacking(spec: Spec, dataset: Dataset) -> bool:
     """Whether candidates should train together though nobody has said so.
 
     Not where that gains nothing (students whose products take longer than their calls; recurrent
-    ones), where trials differ in more than members of a cohort may, so that fewer
-    choices would be tried, and where each answer counts as it comes.
+    ones), where trials differ in more than members of a cohort may, so that fewer choices would be
+    tried, and where each answer counts as it comes.
 
     Args:
         spec: with student classes decided.
@@ -48,7 +44,9 @@ def worth_stacking(spec: Spec, dataset: Dataset) -> bool:
     search = spec.search
     if search.cohort is not None or search.select == "first" or search.algorithm == "grid":
         return False
-    return differ_as_cohorts_may(spec) and train_sooner_stacked(spec, dataset)
+    if may_compete(spec, dataset) or not differ_as_cohorts_may(spec):
+        return False
+    return train_sooner_stacked(spec, dataset)
 
 
 def differ_as_cohorts_may(spec: Spec) -> bool:
@@ -66,7 +64,7 @@ def train_sooner_stacked(spec: Spec, dataset: Dataset) -> bool:
         return False
     return all(
         can_stack(student_class(kind).with_options(options).name, width, dataset)
-        for kind, width in first_students(spec.space)
+        for kind, width in spec.space.first_students
         for options in spec.space.variants(kind)
     )
 

@@ -81,7 +81,7 @@ class SearchResult:
     @property
     def complete(self) -> bool:
         """Whether no further round will be played."""
-        return self.ended is not None or len(self.rounds) >= self.run.spec().search.most_rounds
+        return self.run.journal.is_over(self.run.spec().search.most_rounds)
 
     @property
     def data_card(self) -> DataCard | None:

@@ -79,7 +79,7 @@ def run_search(
     torch.set_num_threads(1)  # repeatable, and the workers need the other cores
     asked = spec
     run, spec, dataset = open_run(spec, out, backend)
-    missing = len(run.journal.read()) < spec.search.most_rounds and run.journal.end() is None
+    missing = not run.journal.is_over(spec.search.most_rounds)
     with run.locked(), opened_if(missing, backend, spec):
         sweep(run.path)
         run.create(spec)
@@ -108,11 +108,10 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
     """
     import_modules(spec.modules)
     run = RunDirectory(out).fetched()
-    rounds = len(run.journal.read())
-    if rounds:
+    if run.journal.read():
         spec = spec.as_decided_in(run.spec())
-    if run.journal.end() is not None or rounds == spec.search.rounds:
-        spec = spec.model_copy(update={"goal": run.spec().goal})  # it stays what was searched for
+        if run.journal.is_over(spec.search.most_rounds):  # it stays what was searched for
+            spec = spec.model_copy(update={"goal": run.spec().goal})
     dataset = load_dataset(spec.data, spec.seed, spec.teacher.columns)
     spec = resolve(spec, dataset)
     run.check(spec)

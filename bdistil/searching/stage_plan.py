@@ -90,14 +90,18 @@ def check_first_student(spec: Spec, dataset: Dataset, limits: CostLimits) -> Non
         asked = f"{most:,.0f} {unit}"
         if not is_count(amount):
             asked = f"{amount:g} of the teacher's {most / amount:,.0f} {unit}"
-        width = first_rung(spec)[1]
-        remedy = f"begin space.ladder with something smaller than {width}"
-        if width == 1:
-            remedy = "choose another space.student"
         raise SpecError(
             f"goal.{field}={asked} is less than the first student's {getattr(first, name):,}; "
-            f"raise it, or {remedy}."
+            f"raise it, or {remedy_for(spec)}."
         )
+
+
+def remedy_for(spec: Spec) -> str:
+    """What to change where the smallest first student is too dear."""
+    width = spec.space.first_students[0][1]
+    if width == 1:
+        return "choose another space.student"
+    return f"begin space.ladder with something smaller than {width}"
 
 
 def flops_to_plan(spec: Spec, dataset: Dataset, limits: CostLimits) -> float | None:
@@ -108,7 +112,7 @@ def flops_to_plan(spec: Spec, dataset: Dataset, limits: CostLimits) -> float | N
     """
     if limits.parameters is None:
         return limits.flops
-    most, (kind, least) = limits.parameters, first_rung(spec)
+    most, (kind, least) = limits.parameters, spec.space.first_students[0]
 
     def parameters(width: int) -> int:
         return costs_of_first(kind, width, dataset).parameters
@@ -131,17 +135,10 @@ def stages_within(room: float, growth: float) -> int:
     return min(MOST_STAGES, max(2, 1 + math.ceil(math.log(room) / math.log(growth))))
 
 
-def first_rung(spec: Spec) -> tuple[str, int]:
-    """Student class and width with which the ladder begins."""
-    own, width = spec.space.rungs[0]
-    return own or spec.space.students[0], width
-
-
 def first_costs(spec: Spec, dataset: Dataset) -> Costs:
     """Of the smallest first student."""
-    own, width = spec.space.rungs[0]
-    kinds = [own] if own else spec.space.students
-    flops, parameters = zip(*(costs_of_first(kind, width, dataset) for kind in kinds), strict=True)
+    costs = [costs_of_first(kind, width, dataset) for kind, width in spec.space.first_students]
+    flops, parameters = zip(*costs, strict=True)
     return Costs(min(flops), min(parameters))
 
 

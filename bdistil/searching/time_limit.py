@@ -28,7 +28,7 @@ from bdistil.export.stage_timing import StageSeconds, StageTimer, stage_timer
 from bdistil.names import Runtime
 from bdistil.runtime.anytime import seconds
 from bdistil.runtime.clock import microseconds
-from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, first_costs, first_rung
+from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, first_costs, remedy_for
 from bdistil.spec import GoalSpec, Spec
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import network_of
@@ -122,7 +122,7 @@ def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
         return spec
     timed, flops = timer_of(limit, teacher, dataset, dataset.teacher_seconds), source.known_flops()
     most = flops or first_costs(spec, dataset).flops * GROWTH ** (MOST_STAGES - 1)
-    kind, least = first_rung(spec)
+    kind, least = spec.space.first_students[0]
 
     def taken(width: int) -> float:
         student = student_of(kind, width, dataset)
@@ -137,12 +137,9 @@ def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
     if smallest > limit.most:
         asked = f"{goal.within_time:.3g} of the teacher's time" if limit.share else goal.within_time
         took = f"{smallest:.2f} of it" if limit.share else limit.told(smallest)
-        remedy = "begin space.ladder with something smaller"
-        if least == 1:
-            remedy = "choose another space.student"
         raise SpecError(
             f"goal.within_time is {asked}, but the smallest student ({kind} of width {least}) "
-            f"takes {took} on this machine, {limit.how}; raise it, or {remedy}."
+            f"takes {took} on this machine, {limit.how}; raise it, or {remedy_for(spec)}."
         )
     found = flops_within(taken, smallest, limit.most, cost, most, least)
     if flops is None and found is None:

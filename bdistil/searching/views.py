@@ -52,10 +52,16 @@ def with_views(spec: Spec, dataset: Dataset) -> Spec:
         SpecError: if copies of this kind make no sense for the data, the teacher or the losses.
     """
     views, space = decide_views(spec, dataset), spec.space
-    if views is not None and spec.data.views is None and not space.values("views"):
+    if views is not None and may_compete(spec, dataset):
         space = space.model_copy(update={"views": [True, False]})
     data = spec.data.model_copy(update={"views": views or False})
     return spec.model_copy(update={"data": data, "space": space})
+
+
+def may_compete(spec: Spec, dataset: Dataset) -> bool:
+    """Whether copies that nobody asked for compete with the examples, if they are affordable."""
+    is_open = spec.data.views is None and not spec.space.values("views")
+    return is_open and suiting_unasked(dataset) is not None
 
 
 def told_views(asked: Spec, spec: Spec, dataset: Dataset) -> str | None:

@@ -12,7 +12,7 @@ from bdistil.core.recipes import recipe
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.export.checkpoint import build_student
-from bdistil.spec import SpaceSpec, Spec, WorkerSpec
+from bdistil.spec import Spec, WorkerSpec
 from bdistil.spec.search import TRIES
 from bdistil.spec.section import MOST_COUNT
 
@@ -22,8 +22,6 @@ WORTH_WORKERS = 60.0
 STEP_SECONDS = 5e-4  # of a training step, whatever it computes
 FLOPS_A_SECOND = 5e9  # of one core, in small layers
 TRAINING = 3  # times the FLOPs of an answer
-
-
 STACKED = 4
 """Candidates that train together in about the time of one, if their students are small: so many
 for each worker (benchmarks/cohort.py).
@@ -103,15 +101,9 @@ def batch_size(spec: Spec, rows: int) -> int:
     return min(asked, default=min(128, max(16, rows // 4)))
 
 
-def first_students(space: SpaceSpec) -> list[tuple[str, int]]:
-    """Classes of the first student with their widths."""
-    own, width = space.rungs[0]
-    return [(kind, width) for kind in ([own] if own else space.students)]
-
-
 def first_flops(spec: Spec, dataset: Dataset) -> int:
-    """FLOPs of one example through the dearest of them."""
-    return max(_cost(kind, width, dataset) for kind, width in first_students(spec.space))
+    """FLOPs of one example through the dearest first student."""
+    return max(_cost(kind, width, dataset) for kind, width in spec.space.first_students)
 
 
 def told_workers(spec: Spec, dataset: Dataset) -> str:

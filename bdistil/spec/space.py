@@ -169,6 +169,12 @@ class SpaceSpec(Section):
         named = dict.fromkeys(name for name, _ in self.rungs if name is not None)
         return tuple(named) or self.values("student")
 
+    @property
+    def first_students(self) -> list[tuple[str, int]]:
+        """Student classes of F_1 with their width."""
+        own, width = self.rungs[0]
+        return [(kind, width) for kind in ([own] if own else self.students)]
+
     def choices_of(self, student: str) -> dict[str, tuple[Option, ...]]:
         """The values to search of each option of a student class."""
         options = self.options.get(student, {})

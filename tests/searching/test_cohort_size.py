@@ -122,8 +122,8 @@ def test_what_was_decided_is_said_unless_it_was_asked_for(tmp_path: Path) -> Non
         assert (words in heard.said) == (not asked)
 
 
-class Untraceable(nn.Module):
-    """A body that leaves torch on its way, as users' own may."""
+class Particular(nn.Module):
+    """A body that insists on weights of its own, as users' may; a stack lends it views."""
 
     def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -131,18 +131,15 @@ class Untraceable(nn.Module):
         self.layer = nn.Linear(input_shape[0], width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if type(x) is not torch.Tensor or x.device.type == "meta":
-            return self.layer(x)
-        scale = float(np.asarray(x.detach()).std())  # a TypeError for a stack of students
-        if not all(type(w) is nn.Parameter for w in self.layer.parameters(recurse=False)):
-            raise TypeError("no stack of weights here")
-        return self.layer(x) / scale
+        if not isinstance(self.layer.weight, nn.Parameter):
+            raise TypeError("not my weights")
+        return self.layer(x)
 
 
 def test_a_class_that_no_stack_takes_trains_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bdistil.zoo.registry._STUDENTS", dict(registry._STUDENTS))
-    registry.register_student("untraceable", domains=("tabular",), lr=0.01, growth=1.5)(Untraceable)
-    spec = decided(HERE, "space.student=untraceable", "search.tries_per_class=3")
+    registry.register_student("particular", domains=("tabular",), lr=0.01, growth=1.5)(Particular)
+    spec = decided(HERE, "space.student=particular", "search.tries_per_class=3")
     assert spec.search.cohort == 1
 
 
@@ -186,3 +183,14 @@ def test_a_class_is_tried_with_the_options_that_it_trains_with(
     options = f"space.options={{dropping: {{rate: {rate}}}}}"
     tries = "search.tries_per_class=3"
     assert decided(HERE, "space.student=dropping", options, tries).search.cohort == cohort
+
+
+@pytest.mark.parametrize(("views", "cohort"), [("null", 1), ("false", 3)])
+def test_copies_that_may_compete_are_a_choice(tmp_path: Path, views: str, cohort: int) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.random((60, 3, 16, 16), np.float32), np.arange(60) % 2
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    source = {"path": str(tmp_path / "x.npz")}
+    small = ("space={student: cnn, ladder: [1]}", "search.tries_per_class=3", HERE)
+    spec = load_spec({"name": "x", "data": source}, (*small, f"data.views={views}"))
+    assert resolve(spec, load_dataset(spec.data, spec.seed)).search.cohort == cohort
