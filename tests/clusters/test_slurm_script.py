@@ -17,9 +17,9 @@ STUBS = {
     "srun": """
         say "srun $*"
         while [[ $1 == --* ]]; do shift; done
-        "$@" & child=$!
-        trap 'kill $child; wait; exit 143' TERM
-        wait $child
+        trap 'kill $(jobs -p); wait; exit 143' TERM  # before its command can be seen to run
+        "$@" &
+        wait
     """,
     "scontrol": """
         if [[ $1 == show ]]; then printf 'n1\\nn2\\nn3\\n' | head -n "$NODES"; else say "$*"; fi
