@@ -38,18 +38,33 @@ class Affine(NamedTuple):
     scale: Tensor
 
 
-class Apart(nn.Module):
-    """Modules that each take their own channels."""
+def parts_of(affine: Affine) -> list[tuple[Affine | None, Affine | None]]:
+    """What is computed before the layers and what they do, the fastest first; all before, last."""
+    shifted = Affine(affine.shift, torch.ones_like(affine.scale))
+    scaled = Affine(torch.zeros_like(affine.shift), affine.scale)
+    return [(None, affine), (shifted, scaled), (affine, None)]
 
-    def __init__(self, modules: Sequence[nn.Module], rooms: Rooms) -> None:
+
+class Apart(nn.Module):
+    """Modules that each take their own channels.
+
+    Args:
+        modules: one for each network.
+        rooms: of the networks, one after another.
+        taken: channels that each module takes, the first of its network's room.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], rooms: Rooms, taken: Rooms) -> None:
         super().__init__()
         self.parts = nn.ModuleList(modules)
-        self.rooms = list(rooms)
+        self.rooms, self.taken = list(rooms), list(taken)
 
     def forward(self, x: Tensor) -> Tensor:
         """Channels of all, for channels of all, on axis 1."""
-        split = x.split(self.rooms, dim=1)
-        return torch.cat([part(own) for part, own in zip(self.parts, split, strict=True)], dim=1)
+        found = x.split(self.rooms, dim=1)
+        if self.taken != self.rooms:
+            found = tuple(own[:, :size] for own, size in zip(found, self.taken, strict=True))
+        return torch.cat([part(own) for part, own in zip(self.parts, found, strict=True)], dim=1)
 
 
 def first_layers(
@@ -78,14 +93,21 @@ def later_layers(
     """Layers that each take their own channels as one.
 
     Raises:
-        NotMergeableError: if they are grouped already, in groups of different sizes.
+        NotMergeableError: if there would be groups of different sizes.
     """
-    outputs, starts = _rooms(layers, way), tuple(itertools.accumulate(rooms, initial=0))[:-1]
     if way == "apart":
-        return Apart(layers, rooms), outputs
+        alone = [
+            later_layers([layer], (room,), "aligned")
+            for layer, room in zip(layers, rooms, strict=True)
+        ]
+        parts = Apart([layer for layer, _ in alone], rooms, rooms)
+        return parts, tuple(room for _, (room,) in alone)
+    outputs, starts = _rooms(layers, way), tuple(itertools.accumulate(rooms, initial=0))[:-1]
     if any(_groups(layer) > 1 for layer in layers):
         return _grouped_already(layers, rooms)
     if way == "grouped" and not isinstance(layers[0], nn.Linear):
+        if len(set(rooms)) > 1:
+            raise NotMergeableError("groups cannot differ in size")
         zeros = (0,) * len(layers)
         return _placed(layers, zeros, rooms[0], outputs, groups=len(layers)), outputs
     return _placed(layers, starts, sum(rooms), outputs), outputs
@@ -94,12 +116,12 @@ def later_layers(
 def _rooms(layers: Sequence[WeightLayer], way: Stacking) -> Rooms:
     sizes = [_outputs(layer) for layer in layers]
     if way == "grouped":
-        return (max(sizes),) * len(sizes)
+        sizes = [max(sizes)] * len(sizes)
     if isinstance(layers[0], nn.Linear):
         return tuple(sizes)
     if way == "block":
         sizes[-1] += -sum(sizes) % LANES
-    if way == "aligned":
+    else:
         sizes = [size + -size % LANES for size in sizes]
     return tuple(sizes)
 

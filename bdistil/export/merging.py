@@ -81,27 +81,18 @@ def merge(
     Args:
         networks: from standardised inputs (B, ...) to features (B, own), in evaluation mode.
         example: one input (1, ...).
-        affine: a standardisation to be done before, folded into the first layers where that costs
-            no digits; None if the inputs are standardised already.
+        affine: a standardisation that the first layers are to do; None if they get what they need.
         way: of the layers after the first.
 
     Raises:
+        NotFoldableError: if the first layers cannot do the standardisation, or at a cost of digits.
         NotMergeableError: if they cannot be one; the message says why.
     """
     traces = [_traced(network, example) for network in networks]
     if len({_described(trace) for trace in traces}) > 1:
         raise NotMergeableError("they differ in more than their widths")
-    if affine is None:
-        return _Merger(traces, way).merged(None, None)
-    shift, scale = (each.expand(example.shape) for each in affine)
-    whole = Affine(shift, scale)
-    shifted, scaled = Affine(shift, torch.ones_like(scale)), Affine(torch.zeros_like(shift), scale)
-    for before, folded in ((None, whole), (shifted, scaled)):
-        try:
-            return _Merger(traces, way).merged(before, folded)
-        except NotFoldableError:
-            pass
-    return _Merger(traces, way).merged(whole, None)
+    folded = affine and Affine(*(each.expand(example.shape) for each in affine))
+    return _Merger(traces, way).merged(folded)
 
 
 class _Tracer(fx.Tracer):
@@ -142,14 +133,14 @@ class _Merger:
         self.values: dict[fx.Node, Value] = {}  # by the nodes of the first network
         self.layered = False
 
-    def merged(self, before: Affine | None, folded: Affine | None) -> Merged:
-        """See :func:`merge`; `before` is computed first, `folded` becomes part of the layers."""
+    def merged(self, folded: Affine | None) -> Merged:
+        """See :func:`merge`."""
         for nodes in zip(*(trace.graph.nodes for trace in self.traces), strict=True):
             node = nodes[0]
             if node.op == "output":
                 return self._finished(nodes)
             if node.op == "placeholder":
-                self.values[node] = Value(self._standardised(before), affine=folded)
+                self.values[node] = Value(self.graph.placeholder("x"), affine=folded)
             elif node.op == "call_module":
                 self.values[node] = self._module(nodes)
             else:
@@ -167,19 +158,6 @@ class _Merger:
         places = [torch.arange(s, s + size) for s, size in zip(starts, sizes, strict=False)]
         network = fx.GraphModule(self.root, self.graph)
         return Merged(network, places, sum(value.rooms), self.layered)
-
-    def _standardised(self, before: Affine | None) -> fx.Node:
-        x = self.graph.placeholder("x")
-        if before is not None and before.shift.any():
-            x = self.graph.call_function(operator.sub, (x, self._constant("shift", before.shift)))
-        if before is not None and (before.scale != 1).any():
-            scale = self._constant("scale", before.scale)
-            x = self.graph.call_function(operator.truediv, (x, scale))
-        return x
-
-    def _constant(self, name: str, values: Tensor) -> fx.Node:
-        self.root.register_buffer(name, values.clone())
-        return self.graph.get_attr(name)
 
     def _module(self, nodes: Sequence[fx.Node]) -> Value:
         modules = [
@@ -209,12 +187,9 @@ class _Merger:
 
     def _apart(self, modules: Sequence[nn.Module], value: Value, nodes: Sequence[fx.Node]) -> Value:
         """Modules of any kind, each on the channels of its own network."""
-        rooms = tuple(_shape(_source(node))[1] for node in nodes)
-        if value.rooms != rooms:
-            raise NotMergeableError(
-                f"{type(modules[0]).__name__} layers take no zeros between networks"
-            )
-        node = self._call(Apart(modules, rooms), value)
+        assert value.rooms is not None
+        taken = tuple(_shape(_source(node))[1] for node in nodes)
+        node = self._call(Apart(modules, value.rooms, taken), value)
         return Value(node, tuple(_shape(node)[1] for node in nodes))
 
     def _function(self, nodes: Sequence[fx.Node]) -> Value:

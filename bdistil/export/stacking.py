@@ -18,7 +18,7 @@ from bdistil.core.connections import Connection, Residual
 from bdistil.core.folding import connected, folded_head
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student, body_features
-from bdistil.export.merged_layers import Affine, NotMergeableError
+from bdistil.export.merged_layers import Affine, NotFoldableError, NotMergeableError, parts_of
 from bdistil.export.merging import Merged, merge
 from bdistil.names import Stacking
 
@@ -54,7 +54,7 @@ class StackedStages(nn.Module):
         needed = list(students)[: max(wanted)]
         self.several = None if isinstance(stages, int) else (len(wanted), students.outputs)
         self.apart: dict[str, str] = {}
-        bodies = self._stacked(needed, affine, input_shape, way)
+        bodies = self._standardised(needed, affine, input_shape, way)
         self.bodies, self.layered = bodies.network, bodies.layered
         self.stacks = len(self.apart) < len({student.config.kind for student in needed})
         self.connections: nn.ModuleList | None = None
@@ -79,29 +79,41 @@ class StackedStages(nn.Module):
         logits: Tensor = self.head(features)
         return logits if self.several is None else logits.unflatten(1, self.several)
 
-    def _stacked(
+    def _standardised(
         self, students: Sequence[Student], affine: Affine, shape: Sequence[int], way: Stacking
     ) -> Merged:
-        """The bodies of all classes as one network."""
-        example, groups = affine.shift.new_zeros(1, *shape), _groups(students, way)
-        inside = affine if len(groups) == 1 else None
+        """The bodies of all classes as one network of raw features."""
+        example = affine.shift.new_zeros(1, *shape)
+        for before, folded in parts_of(affine):
+            try:
+                bodies = self._stacked(students, example, folded, way)
+            except NotFoldableError:
+                continue
+            network = bodies.network if before is None else Standardised(bodies.network, before)
+            return bodies._replace(network=network)
+        raise AssertionError("nothing has to be folded in the end")
+
+    def _stacked(
+        self, students: Sequence[Student], example: Tensor, folded: Affine | None, way: Stacking
+    ) -> Merged:
+        """The bodies of all classes as one network, whose first layers do what is folded in."""
         places: dict[int, Tensor] = {}
         parts: list[Merged] = []
-        for members in groups:
+        for members in _groups(students, way):
             bodies = [students[member].body for member in members]
             try:
-                part = merge(bodies, example, inside, way)
+                part = merge(bodies, example, folded, way)
             except NotMergeableError as error:
-                self.apart[students[members[0]].config.kind], inside = str(error), None
+                if folded is not None:
+                    raise NotFoldableError(str(error)) from None
+                self.apart[students[members[0]].config.kind] = str(error)
                 part = _one_by_one(bodies)
             start = sum(each.width for each in parts)
             places |= {m: start + own for m, own in zip(members, part.places, strict=True)}
             parts.append(part)
-        network: nn.Module = SideBySide([part.network for part in parts])
-        if inside is None:
-            network = Standardised(network, affine)
+        networks = [part.network for part in parts]
         return Merged(
-            network if len(parts) > 1 or inside is None else parts[0].network,
+            networks[0] if len(networks) == 1 else SideBySide(networks),
             [places[place] for place in range(len(students))],
             sum(part.width for part in parts),
             any(part.layered for part in parts),
@@ -153,7 +165,7 @@ class SideBySide(nn.Module):
 
 
 class Standardised(nn.Module):
-    """A network after its standardisation."""
+    """A network after its standardisation, or after the part of it that its layers do not do."""
 
     shift: Tensor
     scale: Tensor
@@ -163,10 +175,12 @@ class Standardised(nn.Module):
         self.network = network
         self.register_buffer("shift", affine.shift)
         self.register_buffer("scale", affine.scale)
+        self.scales = bool((affine.scale != 1).any())
 
     def forward(self, x: Tensor) -> Tensor:
         """What the network makes of raw features (B, ...)."""
-        made: Tensor = self.network((x - self.shift) / self.scale)
+        x = x - self.shift
+        made: Tensor = self.network(x / self.scale if self.scales else x)
         return made
 
 

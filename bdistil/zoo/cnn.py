@@ -31,13 +31,20 @@ def halved(side: int, times: int = 1) -> int:
     return side
 
 
-def pooled_grid(sides: Sequence[int], cells: int) -> tuple[nn.AvgPool2d, int]:
+def pooled_grid(sides: Sequence[int], cells: int) -> tuple[nn.Module, int]:
     """Average pooling of an image into at most `cells` a side, and the number of all cells."""
     kernels, strides, counts = zip(*(windows(side, cells) for side in sides), strict=True)
-    return nn.AvgPool2d(kernels, strides), math.prod(counts)
+    whole = math.prod(kernels) == 1  # runtimes would copy what is there already
+    return nn.Identity() if whole else nn.AvgPool2d(kernels, strides), math.prod(counts)
 
 
-def windows(side: int, cells: int = CELLS) -> tuple[int, int, int]:
+def pooled_line(steps: int, cells: int) -> tuple[nn.Module, int]:
+    """Average pooling of a sequence into at most `cells`, and how many these are."""
+    kernel, stride, count = windows(steps, cells)
+    return nn.Identity() if kernel == 1 else nn.AvgPool1d(kernel, stride), count
+
+
+def windows(side: int, cells: int) -> tuple[int, int, int]:
     """Kernel and stride that cover a whole side, and how many cells (at most `cells`) they make."""
     cells = min(cells, side)
     stride = side // cells
@@ -51,7 +58,7 @@ class CNNBody(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
         super().__init__()
         channels, *sides = input_shape
-        kernels, strides, cells = zip(*map(windows, sides), strict=True)
+        kernels, strides, cells = zip(*(windows(side, CELLS) for side in sides), strict=True)
         self.features = width * math.prod(cells)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, kernels, strides), nn.GELU(), nn.Flatten()
@@ -109,9 +116,9 @@ class CNN1dBody(nn.Module):
     ) -> None:
         super().__init__()
         layers, steps = strided_along_time(input_shape, width, kernel, second_kernel)
-        window, stride, count = windows(steps, cells)
+        pool, count = pooled_line(steps, cells)
         self.features = 2 * width * count
-        self.layers = nn.Sequential(*layers, nn.AvgPool1d(window, stride), nn.Flatten())
+        self.layers = nn.Sequential(*layers, pool, nn.Flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of sequences (B, time, inputs)."""

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from bdistil.names import DOMAINS
-from bdistil.zoo.cnn import CELLS, halved, pooled_grid, windows
+from bdistil.zoo.cnn import CELLS, halved, pooled_grid, pooled_line
 from bdistil.zoo.recurrent import RecurrentBody
 from bdistil.zoo.registry import register_teacher
 
@@ -56,8 +56,7 @@ def cnn1d(
     """Convolutions of `channels` along time, each halving it, then `hidden` units."""
     steps, inputs = input_shape
     blocks = [block_along_time(*pair) for pair in pairwise((inputs, *channels))]
-    kernel, stride, cells = windows(halved(steps, len(channels)))
-    pool = nn.AvgPool1d(kernel, stride)
+    pool, cells = pooled_line(halved(steps, len(channels)), CELLS)
     head = _dense(channels[-1] * cells, (hidden,), outputs, dropout)
     return nn.Sequential(TimeLast(), *blocks, pool, nn.Flatten(), *head)
 

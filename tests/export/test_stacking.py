@@ -20,7 +20,7 @@ from bdistil.export.fastest import fastest_way
 from bdistil.export.graphs import StageGraph, stage_inputs
 from bdistil.export.merged_layers import Affine
 from bdistil.export.merging import merge
-from bdistil.export.stacking import AlignedBody
+from bdistil.export.stacking import AlignedBody, Standardised
 from bdistil.names import STACKINGS, Stacking
 from bdistil.zoo.fcn import Slopes
 
@@ -110,11 +110,18 @@ def test_stages_with_filled_channels_answer_and_leave_the_same(kind: str, connec
     x = examples(ensemble)
     for stage, inputs in enumerate(stage_inputs(ensemble, x.numpy()), start=1):
         plain, filled = (StageGraph(ensemble, stage, way) for way in ("none", "aligned"))
-        fills = kind in STACKED and kind != "resnet"  # whose norms take no zeros
-        assert isinstance(filled.student.body, AlignedBody) == fills
+        assert isinstance(filled.student.body, AlignedBody) == (kind in STACKED)
         for mine, other in zip(filled(*inputs), plain(*inputs), strict=True):
             np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
     assert not any(isinstance(student.body, AlignedBody) for student in ensemble)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_the_shift_is_computed_before_convolutions_that_pad(way: Stacking) -> None:
+    ensemble = build(*[("convnet", 3, "dense", True)] * 2)
+    assert not ensemble.stack(2, way).bodies.scales
+    patches = build(*[("cnn", 3, "dense", True)] * 2)
+    assert not isinstance(patches.stack(2, way).bodies, Standardised)
 
 
 def test_some_stages_at_once() -> None:

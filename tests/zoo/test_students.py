@@ -14,7 +14,7 @@ from bdistil.errors import SpecError
 from bdistil.testing import STUDENT_CHECKS, STUDENT_SHAPES, check_student_exports
 from bdistil.testing.student_contract import stacks
 from bdistil.zoo import default_student, register_student, student_class, student_classes
-from bdistil.zoo.cnn import windows
+from bdistil.zoo.cnn import pooled_grid, pooled_line, windows
 
 NAMES = [entry.name for entry in student_classes()]
 CASES = [
@@ -139,6 +139,19 @@ def test_one_channel_sees_where_a_pattern_is():
     image[0, :, :2, :2] = image[1, :, -2:, -2:] = 1
     first, second = body(image)
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize(
+    ("pool", "axes"), [(pooled_line, 1), (lambda side, n: pooled_grid([side] * 2, n), 2)]
+)
+def test_cells_of_one_place_are_left_as_they_are(pool, axes):
+    x = torch.rand(2, 3, *[8] * axes)
+    layer, cells = pool(8, 8)
+    assert layer(x) is x
+    assert cells == 8**axes
+    layer, cells = pool(8, 4)
+    assert layer(x).shape == (2, 3, *[4] * axes)
+    assert cells == 4**axes
 
 
 @given(st.integers(1, 200), st.integers(1, 8))
