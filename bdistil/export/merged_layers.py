@@ -61,10 +61,11 @@ class Apart(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Channels of all, for channels of all, on axis 1."""
-        found = x.split(self.rooms, dim=1)
+        rooms = x.split(self.rooms, dim=1)
+        owns = [rooms[place] for place in range(len(self.rooms))]  # which can be traced
         if self.taken != self.rooms:
-            found = tuple(own[:, :size] for own, size in zip(found, self.taken, strict=True))
-        return torch.cat([part(own) for part, own in zip(self.parts, found, strict=True)], dim=1)
+            owns = [own[:, :size] for own, size in zip(owns, self.taken, strict=True)]
+        return torch.cat([part(own) for part, own in zip(self.parts, owns, strict=True)], dim=1)
 
 
 def first_layers(
