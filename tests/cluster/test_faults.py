@@ -9,7 +9,6 @@ import functools
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +28,6 @@ from faulty_searches import (
     same_end,
     small_file_system,
 )
-from ray import cloudpickle
 from ray.cluster_utils import Cluster
 from tiny import PATIENCE, students, tiny
 
@@ -39,7 +37,7 @@ from bdistil.core import trainer
 from bdistil.errors import ClusterError, SearchError
 from bdistil.runs.open_round import OpenRoundFiles
 from bdistil.runs.run_directory import RunDirectory
-from clusters import several_nodes
+from clusters import two_single_workers
 
 pytestmark = pytest.mark.cluster
 
@@ -57,12 +55,8 @@ Trials = Callable[[Wrap], None]
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A head without CPUs, and two nodes for a worker each."""
-    quick = {"health_check_period_ms": 500}  # a lost node is noticed in seconds
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
-    with several_nodes(0, 1, 1, _system_config=quick) as cluster:
+    with two_single_workers(__name__) as cluster:
         yield cluster
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(scope="module")

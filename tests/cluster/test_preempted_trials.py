@@ -19,15 +19,14 @@ from typing import Any
 import pytest
 import ray
 from faulty_searches import faulty_searches, names, same_end
-from ray import cloudpickle
 from ray.cluster_utils import Cluster
+from reporters import Heard
 from tiny import PATIENCE, bdistil, eventually, tiny
 
 from bdistil.cluster import ray_backend
 from bdistil.cluster.launch import launch_search
 from bdistil.searching import checkpointing, kept_training
-from bdistil.searching.progress import Silent
-from clusters import several_nodes
+from clusters import two_single_workers
 
 pytestmark = pytest.mark.cluster
 
@@ -47,28 +46,14 @@ SHORT = (*SPEC, "space.epochs=40")
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A head without CPUs, and two nodes for a worker each."""
-    quick = {"health_check_period_ms": 500}  # a lost node is noticed in seconds
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
-    with several_nodes(0, 1, 1, _system_config=quick) as cluster:
+    with two_single_workers(__name__) as cluster:
         yield cluster
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = tiny(*LONG, "workers.count=0")
     return launch_search(spec, tmp_path_factory.mktemp("whole") / "run").run.path
-
-
-class Heard(Silent):
-    """A reporter that remembers its messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
 
 
 def checkpoint_epochs(run: Path) -> int:

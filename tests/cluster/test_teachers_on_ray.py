@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from reporters import Heard
 from tiny import eventually, tiny
 
 import bdistil
@@ -17,7 +18,6 @@ from bdistil.cluster.teacher_actor import teacher_on_worker
 from bdistil.cluster.teacher_places import cpus_to_be_had, most_cpus, most_gpus
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, TeacherError
-from bdistil.searching.progress import Silent
 from bdistil.spec import WorkerSpec, load_spec
 
 pytestmark = [
@@ -29,18 +29,8 @@ pytestmark = [
 ONE = ("workers.count=1", "teacher.epochs=3", "search.rounds=1", "search.tries_per_class=1")
 
 
-class Listening(Silent):
-    """Remembers the epochs that it was told of."""
-
-    def __init__(self) -> None:
-        self.epochs: list[int] = []
-
-    def teacher(self, epoch: int, epochs: int, metric: float) -> None:
-        self.epochs.append(epoch)
-
-
 def test_a_worker_trains_what_this_process_would(tmp_path: Path) -> None:
-    heard = Listening()
+    heard = Heard()
     there = launch_teacher(tiny(*ONE), tmp_path / "there", reporter=heard).teacher
     here = launch_teacher(tiny(*ONE, "workers.count=0"), tmp_path / "here").teacher
     for split in ("train", "validation", "test"):

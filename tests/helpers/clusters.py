@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.cluster_utils import Cluster
 from tiny import eventually
 
@@ -33,3 +35,15 @@ def several_nodes(*cpus: int, **head: Any) -> Iterator[Cluster]:
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@contextmanager
+def two_single_workers(module: str) -> Iterator[Cluster]:
+    """A head without CPUs and two nodes for a worker each, who get a test's module with its code.
+
+    A lost node is noticed in seconds.
+    """
+    cloudpickle.register_pickle_by_value(sys.modules[module])  # workers cannot import it
+    with several_nodes(0, 1, 1, _system_config={"health_check_period_ms": 500}) as cluster:
+        yield cluster
+    cloudpickle.unregister_pickle_by_value(sys.modules[module])

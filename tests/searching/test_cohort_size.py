@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reporters import Heard, StopAfterOne
 from tiny import TINY
 from torch import nn
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
-from bdistil.runs.journal import RoundRecord
-from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
 from bdistil.zoo import registry
@@ -93,14 +92,10 @@ def test_a_run_goes_on_with_the_cohorts_that_it_began_with(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kept", ["cohort: 1", "cohort: null", ""])
 def test_a_run_from_before_cohorts_were_open_goes_on_one_by_one(tmp_path: Path, kept: str) -> None:
-    class Stopping(Silent):
-        def round_accepted(self, record: RoundRecord) -> None:
-            raise KeyboardInterrupt
-
     spec = load_spec(TINY, (*SAME, HERE, "search.rounds=2"))
     one_by_one = load_spec(TINY, (*SAME, HERE, "search.rounds=2", "search.cohort=1"))
     with pytest.raises(KeyboardInterrupt):
-        launch_search(one_by_one, tmp_path, reporter=Stopping())
+        launch_search(one_by_one, tmp_path, reporter=StopAfterOne())
     file = tmp_path / "spec.yaml"
     file.write_text(file.read_text().replace("cohort: 1", kept))
     rounds = launch_search(spec, tmp_path).run.journal.read()
@@ -108,12 +103,6 @@ def test_a_run_from_before_cohorts_were_open_goes_on_one_by_one(tmp_path: Path, 
 
 
 def test_what_was_decided_is_said_unless_it_was_asked_for(tmp_path: Path) -> None:
-    class Heard(Silent):
-        said = ""
-
-        def message(self, text: str) -> None:
-            self.said += text + "\n"
-
     words = "candidates: 2 for each class, of which 2 train together"
     for place, asked in (("open", ()), ("asked", ("search.cohort=2",))):
         heard = Heard()

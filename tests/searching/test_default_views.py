@@ -8,26 +8,16 @@ from typing import Any
 import numpy as np
 import own_files
 import pytest
+from reporters import Heard
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.runs.run_directory import RunDirectory
-from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.searching.views import told_views
 from bdistil.spec import Spec, load_spec
 from bdistil.spec.views import ViewSpec
-
-
-class Listener(Silent):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.told.append(text)
 
 
 @pytest.fixture
@@ -104,10 +94,10 @@ def test_grey_images_and_tables_have_none(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_search_says_so_and_goes_on_as_it_began(images: Path, tmp_path: Path) -> None:
-    heard = Listener()
+    heard = Heard()
     spec = spec_of(images, search={"fallback": "best"})
     run = launch_search(spec, tmp_path / "run", reporter=heard).run
-    assert any(text.startswith("views: 3 copies") for text in heard.told)
+    assert any(text.startswith("views: 3 copies") for text in heard.messages)
     drawn = {t.request.params["views"] for r in run.journal.read() for t in r.trials}
     assert drawn == {True, False}
     expected = [record.sha256 for record in run.journal.read()]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reporters import Heard, StopAfterOne
 from tiny import TINY
 
 from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import CheckpointError, SpecError
-from bdistil.runs.journal import RoundRecord
-from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
 from bdistil.spec.space import LADDER
@@ -19,18 +18,6 @@ from bdistil.spec.space import LADDER
 OPEN = TINY | {"space": {name: v for name, v in TINY["space"].items() if name != "ladder"}}
 A_UNIT = 2 * 16 + 2 * 4  # FLOPs of a unit: 16 features, 4 classes
 HERE = ("workers.count=0", "search.rounds=null")
-
-
-class Heard(Silent):
-    said = ""
-
-    def message(self, text: str) -> None:
-        self.said += text
-
-
-class StopAfterOne(Silent):
-    def round_accepted(self, record: RoundRecord) -> None:
-        raise KeyboardInterrupt
 
 
 def decided(*overrides: str) -> Spec:

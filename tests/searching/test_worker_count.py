@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reporters import Heard
 from tiny import TINY, tiny
 
 from bdistil.cluster import launch
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.searching.backend import Backend
 from bdistil.searching.local import LocalBackend
-from bdistil.searching.progress import Silent
 from bdistil.searching.resolve import resolve
 from bdistil.searching.worker_count import seconds_of_training, told_precision
 from bdistil.spec import Spec, load_spec
@@ -77,14 +77,6 @@ def test_more_of_anything_takes_longer() -> None:
         assert seconds(more) > least, more
 
 
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.lines.append(text)
-
-
 def test_a_small_search_starts_no_ray_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +87,7 @@ def test_a_small_search_starts_no_ray_and_says_so(
     heard = Heard()
     run = launch.launch_search(open_spec("search.rounds=1"), tmp_path / "run", reporter=heard)
     assert run.run.spec().workers.count == 0
-    assert any(line.startswith("workers: none, as candidates train for") for line in heard.lines)
+    assert any(line.startswith("workers: none, as candidates train for") for line in heard.messages)
 
 
 @pytest.mark.parametrize("named", ["argument", "environment", "nowhere"])
