@@ -235,10 +235,10 @@ class _CohortTrainer:
 
     def run_epoch(self, epoch: int, should_stop: ShouldStop) -> bool:
         """One pass over the training split, counted from 0; False if it was told to stop."""
-        for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
+        rows = shuffled_batches(self.shards, self.batch_size, self.shuffle)
+        for batch in self.objective.batches(rows, epoch):
             if should_stop():
                 return False
-            batch = self.objective.batch(shard, rows, epoch)
             losses = self.loss(self.stack, self.objective, batch, self.weights)
             (gradient,) = torch.autograd.grad(losses.sum(), self.stack.flat)
             self.optimiser.step(gradient)

@@ -15,7 +15,13 @@ from bdistil.core.connections import Hidden
 from bdistil.core.gathering import Gathered
 from bdistil.core.losses import fitting_loss
 from bdistil.core.placement import Device, copied, size_of
-from bdistil.core.progressive_ensemble import ProgressiveEnsemble, chunks, hidden_states, move
+from bdistil.core.progressive_ensemble import (
+    ProgressiveEnsemble,
+    chunks,
+    hidden_states,
+    move,
+    take,
+)
 from bdistil.core.student import Student, advance
 from bdistil.core.views import Views
 from bdistil.names import Task
@@ -71,6 +77,17 @@ class Examples:
             [move(state, device) for state in self.earlier],
             None if self.views is None else self.views.to(device),
             None if self.weights is None else copied(self.weights, device),
+        )
+
+    def take(self, rows: slice) -> Examples:
+        """Some rows, without a copy and without views."""
+        return Examples(
+            self.inputs[rows],
+            self.teacher_logits[rows],
+            None if self.labels is None else self.labels[rows],
+            self.ensemble[rows],
+            [take(state, rows) for state in self.earlier],
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     @property

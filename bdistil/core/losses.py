@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,11 +45,12 @@ def fitting_loss(
         The loss, float (...): leading dimensions of `logits` are candidates of their own.
     """
     share = label_share if labels is not None else 0.0
-    if labels is None or share == 0:
-        return distillation_loss(task, temperature)(logits, teacher_logits, weights)
-    if task == "classification" and temperature == 1:
-        return mixed_loss(logits, teacher_logits, labels, share, weights)
+    if is_mixture(task, share, temperature):
+        soft = soft_labels(teacher_logits, labels, share, temperature)
+        return mixed_loss(logits, soft, temperature, weights)
     distil, fit = distillation_loss(task, temperature), LABEL_LOSS[task]
+    if labels is None or share == 0:
+        return distil(logits, teacher_logits, weights)
     return (1 - share) * distil(logits, teacher_logits, weights) + share * fit(
         logits, labels, weights
     )
@@ -70,29 +72,57 @@ def distillation_loss(task: Task, temperature: float) -> Loss:
     return partial(kl_divergence if task == "classification" else binary_divergence, temperature)
 
 
-def mixed_loss(
-    logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    share: float,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """(1 - share) · KL + share · cross-entropy at τ = 1, with a single softmax of `logits`."""
-    expected = F.log_softmax(teacher_logits, dim=-1)
+class SoftLabels(NamedTuple):
+    """What the probabilities of classes are compared with.
+
+    Attributes:
+        shares: of the classes, float (B, L), each row summing to 1.
+        constant: of the loss that no student changes, float (B,).
+    """
+
+    shares: Tensor
+    constant: Tensor
+
+    def take(self, rows: slice) -> SoftLabels:
+        """Those of some rows."""
+        return SoftLabels(self.shares[rows], self.constant[rows])
+
+
+def is_mixture(task: Task, share: float, temperature: float) -> bool:
+    """Whether the fitting loss compares one softmax of the logits with :class:`SoftLabels`."""
+    return task == "classification" and (share == 0 or temperature == 1)
+
+
+def soft_labels(
+    teacher_logits: Tensor, labels: Tensor | None, share: float, temperature: float
+) -> SoftLabels:
+    """The teacher's probabilities at τ with a share of the labels, where these are known."""
+    expected = F.log_softmax(teacher_logits / temperature, dim=-1)
+    shares = expected.exp()
+    constant = (1 - share) * (shares * expected).sum(dim=-1)
+    if labels is None or share == 0:
+        return SoftLabels(shares, constant)
     if labels.dim() == 1:
         labels = labels[:, None] == torch.arange(teacher_logits.shape[-1], device=labels.device)
-    targets = torch.lerp(expected.exp(), labels.to(teacher_logits), share)
-    constant = (1 - share) * average((expected.exp() * expected).sum(dim=-1), weights)
-    return constant - average((targets * log_softmax(logits)).sum(dim=-1), weights)
+    return SoftLabels(torch.lerp(shares, labels.to(shares), share), constant)
+
+
+def mixed_loss(
+    logits: Tensor, soft: SoftLabels, temperature: float, weights: Tensor | None = None
+) -> Tensor:
+    """τ² ((1 - share) · KL + share · cross-entropy), float (...), for logits (..., B, L)."""
+    given = log_softmax(logits if temperature == 1 else logits / temperature)
+    losses = soft.constant - (soft.shares * given).sum(dim=-1)
+    return temperature**2 * average(losses, weights)
 
 
 def kl_divergence(
     temperature: float, logits: Tensor, teacher_logits: Tensor, weights: Tensor | None = None
 ) -> Tensor:
     """τ² KL(softmax(g/τ) ‖ softmax(logits/τ)), float (...), for logits (..., B, L)."""
-    expected = F.log_softmax(teacher_logits / temperature, dim=-1)
-    given = log_softmax(logits / temperature)
-    return temperature**2 * average((expected.exp() * (expected - given)).sum(dim=-1), weights)
+    return mixed_loss(
+        logits, soft_labels(teacher_logits, None, 0.0, temperature), temperature, weights
+    )
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -170,5 +200,7 @@ def edge_hinge(gap: Tensor, direction: Tensor, scale: float, *, joint: bool) -> 
         scale: mean|g|, which makes ê free of units.
         joint: one edge over all labels instead of the mean over one hinge a label.
     """
-    edges = (direction * gap).mean(dim=-2) / scale
-    return torch.relu(-edges.mean(dim=-1)) if joint else torch.relu(-edges).mean(dim=-1)
+    pull = direction * gap
+    if joint:
+        return torch.relu(pull.mean(dim=(-2, -1)) / -scale)
+    return torch.relu(pull.mean(dim=-2) / -scale).mean(dim=-1)

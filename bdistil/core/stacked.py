@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.adamw import adamw
 
+from bdistil.core.batched import NotBatchableError, batched_or_none
 from bdistil.core.connections import Hidden
 from bdistil.core.own_head import WithOwnHead
 from bdistil.core.student import Student
@@ -30,6 +31,7 @@ class Stack:
         flat = torch.cat([weight.detach().flatten(1) for weight in weights.values()], dim=1)
         self.flat = flat.requires_grad_()
         self.architecture = copy.deepcopy(students[0]).to("meta")
+        self.batched = batched_or_none(self.architecture, self.names)
 
     def weights(self) -> list[Tensor]:
         """Views of the weights, (K, ...) each, in the order of the names."""
@@ -38,6 +40,15 @@ class Stack:
 
     def __call__(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, Tensor | None]:
         """Logits of every member, float (K, B, L), and of second heads; no hidden states."""
+        if self.batched is not None:
+            named = dict(zip(self.names, [*self.weights(), *self.buffers], strict=True))
+            try:
+                return self.batched(named, x, earlier)
+            except NotBatchableError:
+                self.batched = None
+        return self._through_vmap(x, earlier)
+
+    def _through_vmap(self, x: Tensor, earlier: Sequence[Hidden]) -> tuple[Tensor, Tensor | None]:
         has_second = isinstance(self.architecture, WithOwnHead)
 
         def one(*state: Tensor) -> tuple[Tensor, ...]:

@@ -65,11 +65,11 @@ class Trainer:
         """One pass over the training split, counted from 0; False if it was told to stop."""
         self.model.train()
         loss = torch.tensor(0.0)
-        for shard, rows in shuffled_batches(self.shards, self.batch_size, self.shuffle):
+        rows = shuffled_batches(self.shards, self.batch_size, self.shuffle)
+        for batch in self.objective.batches(rows, epoch):
             if should_stop():
                 return False
             self.optimiser.zero_grad()
-            batch = self.objective.batch(shard, rows, epoch)
             loss = self.loss(self.model, self.objective, batch, self.weight)
             loss.backward()
             self.optimiser.step()

@@ -59,6 +59,12 @@ class Shard:
         return self.inputs.device
 
     @property
+    def numbers_of_a_row(self) -> int:
+        """What a row is made of: features, logits of teacher and ensemble, hidden states."""
+        hidden = sum(state.features.shape[1] for state in self.earlier)
+        return self.inputs[:1].numel() + 2 * self.teacher_logits.shape[1] + hidden
+
+    @property
     def stage(self) -> int:
         """t, counted from 1, of the student that this round looks for."""
         return len(self.earlier) + 1

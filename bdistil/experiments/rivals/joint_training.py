@@ -100,10 +100,10 @@ def train(network: Exits, contest: Contest, recipe: Recipe, seed: int, epochs: i
     order = torch.Generator().manual_seed(seed)
     network.train()
     for epoch in range(epochs):
-        for shard, rows in shuffled_batches(shards, size, order):
-            examples = objective.batch(shard, rows, epoch).examples
+        for batch in objective.batches(shuffled_batches(shards, size, order), epoch):
             optimiser.zero_grad()
-            losses = [objective.fitting_loss(each, examples) for each in network(examples.inputs)]
+            answers = network(batch.examples.inputs)
+            losses = [objective.fitting_loss(each, batch) for each in answers]
             torch.stack(losses).mean().backward()
             optimiser.step()
             schedule.step()
