@@ -32,6 +32,9 @@ ELEMENTWISE = (
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
 FUNCTIONS = (F.gelu, F.relu, F.silu, torch.relu, torch.tanh, torch.sigmoid)
 MOVING = ("transpose", "permute", "flatten", "unsqueeze")  # methods, of what is shared
+FOR_MEMBERS = "for_members"
+"""A method of a layer of one's own, from its weights and buffers (K, ...) by name and inputs
+(B, K, ...) to outputs (B, K, ...), for students of it to train together in a written-out pass."""
 CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.Conv1d: F.conv1d,
     nn.Conv2d: F.conv2d,
@@ -101,7 +104,7 @@ def steps_of(body: nn.Module, prefix: str, names: Collection[str]) -> Iterator[S
         NotBatchableError: if it is no such chain.
     """
     try:
-        graph = fx.Tracer().trace(body)
+        graph = _Tracer().trace(body)
     except FOREIGN:
         raise NotBatchableError from None
     before: fx.Node | None = None
@@ -127,6 +130,11 @@ def steps_of(body: nn.Module, prefix: str, names: Collection[str]) -> Iterator[S
         raise NotBatchableError
 
 
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return hasattr(m, FOR_MEMBERS) or super().is_leaf_module(m, module_qualified_name)
+
+
 def step_of(layer: nn.Module, name: str, shared: bool) -> Step:
     """What a layer does for all members.
 
@@ -134,6 +142,8 @@ def step_of(layer: nn.Module, name: str, shared: bool) -> Step:
         NotBatchableError: if that is not known.
     """
     kind = type(layer)
+    if hasattr(layer, FOR_MEMBERS) and not shared:
+        return partial(of_its_own, getattr(layer, FOR_MEMBERS), f"{name}.")
     if kind is nn.Linear:
         return partial(shared_product if shared else own_product, name)
     if kind in CONVOLUTIONS and layer.padding_mode == "zeros":
@@ -145,6 +155,12 @@ def step_of(layer: nn.Module, name: str, shared: bool) -> Step:
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1):
         return lambda _, x: x.flatten(2)
     raise NotBatchableError
+
+
+def of_its_own(function: Callable[..., Tensor], prefix: str, weights: Weights, x: Tensor) -> Tensor:
+    """What a layer of another's says itself that it does for all members."""
+    own = {k.removeprefix(prefix): each for k, each in weights.items() if k.startswith(prefix)}
+    return function(own, x)
 
 
 def called(function: Callable[[Tensor], Tensor], weights: Weights, x: Tensor) -> Tensor:

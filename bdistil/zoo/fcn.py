@@ -8,6 +8,7 @@ too little to tell when something happened, as the teacher's four do, so student
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal
 
@@ -25,6 +26,10 @@ class MeanAndMaximum(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The mean, then the maximum."""
         return torch.stack([x.mean(dim=-1), x.amax(dim=-1)], dim=-1)
+
+    def for_members(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """The same of (B, K, channels, time)."""
+        return self.forward(x)
 
 
 class Slopes(nn.Module):
@@ -47,6 +52,10 @@ class Slopes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Minus the slope more at the first step, and the slope more at the last."""
         return x + self.slope * self.time
+
+    def for_members(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """The same of (B, K, channels, time), with slopes of their own."""
+        return x + weights["slope"] * weights["time"][0]
 
 
 @register_student("fcn", domains=("sequence",), lr=1e-2, growth=1.6)

@@ -16,6 +16,7 @@ SHAPES = {
     "convnet": (2, 17, 12),  # with a pooling
     "cnn1d": (40, 3),
     "separable": (2, 10, 10),
+    "fcn": (40, 3),
 }
 MEMBERS, OUTPUTS = 3, 4
 EARLIER = (2, 5)
