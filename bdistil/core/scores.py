@@ -154,14 +154,14 @@ def _nan_mean(values: Floats) -> Floats:
 
 def _area(sure: Floats, positive: NDArray[np.bool_], weights: Weights) -> Floats:
     """Area under the curve of one class against the rest; ties count half."""
-    order = np.argsort(sure, kind="stable")
-    _, group = np.unique(sure[order], return_inverse=True)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    ordered, is_positive = weights[:, order].astype(np.float64), positive[order]
-    above = np.add.reduceat(ordered * is_positive, starts, axis=1)
-    below = np.add.reduceat(ordered * ~is_positive, starts, axis=1)
-    beaten = np.cumsum(below, axis=1) - below / 2
-    return _ratio((above * beaten).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
+    own, others = np.flatnonzero(positive), np.flatnonzero(~positive)
+    others = others[np.argsort(sure[others], kind="stable")]
+    below = np.zeros((len(weights), len(others) + 1))  # weight of the others before each place
+    np.cumsum(weights[:, others], axis=1, out=below[:, 1:])
+    above = weights[:, own].astype(np.float64)
+    level, beyond = (np.searchsorted(sure[others], sure[own], side) for side in ("left", "right"))
+    beaten = above * (below[:, level] + below[:, beyond]) / 2
+    return _ratio(beaten.sum(axis=1), above.sum(axis=1) * below[:, -1])
 
 
 def class_scores(
