@@ -230,6 +230,8 @@ def test_regression_answers_with_numbers(tmp_path: Path) -> None:
     sure = predictor.answer(x, exit="stability")
     assert sure.probabilities is None
     assert predictor.predict_batch(x, "70%").stages.max() > 1
+    with pytest.raises(SpecError, match=r"regression, which .* by 'confidence'; choose stability"):
+        predictor.predict(x, exit="confidence")
     with pytest.raises(SpecError, match="is a regression; use predict"):
         predictor.predict_proba(x)
 
