@@ -22,10 +22,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from bdistil.data.assemble import assemble, with_teacher_outputs
-from bdistil.data.labels import Labels, class_type_of
+from bdistil.data.labels import Labels, class_type_of, regression_targets
 from bdistil.data.split import SplitIndices
 from bdistil.data.weights import weighed
-from bdistil.errors import BdistilWarning
+from bdistil.errors import BdistilWarning, DataError
 from bdistil.runtime.confidence import softmax
 from bdistil.runtime.values import as_text
 from bdistil.spec import Spec, load_spec
@@ -98,6 +98,15 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         self.ensemble_.with_fastest_ways().save_pretrained(directory)
+
+    def _forget(self) -> None:
+        """Drop an earlier fit, whose ensemble would answer with the labels of one that failed."""
+        for name in ("ensemble_", "_network"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_network")
 
     def _search(self, given: Any, x: Array, y: Array, labels: Labels, weights: Any) -> None:
         """Distil into ``ensemble_``; `x`, `y` are what was `given`, checked."""
@@ -265,6 +274,7 @@ class BDistilClassifier(ClassifierMixin, _ProgressiveEstimator):  # type: ignore
             ValueError: if the data are not fit for a classifier.
             BdistilError: if a parameter is out of range or the search cannot go on.
         """
+        self._forget()
         given = X
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=4)
         check_classification_targets(y)
@@ -355,6 +365,7 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
             ValueError: if the data are not fit for a regressor.
             BdistilError: if a parameter is out of range or the search cannot go on.
         """
+        self._forget()
         given = X
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4
@@ -364,7 +375,10 @@ class BDistilRegressor(RegressorMixin, _ProgressiveEstimator):  # type: ignore[m
         self._flat = y.ndim == 1
         targets = y.reshape(len(y), -1)
         fitted = targets[:, 0] if targets.shape[1] == 1 else targets
-        labels = Labels(targets.astype(np.float32), None)
+        try:
+            labels = Labels(regression_targets(targets, "y"), None)
+        except DataError as error:
+            raise ValueError(str(error)) from None
         self._search(given, X, fitted, labels, sample_weight)
         return self
 

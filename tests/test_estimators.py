@@ -13,6 +13,7 @@ from sklearn import clone, config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -275,3 +276,23 @@ def test_a_network_of_ones_own_is_a_teacher_with_limits(tmp_path: Path) -> None:
     assert model.score(x, y) > 0.8
     with pytest.raises(ValueError, match=r"overrides set teacher.model=.*, but teacher is given"):
         BDistilClassifier(LogisticRegression(), overrides=own).fit(x, y)
+
+
+def test_a_fit_that_fails_leaves_no_answers_of_the_one_before() -> None:
+    """They would be the old ensemble's, under the labels of the new data."""
+    x, y = load_iris(return_X_y=True)
+    model = BDistilClassifier(rounds=1, trials=1, overrides=QUICK, random_state=0).fit(x, y)
+    with pytest.raises(ValueError, match="validation_fraction is 2"):
+        model.set_params(validation_fraction=2).fit(x, y + 7)
+    for answer in (model.predict, model.predict_proba, lambda x: next(model.staged_predict(x))):
+        with pytest.raises(NotFittedError):
+            answer(x)
+
+
+def test_targets_that_float32_cannot_tell_apart_are_refused() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="with which float32 cannot compute"):
+        BDistilRegressor(rounds=1, trials=1, overrides=QUICK).fit(x, y + 1e10)
+    y[0] = 1e12
+    with pytest.raises(ValueError, match="float32 cannot tell most others apart"):
+        BDistilRegressor(rounds=1, trials=1, overrides=QUICK).fit(x, y)

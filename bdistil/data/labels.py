@@ -20,6 +20,7 @@ MANY_CLASSES_SHARE = 0.05
 REMEDY = "correct or drop these rows"
 LARGEST = 1e18  # of a target; the square of a larger one is infinite in float32
 ROUNDINGS = 10  # of float32, that targets must at least spread over
+MOST = (0.05, 0.95)  # quantiles of targets between which most of them lie
 
 
 class Labels(NamedTuple):
@@ -90,6 +91,14 @@ def regression_targets(values: Any, what: str) -> NDArray[np.float32]:
             f"{what} holds numbers up to {largest.max():.3g} in size that spread by "
             f"{spread.max():.3g}, with which float32 cannot compute; subtract a constant or take "
             "another unit."
+        )
+    low, high = np.quantile(exact, MOST, axis=0)
+    hidden = (high > low) & (high - low < ROUNDINGS * np.finfo(np.float32).eps * largest)
+    if np.any(hidden):
+        raise DataError(
+            f"{what} holds numbers up to {largest.max():.3g} in size, beside which float32 cannot "
+            f"tell most others apart (90% lie from {low.min():.6g} to {high.max():.6g}); correct "
+            f"or drop the outliers, or take logarithms."
         )
     return targets
 

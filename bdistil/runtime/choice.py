@@ -43,6 +43,12 @@ def choose(
     points = [p for p in exits if score in (None, p.policy.score)]
     if by == "time":
         points = times().timed(points)
+    if not points and exits:  # a task has its own scores
+        known = ", ".join(sorted({point.score for point in exits}))
+        raise SpecError(
+            f"{manifest.name!r} is for {manifest.task}, which has no early exits by {score!r}; "
+            f"choose {known}."
+        )
     if not points:
         kind = "early exits" if score is None else f"early exits by {score!r}"
         raise SpecError(f"{manifest.name!r} was exported without {kind}; export it anew.")

@@ -244,6 +244,7 @@ class Manifest:
             x = self.columns.encode(table)
         if isinstance(x, Sequence) or hasattr(x, "dtype"):
             x = as_column(x)
+        x = _channels_first(x, self.input_shape)
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
 
@@ -365,3 +366,17 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path} has format {found!r}, this version reads {FORMAT}; install a newer bdistil."
         )
     return content
+
+
+def _channels_first(x: Any, input_shape: tuple[int, ...]) -> Any:
+    """Images (B, H, W) or (B, H, W, C) as (B, C, H, W), where that is what was trained on.
+
+    So are they read in training (`data.layout`); other shapes stay as they are.
+    """
+    shape = np.shape(x)[1:]
+    if len(input_shape) != 3 or shape == input_shape:
+        return x
+    channels, *sides = input_shape
+    if channels == 1 and shape == (*sides,):
+        return np.asarray(x)[:, None]
+    return np.moveaxis(np.asarray(x), -1, 1) if shape == (*sides, channels) else x

@@ -223,7 +223,7 @@ class RoundController:
         if kept is None and self.open.number == 1 and fallback == "helpful":
             kept = choose(standing, "best")  # better than no ensemble at all
         if kept is None:
-            why = explain(finished, fallback)
+            why = explain(finished, fallback, self.spec.search.least_edge(self.open.number))
             self.ended = EndRecord(end="saturated", reason=why, trials=tuple(finished), cut=cut)
             return
         stopped = tuple(self.open.running())

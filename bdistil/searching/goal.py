@@ -22,6 +22,9 @@ from bdistil.spec import Spec
 from bdistil.teachers.obtain import metric_of
 from bdistil.teachers.teacher_store import Logits
 
+BEST = 1.0
+"""The largest value of every metric of a goal."""
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -95,9 +98,11 @@ class Goal:
             score: of its stage, in the goal's metric; the record's if that is the task's own.
         """
         metric, wanted = record.result.metric if score is None else score, self.wanted
-        share = metric / self.teacher_metric if self.teacher_metric else math.nan
-        name = "metric" if self.metric is None else GOAL_METRICS[self.metric][0]
-        here = f"stage {record.round} has {share:.1%} of the teacher's {name} on validation"
+        name = _called(self.metric)
+        here = f"stage {record.round} has a {name} of {metric:.4f} on validation"
+        if self.teacher_metric > 0:
+            share = metric / self.teacher_metric
+            here = f"stage {record.round} has {share:.1%} of the teacher's {name} on validation"
         if wanted is not None and metric >= wanted:
             enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
             if wanted == self.teacher_metric:
@@ -140,17 +145,17 @@ def goal_of(
     metric, error = spec.goal.metric, None
     teacher = metric_of(dataset, "validation", logits)
     validation, keep, groups = dataset.validation, spec.goal.keep, count_groups(dataset.validation)
-    if groups == 1 and keep is not None:
-        keep = None
-        reporter.message(
-            "Whether goal.keep is reached for others, a single group of data.group cannot tell, so "
-            "the search goes on until nothing helps or a limit of the goal is met."
-        )
     if metric is None and groups is not None and dataset.task == "classification":
         metric = "accuracy"  # whose error is then one over groups
     if metric is not None:
         own = validation.y, dataset.task, metric, validation.groups
         teacher, error = teacher_score(logits["validation"], *own)
+    untold = None if keep is None else _why_untold(keep, teacher, metric, groups)
+    if untold is not None:
+        keep = None
+        reporter.message(
+            f"{untold}, so the search goes on until nothing helps or a limit of the goal is met."
+        )
     return Goal(
         keep=keep,
         teacher_metric=teacher,
@@ -162,6 +167,27 @@ def goal_of(
         time_limit=time_limit,
         timer=timer,
     )
+
+
+def _called(metric: GoalMetric | None) -> str:
+    return "metric" if metric is None else GOAL_METRICS[metric][0]
+
+
+def _why_untold(
+    keep: float, teacher: float, metric: GoalMetric | None, groups: int | None
+) -> str | None:
+    """Why nothing on validation can tell that `goal.keep` is reached; None if something can.
+
+    A share of what is negative, as R² may be, is more than the whole: any student would reach it.
+    """
+    if groups == 1:
+        return "Whether goal.keep is reached for others, a single group of data.group cannot tell"
+    its = f"The teacher's {_called(metric)} on validation is {teacher:.4f}, of which goal.keep"
+    if not teacher > 0:
+        return f"{its} can be no share"
+    if keep * teacher > BEST:
+        return f"{its}={keep:g} would be {keep * teacher:.4f}, more than anything has"
+    return None
 
 
 def run_timer(limit: TimeLimit, run: RunDirectory, dataset: Dataset, spec: Spec) -> StageTimer:

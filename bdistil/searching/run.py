@@ -33,6 +33,7 @@ from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import told_ladder
 from bdistil.searching.views import told_views, view_makers
+from bdistil.searching.warm_start import check_warm_start, trials_to_start_from
 from bdistil.searching.worker_count import told_precision, told_workers
 from bdistil.spec import Spec
 from bdistil.spec.space import LADDER
@@ -86,6 +87,11 @@ def run_search(
         say_what_was_read(run, dataset, reporter)
         if run.journal.read():  # then it was decided, and said, when the run began
             asked = asked.as_decided_in(spec)
+            if not missing and asked.goal != spec.goal:
+                reporter.message(
+                    "A run that has ended stays as it is, also for another goal; to search for "
+                    "that, choose another --out."
+                )
         if missing:
             say_what_was_decided(asked, spec, dataset, reporter)
         if teacher_dir is not None and not run.teacher.exists:
@@ -121,6 +127,8 @@ def open_run(spec: Spec, out: str | Path, backend: Backend) -> tuple[RunDirector
     else:
         check_teacher(dataset, spec)
     backend.check(spec)
+    if not run.journal.is_over(spec.search.most_rounds):
+        check_warm_start(spec, run)
     return run, spec, dataset
 
 
@@ -290,7 +298,7 @@ def play(
         reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
     ended = run.journal.end()
     if ended is not None:
-        reporter.message(f"It has ended, also for another goal: {ended.reason}.")
+        reporter.message(f"It has ended: {ended.reason}.")
     if ended is None and len(ledger.records) < spec.search.most_rounds:
         goal = goal_of(spec, run, dataset, logits, reporter)
         train = training_shards(dataset, logits, view_makers(spec, dataset))
@@ -318,14 +326,8 @@ def search_rounds(
 
     limits = NO_LIMITS if goal is None else goal.limits
     backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, limits))
-    others = [trials_of(RunDirectory.existing(place)) for place in spec.search.warm_start]
-    sampler = build_sampler(spec, history, others)
+    sampler = build_sampler(spec, history, trials_to_start_from(spec, reporter))
     SearchLoop(spec, ledger, backend, sampler, reporter, accepted, goal).run()
-
-
-def trials_of(run: RunDirectory) -> list[TrialResult]:
-    """Every trial of another search that finished or was cut."""
-    return [trial for record in run.journal.read() for trial in record.compared]
 
 
 def work_of(

@@ -85,9 +85,9 @@ def choose(
     return best_weak_learner(best) or max(best, key=lambda each: (each.metric_gain, each.gain))
 
 
-def explain(results: Sequence[TrialResult], fallback: Fallback) -> str:
+def explain(results: Sequence[TrialResult], fallback: Fallback, least_edge: float = 0.0) -> str:
     """Why a round ended without a student, and what may help, in words."""
-    held = sum(result.edge >= 0 for result in results)
+    held = sum(result.edge >= least_edge for result in results)
     helped = sum(result.helps for result in results)
     sizes = sorted({result.width for result in results})
     widths = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
@@ -95,6 +95,8 @@ def explain(results: Sequence[TrialResult], fallback: Fallback) -> str:
         f"of {len(results)} candidates of widths {widths} the edges of {held} held and {helped} "
         f"made the ensemble better on validation"
     )
+    if least_edge > 0:
+        found += f" (search.min_edge={least_edge:g})"
     if helped and fallback == "none":
         return f"{found}; search.fallback=helpful keeps those that help without being weak learners"
     return f"{found}; larger classes (space.ladder) or other values may, if there is more to gain"

@@ -243,13 +243,15 @@ class Workbench:
             return TrialAnswer(status="failed", reason=str(finding)), None
         if isinstance(finding, Cut):
             return self.cut_answer(student, finding, cohort), None
+        assert self.round is not None
         search = self.spec.search
+        least_edge = search.least_edge(self.round.train.stage)
         answer = TrialAnswer(
             status="finished",
             width=student.config.width,
             cohort=cohort,
             device=self.place,
-            weak=finding.is_weak_learner(search.min_edge, search.min_gain),
+            weak=finding.is_weak_learner(least_edge, search.min_gain),
             **dataclasses.asdict(finding),
         )
         return answer, student_to_bytes(student)

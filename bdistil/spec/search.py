@@ -76,7 +76,7 @@ class SearchSpec(Section):
     normalisation: Normalisation | None = None
     """`joint` or `per_label`; null takes the recipe's"""
     min_edge: float = 0
-    """least edge of a weak learner"""
+    """least edge of a weak learner from round 2 on; in round 1 every edge is zero"""
     min_gain: float = 0
     """least relative gain in validation loss"""
     time_budget: PositiveFloat | None = None
@@ -85,6 +85,10 @@ class SearchSpec(Section):
     """failed trials that stop the search"""
     warm_start: list[str] = Field([])
     """run directories whose trials the sampler learns from before its own"""
+
+    def least_edge(self, number: int) -> float:
+        """Of a weak learner in a round: in round 1, where every edge is zero, none may be asked."""
+        return min(self.min_edge, 0.0) if number == 1 else self.min_edge
 
     @property
     def most_rounds(self) -> int:

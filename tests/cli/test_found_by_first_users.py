@@ -41,11 +41,15 @@ def test_a_time_without_its_unit_is_no_share(given: str | float) -> None:
 
 
 def test_a_run_that_has_ended_says_so_to_another_goal(tmp_path: Path) -> None:
-    launch_search(tiny("workers.count=0", "goal.keep=10%"), tmp_path / "run")
-    notes = Notes()
+    spec = tiny("workers.count=0", "goal.keep=10%")
+    launch_search(spec, tmp_path / "run")
+    same, notes = Notes(), Notes()
+    launch_search(spec, tmp_path / "run", reporter=same)  # type: ignore[arg-type]
+    assert any(text.startswith("It has ended: stage 1 has") for text in same.said)
+    assert not any("another goal" in text for text in same.said)
     other = tiny("workers.count=0", "goal.keep=100%")
     again = launch_search(other, tmp_path / "run", reporter=notes)  # type: ignore[arg-type]
-    assert any("has ended, also for another goal: stage 1 has" in text for text in notes.said)
+    assert any("stays as it is, also for another goal" in text for text in notes.said)
     goal = again.run.spec().goal
     assert goal is not None
     assert goal.keep == 0.1, "the run says what it was searched for"

@@ -336,6 +336,10 @@ def test_space_is_only_asked_for_where_there_is_none(tmp_path: Path) -> None:
     [
         (1e9 + np.arange(60), "spread by 17.3, with which float32 cannot compute"),
         (1e37 * np.linspace(-1, 1, 60), "numbers up to 1e+37 in size"),
+        (
+            np.append(np.arange(59), 1e10),
+            "float32 cannot tell most others apart (90% lie from 2.95",
+        ),
         (np.full(60, 0.5), "holds only one value, 0.5"),
     ],
 )

@@ -230,6 +230,8 @@ def test_regression_answers_with_numbers(tmp_path: Path) -> None:
     sure = predictor.answer(x, exit="stability")
     assert sure.probabilities is None
     assert predictor.predict_batch(x, "70%").stages.max() > 1
+    with pytest.raises(SpecError, match=r"regression, which .* by 'confidence'; choose stability"):
+        predictor.predict(x, exit="confidence")
     with pytest.raises(SpecError, match="is a regression; use predict"):
         predictor.predict_proba(x)
 
@@ -287,3 +289,13 @@ def test_what_is_no_ensemble(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": 1, "name": "x"}')
     with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
         Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["NHW", "NHWC"])
+def test_images_are_taken_with_their_axes_as_in_training(layout: str, tmp_path: Path) -> None:
+    deploy(tmp_path, ("cnn", 4, "none", True))
+    predictor, x = Predictor(tmp_path), examples("cnn")
+    assert x.shape[1] == 1
+    given = x[:, 0] if layout == "NHW" else x.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(predictor.predict(given), predictor.predict(x))
+    assert len(predictor.predict(given[:0])) == 0

@@ -15,7 +15,7 @@ from bdistil.errors import SearchError
 from bdistil.runs.trial import TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching.controller import RoundController
 from bdistil.searching.simulated import SimulatedBackend, SimulatedTrial, simulate
-from bdistil.searching.verdict import Winner, choose
+from bdistil.searching.verdict import Winner, choose, explain
 from bdistil.spec import Spec, load_spec
 
 
@@ -455,3 +455,10 @@ def test_losers_of_a_closed_round_keep_workers_busy_until_it_closes() -> None:
     search.run(workers=2)
     assert search.backend.clock == 2
     assert search.backend.utilisation == pytest.approx(1)
+
+
+def test_why_a_round_ended_counts_the_edges_that_were_asked_for() -> None:
+    edges = [result(number, edge=edge) for number, edge in enumerate((-0.1, 0.0, 0.2))]
+    assert "the edges of 2 held" in explain(edges, "none")
+    assert "the edges of 1 held" in explain(edges, "none", least_edge=0.1)
+    assert "search.min_edge=0.1" in explain(edges, "none", least_edge=0.1)

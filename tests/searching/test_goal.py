@@ -273,3 +273,44 @@ def test_a_metric_that_the_task_has_not_is_refused() -> None:
         resolve(spec, load_dataset(spec.data, 0))
     with pytest.raises(SpecError, match=r"goal\.metric is 'f2'"):
         load_spec({"data": {"name": "digits"}, "goal": {"keep": 0.9, "metric": "f2"}})
+
+
+def test_a_teacher_worse_than_the_mean_has_no_share_that_is_enough(tmp_path: Path) -> None:
+    """Of R² = -2, 99% are -1.98, which a student that has learnt nothing is above."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(300, 3)), random.normal(size=300)
+    frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=y, answer=-3 * y)
+    frame.to_csv(tmp_path / "wrong.csv", index=False)
+    spec = tiny(
+        HERE,
+        f"data={{path: {tmp_path / 'wrong.csv'}, label: y}}",
+        "teacher={columns: [answer]}",
+        "goal={keep: 0.99, within: 5000}",
+        "search={rounds: 3, tries_per_class: 1}",
+    )
+    heard = Heard()
+    result = launch_search(spec, tmp_path / "run", reporter=heard)  # type: ignore[arg-type]
+    assert any("of which goal.keep can be no share" in text for text in heard.said)
+    assert result.ended is None or result.ended.end != "goal"
+
+
+@pytest.mark.parametrize(("keep", "told"), [(1.0, False), (90.0, True)])
+def test_more_than_anything_has_is_told_to_be_no_goal(
+    keep: float, told: bool, tmp_path: Path
+) -> None:
+    spec = tiny(HERE, f"goal={{keep: {keep}, within: 60%}}", "search={rounds: 1}")
+    heard = Heard()
+    launch_search(spec, tmp_path / "run", reporter=heard)  # type: ignore[arg-type]
+    assert any(", more than anything has, so" in text for text in heard.said) == told
+
+
+@pytest.mark.parametrize("teacher", [0.0, -2.0])
+def test_a_cost_that_ends_a_search_says_the_metric_where_there_is_no_share_of_it(
+    teacher: float,
+) -> None:
+    accepted = record(3)
+    result = accepted.result.model_copy(update={"metric": -0.5})
+    accepted = accepted.model_copy(update={"result": result})
+    end = goal(keep=None, teacher_metric=teacher).end(accepted, Costs(981, 1), Costs(20, 1))
+    assert end is not None
+    assert end.reason.startswith("stage 3 has a metric of -0.5000 on validation and uses 981 of")

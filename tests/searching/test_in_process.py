@@ -123,3 +123,10 @@ def test_an_interrupt_that_a_library_swallows_is_not_lost(tmp_path: Path) -> Non
         with pytest.raises(KeyboardInterrupt):
             launch_search(tiny(HERE), tmp_path / "run")
     launch_search(tiny(HERE, "search.rounds=1"), tmp_path / "other")  # and it does not linger
+
+
+def test_a_least_edge_asks_nothing_of_round_1_where_every_edge_is_zero(tmp_path: Path) -> None:
+    asking = tiny(HERE, "search.min_edge=0.001", "search.rounds=1", "search.fallback=none")
+    launch_search(asking, tmp_path / "asking")
+    launch_search(tiny(HERE, "search.rounds=1"), tmp_path / "free")
+    assert winners(tmp_path / "asking") == winners(tmp_path / "free")
