@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.data_card import DataCard
-from bdistil.names import ClassType, Domain, Task
+from bdistil.names import ClassType, Domain, Layout, Task
 from bdistil.runtime.columns import TableColumns
 
 
@@ -80,6 +80,7 @@ class Dataset:
         columns: how a user's table becomes `x`, None for other sources.
         form: how photographs or recordings become `x`, None for other sources: `medium`, the fields
             of its form and, of a table, its columns `column` and `label`.
+        layout: what the axes of a user's arrays mean, if that was said (`data.layout`).
         padding: value of the steps that stand in front of shorter sequences, so that their end
             comes last; None if all are of full length.
         card: what was read and how, None for arrays in memory.
@@ -99,6 +100,7 @@ class Dataset:
     class_type: ClassType = "text"
     columns: TableColumns | None = None
     form: Mapping[str, Any] | None = None
+    layout: Layout | None = None
     padding: float | None = None
     card: DataCard | None = None
     teacher_seconds: float | None = None

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import DataError, SpecError
-from bdistil.names import Domain, Layout
+from bdistil.names import LAYOUTS, Domain, Layout
 
 DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}
+AXES: dict[str, str] = {"sequence": "NTF", "image": "NHW"}
 CHANNELS = (1, 3, 4)
 LEAST_SIDE = 8
 SQUARISH = 1.5
@@ -63,8 +64,18 @@ def arranged(x: NDArray[Any], layout: Layout | None) -> Reading:
     return Reading(x, DOMAINS[x.ndim], "")
 
 
+def as_laid_out(x: NDArray[Any], layout: str | None) -> NDArray[Any]:
+    """A file's array with its axes as those of training (:func:`arranged`) were taken.
+
+    With another number of axes it stays as it is: then it is not such a file.
+    """
+    if layout not in LAYOUTS or x.ndim != len(AXES.get(layout, layout)):
+        return x
+    return _as_told(x, layout).x
+
+
 def _as_told(x: NDArray[Any], layout: Layout) -> Reading:
-    axes = {"sequence": "NTF", "image": "NHW"}.get(layout, layout)
+    axes = AXES.get(layout, layout)
     if layout == "image" and x.ndim == 4:
         return arranged(x, None)
     if x.ndim != len(axes):

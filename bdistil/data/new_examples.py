@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.layout import as_laid_out
 from bdistil.errors import DataError
 from bdistil.files.array_files import block_rows
 from bdistil.files.column_file import ColumnFile
@@ -72,6 +73,7 @@ def read_new_examples(path: Path, expected: Manifest, keep: Sequence[str] = ()) 
                 raise DataError("arrays have no columns to keep; leave --keep out.")
             x, labels = _arrays(path)
             rows = BLOCKS * block_rows(expected.input_shape)
+            x = as_laid_out(x, expected.layout)
             return NewExamples(_batches(path, _slices(x, rows), expected), labels, {})
         if expected.form is not None:
             return _media_examples(path, expected, expected.form, keep)

@@ -104,7 +104,7 @@ def assemble_own(
     columns, said = features.said()
     notes = [*said, *notes, *division.notes, *_single_groups(dataset)]
     card = describe(dataset, source, division.how, columns, notes, features.form)
-    return weighed(replace(dataset, card=card, form=features.form), spec)
+    return weighed(replace(dataset, card=card, form=features.form, layout=spec.layout), spec)
 
 
 def _single_groups(dataset: Dataset) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from bdistil.core.student import StudentConfig
 from bdistil.export.evaluation import Evaluation
-from bdistil.names import ClassType, Stacking, Task
+from bdistil.names import ClassType, Layout, Stacking, Task
 from bdistil.runtime.manifest import FORMAT, Manifest
 
 
@@ -26,6 +26,7 @@ class EnsembleConfig(Manifest):
     domain: str
     task: Task
     class_type: ClassType = "text"
+    layout: Layout | None = None
     outputs: int = Field(ge=1)
     students: tuple[StudentConfig, ...] = Field(min_length=1)
     figures: Evaluation | None = None

@@ -31,7 +31,7 @@ FORMAT = 1
 NEEDED = ("name", "task", "input_shape", "students")
 KINDS: dict[str, type] = {
     **{"name": str, "task": str, "input_shape": list, "students": list, "class_names": list},
-    **{"columns": dict, "form": dict, "figures": dict, "calibration": dict},
+    **{"columns": dict, "form": dict, "layout": str, "figures": dict, "calibration": dict},
 }
 NAMES_OF_KINDS: dict[type, str] = {str: "text", list: "list", dict: "object"}
 FLOAT32 = np.dtype(np.float32)
@@ -99,6 +99,7 @@ class Manifest:
             :data:`~bdistil.names.ClassType`.
         columns: how a table's columns become features; None if features come as arrays.
         form: how photographs or recordings become features; None for other sources.
+        layout: what the axes of arrays in files mean (`data.layout`); None decides by the shape.
         figures: what the search measured of each stage.
         calibration: temperatures and early exits, fitted on the validation split.
         weights_hash: SHA-256 of ``model.safetensors``; empty if not known.
@@ -113,6 +114,7 @@ class Manifest:
     class_type: str = "text"
     columns: TableColumns | None = None
     form: Mapping[str, Any] | None = None
+    layout: str | None = None
     figures: Any = None
     calibration: Calibration | None = None
     weights_hash: str = ""
@@ -161,6 +163,7 @@ class Manifest:
             class_type=content.get("class_type", "text"),
             columns=None if columns is None else TableColumns.of(columns),
             form=content.get("form"),
+            layout=content.get("layout"),
             figures=content.get("figures"),
             calibration=None if calibration is None else Calibration.of(calibration),
             weights_hash=weights_hash or "",

@@ -216,6 +216,7 @@ def for_raw_data(
         class_type=dataset.class_type,
         columns=dataset.columns,
         form=dataset.form,
+        layout=dataset.layout,
         figures=figures,
         calibration=calibrated(students, dataset, costs, teacher_logits),
     )

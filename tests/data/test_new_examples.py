@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from files_to_predict import read_all, read_batches
+from tiny import tiny
 
+from bdistil.cluster.launch import launch_search
 from bdistil.data import new_examples
 from bdistil.data.learn_columns import learn_columns
+from bdistil.data.new_examples import read_new_examples
 from bdistil.errors import DataError
 from bdistil.files import array_files
+from bdistil.runtime.manifest import Manifest
 
 FRAME = pd.DataFrame(
     {
@@ -52,6 +56,23 @@ def test_arrays_are_read_with_or_without_labels(tmp_path: Path) -> None:
     x, labels = read_all(tmp_path / "a.npy", None, (1, 4, 4))
     assert x.shape == images.shape
     assert labels is None
+
+
+@pytest.mark.parametrize(
+    ("layout", "axes"), [("NFT", (0, 2, 1)), ("NTF", (0, 1, 2)), ("sequence", (0, 1, 2))]
+)
+def test_a_run_reads_files_to_predict_as_it_was_told_to_read_its_own(
+    tmp_path: Path, layout: str, axes: tuple[int, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(90, 9, 9)).astype(np.float32), np.arange(90) % 3
+    np.savez(tmp_path / "square.npz", x=x, y=y)
+    data = f"{{path: {tmp_path / 'square.npz'}, layout: {layout}}}"
+    quick = ("teacher={model: auto, epochs: 1}", "space.epochs=1", "space.student=cnn1d")
+    launch_search(tiny(f"data={data}", *quick, "workers.count=0"), tmp_path / "run")
+    expected = Manifest.read(tmp_path / "run" / "ensemble")
+    new = read_new_examples(tmp_path / "square.npz", expected)
+    np.testing.assert_array_equal(np.concatenate(list(new.batches)), x.transpose(axes))
 
 
 def test_files_of_another_kind_than_in_training_are_refused(tmp_path: Path) -> None:
