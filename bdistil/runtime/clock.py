@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.runtime.exits import ExitPolicy, Floats, OperatingPoint
-from bdistil.runtime.partial_batch import PartialBatch
+from bdistil.runtime.partial_batch import stages_of_all, stages_of_one
 from bdistil.runtime.runner import Progress, Runner
 
 ROUNDS = 15  # measured, in turns
@@ -88,12 +88,8 @@ def measure_times(
         reached = []
         for x in batches:
             at = time.perf_counter()
-            run = PartialBatch(runner, runner.begin(x), seen)
-            for stage in range(1, stages + 1):
-                run.advance()
-                if stage < stages:
-                    run.leave(never)
-                reached.append(time.perf_counter() - at)
+            walk = stages_of_one if len(x) == 1 else stages_of_all
+            reached += [time.perf_counter() - at for _ in walk(runner, x, stages, seen, never)]
         at = time.perf_counter()
         runner.straight(largest, stages)
         rows.append([*reached, time.perf_counter() - at])

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.runtime.exits import SCORES, ExitPolicy, Floats
 from bdistil.runtime.runner import Progress, Runner
+
+
+def stages_of_one(
+    runner: Runner,
+    example: NDArray[np.float32],
+    stages: int,
+    seen: Callable[[Progress], Floats],
+    policy: ExitPolicy,
+) -> Iterator[Progress]:
+    """Stage after stage of a batch of one, (1, ...), until a policy is sure of it."""
+    progress, trace, sure = runner.begin(example), [], False
+    while progress.stage < stages and not sure:
+        progress = runner.advance(progress)
+        if progress.stage < stages:
+            trace.append(seen(progress))
+            sure = bool(policy.leaves(trace)[0])
+        yield progress
 
 
 class PartialBatch:
@@ -72,3 +89,19 @@ class PartialBatch:
         """What is known of the rows that are still in."""
         self._logits[self.rows] = self.progress.logits
         self._stages[self.rows] = self.progress.stage
+
+
+def stages_of_all(
+    runner: Runner,
+    x: NDArray[np.float32],
+    stages: int,
+    seen: Callable[[Progress], Floats],
+    policy: ExitPolicy,
+) -> Iterator[PartialBatch]:
+    """Stage after stage of a batch, (B, ...), until a policy is sure of all examples."""
+    run = PartialBatch(runner, runner.begin(x), seen)
+    while len(run.rows) and run.progress.stage < stages:
+        run.advance()
+        if run.progress.stage < stages:
+            run.leave(policy)
+        yield run

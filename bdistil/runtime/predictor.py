@@ -27,7 +27,7 @@ from bdistil.runtime.deadlines import Deadlines, Found
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, usual_score
 from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
-from bdistil.runtime.partial_batch import PartialBatch
+from bdistil.runtime.partial_batch import PartialBatch, stages_of_all, stages_of_one
 from bdistil.runtime.product import as_products
 from bdistil.runtime.risk import RISK
 from bdistil.runtime.runner import Progress
@@ -314,11 +314,11 @@ class Predictor:
             return self._no_logits(), 1
         if policy.threshold == np.inf:
             return self.runner.straight(examples, len(self)), len(self)
-        run = PartialBatch(self.runner, self.runner.begin(examples), self._seen)
-        run.advance()
-        while len(run.rows) and run.progress.stage < len(self):
-            run.leave(policy)
-            run.advance()
+        asked = self.runner, examples, len(self), self._seen, policy
+        if len(examples) == 1:
+            *_, reached = stages_of_one(*asked)
+            return reached.logits, reached.stage
+        *_, run = stages_of_all(*asked)
         return run.found()
 
     def _steps(self, examples: NDArray[np.float32]) -> Iterator[Progress]:
