@@ -86,6 +86,12 @@ class Goal:
             )
         return None
 
+    def told(self, stage: int, score: float) -> str:
+        """How far a stage is in the goal's metric, for people."""
+        name = _called(self.metric)
+        teacher = f"the teacher's {self.teacher_metric:.4f}"
+        return f"stage {stage}: {name} {score:.4f} on validation, {teacher}"
+
     def end(
         self, record: RoundRecord, used: Costs, least: Costs, score: float | None = None
     ) -> EndRecord | None:

@@ -99,6 +99,8 @@ class SearchLoop:
         metric, score = self.goal.metric, None
         if metric is not None:
             score = stage_score(ensemble, self.ledger.problem, metric)
+            if self.spec.goal is not None and self.spec.goal.metric == metric:  # rounds show theirs
+                self.reporter.message(self.goal.told(record.round, score))
         self.controller.ended = self.goal.end(record, used, least, score)
 
     def too_dear(self, student: Student) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from reporters import Heard
 from tiny import tiny
 
 from bdistil.cluster.launch import launch_search
@@ -21,19 +22,6 @@ Command = Callable[..., Any]
 QUICK = ("workers.count=0", "teacher.epochs=1", "space.epochs=1", "search.tries_per_class=1")
 
 
-class Notes:
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.said.append(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args: None
-
-
 @pytest.mark.parametrize("given", ["2000", "101", 100.5, "inf", "1e999"])
 def test_a_time_without_its_unit_is_no_share(given: str | float) -> None:
     with pytest.raises(SpecError, match=r"a duration such as 2ms, not "):
@@ -43,13 +31,13 @@ def test_a_time_without_its_unit_is_no_share(given: str | float) -> None:
 def test_a_run_that_has_ended_says_so_to_another_goal(tmp_path: Path) -> None:
     spec = tiny("workers.count=0", "goal.keep=10%")
     launch_search(spec, tmp_path / "run")
-    same, notes = Notes(), Notes()
+    same, notes = Heard(), Heard()
     launch_search(spec, tmp_path / "run", reporter=same)  # type: ignore[arg-type]
-    assert any(text.startswith("It has ended: stage 1 has") for text in same.said)
-    assert not any("another goal" in text for text in same.said)
+    assert any(text.startswith("It has ended: stage 1 has") for text in same.messages)
+    assert not any("another goal" in text for text in same.messages)
     other = tiny("workers.count=0", "goal.keep=100%")
     again = launch_search(other, tmp_path / "run", reporter=notes)  # type: ignore[arg-type]
-    assert any("stays as it is, also for another goal" in text for text in notes.said)
+    assert any("stays as it is, also for another goal" in text for text in notes.messages)
     goal = again.run.spec().goal
     assert goal is not None
     assert goal.keep == 0.1, "the run says what it was searched for"

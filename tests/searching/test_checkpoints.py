@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from faulty_searches import faulty_searches, names, same_end
+from reporters import Heard
 from tiny import tiny
 
 import bdistil
@@ -98,19 +99,6 @@ def interrupt_in_mid_trial(monkeypatch: pytest.MonkeyPatch, run: Path, place: st
         patched.setattr(loop, "check", check)
         with pytest.raises(KeyboardInterrupt):
             bdistil.search(tiny(*SPEC, "search.tries_per_class=3"), place or run)
-
-
-class Heard:
-    """A reporter that remembers its messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
 
 
 def finish(run: Path | str, *others: str) -> list[str]:

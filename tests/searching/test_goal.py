@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from records import record
+from reporters import Heard
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from tiny import tiny
 
@@ -161,23 +162,17 @@ def test_a_run_that_was_cut_before_its_end_was_written_ends_as_it_would_have(
 
 
 def test_a_teacher_whose_cost_is_not_known_sets_no_limit_and_that_is_said(tmp_path: Path) -> None:
-    said: list[str] = []
-
-    class Notes:
-        def message(self, text: str) -> None:
-            said.append(text)
-
-        def __getattr__(self, name: str) -> object:
-            return lambda *args: None
-
+    heard = Heard()
     forest = "sklearn.ensemble:RandomForestClassifier"
     spec = tiny(
         HERE,
         f"teacher={{model: '{forest}', options: {{n_estimators: 3}}}}",
         "goal={keep: 1%, within: 50%}",
     )
-    launch_search(spec, tmp_path / "run", reporter=Notes())  # type: ignore[arg-type]
-    assert any("FLOPs are not known, so goal.within=0.5 sets no limit" in text for text in said)
+    launch_search(spec, tmp_path / "run", reporter=heard)
+    assert any(
+        "FLOPs are not known, so goal.within=0.5 sets no limit" in text for text in heard.messages
+    )
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auc"])
@@ -194,7 +189,11 @@ def test_a_goal_can_be_about_another_metric(metric: str, tmp_path: Path) -> None
         "search={rounds: 3, tries_per_class: 2, select: best}",
         "teacher.epochs=30",
     )
-    run = launch_search(spec, tmp_path / "run")
+    heard = Heard()
+    run = launch_search(spec, tmp_path / "run", reporter=heard)
+    stages = [text for text in heard.messages if text.startswith("stage ")]
+    assert len(stages) == len(run.students)
+    assert all(f": {GOAL_METRICS[metric][0]} " in text for text in stages)  # type: ignore[index]
     dataset, logits = run.dataset, run.run.teacher.logits()["validation"]
     truth = dataset.validation.y
     theirs = {
@@ -220,19 +219,6 @@ def test_a_goal_can_be_about_another_metric(metric: str, tmp_path: Path) -> None
         assert ended is None or ended.end != "goal"
 
 
-class Heard:
-    """A reporter that keeps the messages."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.said.append(text)
-
-    def __getattr__(self, name: str) -> object:
-        return lambda *_, **__: None
-
-
 @pytest.mark.parametrize("people", [1, 4])
 def test_people_that_are_asked_more_than_once_count_once(people: int, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
@@ -250,12 +236,12 @@ def test_people_that_are_asked_more_than_once_count_once(people: int, tmp_path: 
         "teacher.epochs=20",
     )
     heard = Heard()
-    result = launch_search(spec, tmp_path / "run", reporter=heard)  # type: ignore[arg-type]
+    result = launch_search(spec, tmp_path / "run", reporter=heard)
     run, dataset, logits = result.run, result.dataset, result.run.teacher.logits()
     goal = goal_of(run.spec(), run, dataset, logits, heard)  # type: ignore[arg-type]
     assert goal is not None
     if people == 1:
-        assert any("a single group of data.group cannot tell" in text for text in heard.said)
+        assert any("a single group of data.group cannot tell" in text for text in heard.messages)
         assert goal.wanted is None
         assert result.ended is None or result.ended.end != "goal"
         return
@@ -289,8 +275,8 @@ def test_a_teacher_worse_than_the_mean_has_no_share_that_is_enough(tmp_path: Pat
         "search={rounds: 3, tries_per_class: 1}",
     )
     heard = Heard()
-    result = launch_search(spec, tmp_path / "run", reporter=heard)  # type: ignore[arg-type]
-    assert any("of which goal.keep can be no share" in text for text in heard.said)
+    result = launch_search(spec, tmp_path / "run", reporter=heard)
+    assert any("of which goal.keep can be no share" in text for text in heard.messages)
     assert result.ended is None or result.ended.end != "goal"
 
 
@@ -300,8 +286,8 @@ def test_more_than_anything_has_is_told_to_be_no_goal(
 ) -> None:
     spec = tiny(HERE, f"goal={{keep: {keep}, within: 60%}}", "search={rounds: 1}")
     heard = Heard()
-    launch_search(spec, tmp_path / "run", reporter=heard)  # type: ignore[arg-type]
-    assert any(", more than anything has, so" in text for text in heard.said) == told
+    launch_search(spec, tmp_path / "run", reporter=heard)
+    assert any(", more than anything has, so" in text for text in heard.messages) == told
 
 
 @pytest.mark.parametrize("teacher", [0.0, -2.0])

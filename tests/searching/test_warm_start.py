@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reporters import Heard
 from tiny import tiny
 
 from bdistil.cluster.launch import launch_search
@@ -12,19 +13,6 @@ from bdistil.errors import BdistilError
 from bdistil.runs.run_directory import RunDirectory
 
 QUICK = ("workers.count=0", "search.rounds=2", "space.epochs=1", "teacher.epochs=1")
-
-
-class Heard:
-    """A reporter that keeps the messages."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.said.append(text)
-
-    def __getattr__(self, name: str) -> object:
-        return lambda *_, **__: None
 
 
 @pytest.mark.parametrize(
@@ -51,8 +39,8 @@ def test_how_many_trials_are_learnt_from_is_told(tmp_path: Path) -> None:
         heard = Heard()
         spec = tiny(*QUICK, f"search.warm_start=[{first}]", *overrides)
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        launch_search(spec, folder, reporter=heard)  # type: ignore[arg-type]
-        return next(text for text in heard.said if "warm_start" in text)
+        launch_search(spec, folder, reporter=heard)
+        return next(text for text in heard.messages if "warm_start" in text)
 
     has = f"has {len(compared)} trials"
     assert f"{has}; {len(compared)} have a value in each dimension" in said()
