@@ -32,11 +32,11 @@ def test_a_run_that_has_ended_says_so_to_another_goal(tmp_path: Path) -> None:
     spec = tiny("workers.count=0", "goal.keep=10%")
     launch_search(spec, tmp_path / "run")
     same, notes = Heard(), Heard()
-    launch_search(spec, tmp_path / "run", reporter=same)  # type: ignore[arg-type]
+    launch_search(spec, tmp_path / "run", reporter=same)
     assert any(text.startswith("It has ended: stage 1 has") for text in same.messages)
     assert not any("another goal" in text for text in same.messages)
     other = tiny("workers.count=0", "goal.keep=100%")
-    again = launch_search(other, tmp_path / "run", reporter=notes)  # type: ignore[arg-type]
+    again = launch_search(other, tmp_path / "run", reporter=notes)
     assert any("stays as it is, also for another goal" in text for text in notes.messages)
     goal = again.run.spec().goal
     assert goal is not None
