@@ -252,7 +252,7 @@ class OptunaSampler:
             if self.algorithm == "gp":
                 return GPSampler(seed=seed)
             return TPESampler(
-                seed=seed, multivariate=False, n_startup_trials=FIRST, gamma=good_ones
+                seed=seed, multivariate=True, n_startup_trials=FIRST, gamma=good_ones
             )
 
 
