@@ -1,6 +1,7 @@
 """The demo's search against the script that one would write with Optuna and a process pool.
 
-Same data (files), teacher, students, epochs and candidates; two workers on both sides. The script
+Same data (files), teacher, students, epochs, candidates and rounds (the best of a round is kept in
+any case, as the script does); two workers on both sides. The script
 (``helpers/glue.py``) has less to do: no weak learners, journal, intervals or model card. Both sides
 take turns; the figures are medians. Rounds are compared without the first one, in which workers
 start on both sides; the command from its start to its end, once with two workers on Ray and once
@@ -39,7 +40,7 @@ def timed(command: list[str]) -> tuple[float, str]:
 
 def search(data: Path, out: Path, *overrides: str) -> dict[str, Any]:
     """The product's whole command: seconds, those of its rounds, and what they kept."""
-    source = ("data.name=null", f"data.path={data}", "data.split=part")
+    source = ("data.name=null", f"data.path={data}", "data.split=part", "search.fallback=best")
     command = [sys.executable, "-m", "bdistil", "search", str(SPACE), *source, *overrides]
     whole, _ = timed([*command, "--out", str(out)])
     rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
