@@ -1,8 +1,7 @@
 """The training split as the game sees it: shards of rows, each with its margin.
 
 F_{t-1} and the weights follow from the margin, so they are computed for the rows at hand and not
-kept: beside the data, a shard costs one margin matrix and the students' hidden states. (Directions
-of small shards are kept while a candidate trains, see :mod:`.objective`.)
+kept: beside the data, a shard costs one margin matrix and the students' hidden states.
 """
 
 from __future__ import annotations
