@@ -251,9 +251,7 @@ class OptunaSampler:
                 return RandomSampler(seed=seed)
             if self.algorithm == "gp":
                 return GPSampler(seed=seed)
-            return TPESampler(
-                seed=seed, multivariate=True, n_startup_trials=FIRST, gamma=good_ones
-            )
+            return TPESampler(seed=seed, multivariate=True, n_startup_trials=FIRST, gamma=good_ones)
 
 
 def good_ones(trials: int) -> int:
