@@ -25,13 +25,13 @@ from bdistil.errors import FOREIGN
 Weights = Mapping[str, Tensor]
 Step = Callable[[Weights, Tensor], Tensor]
 
-ELEMENTWISE = (
-    *(nn.GELU, nn.ReLU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Hardswish),
-    nn.Identity,
+ACTIVATIONS = (
+    *(nn.GELU, nn.ReLU, nn.SiLU, nn.Tanh),
+    *(nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Hardswish),
 )
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
-FUNCTIONS = (F.gelu, F.relu, F.silu, torch.relu, torch.tanh, torch.sigmoid)
-MOVING = ("transpose", "permute", "flatten", "unsqueeze")  # methods, of what is shared
+ACTIVATION_FUNCTIONS = (F.gelu, F.relu, F.silu, torch.relu, torch.tanh, torch.sigmoid)
+RESHAPING = ("transpose", "permute", "flatten", "unsqueeze")  # methods that move values about
 FOR_MEMBERS = "for_members"
 """A method of a layer of one's own, from its weights and buffers (K, ...) by name and inputs
 (B, K, ...) to outputs (B, K, ...), for students of it to train together in a written-out pass."""
@@ -120,14 +120,25 @@ def steps_of(body: nn.Module, prefix: str, names: Collection[str]) -> Iterator[S
                 raise NotBatchableError  # tied, or changed when it runs
             yield step_of(layer, name, shared)
             shared = shared and not own
-        elif node.op == "call_method" and shared and node.target in MOVING:
+        elif node.op == "call_method" and shared and node.target in RESHAPING:
             yield partial(called, methodcaller(str(node.target), *node.args[1:], **node.kwargs))
-        elif node.op == "call_function" and node.target in FUNCTIONS and len(node.args) == 1:
-            yield partial(called, partial(node.target, **node.kwargs))
+        elif node.op == "call_function" and node.target in ACTIVATION_FUNCTIONS:
+            yield of_one_argument(node)
         elif node.op not in ("placeholder", "output"):
             raise NotBatchableError
     if shared:
         raise NotBatchableError
+
+
+def of_one_argument(node: fx.Node) -> Step:
+    """A function of the value alone.
+
+    Raises:
+        NotBatchableError: if it takes more.
+    """
+    if len(node.args) > 1 or not callable(node.target):
+        raise NotBatchableError
+    return partial(called, partial(node.target, **node.kwargs))
 
 
 class _Tracer(fx.Tracer):
@@ -147,8 +158,10 @@ def step_of(layer: nn.Module, name: str, shared: bool) -> Step:
     if kind is nn.Linear:
         return partial(shared_product if shared else own_product, name)
     if kind in CONVOLUTIONS and layer.padding_mode == "zeros":
+        if shared and layer.groups != 1:
+            raise NotBatchableError  # whose groups would mix the members
         return partial(convolved, layer, name, shared)
-    if kind in ELEMENTWISE or (shared and kind in (*POOLS, nn.Flatten)):
+    if kind in (*ACTIVATIONS, nn.Identity) or (shared and kind in (*POOLS, nn.Flatten)):
         return partial(called, layer)
     if kind in POOLS:
         return lambda _, x: layer(x.flatten(1, 2)).unflatten(1, x.shape[1:3])

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from bdistil.core.batched import ACTIVATION_FUNCTIONS, ACTIVATIONS, POOLS, RESHAPING
 from bdistil.export.merged_layers import (
     Affine,
     Apart,
@@ -31,14 +31,12 @@ from bdistil.export.merged_layers import (
 from bdistil.names import Stacking
 from bdistil.zoo.fcn import MeanAndMaximum, Slopes
 
-RESHAPING = ("flatten", "transpose", "permute", "unsqueeze")  # methods that move values about
 CHANNELWISE = (
-    *(nn.GELU, nn.ReLU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Hardswish),
-    *(nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d),
+    *(*ACTIVATIONS, *POOLS),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity, MeanAndMaximum),
 )
 ELEMENTWISE = (
-    *(F.gelu, F.relu, F.silu, torch.relu, torch.tanh, torch.sigmoid, operator.add, torch.add),
+    *(*ACTIVATION_FUNCTIONS, operator.add, torch.add),
     *("relu", "tanh", "sigmoid"),
 )
 

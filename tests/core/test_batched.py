@@ -97,29 +97,42 @@ class StepByStep(nn.Module):
         return self.flatten(self.layer(x.unsqueeze(2)))
 
 
+class OnOneStep(Layers):
+    """Layers along a time of one step."""
+
+    def forward(self, x):
+        return self.layers(x.unsqueeze(2))
+
+
 CHAINS = {
     "deep": lambda: Layers(
         nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 5, bias=False), nn.Linear(5, 4)
     ),
-    "grouped": lambda: Layers(
-        nn.Unflatten(1, (6, 1)), nn.Conv1d(6, 6, 1, groups=3), nn.Conv1d(6, 4, 1), nn.Flatten()
+    "grouped": lambda: OnOneStep(
+        nn.Conv1d(6, 6, 1), nn.Tanh(), nn.Conv1d(6, 4, 1, groups=2), nn.Flatten()
     ),
-    "steps": StepByStep,
     "functional": Functional,
-    "norm": lambda: Layers(nn.Linear(6, 4), nn.LayerNorm(4), nn.GELU()),
-    "mirrored": lambda: Layers(
-        nn.Unflatten(1, (1, 6)),
-        nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"),
-        nn.Flatten(),
-        features=6,
-    ),
 }
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_chains_of_users_answer_alike_by_whichever_way(name):
+def test_chains_of_users_answer_alike_by_either_way(name):
     stack = stack_of(CHAINS[name], "dense")
+    assert stack.batched is not None
     check_alike(stack, torch.randn(7, 6), hidden_states(7))
+
+
+def with_norm():
+    return Layers(nn.Linear(6, 4), nn.LayerNorm(4), nn.GELU())
+
+
+def grouped_at_once():
+    return OnOneStep(nn.Conv1d(6, 4, 1, groups=2), nn.Flatten())
+
+
+def mirrored():
+    circular = nn.Conv1d(6, 4, 3, padding=1, padding_mode="circular")
+    return OnOneStep(circular, nn.Flatten())
 
 
 class Branching(nn.Module):
@@ -150,7 +163,10 @@ def weight_normed():
 @pytest.mark.parametrize(
     ("body", "connection"),
     [
-        *((body, "none") for body in (Branching, CHAINS["norm"], weight_normed)),
+        *(
+            (body, "none")
+            for body in (Branching, with_norm, grouped_at_once, mirrored, weight_normed)
+        ),
         (CHAINS["deep"], "gru"),
     ],
 )
@@ -166,7 +182,7 @@ def test_tied_weights_are_no_chain():
 
 
 def test_layers_that_take_step_after_step_are_found_out_when_they_run():
-    stack = stack_of(CHAINS["steps"], "none")
+    stack = stack_of(StepByStep, "none")
     assert stack.batched is not None
     stack(torch.randn(7, 6), hidden_states(7))
     assert stack.batched is None

@@ -14,6 +14,7 @@ from tiny_students import (
     trained_alike,
 )
 
+from bdistil.core import objective
 from bdistil.core.connections import Hidden
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.game import Game, Summary
@@ -211,3 +212,29 @@ def test_candidates_along_a_leading_dimension_have_losses_of_their_own(name):
     together = objective.loss(logits, batch, weights)
     alone = [objective.loss(o, batch, w.item()) for o, w in zip(logits, weights, strict=True)]
     torch.testing.assert_close(together, torch.stack(alone))
+
+
+@pytest.mark.parametrize("gathered", [1, 40, 10_000])
+@pytest.mark.parametrize("name", ["paper", "accurate"])
+def test_batches_are_those_of_their_rows_however_many_are_gathered(name, gathered, monkeypatch):
+    monkeypatch.setattr(objective, "GATHERED", gathered)
+    recipe = quick(name)
+    state = late_round(2, recipe.normalisation)
+    ours = Objective(state, recipe, True)
+    one, other = state.train.shards
+    rows = [(other, part) for part in torch.randperm(len(other)).split(5)]
+    rows += [(one, part) for part in torch.randperm(len(one)).split(5)]
+    found = list(ours.batches(iter(rows), epoch=0))
+    assert len(found) == len(rows)
+    for batch, (shard, part) in zip(found, rows, strict=True):
+        wanted = ours.batch(shard, part)
+        pairs = [
+            (batch.examples.teacher_logits, wanted.examples.teacher_logits),
+            (batch.examples.ensemble, wanted.examples.ensemble),
+            (batch.examples.labels, wanted.examples.labels),
+            (batch.examples.earlier[0].features, wanted.examples.earlier[0].features),
+            (batch.preference, wanted.preference),
+            (batch.soft.shares, wanted.soft.shares),
+        ]
+        for tensor, expected in pairs:
+            assert torch.equal(tensor, expected)
