@@ -28,10 +28,12 @@ from bdistil.export.graphs import (
     stage_inputs,
 )
 from bdistil.export.merged_layers import Affine
+from bdistil.export.nested_exits import can_nest, write_exit_graph
 from bdistil.export.streaming import StreamGraph, can_stream
 from bdistil.export.torch_runner import TorchRunner
 from bdistil.names import Stacking
 from bdistil.optional import require
+from bdistil.runtime.exit_graph import exit_graph_of
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
 from bdistil.runtime.onnx_runner import (
     ALL_STAGES_FILE,
@@ -49,6 +51,7 @@ from bdistil.store.scratch import ScratchFolder
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ONE_BY_ONE: tuple[Stacking, ...] = ("none", "aligned")
+ALONE = 16  # examples that leave at each stage, to check the graph for early exits
 STREAMED = 64  # examples that are gone through in two chunks, to check the graphs for streams
 
 
@@ -99,6 +102,8 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
         for stage, state in enumerate(stage_inputs(ensemble, examples[:BATCH]), start=1):
             graph = StageGraph(ensemble, stage, step)
             _write_graph(graph, state, graph.inputs, graph.outputs, aside / stage_file(stage))
+        if can_nest(ensemble.config):
+            write_exit_graph(aside, ensemble.config)
         everything = ensemble.stack(range(1, len(ensemble) + 1), "apart" if way == "none" else way)
         config = CONFIG.dump_json(ensemble.config).decode()
         export_module(everything, examples, aside / ALL_STAGES_FILE, {CONFIG_KEY: config})
@@ -262,6 +267,7 @@ def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32])
     difference = 0.0
     graphs = OnnxRunner(directory, ensemble.outputs)
     runners: tuple[Runner, Runner] = (TorchRunner(ensemble), graphs)
+    exits = exit_graph_of(graphs, ensemble.config)
     at_once = graphs.every_stage(examples)
     progress = [runner.begin(examples) for runner in runners]
     for stage in range(1, len(ensemble) + 1):
@@ -270,6 +276,9 @@ def _checked(ensemble: Ensemble, directory: Path, examples: NDArray[np.float32])
         exact, streamed = (p.logits for p in progress)
         for mine, other in ((exact, streamed), straight, (exact, at_once[:, stage - 1])):
             difference = max(difference, difference_of(other, mine))
+        if exits is not None:
+            mine = np.concatenate([exits.leave_at(row[None], stage) for row in examples[:ALONE]])
+            difference = max(difference, difference_of(exact[:ALONE], mine))
     return _small_enough(difference)
 
 

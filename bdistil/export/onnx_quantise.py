@@ -15,10 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError
+from bdistil.export.nested_exits import can_nest, write_exit_graph
 from bdistil.optional import require
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
 from bdistil.runtime.manifest import Manifest
-from bdistil.runtime.onnx_runner import INPUT, INT8_FOLDER, ONNX_FOLDER, open_onnx, stage_file
+from bdistil.runtime.onnx_runner import (
+    EXITS_FILE,
+    INPUT,
+    INT8_FOLDER,
+    ONNX_FOLDER,
+    open_onnx,
+    stage_file,
+)
 from bdistil.runtime.onnx_steps import stream_file
 from bdistil.store.durable import replacing_files, write_atomic
 
@@ -46,8 +54,8 @@ def quantise_onnx(folder: Path, examples: NDArray[np.float32]) -> None:
     onnx = require("onnx", "onnx")
     quantization = require("onnxruntime.quantization", "onnx")
     manifest = Manifest.read(folder)
-    streams = {stream_file(stage) for stage in range(1, manifest.stages + 1)}
-    files = [f for f in sorted((folder / ONNX_FOLDER).glob("*.onnx")) if f.name not in streams]
+    left_out = {EXITS_FILE, *map(stream_file, range(1, manifest.stages + 1))}
+    files = [f for f in sorted((folder / ONNX_FOLDER).glob("*.onnx")) if f.name not in left_out]
     if not files:
         raise CheckpointError(f"{folder} holds no ONNX graphs; export them first.")
     feeds = feeds_of(folder, manifest, examples[:CALIBRATED_ON])
@@ -66,6 +74,8 @@ def quantise_onnx(folder: Path, examples: NDArray[np.float32]) -> None:
                     per_channel=True,
                     op_types_to_quantize=PRODUCTS,
                 )
+            if can_nest(manifest):
+                write_exit_graph(aside, manifest)
             write_atomic(aside / HASHES_FILE, describe_files(aside, manifest.weights_hash))
     finally:
         logging.root.setLevel(level)

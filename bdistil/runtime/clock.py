@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.runtime.exit_graph import WEIGHTS_OF, ExitGraph
 from bdistil.runtime.exits import ExitPolicy, Floats, OperatingPoint
 from bdistil.runtime.partial_batch import stages_of_all, stages_of_one
 from bdistil.runtime.runner import Progress, Runner
@@ -33,12 +34,14 @@ class StageTimes:
         straight: to the last stage at once; of the batch.
         batch: examples of it.
         together: as `steps`, of the batch with nobody leaving; empty for a batch of one.
+        inside: as `steps`, within one graph that finds out itself; empty where there is none.
     """
 
     steps: tuple[float, ...]
     straight: float
     batch: int = 1
     together: tuple[float, ...] = ()
+    inside: tuple[float, ...] = ()
 
     def cost(self, point: OperatingPoint) -> float:
         """Mean seconds of an example under a point; one that never leaves goes straight.
@@ -49,7 +52,8 @@ class StageTimes:
         if point.threshold is None:
             return self.straight / self.batch
         if self.batch == 1:
-            return float(np.dot(point.leaving, self.steps))
+            inside = self.inside and point.score in WEIGHTS_OF
+            return float(np.dot(point.leaving, self.inside if inside else self.steps))
         one, all_of_them = (np.diff([0.0, *steps]) for steps in (self.steps, self.together))
         each = (all_of_them - one) / (self.batch - 1)
         still_in = 1 - np.cumsum([0.0, *point.leaving[:-1]])
@@ -69,6 +73,7 @@ def measure_times(
     stages: int,
     seen: Callable[[Progress], Floats],
     score: str,
+    graph: ExitGraph | None = None,
 ) -> StageTimes:
     """Go through the stages as early exit does, and straight to the last, in turns.
 
@@ -78,6 +83,7 @@ def measure_times(
         stages: of the ensemble.
         seen: what scores look at of a stage's answers.
         score: by which examples leave.
+        graph: within which one example leaves, where there is one.
     """
     never, largest = ExitPolicy(score, np.inf), batches[-1]
     rows: list[list[float]] = []
@@ -93,9 +99,24 @@ def measure_times(
         at = time.perf_counter()
         runner.straight(largest, stages)
         rows.append([*reached, time.perf_counter() - at])
+        if graph is not None:
+            rows[-1] = [*_inside(graph, batches[0], stages), *rows[-1]]
     medians = [statistics.median(column) for column in zip(*rows[1:], strict=True)]  # the first
-    steps, together = tuple(medians[:stages]), tuple(medians[stages:-1])  # time is slower
-    return StageTimes(steps, medians[-1], len(largest), together)
+    inside = () if graph is None else tuple(medians[:stages])  # time is slower
+    *walked, straight = medians[len(inside) :]
+    return StageTimes(
+        tuple(walked[:stages]), straight, len(largest), tuple(walked[stages:]), inside
+    )
+
+
+def _inside(graph: ExitGraph, example: NDArray[np.float32], stages: int) -> list[float]:
+    """Seconds until an example left at each stage."""
+    taken = []
+    for stage in range(1, stages + 1):
+        at = time.perf_counter()
+        graph.leave_at(example, stage)
+        taken.append(time.perf_counter() - at)
+    return taken
 
 
 def microseconds(seconds: float) -> str:

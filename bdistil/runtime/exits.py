@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +146,7 @@ class OperatingPoint:
         if not all(map(math.isfinite, figures)):
             raise ValueError(f"an early exit by {self.score!r} has figures that are no numbers")
 
-    @property
+    @cached_property
     def policy(self) -> ExitPolicy:
         """The policy, to be used."""
         return ExitPolicy(self.score, np.inf if self.threshold is None else self.threshold)

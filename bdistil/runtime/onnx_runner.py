@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from bdistil.runtime.runner import Progress
 
 INPUT, LOGITS = "x", "logits"
 ALL_STAGES_FILE = "model.onnx"
+EXITS_FILE = "exits.onnx"
 CONFIG_KEY = "bdistil.config"  # of the metadata of that file
 ONNX_FOLDER, INT8_FOLDER = "onnx", "onnx-int8"  # in the folder of a saved ensemble
 
@@ -135,6 +136,15 @@ class OnnxRunner:
     def every_stage(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """F_1, F_2, ... at once, float32 (B, stages, L)."""
         return self.run_graph(ALL_STAGES_FILE, x)
+
+    def exit_graph(self) -> Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]] | None:
+        """What leaves early within one call; None if the folder has no graph for it."""
+        return self._leave if (self.directory / EXITS_FILE).is_file() else None
+
+    def _leave(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        graph = self._graph(EXITS_FILE)
+        results: list[NDArray[Any]] = graph.session.run(graph.outputs, feed)
+        return results
 
     def steps(self, stages: int) -> OnnxSteps:
         """Begin with sequences that come step by step.

@@ -24,6 +24,7 @@ from bdistil.runtime.cascade import Cascade
 from bdistil.runtime.choice import budget_of, check_count, choose, costs_of
 from bdistil.runtime.clock import StageTimes, measure_times
 from bdistil.runtime.deadlines import Deadlines, Found
+from bdistil.runtime.exit_graph import exit_graph_of
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, usual_score
 from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
@@ -84,6 +85,7 @@ class Predictor:
         self.runner = open_runner(backend, folder, self.manifest, threads)
         if product:
             self.manifest, self.runner = as_products(self.manifest, self.runner)
+        self.exit_graph = exit_graph_of(self.runner, self.manifest)
         self.cascade: Cascade | None = None
         if teacher is not None:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
@@ -293,7 +295,9 @@ class Predictor:
         if batch not in self._times:
             batches = [self._zeros(size) for size in dict.fromkeys((1, batch))]
             score = usual_score(self.manifest.regression)
-            self._times[batch] = measure_times(self.runner, batches, len(self), self._seen, score)
+            self._times[batch] = measure_times(
+                self.runner, batches, len(self), self._seen, score, self.exit_graph
+            )
         return self._times[batch]
 
     def _policy(self, exit: Exit) -> ExitPolicy:
@@ -316,6 +320,8 @@ class Predictor:
             return self.runner.straight(examples, len(self)), len(self)
         asked = self.runner, examples, len(self), self._seen, policy
         if len(examples) == 1:
+            if self.exit_graph is not None and self.exit_graph.knows(policy.score):
+                return self.exit_graph.until_sure(examples, policy)
             *_, reached = stages_of_one(*asked)
             return reached.logits, reached.stage
         *_, run = stages_of_all(*asked)
