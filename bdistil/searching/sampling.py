@@ -41,6 +41,7 @@ FIRST = 5  # trials before anything is learnt from
 GOOD = 0.25  # share of the known trials that TPE takes for good ones
 MOST_GOOD = 25
 PARTS = 4  # of a range, each tried once before any is preferred: as many as tries of a class
+UNLIKE_IN_ROUND_1 = ("recipe", *WITHOUT_EFFECT_IN_ROUND_1)
 MOST_REMEMBERED = 300  # trials of earlier rounds and other searches; each proposal reads them all
 
 
@@ -119,10 +120,10 @@ class OptunaSampler:
     """Optuna's samplers on gains that are standardised in their round and class.
 
     Gains shrink from round to round and grow with the class, so raw ones would say little but in
-    which round and class a trial was. Round 1, where every edge is zero and there are no earlier
-    students, teaches nothing about the rounds after it, and of the dimensions that have no effect
-    there none is sampled. Before anything is preferred, each choice of a short list and each
-    quarter of a range is tried once.
+    which round and class a trial was. In round 1, where every edge is zero and there are no earlier
+    students, dimensions that have no effect are not sampled; to the rounds after it, it teaches
+    what acts alike there, such as the learning rate. Before anything is preferred, each choice of a
+    short list and each quarter of a range is tried once.
 
     Args:
         spec: the search.
@@ -143,14 +144,13 @@ class OptunaSampler:
 
     def open_round(self, number: int) -> None:
         """Learn from the closed rounds."""
-        self.free = dimensions_of_round(self.space, number)
+        self.number, self.free = number, dimensions_of_round(self.space, number)
         self.open: dict[int, TrialResult | None] = {}  # None while it runs
         self.asked: dict[int, dict[str, Any]] = {}
         past: list[FrozenTrial] = []
         if self.algorithm != "random":
             for source in (*self.others, self.history()):
-                alike = [each for each in source if (each.request.round == 1) == (number == 1)]
-                past += standardise(alike, self.free, self.options)
+                past += standardise(self._told_for(number, source), self.free, self.options)
         self.past = past[-MOST_REMEMBERED:]
         self.study: optuna.Study | None = None
 
@@ -177,6 +177,31 @@ class OptunaSampler:
         self.open[number], self.asked[number] = None, trial.params
         idle = dict.fromkeys(self.space.keys() - self.free.keys())
         return values | idle | trial.params
+
+    def _told_for(self, number: int, trials: Trials) -> Trials:
+        """What a round learns from: round 1 from its like, the others from all.
+
+        Of a trial of round 1, dimensions that act otherwise there, or not at all, get values by
+        chance, so that it says nothing of them.
+        """
+        for each in trials:
+            first = each.request.round == 1
+            if first and number > 1:
+                draw = random.Random(derived_seed(self.seed, "first round", each.request.number))
+                drawn = {name: value_by_chance(self.free[name], draw) for name in self._unlike()}
+                request = each.request.model_copy(update={"params": each.request.params | drawn})
+                yield each.model_copy(update={"request": request})
+            elif first == (number == 1):
+                yield each
+
+    def _unlike(self) -> list[str]:
+        """The dimensions that act otherwise in round 1."""
+        return [name for name in UNLIKE_IN_ROUND_1 if name in self.free]
+
+    def _tried(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The values of a known trial that were not drawn for it."""
+        drawn = self._unlike() if trial.user_attrs["round"] == 1 != self.number else ()
+        return {name: value for name, value in trial.params.items() if name not in drawn}
 
     def _held(
         self,
@@ -209,7 +234,7 @@ class OptunaSampler:
         if self.algorithm == "random":
             return {}
         found = {}
-        known = [*(trial.params for trial in self.past), *self.asked.values()]
+        known = [*map(self._tried, self.past), *self.asked.values()]
         for name, dimension in dimensions.items():
             had = [params[name] for params in known if name in params]
             if isinstance(dimension, FloatDistribution):
@@ -282,6 +307,16 @@ def in_untried_part(
     if not left:
         return None
     value = back(low + width * (draw.choice(left) + draw.random()) / PARTS)
+    return min(max(value, dimension.low), dimension.high)
+
+
+def value_by_chance(dimension: BaseDistribution, draw: random.Random) -> Any:
+    """Any value of a dimension."""
+    if isinstance(dimension, CategoricalDistribution):
+        return draw.choice(dimension.choices)
+    assert isinstance(dimension, FloatDistribution)
+    scale, back = (math.log, math.exp) if dimension.log else (float, float)
+    value = back(draw.uniform(scale(dimension.low), scale(dimension.high)))
     return min(max(value, dimension.low), dimension.high)
 
 

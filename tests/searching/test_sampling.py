@@ -307,34 +307,33 @@ def test_a_search_learns_from_the_runs_that_it_starts_from() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp"])
-def test_later_rounds_do_not_learn_from_the_first(algorithm: str) -> None:
-    space = {"lr": {"low": 0.01, "high": 0.1}}
+def test_later_rounds_learn_from_the_first_what_acts_alike_there(algorithm: str) -> None:
+    recipes = ["accurate", "faithful"]
+    space = {"lr": {"low": 0.01, "high": 0.1}, "recipe": recipes, "skip": [True, False]}
 
-    def proposal(history: list[TrialResult]) -> float:
-        sampler = build_sampler(spec_of(algorithm, space), lambda: history)
+    def proposals(history: list[TrialResult], seed: int = 0) -> list[dict[str, Any]]:
+        sampler = build_sampler(spec_of(algorithm, space, seed), lambda: history)
         sampler.open_round(2)
-        value: float = sampler.ask(2, 0)["lr"]
-        return value
+        return [sampler.ask(2, number) for number in range(3)]
 
     first: list[TrialResult] = []
-    play_lr(first, 1)
-    later = [*first]
-    play_lr(later, 2)
-    assert proposal(first) == proposal([])
-    assert proposal(later) != proposal([])
+    play_lr(first, recipes)
+    third = [proposals(first, seed)[2] for seed in range(12)]
+    assert min(params["lr"] for params in third) > 0.06
+    assert min(proposals([], seed)[2]["lr"] for seed in range(12)) < 0.03
+    for name in ("recipe", "skip"):  # of these it says nothing, so both are tried at once
+        for seed in range(12):
+            one, two, _ = (repr(params[name]) for params in proposals(first, seed))
+            assert one != two
+        assert len({repr(params[name]) for params in third}) == 2
 
 
-def play_lr(history: list[TrialResult], round_number: int) -> None:
+def play_lr(history: list[TrialResult], recipes: list[str]) -> None:
+    """A first round where larger learning rates are better, and one recipe for all one sees."""
     for number in range(12):
-        request = TrialRequest(
-            round=round_number,
-            number=number,
-            rung=0,
-            attempt=0,
-            params={"lr": 0.01 + 0.007 * number},
-            seed=0,
-        )
-        history.append(TrialResult(request=request, status="finished", gain=number / 12, edge=0.1))
+        params = {"lr": 0.01 + 0.007 * number, "recipe": recipes[number < 6], "skip": None}
+        request = TrialRequest(round=1, number=number, rung=0, attempt=0, params=params, seed=0)
+        history.append(TrialResult(request=request, status="finished", gain=number / 12, edge=0.0))
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp"])
@@ -344,10 +343,11 @@ def test_each_choice_is_tried_before_any_is_preferred(algorithm: str, seed: int)
     history: list[TrialResult] = []
     sampler = build_sampler(spec_of(algorithm, space, seed), lambda: history)
     play(sampler, history, range(1, 3), trials=4)
-    for round_number in (1, 2):  # what is learnt in the first does not count for the second
+    for round_number in (1, 2):  # recipes act otherwise in the second
         tried = [r.request.params for r in history if r.request.round == round_number]
         assert {params["recipe"] for params in tried} == {"accurate", "faithful", "paper"}
-        assert {params["student"] for params in tried} == {"mlp", "cnn"}
+    tried = [r.request.params for r in history if r.request.round == 1]
+    assert {params["student"] for params in tried} == {"mlp", "cnn"}
     connections = [r.request.params["connection"] for r in history if r.request.round == 2]
     assert set(connections) == {"none", "dense", "gru"}
     later: list[TrialResult] = [*history]
