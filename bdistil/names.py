@@ -23,7 +23,7 @@ ClassType = Literal["text", "integer", "boolean"]
 """What labels of classes were in the user's data, and are in answers."""
 CLASS_TYPES: tuple[ClassType, ...] = get_args(ClassType)
 
-RecipeName = Literal["paper", "faithful", "accurate"]
+RecipeName = Literal["paper", "faithful", "accurate", "auxiliary"]
 RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 
 Distillation = Literal["kl", "squared_p", "squared_log_p"]

@@ -1,7 +1,9 @@
 """Recipes: named settings of FIND_WL that were found to work together.
 
 ``accurate`` (the default) aims at test accuracy along the anytime curve, ``faithful`` at staying
-close to the teacher's logits, ``paper`` is the published algorithm as written.
+close to the teacher's logits, ``paper`` is the published algorithm as written. ``auxiliary`` is for
+data on which students are far from their teacher: each one's head answers anew for all students so
+far, and a second head makes it learn for itself.
 """
 
 from __future__ import annotations
@@ -85,6 +87,20 @@ RECIPES: dict[RecipeName, Recipe] = {
         epochs=40,
         connection="dense",
         skip=True,
+    ),
+    "auxiliary": Recipe(
+        normalisation="joint",
+        target="ensemble",
+        label_share=0.0,
+        temperature=2.0,
+        penalty="hinge",
+        gamma=5.0,
+        gamma_decay=0.5,
+        epochs=40,
+        connection="dense",
+        skip=False,
+        own_loss=1.0,
+        growth=None,
     ),
     "paper": Recipe(
         normalisation="per_label",

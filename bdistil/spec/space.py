@@ -133,7 +133,9 @@ class SpaceSpec(Section):
     """The dimensions that trials search over."""
 
     recipe: RecipeName | Choices[RecipeName] = "accurate"
-    """`accurate`, `faithful` or `paper` (docs/method.md); the first one rules normalisation"""
+    """`accurate`, `faithful`, `auxiliary` or `paper` (docs/method.md); the first one rules
+    normalisation
+    """
     student: str | Choices[str] = "auto"
     """student classes of `bdistil students`, also `torchvision:NAME` and `timm:NAME`"""
     ladder: Ladder | None = None

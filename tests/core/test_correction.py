@@ -15,6 +15,7 @@ from bdistil.core.find_weak_learner import find_weak_learner
 from bdistil.core.losses import fitting_loss
 from bdistil.core.objective import Objective
 from bdistil.core.training_split import TrainingSplit
+from bdistil.names import RECIPE_NAMES
 
 ROWS, CLASSES = 6, 4
 CORRECTIONS = ["orthogonal", *BOUNDS]
@@ -227,5 +228,5 @@ def test_images_are_clipped_higher_than_tables():
 
 
 def test_the_default_recipes_are_not_corrected():
-    for name in ("accurate", "faithful", "paper"):
+    for name in RECIPE_NAMES:
         assert Objective(toy_round(), quick(name), True).corrected is None

@@ -31,6 +31,7 @@ from bdistil.core.round import Round
 from bdistil.core.trainer import shuffled_batches
 from bdistil.core.training_split import TrainingSplit
 from bdistil.errors import SearchError
+from bdistil.names import RECIPE_NAMES
 
 
 def first_student(seed=0, connection="dense", skip=True):
@@ -102,7 +103,7 @@ def test_figures_are_those_of_the_ensemble_with_the_candidate():
     assert student(x, state.validation.earlier)[0].sum(dim=1).abs().max() < 1e-4  # this one is
 
 
-@pytest.mark.parametrize("name", ["accurate", "faithful", "paper"])
+@pytest.mark.parametrize("name", RECIPE_NAMES)
 def test_equal_seeds_give_equal_students_to_the_bit(name):
     (one, found), (two, again), (other, _) = (
         search(quick(name), rounds=2, seed=seed) for seed in (7, 7, 8)
@@ -268,7 +269,7 @@ def test_a_weak_learner_needs_edge_gain_and_answers_no_worse():
     assert not dataclasses.replace(finding, metric_gain=-1e-9).is_weak_learner(0, 0)
 
 
-@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+@pytest.mark.parametrize("name", RECIPE_NAMES)
 @pytest.mark.parametrize("connection", CONNECTIONS)
 @pytest.mark.parametrize("skip", [False, True])
 def test_every_recipe_runs_with_every_connection(name, connection, skip):
@@ -279,7 +280,7 @@ def test_every_recipe_runs_with_every_connection(name, connection, skip):
     assert len(students) == 3
 
 
-@pytest.mark.parametrize("name", ["faithful", "accurate", "paper"])
+@pytest.mark.parametrize("name", RECIPE_NAMES)
 @pytest.mark.parametrize("shards", [1, 4])
 def test_regression_is_learned_too_and_keeps_its_mean(name, shards):
     x = torch.from_numpy(random_array(0, 128, 6))

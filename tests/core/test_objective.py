@@ -23,6 +23,7 @@ from bdistil.core.objective import Objective, term_weight
 from bdistil.core.progressive_ensemble import take
 from bdistil.core.round import Round
 from bdistil.core.training_split import Shard, TrainingSplit
+from bdistil.names import RECIPE_NAMES
 
 EXAMPLES, BATCH, STEP = 40, 7, 1.0
 SHARDS = [17, 23]
@@ -132,7 +133,7 @@ def test_objective_is_the_stated_one(name, normalisation, stage, attempt, skip, 
 
 
 @pytest.mark.parametrize("weight", [0.3, 2.0])
-@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+@pytest.mark.parametrize("name", RECIPE_NAMES)
 def test_the_own_loss_is_the_fitting_loss_of_the_second_heads_logits(name, weight):
     recipe, state = quick(name, gamma=1.3, own_loss=weight), late_round(2, "joint")
     objective = Objective(state, recipe, True)
@@ -164,7 +165,7 @@ def loss_of(student, state, shard, rows, recipe, weight):
     return objective.loss(logits, batch, weight)
 
 
-@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+@pytest.mark.parametrize("name", RECIPE_NAMES)
 def test_round_one_has_no_weak_learning_term(name):
     state = toy_round()
     student = trained_alike(build(4))
@@ -201,7 +202,7 @@ def test_rows_are_those_of_the_shard():
     assert loss != loss_of(student, state, shard, rows + 1, recipe, 10.0)
 
 
-@pytest.mark.parametrize("name", ["paper", "faithful", "accurate"])
+@pytest.mark.parametrize("name", RECIPE_NAMES)
 def test_candidates_along_a_leading_dimension_have_losses_of_their_own(name):
     recipe = quick(name)
     state = late_round(2, recipe.normalisation)

@@ -8,7 +8,7 @@ from bdistil.errors import SpecError
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(SpecError, match="'fast' is unknown; choose one of accurate, faithful, pap"):
+    with pytest.raises(SpecError, match="'fast' is unknown; choose one of accurate, faithful, aux"):
         recipe("fast")
 
 
@@ -28,3 +28,9 @@ def test_the_paper_is_kept_as_written():
 
 def test_where_the_teacher_is_the_aim_labels_have_no_share():
     assert {name for name, settings in RECIPES.items() if settings.label_share} == {"accurate"}
+
+
+def test_where_a_head_answers_anew_each_student_learns_for_itself():
+    ours = recipe("auxiliary")
+    assert (ours.target, ours.connection, ours.skip) == ("ensemble", "dense", False)
+    assert {name for name, settings in RECIPES.items() if settings.own_loss} == {"auxiliary"}

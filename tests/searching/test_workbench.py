@@ -20,6 +20,7 @@ from bdistil.core.step import StepLoss, step_loss
 from bdistil.core.student import StudentConfig
 from bdistil.errors import BdistilWarning
 from bdistil.export.checkpoint import student_from_bytes
+from bdistil.names import RECIPE_NAMES
 from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching import checkpointing
@@ -292,7 +293,7 @@ def test_a_result_says_where_it_was_trained() -> None:
 def test_growth_of_the_spec_comes_first() -> None:
     for growth in (0.0, 3.0):
         spec = load_spec({"data": {"name": "digits"}, "space": {"growth": growth}})
-        for name in ("accurate", "faithful", "paper"):
+        for name in RECIPE_NAMES:
             assert resolved_recipe(request(recipe=name), spec).growth == growth
 
 
