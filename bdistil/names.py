@@ -26,6 +26,9 @@ CLASS_TYPES: tuple[ClassType, ...] = get_args(ClassType)
 RecipeName = Literal["paper", "faithful", "accurate", "auxiliary"]
 RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 
+RecipeChoice = Literal["auto", RecipeName]
+"""A recipe as asked for: ``auto`` lets those compete that suit the data."""
+
 Distillation = Literal["kl", "squared_p", "squared_log_p"]
 DISTILLATIONS: tuple[Distillation, ...] = get_args(Distillation)
 

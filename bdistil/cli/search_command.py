@@ -146,7 +146,7 @@ def table_spec(data: Path | None) -> dict[str, Any]:
         "name": name_of(data),
         "goal": {"keep": 0.99, "within": 0.5},
         "space": {
-            "recipe": ["accurate", "faithful", "paper"],
+            "recipe": "auto",
             "gamma": {"low": 3, "high": 30, "log": True},
         },
     }

@@ -13,7 +13,7 @@ from bdistil.core.game import ASSUMED_GAP, Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
 from bdistil.errors import SpecError
-from bdistil.names import Normalisation, Task
+from bdistil.names import Normalisation, RecipeName, Task
 from bdistil.searching.cohort_size import cohort_of, worth_stacking
 from bdistil.searching.cost_limits import CostLimits, check_counted
 from bdistil.searching.goal_metric import check_metric
@@ -25,7 +25,7 @@ from bdistil.searching.stage_plan import (
     plan_stages,
 )
 from bdistil.searching.time_limit import with_time_as_flops
-from bdistil.searching.views import with_views
+from bdistil.searching.views import COLOURS, with_views
 from bdistil.searching.worker_count import count_workers, tries_of
 from bdistil.spec import GoalSpec, SearchSpec, SpaceSpec, Spec
 from bdistil.spec.goal import is_count
@@ -34,6 +34,19 @@ from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import TeacherSource, network_of
 from bdistil.zoo.registry import default_student, student_class
+
+
+def suiting_recipes(dataset: Dataset) -> list[RecipeName]:
+    """What ``space.recipe: auto`` stands for: nobody can know beforehand which is best.
+
+    Students of colour photographs stay far from their teacher, and there ``auxiliary`` is worth two
+    points; elsewhere another recipe only takes candidates from the others
+    (results/2026-11-30-hard-recipes).
+    """
+    recipes: list[RecipeName] = ["accurate", "faithful", "paper"]
+    if dataset.domain == "image" and dataset.input_shape[0] == COLOURS:
+        recipes.append("auxiliary")
+    return recipes
 
 
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
@@ -51,6 +64,8 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if space.students == ("auto",):
         student = default_student(dataset.domain, dataset.input_shape)
         space = space.model_copy(update={"student": student})
+    if space.recipe == "auto":
+        space = space.model_copy(update={"recipe": suiting_recipes(dataset)})
     check_students(space, dataset)
     spec = spec.model_copy(update={"space": space})
     stacked = worth_stacking(spec, dataset)

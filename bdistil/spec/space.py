@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from bdistil.names import Correction, Distillation, RecipeName
+from bdistil.names import Correction, Distillation, RecipeChoice, RecipeName
 from bdistil.spec.section import STRICT, Choices, Count, Range, Section, dimension_of
 
 WIDEST = 1_000_000  # units of a student
@@ -132,9 +132,9 @@ def with_dimensions(space: type[Space]) -> type[Space]:
 class SpaceSpec(Section):
     """The dimensions that trials search over."""
 
-    recipe: RecipeName | Choices[RecipeName] = "accurate"
+    recipe: RecipeChoice | Choices[RecipeName] = "accurate"
     """`accurate`, `faithful`, `auxiliary` or `paper` (docs/method.md); the first one rules
-    normalisation
+    normalisation. `auto` lets those compete that suit the data
     """
     student: str | Choices[str] = "auto"
     """student classes of `bdistil students`, also `torchvision:NAME` and `timm:NAME`"""

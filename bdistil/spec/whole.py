@@ -116,6 +116,8 @@ class Spec(Section):
         )
         if space.student == "auto":
             space = space.model_copy(update={"student": stored.space.student})
+        if space.recipe == "auto":
+            space = space.model_copy(update={"recipe": stored.space.recipe})
         teacher = self.teacher if self.teacher.model != "auto" else stored.teacher
         teacher = self.teacher.model_copy(update={"model": teacher.model})
         data = self.data

@@ -55,8 +55,8 @@ MISTAKES = {
     "name=3": "name is 3: input should be a valid string",
     "seed=abc": "seed is 'abc': input should be a valid integer",
     # one of several names
-    "space.recipe=best": "space.recipe is 'best': input should be 'paper', 'faithful', 'accurate' or",
-    "space.recipe=[paper, best]": "space.recipe is 'best': input should be 'paper', 'faithful', 'accurate' or",
+    "space.recipe=best": "space.recipe is 'best': input should be 'auto', 'paper', 'faithful',",
+    "space.recipe=[paper, best]": "space.recipe is 'best': input should be 'paper', 'faithful',",
     "search.algorithm=evolution": "search.algorithm is 'evolution': input should be 'tpe',",
     "search.precision=fp16": "search.precision is 'fp16': input should be 'fp32' or 'bf16'",
     "workers.compile=fast": "workers.compile is 'fast': input should be a valid boolean",
