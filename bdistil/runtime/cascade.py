@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import FOREIGN, SpecError, TeacherError, told
-from bdistil.names import TeacherOutputs
+from bdistil.names import TEACHER_OUTPUTS, TeacherOutputs
 from bdistil.runtime.confidence import Floats
 from bdistil.runtime.exits import OperatingPoint, cheapest, confidence
 from bdistil.runtime.manifest import Manifest
@@ -57,6 +57,10 @@ class Cascade:
         outputs: TeacherOutputs | None = None,
         margin: float = MARGIN,
     ) -> None:
+        if outputs not in (None, *TEACHER_OUTPUTS):
+            raise SpecError(
+                f"teacher_outputs is {outputs!r}; choose {' or '.join(TEACHER_OUTPUTS)}."
+            )
         points = () if manifest.calibration is None else manifest.calibration.asks
         if manifest.regression or not points:
             reason = "is a regression" if manifest.regression else "knows nothing of its teacher"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,18 @@ def test_any_threshold_of_it_is_a_promise(
 
 
 PREDICTORS: dict[Path, Predictor] = {}
+
+
+def test_a_threshold_beyond_float32_is_one_that_nobody_reaches(
+    exported: tuple[str, Path],
+) -> None:
+    predictor, x = Predictor(exported[1]), examples(exported[0], 1)
+    assert predictor.exit_graph is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for threshold, stage in ((1e39, len(predictor)), (-1e39, 1)):
+            answer = predictor.answer(x, exit=ExitPolicy("confidence", threshold))
+            assert answer.stages.tolist() == [stage]
 
 
 def test_other_scores_and_batches_go_from_stage_to_stage(exported: tuple[str, Path]) -> None:
