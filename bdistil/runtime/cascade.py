@@ -127,6 +127,11 @@ def _answers_of(
 
 def _probabilities_of(teacher: Any, manifest: Manifest) -> Answers:
     """An estimator's, in the ensemble's order of classes."""
+    if not hasattr(teacher, "classes_"):
+        raise SpecError(
+            f"the teacher, {type(teacher).__name__}, has no classes_, as before a fit; fit it "
+            "first."
+        )
     known = {str(label): place for place, label in enumerate(manifest.names)}
     own = [str(label) for label in np.asarray(teacher.classes_).tolist()]
     unknown = [label for label in own if label not in known]
