@@ -181,8 +181,9 @@ def test_answers_are_measured_as_in_a_search(tmp_path: Path, task: Any) -> None:
     truth = (truth > 0).astype(np.int64) if task == "multilabel" else truth
     np.savez(tmp_path / "data.npz", x=x, y=truth)
     answers = torch.as_tensor(Predictor(tmp_path, backend="torch").predict(x))
-    found = predict_file(tmp_path, tmp_path / "data.npz").metric
-    assert found == pytest.approx(metric(answers, torch.as_tensor(truth), task))
+    found = predict_file(tmp_path, tmp_path / "data.npz").comparison
+    assert found is not None
+    assert found.metric == pytest.approx(metric(answers, torch.as_tensor(truth), task))
 
 
 def test_the_base_dependencies_are_two() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdistil.errors import SpecError
+from bdistil.export.known_labels import Comparison
 from bdistil.export.predict import Predictions, predict_file
 from bdistil.store.durable import check_local, check_place, write_atomic
 from bdistil.store.remote import WorkingCopy
@@ -84,10 +85,20 @@ def _sentences(predictions: Predictions, data: Path, ask_teacher: bool, stopped:
     if ask_teacher:
         share = predictions.asked / max(1, rows)
         said.append(f"the teacher answered {share:.1%} of the rows")
-    if predictions.metric is not None:
-        count, name = predictions.compared, predictions.metric_name
-        which = "" if count == rows else f" (known in {count:,} of {rows:,} rows)"
-        said.append(f"{name} on the labels in {data}{which}: {predictions.metric:.4f}")
+    if predictions.comparison is not None:
+        said += _compared(predictions.comparison, data, rows)
+    return said
+
+
+def _compared(comparison: Comparison, data: Path, rows: int) -> list[str]:
+    """How good the answers are, and which labels cannot tell."""
+    said, (metric, name, known, left_out) = [], comparison
+    if left_out:
+        remedy = "" if metric is not None else "; correct the labels to see how good answers are"
+        said.append(f"not compared with in {data}: {left_out}{remedy}")
+    if metric is not None:
+        which = "" if known == rows else f" (known in {known:,} of {rows:,} rows)"
+        said.append(f"{name} on the labels in {data}{which}: {metric:.4f}")
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.layout import as_laid_out
-from bdistil.errors import DataError
+from bdistil.errors import BdistilWarning, DataError
 from bdistil.files.array_files import block_rows
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.file_readers import (
@@ -127,6 +128,8 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     x, labels = arrays["x"], arrays.get("y")
     if x.ndim == 0:
         raise DataError("array 'x' is one number; give examples, (N, ...).")
+    if len(x) == 0:
+        raise DataError("array 'x' has no rows; give one with examples.")
     if labels is not None and (labels.ndim == 0 or len(labels) != len(x)):
         raise DataError(
             f"array 'y' has shape {labels.shape} for {len(x)} examples; give one label each."
@@ -135,7 +138,15 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def _raw_labels(table: pd.DataFrame | ColumnFile, columns: TableColumns) -> NDArray[Any] | None:
-    if any(name not in table for name in columns.labels):
+    missing = [name for name in columns.labels if name not in table]
+    if missing:
+        if len(missing) < len(columns.labels):
+            warnings.warn(
+                f"the answers are compared with no labels, as column {missing[0]!r} of them is "
+                "missing; add it to see how good they are.",
+                BdistilWarning,
+                stacklevel=2,
+            )
         return None
     labels = [table[name].to_numpy() for name in columns.labels]
     return labels[0] if isinstance(columns.label, str) else np.stack(labels, axis=1)

@@ -106,6 +106,8 @@ def _of_files(files: Files, class_names: Collection[str]) -> NewMedia:
 def _of_table(
     table: ColumnFile, medium: Medium[Any, Any], form: Mapping[str, Any], keep: Sequence[str]
 ) -> NewMedia:
+    if len(table) == 0:
+        raise DataError("the table has no rows; give one with examples.")
     found = [name for name, own in media_columns(table).items() if own is medium]
     column = form.get("column")
     if column not in found:

@@ -28,6 +28,7 @@ from bdistil.export.flattening import flattened
 from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
 from bdistil.names import STACKINGS, Stacking
+from bdistil.runtime.cascade import TEACHER_FOLDER
 from bdistil.runtime.hashes import described_files, sha256
 from bdistil.runtime.manifest import CONFIG_FILE, Manifest, ensemble_folder, named_path, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
@@ -297,7 +298,7 @@ def _remove_graphs_of_other_weights(folder: Path, config: EnsembleConfig) -> Non
     if not weights.is_file() or sha256(weights.read_bytes()) == config.weights_hash:
         return
     with disk_errors(folder):
-        for name in GRAPH_FOLDERS:
+        for name in (*GRAPH_FOLDERS, TEACHER_FOLDER):
             written = described_files(folder / name)
             for file in (folder / name).glob("*.*"):
                 if file.suffix in GRAPH_SUFFIXES or file.name in written:

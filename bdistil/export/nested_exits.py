@@ -15,12 +15,14 @@ from bdistil.runtime.onnx_runner import EXITS_FILE, INPUT, LOGITS, stage_file
 from bdistil.store.durable import write_atomic
 
 NOTHING = "no_stage"  # F_0
+DEEPEST = 24
+"""Stages within each other: protocol buffers are read to a depth of 100, of which each takes 3."""
 Names = Mapping[str, str]
 
 
 def can_nest(manifest: Manifest) -> bool:
     """Whether a graph can tell how sure the answers are: those of one class out of several."""
-    return manifest.task == "classification" and manifest.stages > 1
+    return manifest.task == "classification" and 1 < manifest.stages <= DEEPEST
 
 
 def write_exit_graph(folder: Path, manifest: Manifest) -> None:

@@ -10,20 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.label_columns import indicators
-from bdistil.data.labels import class_indices
 from bdistil.data.new_examples import NewExamples, read_new_examples
 from bdistil.errors import SpecError
-from bdistil.names import METRIC, Task
+from bdistil.export.known_labels import Comparison, compared
 from bdistil.runtime.answer import Answer
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Predictor
-from bdistil.runtime.values import as_text, missing_values, numbers_or_nan
+from bdistil.runtime.values import as_text, missing_values
 
 TELL_SECONDS = 10.0
 """Between two sentences of how far it is."""
@@ -37,19 +35,14 @@ class Predictions:
         header: names of the columns of `rows`.
         rows: the answer and, for classification, its calibrated probability; of each label if
             there are several.
-        metric: accuracy, micro F1 or R² on the rows with labels that training knew; None without
-            any.
-        metric_name: which of them.
-        compared: how many rows these are.
+        comparison: with the labels that the file holds; None without any.
         asked: how many rows the teacher answered.
         stages: students that each row was shown to.
     """
 
     header: list[str]
     rows: list[list[Any]]
-    metric: float | None
-    metric_name: str
-    compared: int
+    comparison: Comparison | None
     asked: int = 0
     stages: tuple[int, ...] = ()
 
@@ -117,7 +110,8 @@ def predict_file(
     header = [*new.beside, *header]
     asked = sum(int(answer.asked.sum()) for answer in answers if answer.asked is not None)
     reached = tuple(int(stage) for answer in answers for stage in answer.stages)
-    return Predictions(header, rows, *_compared(manifest, values, new.labels), asked, reached)
+    comparison = None if new.labels is None else compared(manifest, values, new.labels)
+    return Predictions(header, rows, comparison, asked, reached)
 
 
 def counted(new: NewExamples, tell: Callable[[str], None]) -> Iterator[NDArray[np.float32]]:
@@ -157,37 +151,3 @@ def _rows(
         probabilities = probabilities.max(axis=1, keepdims=True)
     pairs = zip(columns.tolist(), probabilities.tolist(), strict=True)
     return [[*answers, *(f"{p:.6g}" for p in sure)] for answers, sure in pairs]
-
-
-def _compared(
-    manifest: Manifest, values: NDArray[Any], labels: NDArray[Any] | None
-) -> tuple[float | None, str, int]:
-    """The metric on rows whose truth is known, its name and how many rows these are."""
-    task = cast(Task, manifest.task)
-    truth = None if labels is None else _truth(manifest, labels)
-    if truth is None or truth.size != values.size:
-        return None, METRIC[task], 0
-    truth = truth.reshape(values.shape)
-    known = np.isfinite(truth).reshape(len(truth), -1).all(axis=1)
-    score = _score(values[known], truth[known], manifest) if known.any() else None
-    return score, METRIC[task], int(known.sum())
-
-
-def _score(values: NDArray[Any], truth: NDArray[Any], manifest: Manifest) -> float:
-    """As :func:`bdistil.core.examples.metric` measures, of answers instead of logits."""
-    if manifest.task == "classification":
-        return float(np.mean(values == manifest.classes[truth.astype(int)]))
-    if manifest.task == "multilabel":
-        hits, total = np.sum((values > 0) & (truth > 0)), np.sum(values > 0) + np.sum(truth > 0)
-        return float(2 * hits / total) if total else 1.0
-    residual = np.square(values - truth).sum(axis=0, dtype=float)
-    spread = np.square(truth - truth.mean(axis=0)).sum(axis=0, dtype=float)
-    return float(np.mean(1 - residual / np.maximum(spread, 1e-12)))  # also of constant targets
-
-
-def _truth(manifest: Manifest, labels: NDArray[Any]) -> NDArray[np.floating]:
-    """What is known of the right answers; NaN for what is not."""
-    if manifest.task == "classification":
-        indices = class_indices(labels, manifest.names)
-        return np.where(indices < 0, np.nan, indices)
-    return indicators(labels) if manifest.task == "multilabel" else numbers_or_nan(labels)

@@ -44,9 +44,9 @@ class AnytimeRun(Generic[Done]):
         latest: what is done already, if anything is.
 
     Example:
-        >>> run = predictor.start(x)          # doctest: +SKIP
-        >>> coarse = run.answer(wait=0.001)   # doctest: +SKIP
-        >>> better = run.answer()             # doctest: +SKIP
+        >>> run = predictor.start(x)                              # doctest: +SKIP
+        >>> coarse = predictor.finished(run.wait(timeout=0.001))  # doctest: +SKIP
+        >>> better = predictor.finished(run.wait())               # doctest: +SKIP
     """
 
     def __init__(self, stages: Iterator[Done], latest: Done | None = None) -> None:

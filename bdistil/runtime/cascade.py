@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import FOREIGN, SpecError, TeacherError, told
-from bdistil.names import TeacherOutputs
+from bdistil.names import TEACHER_OUTPUTS, TeacherOutputs
 from bdistil.runtime.confidence import Floats
 from bdistil.runtime.exits import OperatingPoint, cheapest, confidence
 from bdistil.runtime.manifest import Manifest
@@ -57,6 +57,10 @@ class Cascade:
         outputs: TeacherOutputs | None = None,
         margin: float = MARGIN,
     ) -> None:
+        if outputs not in (None, *TEACHER_OUTPUTS):
+            raise SpecError(
+                f"teacher_outputs is {outputs!r}; choose {' or '.join(TEACHER_OUTPUTS)}."
+            )
         points = () if manifest.calibration is None else manifest.calibration.asks
         if manifest.regression or not points:
             reason = "is a regression" if manifest.regression else "knows nothing of its teacher"
@@ -123,6 +127,11 @@ def _answers_of(
 
 def _probabilities_of(teacher: Any, manifest: Manifest) -> Answers:
     """An estimator's, in the ensemble's order of classes."""
+    if not hasattr(teacher, "classes_"):
+        raise SpecError(
+            f"the teacher, {type(teacher).__name__}, has no classes_, as before a fit; fit it "
+            "first."
+        )
     known = {str(label): place for place, label in enumerate(manifest.names)}
     own = [str(label) for label in np.asarray(teacher.classes_).tolist()]
     unknown = [label for label in own if label not in known]

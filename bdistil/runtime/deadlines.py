@@ -130,8 +130,10 @@ class Deadlines:
         if stage == 1 or stage > self.stages:
             return stage == 1
         now, recent = time.perf_counter(), self.pace.expected(stage, rows)
-        if recent is not None:
-            return now + MARGIN * recent <= end
+        if recent is not None and now + MARGIN * recent <= end:
+            return True
+        if now + MARGIN * self.pace.at_least(stage, rows) > end:
+            return False  # else a large batch may take far less than so many small ones
         old = self.pace.expected(stage, rows, math.inf)
         return True if old is not None and now + SLACK * old <= end else None
 

@@ -72,9 +72,11 @@ def exit_graph_of(runner: Runner, manifest: Manifest) -> ExitGraph | None:
 @lru_cache(maxsize=64)
 def policy_feed(policy: ExitPolicy, temperatures: tuple[float, ...]) -> Feed:
     """What the graph reads beside the example, (stages - 1,) and (2, 1)."""
+    with np.errstate(over="ignore"):  # infinite in float32, and as far away
+        threshold = np.float32(policy.threshold)
     return {
         TEMPERATURES: np.array(temperatures, np.float32),
-        THRESHOLDS: np.full(len(temperatures), policy.threshold, np.float32),
+        THRESHOLDS: np.full(len(temperatures), threshold),
         WEIGHTS: np.array(WEIGHTS_OF[policy.score], np.float32)[:, None],
     }
 

@@ -33,7 +33,9 @@ def exits_on(manifest: Manifest, trace: Sequence[Floats], y: Any) -> tuple[Opera
         raise DataError(f"y has shape {truth.shape}; give a label for each of the {rows} examples.")
     unknown = truth[~np.isin(truth, manifest.classes)]
     if len(unknown):
-        raise DataError(f"y holds {unknown[0]!r}, none of the classes {manifest.classes.tolist()}.")
+        raise DataError(
+            f"y holds {unknown[:1].tolist()[0]!r}, none of the classes {manifest.classes.tolist()}."
+        )
 
     def right(answers: Floats, some: NDArray[np.intp]) -> float:
         return float((manifest.classes[answers.argmax(axis=1)] == truth[some]).mean())

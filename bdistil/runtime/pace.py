@@ -59,6 +59,18 @@ class Pace:
                 found = min(found, min(least, before) * max(1.0, examples / count))
         return None if found == math.inf else found
 
+    def at_least(self, kind: int, examples: int) -> float:
+        """Seconds that a call takes for certain, as a smaller batch has lately; 0 if not known."""
+        oldest = time.perf_counter() - LIFE
+        return max(
+            (
+                min(least, before)
+                for count, (least, before, since) in list(self._seen.get(kind, {}).items())
+                if since >= oldest and count <= examples
+            ),
+            default=0.0,
+        )
+
 
 def _since(noted: tuple[int, Seen]) -> float:
     return noted[1].since

@@ -6,6 +6,7 @@ Needs numpy and what the backend asks for: onnxruntime for exported graphs, else
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import SpecError
+from bdistil.errors import BdistilWarning, SpecError
 from bdistil.names import TeacherOutputs
 from bdistil.runtime.answer import Answer, answered, seen_by_policies, with_teacher
 from bdistil.runtime.anytime import AnytimeRun, seconds
@@ -29,7 +30,7 @@ from bdistil.runtime.exits import ExitPolicy, OperatingPoint, usual_score
 from bdistil.runtime.fresh_rows import exits_on
 from bdistil.runtime.manifest import Manifest, ensemble_folder
 from bdistil.runtime.partial_batch import PartialBatch, stages_of_all, stages_of_one
-from bdistil.runtime.product import as_products
+from bdistil.runtime.product import ProductRunner, as_products
 from bdistil.runtime.risk import RISK
 from bdistil.runtime.runner import Progress
 from bdistil.runtime.stream import Stream
@@ -83,10 +84,17 @@ class Predictor:
         self.manifest = Manifest.read(folder)
         self._count = self.manifest.stages
         self.runner = open_runner(backend, folder, self.manifest, threads)
+        if product and teacher is not None:
+            raise SpecError(
+                "product=True and a teacher do not go together, as it is asked by calibrated "
+                "probabilities; leave one out."
+            )
         if product:
             self.manifest, self.runner = as_products(self.manifest, self.runner)
         self.exit_graph = exit_graph_of(self.runner, self.manifest)
         self.cascade: Cascade | None = None
+        if teacher is None and teacher_outputs is not None:
+            raise SpecError(f"teacher_outputs is {teacher_outputs!r} of no teacher; give it, too.")
         if teacher is not None:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
         self.deadlines = Deadlines(len(self))
@@ -221,18 +229,25 @@ class Predictor:
         Args:
             x: the examples, as for :meth:`answer`.
             budget: mean FLOPs of an example, or such as ``"50%"`` of the full ensemble's. The
-                first stage runs for all, whatever the budget is.
+                first stage runs for all, whatever the budget is; a warning tells of less.
 
         Raises:
             SpecError: if the budget cannot be read, or the ensemble has no figures.
         """
         costs = costs_of(self.manifest)
-        increments = np.diff([0.0, *costs]).tolist()
+        increments, limit = np.diff([0.0, *costs]).tolist(), budget_of(budget, costs[-1])
         examples = self.manifest.as_examples(x)
         if len(examples) == 0:
             return answered(self.manifest, self._no_logits(), 1)
+        if limit < costs[0]:
+            warnings.warn(
+                f"the budget, {limit:,.4g} FLOPs an example, is less than the first stage takes, "
+                f"{costs[0]:,.0f}, and that runs for all examples.",
+                BdistilWarning,
+                stacklevel=2,
+            )
         progress = self.runner.begin(examples)
-        counts = stage_counts(len(progress.logits), increments, budget_of(budget, costs[-1]))
+        counts = stage_counts(len(progress.logits), increments, limit)
         run = PartialBatch(self.runner, progress, self._seen)
         run.advance()
         for fewer in counts[1:]:
@@ -278,11 +293,19 @@ class Predictor:
                 for.
         """
         check_count("batch", batch)
-        exits = self.manifest.exits if on is None else self._exits_on(*on)
+        if on is None and isinstance(self.runner, ProductRunner):
+            raise SpecError(
+                "early exits of products are not measured at the export; measure them on labelled "
+                "examples, exit=predictor.policy(on=(x, y))."
+            )
+        exits = self.manifest.exits if on is None else self._exits_on(on)
         times = partial(self.times, batch)
         return choose(self.manifest, exits, times, score, at_least, budget, by, risk)
 
-    def _exits_on(self, x: Any, y: Any) -> tuple[OperatingPoint, ...]:
+    def _exits_on(self, on: Any) -> tuple[OperatingPoint, ...]:
+        if not isinstance(on, tuple | list) or len(on) != 2:
+            raise SpecError(f"on is of type {type(on).__name__}; give a pair, on=(x, y).")
+        x, y = on
         trace = [self._seen(progress) for progress in self._steps(self.manifest.as_examples(x))]
         return exits_on(self.manifest, trace, y)
 

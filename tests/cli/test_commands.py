@@ -237,7 +237,7 @@ def test_export_in_other_formats(bdistil: Callable[..., Any], run: Path, tmp_pat
     for folder, suffix in folders.items():
         assert str(out / folder) in answer.printed
         names = {f"{kind}_{stage}.{suffix}" for kind in ("stage", "prefix") for stage in (1, 2)}
-        names |= {"model.onnx", "hashes.json"} if suffix == "onnx" else set()
+        names |= {"model.onnx", "exits.onnx", "hashes.json"} if suffix == "onnx" else set()
         assert {file.name for file in (out / folder).iterdir()} == names
     x = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
     predictors = [Predictor(out, backend=backend) for backend in ("torch", "onnx", "int8")]

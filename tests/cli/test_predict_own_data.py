@@ -67,6 +67,16 @@ def test_folders_that_are_classes_are_compared(
     assert errors.endswith("test: 1.0000\n")
 
 
+def test_a_table_without_rows_is_refused(
+    bdistil: Command, photographs: Path, tmp_path: Path
+) -> None:
+    whole = pq.read_table(files.write_hub_table(tmp_path / "mine.parquet", 3))
+    pq.write_table(whole.slice(0, 0), tmp_path / "none.parquet")
+    answer = bdistil("predict", photographs, tmp_path / "none.parquet")
+    assert answer.status == 2
+    assert "the table has no rows" in answer.errors
+
+
 def test_a_damaged_photograph_and_a_file_of_another_kind_are_named(
     bdistil: Command, photographs: Path, tmp_path: Path
 ) -> None:

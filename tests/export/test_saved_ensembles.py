@@ -390,7 +390,7 @@ def test_graphs_of_other_weights_do_not_stay_beside_new_ones(tmp_path: Path) -> 
     assert note.exists()
 
 
-@pytest.mark.parametrize("folder", ["web", "c", "litert"])
+@pytest.mark.parametrize("folder", ["web", "c", "litert", "teacher"])
 def test_what_hashes_name_goes_with_its_weights_and_nothing_else(
     folder: str, tmp_path: Path
 ) -> None:

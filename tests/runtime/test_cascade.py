@@ -148,6 +148,11 @@ def test_an_estimators_classes_are_found_by_name(folder: Path) -> None:
         Predictor(folder, teacher=other)
 
 
+def test_an_estimator_that_is_not_fitted_is_told(folder: Path) -> None:
+    with pytest.raises(SpecError, match=r"LogisticRegression, has no classes_.* fit it first\.$"):
+        Predictor(folder, teacher=LogisticRegression())
+
+
 def test_an_export_without_the_teacher_is_told(folder: Path) -> None:
     with pytest.raises(SpecError, match="run `bdistil export --with-teacher`"):
         Predictor(folder, teacher=True)

@@ -164,6 +164,27 @@ def test_a_large_batch_is_cut_where_time_runs_out(runner: Steady, threads: list[
     assert threads == []
 
 
+def test_a_batch_of_unknown_pace_is_no_sum_of_small_ones(
+    runner: Steady, threads: list[float]
+) -> None:
+    """A runtime takes 512 rows in little more time than one: warming up with one tells nothing."""
+    own = measured(runner)
+    runner.per_row = {kind: taken / ROWS for kind, taken in runner.per_row.items()}
+    assert reached(own, runner, 30.0, ROWS) == STAGES
+    assert len(threads) == 1
+    assert reached(own, runner, 30.0, ROWS) == STAGES
+    assert len(threads) == 1  # known from now on
+
+
+def test_what_takes_too_long_for_fewer_rows_is_not_begun(
+    runner: Steady, threads: list[float]
+) -> None:
+    own = measured(runner)
+    runner.per_row[1] = 0.001
+    assert reached(own, runner, 0.001 * ROWS + 1, ROWS) == 1
+    assert threads == []
+
+
 def test_one_slow_moment_does_not_keep_a_stage_out(runner: Steady, threads: list[float]) -> None:
     own = measured(runner)
     runner.clock.now += LIFE + 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdistil import Predictor
+from bdistil.export.nested_exits import DEEPEST, can_nest, write_exit_graph
 from bdistil.export.onnx_export import export_onnx
 from bdistil.export.onnx_quantise import quantise_onnx
 from bdistil.runtime.clock import StageTimes
 from bdistil.runtime.exits import SCORES, ExitPolicy, OperatingPoint
-from bdistil.runtime.onnx_runner import EXITS_FILE
+from bdistil.runtime.manifest import Manifest
+from bdistil.runtime.onnx_file import fault_of
+from bdistil.runtime.onnx_runner import EXITS_FILE, stage_file
 
 pytest.importorskip("onnxruntime")
 
@@ -84,6 +88,18 @@ def test_any_threshold_of_it_is_a_promise(
 PREDICTORS: dict[Path, Predictor] = {}
 
 
+def test_a_threshold_beyond_float32_is_one_that_nobody_reaches(
+    exported: tuple[str, Path],
+) -> None:
+    predictor, x = Predictor(exported[1]), examples(exported[0], 1)
+    assert predictor.exit_graph is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for threshold, stage in ((1e39, len(predictor)), (-1e39, 1)):
+            answer = predictor.answer(x, exit=ExitPolicy("confidence", threshold))
+            assert answer.stages.tolist() == [stage]
+
+
 def test_other_scores_and_batches_go_from_stage_to_stage(exported: tuple[str, Path]) -> None:
     kind, folder = exported
     predictor, outside, x = Predictor(folder), walking(folder), examples(kind, 6)
@@ -143,6 +159,32 @@ def test_where_there_is_none(task: str, tmp_path: Path) -> None:
     score = "stability" if task == "regression" else "confidence"
     answer = predictor.answer(examples("mlp", 1), exit=ExitPolicy(score, -np.inf))
     assert answer.stages[0] <= 2
+
+
+def test_more_stages_than_a_file_can_nest_have_none(tmp_path: Path) -> None:
+    """Nobody could read it; the export failed at 33 stages."""
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    make, number = onnx.helper, onnx.TensorProto.FLOAT
+    told = [make.make_tensor_value_info(n, number, (1, 3)) for n in ("x", "logits", "next_logits")]
+    node = make.make_node("Add", ["logits", "x"], ["next_logits"])
+    model = make.make_model(
+        make.make_graph([node], "stage", told[:2], told[2:]),
+        opset_imports=[make.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    for stage in range(1, DEEPEST + 1):
+        onnx.save(model, tmp_path / stage_file(stage))
+    students = ({},) * DEEPEST
+    manifest = Manifest(
+        name="deep", task="classification", input_shape=(3,), outputs=3, students=students
+    )
+    assert can_nest(manifest)
+    write_exit_graph(tmp_path, manifest)
+    content = (tmp_path / EXITS_FILE).read_bytes()
+    assert fault_of(content) == ""
+    runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    assert not can_nest(replace(manifest, students=({},) * 33))
 
 
 def test_points_cost_what_their_score_costs() -> None:

@@ -89,6 +89,22 @@ ODD: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda saved: bdistil.Predictor(saved, product="yes"),  # type: ignore[arg-type]
         "product is 'yes'; give True or False",
     ),
+    "outputs of no teacher": (
+        lambda saved: bdistil.Predictor(saved, teacher_outputs="logits"),
+        "teacher_outputs is 'logits' of no teacher",
+    ),
+    "outputs that no teacher has": (
+        lambda saved: bdistil.Predictor(
+            saved,
+            teacher=len,
+            teacher_outputs="odds",  # type: ignore[arg-type]
+        ),
+        "teacher_outputs is 'odds'; choose logits or probabilities",
+    ),
+    "examples without labels to measure on": (
+        lambda saved: bdistil.Predictor(saved).policy(on=np.zeros((3, 6))),  # type: ignore[arg-type]
+        r"on is of type ndarray; give a pair, on=\(x, y\)",
+    ),
     "a threshold of text": (
         lambda _: bdistil.ExitPolicy("confidence", "x"),  # type: ignore[arg-type]
         "exit threshold is 'x'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from deployed import deploy, examples
 
 from bdistil import ExitPolicy, Predictor
-from bdistil.errors import CheckpointError, DataError, SpecError
+from bdistil.errors import BdistilWarning, CheckpointError, DataError, SpecError
 from bdistil.export.ensemble import Ensemble
 from bdistil.runtime.pace import Pace
 
@@ -124,7 +125,15 @@ def test_a_budgeted_batch_costs_no_more_and_spends_it_on_the_unsure(predictor: P
         if len(stopped) and len(went_on):
             assert stopped.min() >= went_on.max()
     assert set(predictor.predict_batch(x, "100%").stages) == {5}
-    assert set(predictor.predict_batch(x, 1).stages) == {1}
+    first = predictor.manifest.costs[0]
+    with pytest.warns(BdistilWarning, match=rf"1 FLOPs .* first stage takes, {first:,.0f}, and"):
+        assert set(predictor.predict_batch(x, 1).stages) == {1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(predictor.predict_batch(x, first).stages) == {1}
+    for rows in (0, 1):
+        with pytest.raises(SpecError, match="a budget of 'much' cannot be read"):
+            predictor.predict_batch(x[:rows], "much")
 
 
 def test_a_deadline_always_brings_an_answer(predictor: Predictor, cumulative: list) -> None:

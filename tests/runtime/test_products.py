@@ -81,3 +81,14 @@ def test_other_tasks_have_none(tmp_path: Path) -> None:
     deploy(tmp_path, *STUDENTS, task="regression", class_names=None)
     with pytest.raises(SpecError, match=r"product=True is for classes, and 'small' is a regress"):
         Predictor(tmp_path, backend="torch", product=True)
+
+
+def test_what_only_calibrated_answers_have_is_told(tmp_path: Path) -> None:
+    """Another export would not help."""
+    deploy(tmp_path, *STUDENTS)
+    predictor, x = Predictor(tmp_path, backend="torch", product=True), examples("mlp", 4)
+    for ask in (lambda: predictor.predict(x, exit="confidence"), predictor.policy):
+        with pytest.raises(SpecError, match=r"exits of products .*policy\(on=\(x, y\)\)\.$"):
+            ask()
+    with pytest.raises(SpecError, match="product=True and a teacher do not go together"):
+        Predictor(tmp_path, backend="torch", product=True, teacher=lambda x: x)

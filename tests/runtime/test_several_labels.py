@@ -100,9 +100,10 @@ def test_predictions_of_a_file_have_two_columns_a_label(folder: Path, tmp_path: 
     assert all(
         (float(p) > 0.5) == d for row in found.rows for d, p in zip(row[:3], row[3:], strict=True)
     )
-    assert (found.metric, found.metric_name, found.compared) == (1.0, "micro F1", 3)
+    unknown = "1 label is none of 0, 1, true and false, such as '?'"
+    assert found.comparison == (1.0, "micro F1", 3, unknown)
     frame.drop(columns="soft").to_csv(tmp_path / "bare.csv", index=False)
-    assert predict_file(folder, tmp_path / "bare.csv").metric is None
+    assert predict_file(folder, tmp_path / "bare.csv").comparison is None
 
 
 def test_targets_of_a_table_keep_their_names(tmp_path: Path) -> None:
