@@ -52,7 +52,8 @@ class _ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         student: the student class.
         ladder: widths of the growing classes F_1, F_2, ...; None takes 8, 16 and 32, or narrower
             ones where a goal allows less.
-        recipe: of FIND_WL: ``accurate``, ``faithful``, ``auxiliary`` or ``paper``.
+        recipe: of FIND_WL: ``accurate``, ``faithful``, ``auxiliary`` or ``paper``; ``auto`` lets
+            those compete that suit the data.
         connection: of each student to those before it; None lets the recipe decide.
         trials: of each class in a round.
         validation_fraction: share of the examples that selects students.

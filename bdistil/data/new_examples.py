@@ -117,8 +117,8 @@ def _batches(
 
 
 def _slices(examples: Any, rows: int) -> Iterator[Any]:
-    """So many rows at a time; one slice at least."""
-    return (examples[start : start + rows] for start in range(0, max(1, len(examples)), rows))
+    """So many rows at a time."""
+    return (examples[start : start + rows] for start in range(0, len(examples), rows))
 
 
 def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:

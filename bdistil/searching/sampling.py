@@ -225,7 +225,7 @@ class OptunaSampler:
     def _untried(
         self, dimensions: Mapping[str, BaseDistribution], draw: random.Random
     ) -> dict[str, Any]:
-        """Of each dimension a value of what no trial of such a round has tried yet.
+        """Of each dimension a value of what no known trial has tried yet.
 
         By chance one of three recipes is missing among the first four candidates of each fifth
         search, and all four learning rates lie in the lower half of their range in each sixteenth;

@@ -134,9 +134,10 @@ def test_large_files_come_in_batches(
     assert list(labels) == list(frame["label"])
 
 
-def test_no_examples_are_one_empty_batch(tmp_path: Path) -> None:
+def test_no_examples_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((0, 3)))
-    assert [len(batch) for batch in read_batches(tmp_path / "x.npy", None, (3,))[0]] == [0]
+    with pytest.raises(DataError, match="array 'x' has no rows; give one with examples"):
+        read_batches(tmp_path / "x.npy", None, (3,))
 
 
 def test_a_wrong_value_is_found_in_any_block(tmp_path: Path, small_pieces: None) -> None:
