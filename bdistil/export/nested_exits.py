@@ -29,7 +29,8 @@ def write_exit_graph(folder: Path, manifest: Manifest) -> None:
     """Write ``exits.onnx`` for a batch of one, of ``stage_1.onnx``, ... beside it.
 
     It reads a raw example, (1, ...), and what :func:`~bdistil.runtime.exit_graph.policy_feed`
-    gives, and answers with logits, (1, L), and the stage that they are from, int64 (1,).
+    gives, and answers with logits, (1, L), and the stage that they are from, int64 (1,). Where a
+    stage has branches or loops of its own, as only a class of the user's can have, there is none.
 
     Raises:
         MissingDependencyError: if onnx is not installed.
@@ -37,6 +38,8 @@ def write_exit_graph(folder: Path, manifest: Manifest) -> None:
     """
     onnx = require("onnx", "onnx")
     stages = [onnx.load(folder / stage_file(k)) for k in range(1, manifest.stages + 1)]
+    if any(each.functions or _has_branches(each.graph) for each in stages):
+        return
     nest = Nest(onnx, [each.graph for each in stages], manifest.outputs)
     graph, looks = nest.graph(1, {INPUT: INPUT, LOGITS: NOTHING}), manifest.stages - 1
     for name, shape in {
@@ -138,6 +141,10 @@ class Nest(NamedTuple):
     def told(self, name: str, number: int, shape: tuple[int, ...]) -> Any:
         """What an input or output of a graph is."""
         return self.onnx.helper.make_tensor_value_info(name, number, shape)
+
+
+def _has_branches(graph: Any) -> bool:
+    return any(each.HasField("g") or each.graphs for node in graph.node for each in node.attribute)
 
 
 def _renamed(part: Any, name: Any, names: Names) -> Any:

@@ -185,7 +185,10 @@ class Predictor:
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast."""
         check_count("examples", examples)
-        self.deadlines.warm_up(self.runner, self._zeros(examples))
+        zeros = self._zeros(examples)
+        self.deadlines.warm_up(self.runner, zeros)
+        if self.exit_graph is not None:
+            self.exit_graph.leave_at(zeros[:1], len(self))
 
     def stages(self, x: Any) -> Iterator[Answer]:
         """One answer after another, each better than the last; leave when you like."""
@@ -332,7 +335,7 @@ class Predictor:
         if len(examples) == 0:
             return self._no_logits(), len(self)
         if not self.deadlines.warm:
-            self.warm_up()
+            self.deadlines.warm_up(self.runner, self._zeros(1))
             started = time.perf_counter()
         return self.deadlines.until(self.runner, examples, started + duration)
 

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_ensembles
+import torch
 from deployed import deploy, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from bdistil import Predictor
 from bdistil.export.nested_exits import DEEPEST, can_nest, write_exit_graph
@@ -24,6 +27,7 @@ from bdistil.runtime.exits import SCORES, ExitPolicy, OperatingPoint
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.onnx_file import fault_of
 from bdistil.runtime.onnx_runner import EXITS_FILE, stage_file
+from bdistil.zoo import registry
 
 pytest.importorskip("onnxruntime")
 
@@ -202,3 +206,41 @@ def test_it_is_timed_at_each_stage(exported: tuple[str, Path]) -> None:
     times = Predictor(folder).times()
     assert len(times.inside) == len(times.steps)
     assert times.inside[0] > 0
+
+
+def test_a_warm_one_has_its_graph_open(exported: tuple[str, Path]) -> None:
+    kind, folder = exported
+    predictor, row = Predictor(folder), examples(kind, 1)
+    predictor.answer(row, deadline="1s")
+    assert EXITS_FILE not in predictor.runner._graphs  # type: ignore[attr-defined]
+    predictor.warm_up()
+    assert EXITS_FILE in predictor.runner._graphs  # type: ignore[attr-defined]
+
+
+class Branching(nn.Module):
+    """A body with a branch of its own, as `torch.cond` gives it."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.features = width
+        self.layer = nn.Linear(input_shape[0], width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.layer(x)
+        branched: Tensor = torch.cond(h.sum() > 0, torch.relu, torch.tanh, (h,))
+        return branched
+
+
+def test_stages_with_branches_of_their_own_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_STUDENTS", {**registry._STUDENTS})
+    register = registry.register_student("branching", domains=("tabular",), lr=0.01, growth=1.5)
+    register(Branching)
+    monkeypatch.setitem(small_ensembles.SHAPES, "branching", (5,))
+    ensemble = deploy(tmp_path, ("branching", 3, "none", True), ("branching", 4, "none", True))
+    export_onnx(ensemble, tmp_path / "onnx", examples("branching"))
+    predictor = Predictor(tmp_path)
+    assert predictor.exit_graph is None
+    policy = ExitPolicy("confidence", -np.inf)
+    assert predictor.answer(examples("branching", 1), exit=policy).stages[0] == 1
