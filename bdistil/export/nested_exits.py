@@ -29,13 +29,16 @@ def write_exit_graph(folder: Path, manifest: Manifest) -> None:
     """Write ``exits.onnx`` for a batch of one, of ``stage_1.onnx``, ... beside it.
 
     It reads a raw example, (1, ...), and what :func:`~bdistil.runtime.exit_graph.policy_feed`
-    gives, and answers with logits, (1, L), and the stage that they are from, int64 (1,). Where a
-    stage has branches or loops of its own, as only a class of the user's can have, there is none.
+    gives, and answers with logits, (1, L), and the stage that they are from, int64 (1,). There is
+    none where :func:`can_nest` says so, or where a stage has branches or loops of its own, as only
+    a class of the user's can have.
 
     Raises:
         MissingDependencyError: if onnx is not installed.
         CheckpointError: if the disk is full.
     """
+    if not can_nest(manifest):
+        return
     onnx = require("onnx", "onnx")
     stages = [onnx.load(folder / stage_file(k)) for k in range(1, manifest.stages + 1)]
     if any(each.functions or _has_branches(each.graph) for each in stages):

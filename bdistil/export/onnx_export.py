@@ -28,7 +28,7 @@ from bdistil.export.graphs import (
     stage_inputs,
 )
 from bdistil.export.merged_layers import Affine
-from bdistil.export.nested_exits import can_nest, write_exit_graph
+from bdistil.export.nested_exits import write_exit_graph
 from bdistil.export.streaming import StreamGraph, can_stream
 from bdistil.export.torch_runner import TorchRunner
 from bdistil.names import Stacking
@@ -102,8 +102,7 @@ def export_onnx(ensemble: Ensemble, directory: Path, examples: NDArray[np.float3
         for stage, state in enumerate(stage_inputs(ensemble, examples[:BATCH]), start=1):
             graph = StageGraph(ensemble, stage, step)
             _write_graph(graph, state, graph.inputs, graph.outputs, aside / stage_file(stage))
-        if can_nest(ensemble.config):
-            write_exit_graph(aside, ensemble.config)
+        write_exit_graph(aside, ensemble.config)
         everything = ensemble.stack(range(1, len(ensemble) + 1), "apart" if way == "none" else way)
         config = CONFIG.dump_json(ensemble.config).decode()
         export_module(everything, examples, aside / ALL_STAGES_FILE, {CONFIG_KEY: config})

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError
-from bdistil.export.nested_exits import can_nest, write_exit_graph
+from bdistil.export.nested_exits import write_exit_graph
 from bdistil.optional import require
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
 from bdistil.runtime.manifest import Manifest
@@ -74,8 +74,7 @@ def quantise_onnx(folder: Path, examples: NDArray[np.float32]) -> None:
                     per_channel=True,
                     op_types_to_quantize=PRODUCTS,
                 )
-            if can_nest(manifest):
-                write_exit_graph(aside, manifest)
+            write_exit_graph(aside, manifest)
             write_atomic(aside / HASHES_FILE, describe_files(aside, manifest.weights_hash))
     finally:
         logging.root.setLevel(level)

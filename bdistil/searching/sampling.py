@@ -300,14 +300,13 @@ def in_untried_part(
 
     A Latin hypercube, of which as much is drawn as there are trials.
     """
-    scale, back = (math.log, math.exp) if dimension.log else (float, float)
+    scale = math.log if dimension.log else float
     low, width = scale(dimension.low), scale(dimension.high) - scale(dimension.low)
     tried = {min(PARTS - 1, int(PARTS * (scale(value) - low) / width)) for value in had}
     left = [part for part in range(PARTS) if part not in tried]
     if not left:
         return None
-    value = back(low + width * (draw.choice(left) + draw.random()) / PARTS)
-    return min(max(value, dimension.low), dimension.high)
+    return value_at(dimension, (draw.choice(left) + draw.random()) / PARTS)
 
 
 def value_by_chance(dimension: BaseDistribution, draw: random.Random) -> Any:
@@ -315,9 +314,14 @@ def value_by_chance(dimension: BaseDistribution, draw: random.Random) -> Any:
     if isinstance(dimension, CategoricalDistribution):
         return draw.choice(dimension.choices)
     assert isinstance(dimension, FloatDistribution)
+    return value_at(dimension, draw.random())
+
+
+def value_at(dimension: FloatDistribution, share: float) -> float:
+    """The value at a share of the way through a range."""
     scale, back = (math.log, math.exp) if dimension.log else (float, float)
-    value = back(draw.uniform(scale(dimension.low), scale(dimension.high)))
-    return min(max(value, dimension.low), dimension.high)
+    low, high = scale(dimension.low), scale(dimension.high)
+    return min(max(back(low + share * (high - low)), dimension.low), dimension.high)
 
 
 def dimensions_of_round(
