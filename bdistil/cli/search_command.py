@@ -137,18 +137,14 @@ def resume(
 def table_spec(data: Path | None) -> dict[str, Any]:
     """The spec for a user's own data when no SPEC is given.
 
-    A goal, and what nobody can know beforehand is searched: how students are trained and tied to
-    one another (easy data want ``accurate``, hard ones the paper's own), γ and learning rates.
+    A goal, and what nobody can know beforehand is searched: recipes compete, as by default, and γ.
     """
     if data is None:
         raise SpecError("give a SPEC file, or --data FILE and --label COLUMN for your own table.")
     return {
         "name": name_of(data),
         "goal": {"keep": 0.99, "within": 0.5},
-        "space": {
-            "recipe": "auto",
-            "gamma": {"low": 3, "high": 30, "log": True},
-        },
+        "space": {"gamma": {"low": 3, "high": 30, "log": True}},
     }
 
 

@@ -1,9 +1,9 @@
 """Recipes: named settings of FIND_WL that were found to work together.
 
-``accurate`` (the default) aims at test accuracy along the anytime curve, ``faithful`` at staying
-close to the teacher's logits, ``paper`` is the published algorithm as written. ``auxiliary`` is for
-data on which students are far from their teacher: each one's head answers anew for all students so
-far, and a second head makes it learn for itself.
+``accurate`` aims at test accuracy along the anytime curve, ``faithful`` at staying close to the
+teacher's logits, ``paper`` is the published algorithm as written. ``auxiliary`` is for data on
+which students are far from their teacher: each one's head answers anew for all students so far, and
+a second head makes it learn for itself.
 """
 
 from __future__ import annotations

@@ -49,6 +49,20 @@ def suiting_recipes(dataset: Dataset) -> list[RecipeName]:
     return recipes
 
 
+def with_recipes(space: SpaceSpec, recipes: list[RecipeName], planned: bool) -> SpaceSpec:
+    """The space with recipes that compete at equal costs, which the recipes themselves differ in.
+
+    Args:
+        space: whose recipe is ``auto``.
+        recipes: what it stands for.
+        planned: whether a goal decides how stages grow.
+    """
+    growth = space.growth
+    if growth is None and not planned:
+        growth = max(student_class(kind).growth for kind in space.students)
+    return space.model_copy(update={"recipe": recipes, "growth": growth})
+
+
 def resolve(spec: Spec, dataset: Dataset) -> Spec:
     """The spec with student classes, tries, workers and so on chosen, and with absolute paths.
 
@@ -64,9 +78,9 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if space.students == ("auto",):
         student = default_student(dataset.domain, dataset.input_shape)
         space = space.model_copy(update={"student": student})
-    if space.recipe == "auto":
-        space = space.model_copy(update={"recipe": suiting_recipes(dataset)})
     check_students(space, dataset)
+    if space.recipe == "auto":
+        space = with_recipes(space, suiting_recipes(dataset), planned=spec.goal is not None)
     spec = spec.model_copy(update={"space": space})
     stacked = worth_stacking(spec, dataset)
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec, stacked)})

@@ -132,9 +132,9 @@ def with_dimensions(space: type[Space]) -> type[Space]:
 class SpaceSpec(Section):
     """The dimensions that trials search over."""
 
-    recipe: RecipeChoice | Choices[RecipeName] = "accurate"
+    recipe: RecipeChoice | Choices[RecipeName] = "auto"
     """`accurate`, `faithful`, `auxiliary` or `paper` (docs/method.md); the first one rules
-    normalisation. `auto` lets those compete that suit the data
+    normalisation. `auto` lets those compete that suit the data, at equal costs
     """
     student: str | Choices[str] = "auto"
     """student classes of `bdistil students`, also `torchvision:NAME` and `timm:NAME`"""

@@ -182,14 +182,22 @@ def test_the_early_exits_train_as_long_as_one_student_or_as_all(contest: Contest
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("space.recipe=paper", "space.epochs=20"), ("search.cohort=2",)]
+    "overrides",
+    [
+        (),
+        ("space.recipe=paper", "space.epochs=20"),
+        ("search.cohort=2",),
+        ("space.recipe=auto", "space.epochs=20"),
+        ("space.recipe=auto", "space.epochs=20", "search.cohort=2"),
+    ],
 )
 def test_all_methods_have_the_searchs_first_student(
     tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]
 ) -> None:
     place = tmp_path_factory.mktemp("first")
-    tries = ("search.tries_per_class=4", "search.select=best", "space.ladder=[3]")
-    spec = tiny("workers.count=0", *THREE_STAGES, *tries, *overrides, "search.rounds=1")
+    tries = ("search.tries_per_class=4", "search.select=best", "search.fallback=helpful")
+    fixed = (*tries, "space.ladder=[3]", "search.rounds=1")
+    spec = tiny("workers.count=0", *THREE_STAGES, *fixed, *overrides)
     run = launch_search(spec, place / "run").run
     dataset = load_dataset(spec.data, spec.seed)
     contest = Contest(resolve(spec, dataset), dataset, game_logits(run.teacher.logits()))

@@ -11,6 +11,7 @@ from bdistil.experiments.rivals.contest import Contest
 from bdistil.searching.resolve import resolve
 
 THREE_STAGES = (
+    "space.recipe=accurate",
     "space.growth=1.6",
     "search.rounds=3",
     "space.connection=dense",

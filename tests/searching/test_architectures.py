@@ -30,7 +30,7 @@ IMAGES = (3, 16, 16)
 
 
 def spec_of(**space: Any) -> Spec:
-    return load_spec({"data": {"name": "digits"}, "space": space})
+    return load_spec({"data": {"name": "digits"}, "space": {"recipe": "accurate"} | space})
 
 
 SEVERAL = spec_of(
@@ -119,9 +119,11 @@ def test_a_rung_that_names_its_class_has_that_class_and_its_options() -> None:
 def test_other_architectures_are_as_wide_as_the_same_cost_allows(
     kind: str, options: dict[str, Any]
 ) -> None:
-    space = f"space={{student: {kind}, ladder: [20], options: {{{kind}: {options}}}}}"
+    space = (
+        f"space={{recipe: accurate, student: {kind}, ladder: [20], options: {{{kind}: {options}}}}}"
+    )
     bench = workbench(space, shape=IMAGES)
-    plain = workbench(f"space={{student: {kind}, ladder: [20]}}", shape=IMAGES)
+    plain = workbench(f"space={{recipe: accurate, student: {kind}, ladder: [20]}}", shape=IMAGES)
 
     def cost(student: Any) -> int:
         return folded_flops(student, IMAGES, ())
@@ -137,7 +139,9 @@ def test_other_architectures_are_as_wide_as_the_same_cost_allows(
 
 def test_a_rungs_class_grows_in_proportion_to_what_it_costs() -> None:
     """Stage 2 leaves room for as much again; a rung's share of it is that of its first student."""
-    bench = workbench("space={ladder: [{mlp: 4}, {cnn: 8}], growth: 2}", shape=IMAGES)
+    bench = workbench(
+        "space={recipe: accurate, ladder: [{mlp: 4}, {cnn: 8}], growth: 2}", shape=IMAGES
+    )
     recipe = replace(request().recipe(), connection="none", growth=2.0)
     ask = [request(student=kind, rung=rung) for rung, kind in enumerate(("mlp", "cnn"))]
     first = [bench.candidate(each, recipe) for each in ask]

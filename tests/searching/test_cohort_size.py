@@ -17,7 +17,12 @@ from bdistil.searching.resolve import resolve
 from bdistil.spec import Spec, load_spec
 from bdistil.zoo import registry
 
-SAME = ("space.gamma={low: 3, high: 30, log: true}", "space.connection=dense", "search.select=best")
+SAME = (
+    "space.recipe=accurate",
+    "space.gamma={low: 3, high: 30, log: true}",
+    "space.connection=dense",
+    "search.select=best",
+)
 HERE, TWO = "workers.count=0", "workers.count=2"
 
 
@@ -180,6 +185,10 @@ def test_copies_that_may_compete_are_a_choice(tmp_path: Path, views: str, cohort
     x, y = random.random((60, 3, 16, 16), np.float32), np.arange(60) % 2
     np.savez(tmp_path / "x.npz", x=x, y=y)
     source = {"path": str(tmp_path / "x.npz")}
-    small = ("space={student: cnn, ladder: [1]}", "search.tries_per_class=3", HERE)
+    small = (
+        "space={recipe: accurate, student: cnn, ladder: [1]}",
+        "search.tries_per_class=3",
+        HERE,
+    )
     spec = load_spec({"name": "x", "data": source}, (*small, f"data.views={views}"))
     assert resolve(spec, load_dataset(spec.data, spec.seed)).search.cohort == cohort

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,33 @@ def test_auxiliary_heads_are_for_colour_photographs(
     assert spec.as_decided_in(decided).identity() == decided.identity()
 
 
-def test_a_table_has_the_others() -> None:
-    spec = load_spec({"data": {"name": "cube"}, "space": {"recipe": "auto"}})
+def test_a_table_has_the_others_though_nobody_says_so() -> None:
+    spec = load_spec({"data": {"name": "cube"}})
     assert resolve(spec, load_dataset(spec.data, spec.seed)).recipes == EASY
+
+
+@pytest.mark.parametrize(
+    ("space", "growth"),
+    [
+        ({"student": "mlp"}, 1.25),
+        ({"student": "mlp", "growth": 2}, 2),
+        ({"student": "mlp", "growth": 0}, 0),
+        ({"student": "mlp", "recipe": "faithful"}, None),
+        ({"student": "mlp", "recipe": ["accurate", "faithful"]}, None),
+    ],
+)
+def test_recipes_that_compete_do_so_at_equal_costs(
+    space: dict[str, Any], growth: float | None
+) -> None:
+    spec = load_spec({"data": {"name": "cube"}, "space": space})
+    decided = resolve(spec, load_dataset(spec.data, spec.seed))
+    assert decided.space.growth == growth
+    assert spec.as_decided_in(decided).identity() == decided.identity()
+
+
+def test_a_goal_plans_their_stages_instead() -> None:
+    """Up to its limit, whatever the student class's own growth is."""
+    spec = load_spec({"data": {"name": "cube"}, "goal": {"keep": 0.9, "within": 0.9}})
+    growth = resolve(spec, load_dataset(spec.data, spec.seed)).space.growth
+    assert growth is not None
+    assert growth > 1.6

@@ -49,7 +49,8 @@ def part(rows: int, seed: int, shape: tuple[int, ...] = (PIXELS,)) -> Part:
 
 
 def workbench(*overrides: str, shape: tuple[int, ...] = (PIXELS,)) -> Workbench:
-    source = {"data": {"name": "digits"}, "space": {"student": "mlp", "ladder": [5, 10, 20]}}
+    space = {"student": "mlp", "ladder": [5, 10, 20], "recipe": "accurate"}
+    source = {"data": {"name": "digits"}, "space": space}
     spec = load_spec(source, overrides)
     train = part(80, 0, shape)
     problem = Problem.of("classification", [train.teacher_logits], part(40, 1, shape))
@@ -292,7 +293,9 @@ def test_a_result_says_where_it_was_trained() -> None:
 
 def test_growth_of_the_spec_comes_first() -> None:
     for growth in (0.0, 3.0):
-        spec = load_spec({"data": {"name": "digits"}, "space": {"growth": growth}})
+        spec = load_spec(
+            {"data": {"name": "digits"}, "space": {"recipe": "accurate", "growth": growth}}
+        )
         for name in RECIPE_NAMES:
             assert resolved_recipe(request(recipe=name), spec).growth == growth
 

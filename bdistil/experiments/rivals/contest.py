@@ -157,10 +157,10 @@ class Contest:
             found.append(self.width(budget - sum(map(self.cost, found))))
         return found
 
-    def student(self, width: int) -> Student:
-        """A new student without connections."""
+    def student(self, width: int, recipe: Recipe | None = None) -> Student:
+        """A new student without connections; its weights start as a recipe's, or the first's."""
         kind = self.spec.space.students[0]
-        config = StudentConfig(kind, width, "none", self.recipe(1, 0).skip)
+        config = StudentConfig(kind, width, "none", (recipe or self.recipe(1, 0)).skip)
         return build_student(config, self.shape, self.outputs, ())
 
     def recipe(self, member: int, candidate: int) -> Recipe:
@@ -194,8 +194,9 @@ class Contest:
         """Fresh candidates for one student, their weights drawn from their seeds."""
         found = []
         for candidate, seed in enumerate(seeds):
+            recipe = self.recipe(number, candidate)
             torch.manual_seed(seed)
-            found.append(Member(self.student(width), self.recipe(number, candidate)))
+            found.append(Member(self.student(width, recipe), recipe))
         return found
 
     def seeds(self, number: int) -> list[int]:
