@@ -77,7 +77,7 @@ def test_data_sets_and_students_are_listed(bdistil: Callable[..., Any]) -> None:
 
 def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
-    run.create(load_spec({"data": {"name": "cube"}}))
+    run.create(load_spec({"data": {"name": "cube"}, "space": {"recipe": "accurate"}}))
     assert bdistil("status", run.path).printed == f"{run.path}: stopped, 0 of 6 rounds accepted\n"
     summary = json.loads(bdistil("status", run.path, "--json").printed)
     expected = {"state": "stopped", "rounds": 6, "accepted": 0, "received_bytes": []}
