@@ -21,6 +21,7 @@ TEACHER_FOLDER, TEACHER_FILE = "teacher", "teacher.onnx"
 MARGIN = 0.003
 """Of the metric that a cascade may lose against the teacher alone, unless told otherwise."""
 LEAST = 1e-12  # of a probability, before its logarithm
+NEVER_UNSURE = "is a regression, whose answers do not say how sure they are"
 ROUNDING = 1e-3  # by which probabilities of one example may miss a sum of one
 
 Answers = Callable[[NDArray[np.float32]], Any]
@@ -62,9 +63,13 @@ class Cascade:
                 f"teacher_outputs is {outputs!r}; choose {' or '.join(TEACHER_OUTPUTS)}."
             )
         points = () if manifest.calibration is None else manifest.calibration.asks
-        if manifest.regression or not points:
-            reason = "is a regression" if manifest.regression else "knows nothing of its teacher"
-            raise SpecError(f"{manifest.name!r} {reason}; leave teacher out or export it anew.")
+        if manifest.regression:
+            raise SpecError(f"{manifest.name!r} {NEVER_UNSURE}; leave teacher out.")
+        if not points:
+            raise SpecError(
+                f"{manifest.name!r} knows nothing of its teacher; leave teacher out or export it "
+                "anew."
+            )
         self.manifest = manifest
         self.answers, self.outputs = _answers_of(teacher, manifest, folder, outputs)
         alone = max(points, key=lambda point: point.cost)

@@ -163,7 +163,7 @@ def test_without_its_teachers_answers_an_ensemble_cannot_ask(tmp_path: Path) -> 
     with pytest.raises(SpecError, match="knows nothing of its teacher"):
         Predictor(tmp_path / "model", teacher=teacher)
     deploy(tmp_path / "targets", *STUDENTS, task="regression", class_names=None)
-    with pytest.raises(SpecError, match="is a regression"):
+    with pytest.raises(SpecError, match="is a regression, whose .*; leave teacher out"):
         Predictor(tmp_path / "targets", teacher=teacher)
 
 
@@ -198,3 +198,17 @@ def test_a_teacher_is_exported_and_asked(bdistil: Callable[..., Any], tmp_path: 
     (tmp_path / "out" / "teacher" / "teacher.onnx").write_bytes(b"other")
     with pytest.raises(CheckpointError, match=r"teacher\.onnx is damaged or another file"):
         Predictor(tmp_path / "out", teacher=True)
+
+
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+def test_a_regressions_teacher_is_refused_before_anything_is_written(
+    bdistil: Callable[..., Any], tmp_path: Path
+) -> None:
+    import bdistil as package
+
+    spec = tiny("workers.count=0", "search.rounds=1", "data={name: diabetes}")
+    package.search(spec, tmp_path / "run")
+    refused = bdistil("export", tmp_path / "run", "--out", tmp_path / "out", "--with-teacher")
+    assert "how sure they are; leave --with-teacher away" in refused.errors
+    assert refused.status == 2
+    assert not (tmp_path / "out").exists()
