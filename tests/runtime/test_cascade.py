@@ -163,7 +163,7 @@ def test_without_its_teachers_answers_an_ensemble_cannot_ask(tmp_path: Path) -> 
     with pytest.raises(SpecError, match="knows nothing of its teacher"):
         Predictor(tmp_path / "model", teacher=teacher)
     deploy(tmp_path / "targets", *STUDENTS, task="regression", class_names=None)
-    with pytest.raises(SpecError, match="is a regression, whose .*; leave teacher out"):
+    with pytest.raises(SpecError, match=r"is a regression, whose .*; leave teacher out"):
         Predictor(tmp_path / "targets", teacher=teacher)
 
 
