@@ -163,7 +163,7 @@ class OnnxRunner:
     def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What one graph of the folder, from raw features to logits, gives for a batch."""
         graph = self._graph(name)
-        logits: NDArray[np.float32] = graph.session.run(graph.outputs, {INPUT: x})[0]
+        logits: NDArray[np.float32] = graph.session.run(graph.outputs, {graph.inputs[0]: x})[0]
         return logits
 
     def graph(self, name: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
