@@ -42,7 +42,7 @@ int main(int count, char **arguments) {
             ensemble_steps[stage - 1](x, &state);
             const int best = surest(stage, &probability);
             printf("%d %s %.4f\n", stage, ensemble_classes[best], probability);
-            if (probability >= enough) break;
+            if (enough < 1.0f && probability >= enough) break; /* a float may round to 1 */
         }
     }
 }

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import typer
 from bare_device import on_device
-from deployed import deploy, examples
+from deployed import config_to_change, deploy, examples
 
 from bdistil import Predictor
 from bdistil.cli.app import app
@@ -144,7 +144,7 @@ def test_files_that_need_more_name_the_extra(
         target = tmp_path / source.relative_to(model)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(source.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = config_to_change(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | changes))
     (tmp_path / file).write_text("a,b\n1,2\n")
     asked = ["predict", str(tmp_path), str(tmp_path / file)]

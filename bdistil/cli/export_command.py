@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdistil.cli.display import console, output
-from bdistil.cli.export_formats import FORMATS, NEED_GRAPHS, Export
+from bdistil.cli.export_formats import (
+    FORMATS,
+    NEED_GRAPHS,
+    Export,
+    check_teacher_is_of_use,
+)
 from bdistil.errors import SpecError
 from bdistil.optional import require_search
 from bdistil.store.durable import check_local
@@ -82,6 +87,8 @@ def export(
         wanted.add("onnx")
     if "int8_anyway" in wanted:  # which writes the same graphs, whatever they are worth
         wanted.discard("int8")
+    if with_teacher:
+        check_teacher_is_of_use(ensemble)
     with ensemble.saving(target) as folder:
         output.print(run.shown(target))
         export = Export(result, ensemble, folder, target, page_runtime)

@@ -149,7 +149,7 @@ def write_teacher(export: Export) -> None:
     """The teacher's graph beside the ensemble; says how often it would be asked.
 
     Raises:
-        SpecError: if the teacher is no network, or the task is a regression.
+        SpecError: if the teacher is no network.
     """
     from bdistil.export.teacher_export import export_teacher
     from bdistil.runtime.cascade import TEACHER_FOLDER, Cascade
@@ -157,9 +157,10 @@ def write_teacher(export: Export) -> None:
 
     ensemble, folder = export.ensemble, export.folder
     network = teacher_network(export.result.run, export.result.dataset)
-    if network is None or ensemble.config.regression:
-        reason = "the teacher is no network" if network is None else "the task is a regression"
-        raise SpecError(f"--with-teacher: {reason}; give Predictor(teacher=...) itself.")
+    if network is None:
+        raise SpecError(
+            "--with-teacher: the teacher is no network; give Predictor(teacher=...) itself."
+        )
     difference = export_teacher(network, ensemble, folder / TEACHER_FOLDER, export.examples)
     output.print(f"{export.shown / TEACHER_FOLDER}: largest difference {difference:.1e}")
     point = Cascade(ensemble.config, folder, teacher=True).point
@@ -182,6 +183,19 @@ FORMATS: dict[str, Callable[[Export], None]] = {
 }
 """By the name of the command's option, in the order in which they are written."""
 NEED_GRAPHS = {"int8", "int8_anyway", "web"}
+
+
+def check_teacher_is_of_use(ensemble: Ensemble) -> None:
+    """Refuse to export a teacher that would never be asked.
+
+    Raises:
+        SpecError: for regression.
+    """
+    from bdistil.runtime.cascade import NEVER_UNSURE
+
+    config = ensemble.config
+    if config.regression:
+        raise SpecError(f"{config.name!r} {NEVER_UNSURE}; leave --with-teacher away.")
 
 
 def kept_apart(ensemble: Ensemble) -> str:

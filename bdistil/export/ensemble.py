@@ -29,7 +29,7 @@ from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
 from bdistil.names import STACKINGS, Stacking
 from bdistil.runtime.cascade import TEACHER_FOLDER
-from bdistil.runtime.hashes import described_files, sha256
+from bdistil.runtime.hashes import described_files, sha256, with_config_hash
 from bdistil.runtime.manifest import CONFIG_FILE, Manifest, ensemble_folder, named_path, read_config
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 from bdistil.spec.mistakes import first_fault
@@ -130,7 +130,7 @@ class Ensemble(ProgressiveEnsemble):
         ) as aside:
             write_atomic(aside / WEIGHTS_FILE, weights)
             write_atomic(aside / CARD_FILE, model_card(config).encode())
-            write_atomic(aside / CONFIG_FILE, CONFIG.dump_json(config, indent=2) + b"\n")
+            write_atomic(aside / CONFIG_FILE, with_config_hash(CONFIG.dump_json(config)))
             yield aside
         self.config = config
 

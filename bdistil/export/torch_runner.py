@@ -68,7 +68,7 @@ class TorchRunner:
         return Progress(0, as_numpy(logits), TorchState(inputs, logits, []))
 
     def _standardised(self, x: NDArray[np.float32]) -> Tensor:
-        return self.ensemble.standardise(torch.as_tensor(x, device=self.ensemble.shift.device))
+        return self.ensemble.standardise(as_tensor(x, self.ensemble.shift.device))
 
     @torch.inference_mode()
     def advance(self, progress: Progress) -> Progress:
@@ -92,8 +92,7 @@ class TorchRunner:
         """F_stage, float32 (B, L), without answers on the way (folded heads)."""
         pool = self.pool
         if pool is None:
-            raw = torch.as_tensor(x, device=self.ensemble.shift.device)
-            return as_numpy(self.ensemble(raw, stage))
+            return as_numpy(self.ensemble(as_tensor(x, self.ensemble.shift.device), stage))
         inputs, prefix = self._standardised(x), self.ensemble.prefix(stage)
         guarded = torch.inference_mode()  # of the calling thread alone otherwise
         bodies = pool.map(guarded(lambda body: body(inputs)), prefix.bodies)
@@ -124,11 +123,21 @@ class TorchSteps:
     @torch.inference_mode()
     def push(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """F_1, F_2, ..., float32 (B, L), after more raw steps (B, time, inputs), at least one."""
-        raw = torch.as_tensor(x, device=self.graph.shift.device)
+        raw = as_tensor(x, self.graph.shift.device)
         found = self.graph(raw, *(self.state or self.graph.start(len(x))))
         answers = len(self.graph.logits)
         self.state = found[answers:]
         return [as_numpy(each) for each in found[:answers]]
+
+
+def as_tensor(x: NDArray[np.float32], device: torch.device) -> Tensor:
+    """The same values; the same memory where it is the CPU's and torch can take the array.
+
+    It takes no array that goes backwards, and warns of one that must not be written to.
+    """
+    if not x.flags.writeable or any(stride < 0 for stride in x.strides):
+        x = x.copy()
+    return torch.as_tensor(x, device=device)
 
 
 def as_numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ TEACHER_FOLDER, TEACHER_FILE = "teacher", "teacher.onnx"
 MARGIN = 0.003
 """Of the metric that a cascade may lose against the teacher alone, unless told otherwise."""
 LEAST = 1e-12  # of a probability, before its logarithm
+NEVER_UNSURE = "is a regression, whose answers do not say how sure they are"
 ROUNDING = 1e-3  # by which probabilities of one example may miss a sum of one
 
 Answers = Callable[[NDArray[np.float32]], Any]
@@ -32,10 +36,11 @@ class Cascade:
     Args:
         manifest: of the ensemble, calibrated with its teacher at hand.
         folder: of the ensemble.
-        teacher: True for the one that was exported with it; else an estimator with
-            ``predict_proba``, or a function of raw examples, float32 (B, ...), that may ask over a
-            network.
-        outputs: what a function gives, (B, L): ``logits`` (if left out) or ``probabilities``.
+        teacher: of raw examples, float32 (B, ...): True for the one that was exported with it, the
+            path of an ONNX graph, a torch module, an estimator with ``predict_proba``, or a
+            function, which may ask over a network.
+        outputs: what graph, module or function give, (B, L): ``logits`` (if left out) or
+            ``probabilities``.
         margin: how much below the teacher's metric on validation is good enough, a standard error
             left over.
 
@@ -62,9 +67,13 @@ class Cascade:
                 f"teacher_outputs is {outputs!r}; choose {' or '.join(TEACHER_OUTPUTS)}."
             )
         points = () if manifest.calibration is None else manifest.calibration.asks
-        if manifest.regression or not points:
-            reason = "is a regression" if manifest.regression else "knows nothing of its teacher"
-            raise SpecError(f"{manifest.name!r} {reason}; leave teacher out or export it anew.")
+        if manifest.regression:
+            raise SpecError(f"{manifest.name!r} {NEVER_UNSURE}; leave teacher out.")
+        if not points:
+            raise SpecError(
+                f"{manifest.name!r} knows nothing of its teacher; leave teacher out or export it "
+                "anew."
+            )
         self.manifest = manifest
         self.answers, self.outputs = _answers_of(teacher, manifest, folder, outputs)
         alone = max(points, key=lambda point: point.cost)
@@ -117,12 +126,42 @@ def _answers_of(
         return runner.graph(TEACHER_FILE), "logits"
     if hasattr(teacher, "predict_proba"):
         return _probabilities_of(teacher, manifest), "probabilities"
+    if isinstance(teacher, str | PathLike) and Path(teacher).suffix == ".onnx":
+        return _graph_at(Path(teacher), manifest), outputs or "logits"
     if not callable(teacher):
         raise SpecError(
-            f"teacher is {teacher!r}; give True for the exported one, an estimator with "
-            "predict_proba or a function of examples."
+            f"teacher is {teacher!r}; give True for the exported one, the path of a .onnx file, a "
+            "torch module, an estimator with predict_proba or a function of examples."
         )
-    return teacher, outputs or "logits"
+    return partial(_of_module, teacher) if _is_module(teacher) else teacher, outputs or "logits"
+
+
+def _graph_at(path: Path, manifest: Manifest) -> Answers:
+    if not path.is_file():
+        raise SpecError(f"teacher is {str(path)!r}, and there is no such file; correct the path.")
+    runner = OnnxRunner(path.parent, manifest.outputs)
+    runner.open(path.name)
+    return runner.graph(path.name)
+
+
+def _is_module(teacher: Any) -> bool:
+    """Whether it is torch's, of which nobody has one without having imported torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(teacher, torch.nn.Module)
+
+
+def _of_module(module: Any, examples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a torch module answers on its device, as in evaluation."""
+    torch, training = sys.modules["torch"], module.training
+    first = next(module.parameters(), None)
+    module.eval()
+    try:
+        with torch.inference_mode():
+            x = torch.tensor(examples, device=None if first is None else first.device)
+            found: NDArray[np.float32] = module(x).float().cpu().numpy()
+            return found
+    finally:
+        module.train(training)
 
 
 def _probabilities_of(teacher: Any, manifest: Manifest) -> Answers:

@@ -21,10 +21,13 @@ from bdistil.runtime.runner import Progress, Runner
 Found = tuple[NDArray[np.float32], int | NDArray[np.intp]]
 """Logits (B, L), and the stage that they are from or that each example reached."""
 
+Telling = Callable[[NDArray[np.float32], NDArray[np.intp]], object]
+
 STRAIGHT = 0  # of a pace: to the last stage
 SLACK = 4.0  # times what was measured must be left, for all stages at once or by an old measure
 MARGIN = 1.5  # likewise for a stage by a recent one, which is the least of several
 ROWS = 512  # of a piece of a batch: what cannot be stopped must not take long
+ROUNDS = 3  # in which telling is timed; the least counts
 
 
 class Pieces:
@@ -68,19 +71,23 @@ class Deadlines:
 
     Args:
         stages: of the ensemble.
+        telling: makes an answer of what was found, if that is to be done by the deadline, too.
 
     Attributes:
         warm: whether everything was loaded and tried.
+        telling_a_row: seconds of it for one of many rows.
     """
 
-    def __init__(self, stages: int) -> None:
+    def __init__(self, stages: int, telling: Telling | None = None) -> None:
         self.stages = stages
+        self.telling = telling
+        self.telling_a_row = 0.0
         self.pace = Pace()
         self.warm = False
 
-    def __reduce__(self) -> tuple[type[Deadlines], tuple[int]]:
+    def __reduce__(self) -> tuple[type[Deadlines], tuple[int, Telling | None]]:
         """A copy is for another process or runner, where everything is to be loaded again."""
-        return Deadlines, (self.stages,)
+        return Deadlines, (self.stages, self.telling)
 
     def warm_up(self, runner: Runner, x: NDArray[np.float32]) -> None:
         """Load everything and answer some examples in every way, to know the pace."""
@@ -91,17 +98,33 @@ class Deadlines:
             pieces = Pieces(runner, x)
             while pieces.next[0] <= self.stages:
                 self._advance(pieces)
-            self._straight(runner, x)
+            logits = self._straight(runner, x)
+        if self.telling is not None:
+            self.telling_a_row = self._time_telling(logits)
         self.warm = True
 
-    def until(self, runner: Runner, x: NDArray[np.float32], end: float) -> Found:
+    def _time_telling(self, logits: NDArray[np.float32]) -> float:
+        many, stages = np.repeat(logits[:1], ROWS, axis=0), np.full(ROWS, self.stages)
+        taken = []
+        for _ in range(ROUNDS):
+            begun = time.perf_counter()
+            self.telling(many, stages)  # type: ignore[misc]
+            taken.append(time.perf_counter() - begun)
+        return min(taken) / ROWS
+
+    def until(
+        self, runner: Runner, x: NDArray[np.float32], end: float, *, told: bool = False
+    ) -> Found:
         """The best answers finished by then, never nothing.
 
         Args:
             runner: of the ensemble.
             x: raw examples, (B, ...), at least one.
             end: by ``time.perf_counter()``; the first stage is waited for in any case.
+            told: leave time to make an answer of them, which takes a large batch milliseconds.
         """
+        if told and len(x) > ROWS:
+            end -= len(x) * self.telling_a_row
         expected = self.pace.expected(STRAIGHT, len(x), math.inf)
         if expected is not None and time.perf_counter() + SLACK * expected <= end:
             return self._straight(runner, x), self.stages

@@ -1,19 +1,52 @@
-"""``hashes.json`` beside exported graphs: which files there are, whole, and of which weights."""
+"""What was written is read, or refused: hashes of exported graphs and of ``config.json``.
+
+``hashes.json`` beside graphs says which files there are, whole, and of which weights.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bdistil.errors import CheckpointError
 
 HASHES_FILE = "hashes.json"
+CONFIG_HASH = "config_hash"
+"""Key of ``config.json`` for the hash of all else in it; who changes it by hand deletes this."""
 
 
 def sha256(content: bytes) -> str:
     """Of a file's content, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def hash_of_config(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what ``config.json`` says beside its hash, however it is spaced and ordered."""
+    rest = {key: value for key, value in content.items() if key != CONFIG_HASH}
+    return sha256(json.dumps(rest, sort_keys=True).encode())
+
+
+def with_config_hash(config: bytes) -> bytes:
+    """The content of ``config.json`` with its hash, from JSON without it."""
+    content = json.loads(config)
+    content[CONFIG_HASH] = hash_of_config(content)
+    return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def check_config_hash(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a ``config.json`` that is not as it was written; one without a hash is taken.
+
+    Raises:
+        CheckpointError: naming the file.
+    """
+    if CONFIG_HASH in content and content[CONFIG_HASH] != hash_of_config(content):
+        raise CheckpointError(
+            f"{path} is damaged or was changed, as its {CONFIG_HASH} tells; export the ensemble "
+            f"again, or delete {CONFIG_HASH} from it if the change is yours."
+        )
 
 
 def describe_files(folder: Path, weights: str) -> bytes:

@@ -23,6 +23,7 @@ from bdistil.names import CLASS_TYPES, TASKS
 from bdistil.paths import fault_of_path, shown_path
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
+from bdistil.runtime.hashes import check_config_hash
 from bdistil.runtime.tables import as_table
 from bdistil.runtime.values import as_column, as_text, finite_numbers
 
@@ -179,9 +180,11 @@ class Manifest:
         path = directory / CONFIG_FILE
         content = read_config(path)
         try:
-            return cls.of(content)
+            manifest = cls.of(content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error!r}.") from None
+        check_config_hash(content, path)
+        return manifest
 
     @property
     def stages(self) -> int:

@@ -42,7 +42,16 @@ def open_onnx(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
 
 
 def open_int8(folder: Path, manifest: Manifest, threads: int) -> OnnxRunner:
-    """The graphs with 8-bit weights of a saved ensemble."""
+    """The graphs with 8-bit weights of a saved ensemble.
+
+    Raises:
+        CheckpointError: if there are none, which an export tells that was not worth it.
+    """
+    if not (folder / INT8_FOLDER).is_dir():
+        raise CheckpointError(
+            f"{folder} has no graphs in 8 bits, which `bdistil export --int8` keeps where they are "
+            "worth it, and --int8-anyway in any case; export it anew, or choose another backend."
+        )
     return OnnxRunner(folder / INT8_FOLDER, manifest.outputs, threads, manifest.weights_hash)
 
 
@@ -158,12 +167,15 @@ class OnnxRunner:
                 f"{self.directory} has no {name}, so it cannot go step by step; export it anew "
                 "with --onnx (in 8 bits there is none), or choose backend='torch'."
             )
-        return OnnxSteps(self._graph(name).session)
+        return OnnxSteps(partial(self._session, name))
+
+    def _session(self, name: str) -> Any:
+        return self._graph(name).session
 
     def run_graph(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What one graph of the folder, from raw features to logits, gives for a batch."""
         graph = self._graph(name)
-        logits: NDArray[np.float32] = graph.session.run(graph.outputs, {INPUT: x})[0]
+        logits: NDArray[np.float32] = graph.session.run(graph.outputs, {graph.inputs[0]: x})[0]
         return logits
 
     def graph(self, name: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

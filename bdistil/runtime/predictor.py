@@ -97,7 +97,7 @@ class Predictor:
             raise SpecError(f"teacher_outputs is {teacher_outputs!r} of no teacher; give it, too.")
         if teacher is not None:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
-        self.deadlines = Deadlines(len(self))
+        self.deadlines = Deadlines(len(self), partial(answered, self.manifest))
         self._times: dict[int, StageTimes] = {}
 
     def __len__(self) -> int:
@@ -158,15 +158,22 @@ class Predictor:
             DataError: if the examples do not fit, or there is no such stage.
             SpecError: if more than one of `stages`, `deadline` and `exit` is given.
         """
-        answer = answered(self.manifest, *self._found(x, stages, deadline, exit))
+        found = self._found(x, stages, deadline, exit, told=True)
+        answer = answered(self.manifest, *found)
         if self.cascade is None or stages is not None or deadline is not None:
             return answer
         return with_teacher(self.manifest, self.cascade, self.manifest.as_examples(x), answer)
 
     def _found(
-        self, x: Any, stages: int | None, deadline: float | str | None, exit: Exit | None
+        self,
+        x: Any,
+        stages: int | None,
+        deadline: float | str | None,
+        exit: Exit | None,
+        *,
+        told: bool = False,
     ) -> Found:
-        """What :meth:`answer` answers, as logits."""
+        """What :meth:`answer` answers, as logits; `told` leaves time of a deadline to tell it."""
         if deadline is None and exit is None:
             stage = self._count if stages is None else self._stage(stages)
             examples = self.manifest.as_examples(x)
@@ -178,7 +185,7 @@ class Predictor:
             raise SpecError("give one of stages, deadline and exit, not several.")
         examples = self.manifest.as_examples(x)
         if deadline is not None:
-            return self._until(examples, started, seconds(deadline))
+            return self._until(examples, started, seconds(deadline), told)
         assert exit is not None
         return self._until_sure(examples, self._policy(exit))
 
@@ -331,13 +338,15 @@ class Predictor:
             return exit.policy
         return exit if isinstance(exit, ExitPolicy) else self.policy(exit).policy
 
-    def _until(self, examples: NDArray[np.float32], started: float, duration: float) -> Found:
+    def _until(
+        self, examples: NDArray[np.float32], started: float, duration: float, told: bool
+    ) -> Found:
         if len(examples) == 0:
             return self._no_logits(), len(self)
         if not self.deadlines.warm:
             self.deadlines.warm_up(self.runner, self._zeros(1))
             started = time.perf_counter()
-        return self.deadlines.until(self.runner, examples, started + duration)
+        return self.deadlines.until(self.runner, examples, started + duration, told=told)
 
     def _until_sure(self, examples: NDArray[np.float32], policy: ExitPolicy) -> Found:
         if len(examples) == 0:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 import torch
-from deployed import deploy, examples
+from deployed import config_to_change, deploy, examples
 from tiny import command, tiny
 
 import bdistil as package
@@ -171,7 +171,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_configs_that_cannot_be_right(tmp_path: Path, damage: str) -> None:
     deploy(tmp_path, ("mlp", 3, "dense", True), ("mlp", 2, "none", True))
-    content = json.loads((tmp_path / "config.json").read_text())
+    content = config_to_change(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(DAMAGES[damage](content)))
     for load in (Predictor, package.Ensemble.from_pretrained):
         with pytest.raises(CheckpointError, match=r"config\.json( is damaged|: it holds 61)"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deployed import config_to_change
 from tiny import command, write_spec
 
 from bdistil.datasets.catalogue import load_dataset
@@ -87,7 +88,7 @@ def test_more_workers_than_there_are_anywhere_are_refused_before_anything_is_wri
 def test_an_export_of_other_types_is_refused(
     finished_run: Path, tmp_path: Path, key: str, value: Any
 ) -> None:
-    content = json.loads((finished_run / "ensemble" / "config.json").read_text())
+    content = config_to_change(finished_run / "ensemble")
     (tmp_path / "config.json").write_text(json.dumps(content | {key: value}))
     with pytest.raises(CheckpointError, match=rf"config\.json is damaged.*{key}"):
         Manifest.read(tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from deployed import deploy, examples
+from deployed import config_to_change, deploy, examples
 
 from bdistil import Predictor
 from bdistil.data import new_examples
@@ -87,7 +87,7 @@ def test_rows_are_answered_as_by_the_predictor(
 
 def warm_all_temperatures(folder: Path) -> None:
     """Far from 1, so that nothing that leaves them out can pass."""
-    content = json.loads((folder / "config.json").read_text())
+    content = config_to_change(folder)
     temperatures = content["calibration"]["temperatures"]
     content["calibration"]["temperatures"] = [3.0 + stage for stage, _ in enumerate(temperatures)]
     (folder / "config.json").write_text(json.dumps(content))

@@ -122,6 +122,27 @@ def test_the_example_answers_as_the_predictor_and_leaves_early(tmp_path: Path) -
 
 
 @needs_compiler
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ on PATH")
+@pytest.mark.parametrize("kind", ["cnn", "cnn1d", "gru"])
+def test_the_example_is_a_program_in_cpp_too(tmp_path: Path, kind: str) -> None:
+    assert COMPILER
+    saved = deploy(tmp_path, (kind, 3, "none", True), (kind, 2, "dense", True))
+    x = examples(kind, 5)
+    export_c(saved, tmp_path / "c", x)
+    text, answers = " ".join(map(str, x.ravel())), []
+    for command in ([COMPILER, *STRICT], ["g++", "-x", "c++", "-std=c++17", "-Wall", "-Werror"]):
+        program = tmp_path / "answer"
+        command = [*command, f"-I{tmp_path / 'c'}", str(EXAMPLE), "-o", str(program), "-lm"]
+        subprocess.run(command, check=True)
+        done = subprocess.run([program], input=text, capture_output=True, text=True, check=True)
+        answers.append([line.rsplit(" ", 1) for line in done.stdout.splitlines()])
+    (c, cpp) = answers
+    assert len(c) == 2 * len(x)
+    assert [words for words, _ in c] == [words for words, _ in cpp]
+    np.testing.assert_allclose([float(p) for _, p in c], [float(p) for _, p in cpp], atol=2e-4)
+
+
+@needs_compiler
 def test_lines_are_not_broken_within_a_name(tmp_path: Path) -> None:
     names = (" lead", "", "long " * 30, *(f"class  number {i} of many" for i in range(40)))
     ensemble = small_ensemble(("mlp", 3, "none", False), outputs=len(names), class_names=names)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from deployed import config_to_change
 from small_ensembles import SHAPES, inputs, small_ensemble
 
 from bdistil import Predictor
@@ -249,7 +250,7 @@ def test_a_configuration_that_does_not_fit(
     tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     config = saved(tmp_path) / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    config.write_text(json.dumps(config_to_change(tmp_path) | changes))
     assert sentence in refusal(tmp_path)
 
 
@@ -259,7 +260,7 @@ def test_a_configuration_that_does_not_fit(
 )
 def test_a_student_that_the_weights_do_not_hold(tmp_path: Path, field: str, value: Any) -> None:
     config = saved(tmp_path) / "config.json"
-    content = json.loads(config.read_text())
+    content = config_to_change(tmp_path)
     content["students"][1][field] = value
     config.write_text(json.dumps(content))
     assert "config.json" in refusal(tmp_path)
@@ -360,7 +361,7 @@ def test_scales_that_are_not_positive_are_refused(tmp_path: Path, value: float) 
 @pytest.mark.parametrize("temperatures", [[1.0], [1.0, 0.0], [1.0, -2.0], [1.0, float("nan")]])
 def test_temperatures_that_do_not_fit_are_refused(tmp_path: Path, temperatures: Any) -> None:
     config = saved(tmp_path) / "config.json"
-    content = json.loads(config.read_text()) | {"calibration": {"temperatures": temperatures}}
+    content = config_to_change(tmp_path) | {"calibration": {"temperatures": temperatures}}
     config.write_text(json.dumps(content))
     assert "temperatures" in refusal(tmp_path)
     with pytest.raises(CheckpointError, match="temperatures"):
@@ -466,7 +467,7 @@ def test_answers_are_labels_as_the_user_has_them(
 def test_names_that_are_no_labels_of_their_type_are_refused(tmp_path: Path) -> None:
     small_ensemble(("mlp", 3, "none", True)).save_pretrained(tmp_path)
     config = tmp_path / "config.json"
-    content = json.loads(config.read_text()) | {"class_type": "integer"}
+    content = config_to_change(tmp_path) | {"class_type": "integer"}
     config.write_text(json.dumps(content))
     for load in (Ensemble.from_pretrained, Predictor):
         with pytest.raises(CheckpointError, match="invalid literal"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deployed import deploy
+from deployed import config_to_change, deploy
 from fuzzing import damaged, fuzz, hostile, mutated, right_or_one_sentence
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ def ask(folder: Path, backend: Any) -> None:
 @fuzz(120)
 @given(st.data())
 def test_configs_of_any_content(saved: Path, copy: Path, data: st.DataObject) -> None:
-    config = json.loads((saved / "config.json").read_text())
+    config = config_to_change(saved)
     tree = data.draw(mutated(config))
     (copy / "config.json").write_text(json.dumps(tree))
     backend = data.draw(st.sampled_from(("torch", "onnx")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.export.calibration import calibrate
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import evaluate
+from bdistil.runtime.hashes import CONFIG_HASH
 
 
 @torch.no_grad()
@@ -34,6 +36,13 @@ def deploy(folder: Path, *students: tuple[str, int, Any, bool], **changes: Any) 
     ensemble = Ensemble(config, list(bare), bare.shift, bare.scale)
     ensemble.save_pretrained(folder)
     return ensemble
+
+
+def config_to_change(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` says, without the hash that would tell of a change."""
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    del content[CONFIG_HASH]
+    return content
 
 
 def examples(kind: str, count: int = 9, seed: int = 1) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from deployed import deploy, examples
 
 from bdistil import Predictor
-from bdistil.errors import MissingDependencyError, SpecError
+from bdistil.errors import CheckpointError, MissingDependencyError, SpecError
 from bdistil.runtime import backends
 
 
@@ -71,6 +71,12 @@ def test_without_torch_graphs_or_the_extra_are_the_remedy(
 def test_an_unknown_backend_is_refused_with_those_there_are(folder: Path) -> None:
     with pytest.raises(SpecError, match="'tpu' is unknown; choose auto, int8, onnx, torch"):
         Predictor(folder, backend="tpu")
+
+
+def test_graphs_in_8_bits_that_were_not_kept_are_told_at_once(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(CheckpointError, match=r"no graphs in 8 bits, .* --int8-anyway in any case"):
+        Predictor(folder, backend="int8")
 
 
 def test_graphs_are_taken_only_where_they_can_be_run(

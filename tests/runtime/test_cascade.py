@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +117,9 @@ def test_early_exits_ask_only_about_what_stayed_to_the_end(folder: Path) -> None
         (lambda x: teacher(x)[:, :2], TeacherError, r"answers in shape \(\d+, 2\)"),
         (lambda x: teacher(x) * np.nan, TeacherError, "what is no number"),
         (lambda x: np.full((len(x), 3), 1 / 3), SpecError, "look like probabilities"),
-        ("model.onnx", SpecError, "give True for the exported one"),
+        ("model.onnx", SpecError, "teacher is 'model.onnx', and there is no such file"),
+        ("model", SpecError, "give True for the exported one, the path of a .onnx file"),
+        (torch.nn.Linear(4, 3), TeacherError, "the teacher cannot be asked: mat1 and mat2"),
     ],
 )
 def test_teachers_that_fail_are_one_sentence(
@@ -134,6 +138,49 @@ def test_probabilities_do_as_well(folder: Path) -> None:
     same = Predictor(folder, teacher=probabilities, teacher_outputs="probabilities").answer(x)
     np.testing.assert_array_equal(same.values, logits.values)
     np.testing.assert_allclose(same.probabilities, logits.probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_torch_module_is_asked_as_in_evaluation(folder: Path, training: bool) -> None:
+    module = torch.nn.Sequential(TARGETS, torch.nn.Dropout(0.9)).train(training)
+    x = examples("mlp", 100)
+    expected = Predictor(folder, teacher=teacher).answer(x)
+    predictor = Predictor(folder, teacher=module)
+    for each in (predictor, copy.deepcopy(predictor)):
+        found = each.answer(x)
+        assert found.asked is not None
+        assert found.asked.any()
+        np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    assert module.training is training
+
+
+def test_a_graph_of_ones_own_is_asked_whatever_its_input_is_called(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    x = examples("mlp", 100)
+    expected = Predictor(folder, teacher=teacher).answer(x)
+    file = folder.parent / "mine.onnx"
+    batch = {"features": {0: torch.export.Dim.DYNAMIC}}
+    names = {"input_names": ["features"], "output_names": ["answers"]}
+    module = torch.nn.Sequential(TARGETS)
+    torch.onnx.export(
+        module,
+        (torch.as_tensor(x),),
+        file,
+        dynamo=True,
+        verbose=False,
+        external_data=False,
+        dynamic_shapes=(batch["features"],),
+        **names,
+    )
+    for path in (file, str(file)):
+        predictor = Predictor(folder, teacher=path)
+        for each in (predictor, pickle.loads(pickle.dumps(predictor))):
+            np.testing.assert_allclose(
+                each.answer(x).probabilities, expected.probabilities, atol=1e-6
+            )
+    file.write_bytes(b"no graph")
+    with pytest.raises(CheckpointError, match=r"mine\.onnx is damaged"):
+        Predictor(folder, teacher=file)
 
 
 def test_an_estimators_classes_are_found_by_name(folder: Path) -> None:
@@ -163,7 +210,7 @@ def test_without_its_teachers_answers_an_ensemble_cannot_ask(tmp_path: Path) -> 
     with pytest.raises(SpecError, match="knows nothing of its teacher"):
         Predictor(tmp_path / "model", teacher=teacher)
     deploy(tmp_path / "targets", *STUDENTS, task="regression", class_names=None)
-    with pytest.raises(SpecError, match="is a regression"):
+    with pytest.raises(SpecError, match=r"is a regression, whose .*; leave teacher out"):
         Predictor(tmp_path / "targets", teacher=teacher)
 
 
@@ -198,3 +245,17 @@ def test_a_teacher_is_exported_and_asked(bdistil: Callable[..., Any], tmp_path: 
     (tmp_path / "out" / "teacher" / "teacher.onnx").write_bytes(b"other")
     with pytest.raises(CheckpointError, match=r"teacher\.onnx is damaged or another file"):
         Predictor(tmp_path / "out", teacher=True)
+
+
+@pytest.mark.filterwarnings("ignore::bdistil.errors.BdistilWarning")
+def test_a_regressions_teacher_is_refused_before_anything_is_written(
+    bdistil: Callable[..., Any], tmp_path: Path
+) -> None:
+    import bdistil as package
+
+    spec = tiny("workers.count=0", "search.rounds=1", "data={name: diabetes}")
+    package.search(spec, tmp_path / "run")
+    refused = bdistil("export", tmp_path / "run", "--out", tmp_path / "out", "--with-teacher")
+    assert "how sure they are; leave --with-teacher away" in refused.errors
+    assert refused.status == 2
+    assert not (tmp_path / "out").exists()

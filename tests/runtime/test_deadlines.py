@@ -164,6 +164,31 @@ def test_a_large_batch_is_cut_where_time_runs_out(runner: Steady, threads: list[
     assert threads == []
 
 
+def test_telling_the_answers_of_a_large_batch_is_done_by_the_deadline_too(
+    clock: Clock, runner: Steady
+) -> None:
+    """Probabilities of many rows take as long as stages; of few rows nothing to speak of."""
+
+    def tell(logits: np.ndarray, _: object) -> None:
+        clock.now += MS * len(logits) / ROWS
+
+    rows = 4 * ROWS
+    runner.per_row = {kind: taken / ROWS for kind, taken in runner.per_row.items()}
+    own = Deadlines(STAGES, tell)
+    own.warm_up(runner, np.zeros((ROWS, 3), np.float32))  # type: ignore[arg-type]
+    assert own.telling_a_row == pytest.approx(MS / ROWS)
+    for told, duration in ((False, 8.0), (True, 12.0)):  # two stages, and the telling of 4 ms
+        begun = clock.now
+        end = begun + MS * (duration + MARGIN - 1) + SOON
+        logits, stages = own.until(runner, np.zeros((rows, 3)), end, told=told)  # type: ignore[arg-type]
+        assert set(stages.tolist()) == {2}
+        if told:
+            tell(logits, stages)
+        assert clock.now <= end
+    few = np.zeros((ROWS, 3), np.float32)
+    assert own.until(runner, few, clock.now + MS * (1 + MARGIN) + SOON, told=True)[1] == 2  # type: ignore[arg-type]
+
+
 def test_a_batch_of_unknown_pace_is_no_sum_of_small_ones(
     runner: Steady, threads: list[float]
 ) -> None:

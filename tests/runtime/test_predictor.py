@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deployed import deploy, examples
+from deployed import config_to_change, deploy, examples
 
 from bdistil import ExitPolicy, Predictor
 from bdistil.errors import BdistilWarning, CheckpointError, DataError, SpecError
@@ -279,7 +279,7 @@ def test_examples_of_another_shape(predictor: Predictor) -> None:
 
 
 def test_an_ensemble_without_figures_says_what_it_cannot(folder: Path, tmp_path: Path) -> None:
-    content = json.loads((folder / "config.json").read_text())
+    content = config_to_change(folder)
     (tmp_path / "config.json").write_text(
         json.dumps(content | {"figures": None, "calibration": None})
     )

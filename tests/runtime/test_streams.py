@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,25 @@ def test_on_the_way_it_is_what_early_prediction_measures(
         np.testing.assert_allclose(answer.probabilities, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))]
+)
+def test_a_stream_can_be_copied_and_goes_on_twice(
+    saved: dict[str, Path], copied: Any, backend: str
+) -> None:
+    predictor, x = Predictor(saved["carried"], backend=backend), sequences(3)
+    other = sequences(3, seed=1)
+    stream = predictor.stream()
+    stream.push(x[:, :4])
+    branch = copied(stream)
+    branched = np.concatenate([x[:, :4], other[:, 4:]], axis=1)
+    for own, steps, whole in ((branch, other, branched), (stream, x, x)):
+        found = own.push(steps[:, 4:])[-1].probabilities
+        expected = predictor.stream().push(whole)[-1].probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_sequences_that_go_on_together_do_not_see_one_another(saved: dict[str, Path]) -> None:
     predictor, x = Predictor(saved["one by one"], backend="onnx"), sequences(3)
     together, alone = predictor.stream(), predictor.stream()
@@ -163,5 +184,6 @@ def test_what_cannot_stream_is_refused_with_the_reason(
         Predictor(tmp_path / "by step", backend="torch").stream()
     with pytest.raises(DataError, match="stages is 3"):
         Predictor(saved["carried"], backend="onnx").stream(3)
+    (saved["anew"] / "onnx-int8").mkdir(exist_ok=True)
     with pytest.raises(SpecError, match=r"no stream_2\.onnx, so it cannot go step by step; export"):
         Predictor(saved["anew"], backend="int8").stream()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.fx import Node
 
-from bdistil.export.c_code.literals import float_literal
+from bdistil.export.c_code.literals import float_literal, identifier
 from bdistil.export.c_code.operations import Writer, argument, emits, shape_of
 
 Pair = tuple[int, int]
@@ -39,7 +39,7 @@ def emit_convolution(writer: Writer, node: Node) -> None:
     x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args
     _check_plane(writer, node, x, refused="transposed" if transposed else "")
     out, kernel = writer.new(node), shape_of(weight)[2:]
-    window = _window(shape_of(x), shape_of(node), kernel, stride, padding, dilation)
+    window = _window(writer, node, x, kernel, stride, padding, dilation)
     pointers = (out, writer.at(x), writer.at(weight), writer.at(bias))
     writer.call("convolve", *pointers, groups, window)
 
@@ -52,7 +52,7 @@ def emit_average_pool(writer: Writer, node: Node) -> None:
     odd = ceil or not argument(node, 5, True) or argument(node, 6) is not None
     _check_plane(writer, node, x, refused="windows beyond the rim" if odd else "")
     stride = stride or kernel
-    window = _window(shape_of(x), shape_of(node), kernel, stride, padding, [1, 1])
+    window = _window(writer, node, x, kernel, stride, padding, [1, 1])
     writer.call("average_pool", writer.new(node), writer.at(x), window)
 
 
@@ -105,8 +105,14 @@ def _check_plane(writer: Writer, node: Node, x: Any, refused: str) -> None:
         writer.refuse(f"{node.target} ({refused or f'on a tensor of shape {shape_of(x)}'})")
 
 
-def _window(shape: Any, target: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> str:
-    """What a window's loops run over, as a compound literal; sequences are images of one row."""
+def _window(
+    writer: Writer, node: Node, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> str:
+    """Declares what a window's loops run over; sequences are images of one row.
+
+    A compound literal would do in C, but C++ knows none.
+    """
+    shape, target = shape_of(x), shape_of(node)
     fields: dict[str, Any] = {"channels": shape[1], "outputs": target[1]}
     fields |= dict(zip(("height", "width"), _pair(shape[2:], 1), strict=True))
     for name, sizes, filler in (
@@ -119,7 +125,9 @@ def _window(shape: Any, target: Any, kernel: Any, stride: Any, padding: Any, dil
         height, width = _pair(sizes, filler)
         fields |= {f"{name}_height": height, f"{name}_width": width}
     words = ", ".join(f".{name} = {value}" for name, value in fields.items())
-    return f"&(const ensemble_window){{{words}}}"
+    name = identifier(f"{node.name}_window")
+    writer.write(f"static const ensemble_window {name} = {{{words}}};")
+    return f"&{name}"
 
 
 def _pair(sizes: Any, filler: int) -> Pair:
