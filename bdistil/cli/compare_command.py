@@ -50,13 +50,13 @@ def compare(
     The same command goes on where it was interrupted.
     """
     require_search()
-    from bdistil.experiments.design import METHOD, OUR_METHODS
+    from bdistil.experiments.design import IN_CASCADE, METHOD, OUR_METHODS
     from bdistil.experiments.plan import Plan
     from bdistil.experiments.rivals.methods import RIVALS, at_hand
     from bdistil.experiments.rivals.peer import PACKAGE
 
     known = [*OUR_METHODS, *RIVALS]
-    everything = [*OUR_METHODS, *at_hand()]
+    everything = [name for name in (*OUR_METHODS, *at_hand()) if name != IN_CASCADE]
     chosen = list(dict.fromkeys(["ours", "oracle", *(method or everything)]))
     if PACKAGE in chosen:
         require(PACKAGE, "peers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,19 @@ from bdistil.export.merged_layers import Affine
 REPEATS = 300
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Networks of which each runs for a share of the examples, in the mean over them."""
+
+    parts: tuple[tuple[float, nn.Module], ...]
+
+
+Timed = nn.Module | Shares | None
+
+
 def add_times(
     figures: Figures,
-    stages: Sequence[nn.Module | None],
+    stages: Sequence[Timed],
     teacher: nn.Module | None,
     input_shape: Sequence[int],
 ) -> None:
@@ -31,7 +42,7 @@ def add_times(
 
 
 def clocked(
-    stages: Sequence[nn.Module | None],
+    stages: Sequence[Timed],
     teacher: nn.Module | None,
     input_shape: Sequence[int],
 ) -> list[dict[str, float]]:
@@ -41,7 +52,8 @@ def clocked(
     Of networks of different processes the ratios can be compared, the seconds hardly.
 
     Args:
-        stages: ensembles whose last stage is the answer, or networks; None has no figures.
+        stages: ensembles whose last stage is the answer, networks, or shares of several; None has
+            no figures.
         teacher: of standardised inputs, as the ensembles; None if there is no network.
         input_shape: of one example.
 
@@ -52,19 +64,29 @@ def clocked(
     affine = Affine(torch.zeros(()), torch.ones(()))
     inputs = random_inputs(affine, input_shape)
     with one_thread():
-        networks = {
-            place: fastest(each, affine, input_shape, inputs)
-            for place, each in enumerate(stages)
-            if each is not None
-        }
+        parts = [
+            (place, share, fastest(network, affine, input_shape, inputs))
+            for place, stage in enumerate(stages)
+            for share, network in parts_of(stage)
+        ]
         reference = [] if teacher is None or not answers(teacher, inputs[0]) else [teacher]
-        timed = latencies([*networks.values(), *reference], inputs[0], repeats=REPEATS)
+        networks = [network for _, _, network in parts]
+        timed = latencies([*networks, *reference], inputs[0], repeats=REPEATS)
     figures: list[dict[str, float]] = [{} for _ in stages]
-    for place, seconds in zip(networks, timed, strict=False):
-        figures[place] = {"latency": seconds}
-        if reference:
-            figures[place]["latency_ratio"] = seconds / timed[-1]
+    for (place, share, _), seconds in zip(parts, timed, strict=False):
+        stage = figures[place]
+        stage["latency"] = stage.get("latency", 0.0) + share * seconds
+    for stage in figures if reference else []:
+        if stage:
+            stage["latency_ratio"] = stage["latency"] / timed[-1]
     return figures
+
+
+def parts_of(stage: Timed) -> Sequence[tuple[float, nn.Module]]:
+    """Networks and their shares of the examples."""
+    if isinstance(stage, Shares):
+        return stage.parts
+    return [] if stage is None else [(1.0, stage)]
 
 
 def answers(teacher: nn.Module, x: Tensor) -> bool:

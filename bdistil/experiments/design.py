@@ -22,6 +22,9 @@ METHOD = "method"
 Source = str | Path | Mapping[str, Any]
 """A search space: a file, or its content."""
 
+IN_CASCADE = "ours-cascade"
+"""The search, of which each example leaves at the stage that is sure of it."""
+
 OUR_METHODS: dict[str, dict[str, Any]] = {
     "ours": {},
     "streaming": {
@@ -34,6 +37,7 @@ OUR_METHODS: dict[str, dict[str, Any]] = {
         "space.gamma": 1e12,
         "search.min_edge": -1e30,
     },
+    IN_CASCADE: {},
 }
 """Methods that are searches of our own, and what they change.
 

@@ -21,10 +21,10 @@ from bdistil.errors import (
     SearchError,
 )
 from bdistil.experiments.clock import add_times, prefixes
-from bdistil.experiments.design import METHOD, Run
+from bdistil.experiments.design import IN_CASCADE, METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
 from bdistil.experiments.rivals.methods import RIVALS
-from bdistil.experiments.rivals.play import play
+from bdistil.experiments.rivals.play import play, play_in_cascade
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import load_students, teacher_network
 from bdistil.spec import WorkerSpec
@@ -198,6 +198,8 @@ def outcome(run: Run, place: Path, teacher_dir: Path) -> Figures:
         reason = "" if result.ended is None else f": {result.ended.reason}"
         raise SearchError(f"no round has a student{reason}")
     figures = figures_of(result, run)
+    if method == IN_CASCADE:
+        return play_in_cascade(run, result, figures.stages[-1]["trained"])
     if method is not None:
         students = load_students(result.run, result.dataset)
         teacher = teacher_network(result.run, result.dataset)

@@ -124,6 +124,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         markdown(with_mean(error_ratios(blind)).sort_values("mean").reset_index()),
         "## Storage and training, as shares of the fleet's",
         markdown(comparison.storage(table)),
+        *in_cascade(comparison.in_the_mean(everything)),
         *by_the_clock(table, everything),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
         how_measured(table, found),
@@ -137,6 +138,29 @@ CLOCK = """\
 Times are medians of one example in torch, one thread, by turns in random order within one process
 with the teacher's; each stage runs in the way that is fastest there (folded heads, layers stacked
 or one by one). *time* is the share of the teacher's in that process, *FLOPs* that of its FLOPs."""
+
+
+def in_cascade(table: pd.DataFrame) -> list[str]:
+    """Cascades over the oracle, for budgets of FLOPs and of time; nothing without them."""
+    if table.empty:
+        return []
+    parts = ["## Leaving when sure: budgets kept in the mean, area over the matched oracle's"]
+    for words, ratios in (
+        ("Budgets of FLOPs:", comparison.known(table)),
+        ("Budgets of time:", comparison.known_in_time(table)),
+    ):
+        if len(ratios):
+            shown = with_mean(ratios).sort_values("mean", ascending=False).reset_index()
+            parts += [words, markdown(shown)]
+    return [*parts, CASCADES]
+
+
+CASCADES = """\
+A cascade asks its next model where the one before is not sure enough: four at most, maybe the
+teacher as the last. It spends less on easy examples and more on hard ones, so it stands beside
+cascades, and not beside what keeps to a budget for every example (*ours*, *oracle*). Models and
+probability are chosen on validation, costs are means over the test split. The time of our stages is
+that of going straight to where an example leaves."""
 
 
 def by_the_clock(table: pd.DataFrame, everything: pd.DataFrame) -> list[str]:

@@ -26,5 +26,5 @@ def contest_of(
     spec = tiny("workers.count=0", *THREE_STAGES, *overrides)
     store = launch_teacher(spec, tmp_path_factory.mktemp("teacher") / "run").teacher
     dataset = load_dataset(spec.data, spec.seed)
-    network = store.network() if teacher else None
-    return Contest(resolve(spec, dataset), dataset, store.all_logits(), network)
+    network, flops = (store.network(), store.card().flops) if teacher else (None, None)
+    return Contest(resolve(spec, dataset), dataset, store.all_logits(), network, flops)

@@ -29,7 +29,7 @@ from bdistil.core.training_split import TrainingSplit
 from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale, standardised
 from bdistil.errors import SearchError
-from bdistil.experiments.clock import prefixes
+from bdistil.experiments.clock import Shares, prefixes
 from bdistil.export.checkpoint import build_student
 from bdistil.runs.trial import TrialRequest
 from bdistil.searching.problem import build_problem, training_shards
@@ -55,8 +55,8 @@ class Entry:
         parameters: values to store for it.
         trained: cost of training: FLOPs of one example times epochs, over all candidates.
         streamed: FLOPs when all cheaper answers are given on the way.
-        runs: what is timed: students whose last stage it is, or a network from standardised inputs
-            to logits; None if it cannot be timed.
+        runs: what is timed: students whose last stage it is, a network from standardised inputs to
+            logits, or shares of examples that run several; None if it cannot be timed.
     """
 
     flops: int
@@ -65,7 +65,7 @@ class Entry:
     parameters: int
     trained: float
     streamed: int
-    runs: nn.Module | None = None
+    runs: nn.Module | Shares | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,19 @@ class Contest:
         dataset: its data.
         logits: the teacher's, of every split.
         teacher: the network of standardised inputs, if it is one and at hand.
+        teacher_flops: of one example; None if they are not known.
     """
 
     def __init__(
-        self, spec: Spec, dataset: Dataset, logits: Logits, teacher: nn.Module | None = None
+        self,
+        spec: Spec,
+        dataset: Dataset,
+        logits: Logits,
+        teacher: nn.Module | None = None,
+        teacher_flops: int | None = None,
     ) -> None:
         self.spec = spec
-        self.teacher = teacher
+        self.teacher, self.teacher_flops = teacher, teacher_flops
         self.task = dataset.task
         self.shape, self.outputs = dataset.input_shape, dataset.outputs
         targets = TargetScale.of(dataset)

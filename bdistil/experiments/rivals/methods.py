@@ -15,6 +15,7 @@ from bdistil.core.examples import Examples
 from bdistil.core.find_weak_learner import Finding
 from bdistil.core.seeds import derived_seed
 from bdistil.errors import SearchError
+from bdistil.experiments.rivals.cascade import cascade
 from bdistil.experiments.rivals.contest import Contest, Entry, Trained, all_failed
 from bdistil.experiments.rivals.early_exit import early_exit, long_early_exit
 from bdistil.experiments.rivals.nested import nested, nested_long
@@ -154,14 +155,21 @@ RIVALS: dict[str, Method] = {
     "nested": nested,
     "nested-long": nested_long,
     "width-nested": width_nested,
+    "cascade": cascade,
     "teacher-exits": teacher_exits,
     "teacher-exits-reuse": teacher_exits_reuse,
     PACKAGE: torchensemble,
     "early-exit": early_exit,
     "early-exit-long": long_early_exit,
 }
-BY_NAME_ALONE = ("early-exit", "early-exit-long", "teacher-exits", "teacher-exits-reuse")
-"""Rivals that another has replaced, or that not every teacher has."""
+BY_NAME_ALONE = (
+    "early-exit",
+    "early-exit-long",
+    "cascade",
+    "teacher-exits",
+    "teacher-exits-reuse",
+)
+"""Rivals that another has replaced, or that not every teacher or task has."""
 
 
 def at_hand() -> list[str]:
