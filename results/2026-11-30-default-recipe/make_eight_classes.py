@@ -1,4 +1,4 @@
-"""Writes data/eight_classes.parquet: a made-up table on which small students stay behind their teacher."""
+"""Writes data/eight_classes.parquet, made up: small students stay behind their teacher on it."""
 
 from __future__ import annotations
 
