@@ -81,6 +81,20 @@ def carry_out(
         answer = write(found, out, plan.question)
     output.print(answer)
     console.print(f"Tables and plots: {out / 'README.md'}")
+    if left_out := other_seeds(out, runs):
+        console.print(
+            f"Not in them: what the folder has of other seeds ({left_out}); --seeds and "
+            f"--first-seed take them in."
+        )
+
+
+def other_seeds(folder: Path, runs: Sequence[Run]) -> str:
+    """Seeds of searches that have ended in an experiment's folder, and are not among the runs."""
+    asked = {run.seed for run in runs}
+    ended = {
+        int(each.parent.name.rpartition("-")[2]) for each in folder.glob("runs/*/figures.json")
+    }
+    return ", ".join(map(str, sorted(ended - asked)))
 
 
 @contextmanager

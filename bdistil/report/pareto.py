@@ -302,7 +302,7 @@ def _most(limit: float | str) -> tuple[float, bool]:
         most = 0.0
     if not 0 < most < math.inf:
         raise SpecError(
-            f"--max-flops {limit!r} is neither a number of FLOPs nor a share such as 10%."
+            f"--max-flops {limit!r} must be a number of FLOPs above 0 or a share such as 10%."
         )
     return most, text.endswith("%")
 

@@ -62,10 +62,17 @@ class RunDirectory:
             )
         if not run.spec_file.exists():
             raise CheckpointError(
-                f"{place} is no run directory (it has no spec.yaml); give the folder that "
-                f"`bdistil search` named."
+                f"{place} is no run directory (it has no spec.yaml); give {run.likelier}."
             )
         return run
+
+    @property
+    def likelier(self) -> str:
+        """What whoever gave a folder that is no run may have meant, in words."""
+        searches = sorted(self.path.glob("runs/*/spec.yaml"))
+        if searches:
+            return f"one of the searches in it, such as {searches[0].parent}"
+        return "the folder that `bdistil search` named"
 
     def fetched(self) -> RunDirectory:
         """Itself, brought up to the place where the run lies.

@@ -27,7 +27,9 @@ def exits_on(manifest: Manifest, trace: Sequence[Floats], y: Any) -> tuple[Opera
         SpecError: if the task is no classification.
     """
     if manifest.task != "classification":
-        raise SpecError(f"on=(x, y) takes classes, and {manifest.name!r} is a {manifest.task}.")
+        raise SpecError(
+            f"on=(x, y) takes classes, and the task of {manifest.name!r} is {manifest.task}."
+        )
     truth, rows = np.asarray(y), len(trace[0])
     if truth.shape != (rows,) or rows == 0:
         raise DataError(f"y has shape {truth.shape}; give a label for each of the {rows} examples.")

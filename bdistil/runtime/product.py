@@ -119,6 +119,8 @@ def as_products(manifest: Manifest, runner: Runner) -> tuple[Manifest, Runner]:
         SpecError: if it does not answer with one class.
     """
     if manifest.task != "classification":
-        raise SpecError(f"product=True is for classes, and {manifest.name!r} is a {manifest.task}.")
+        raise SpecError(
+            f"product=True is for classes, and the task of {manifest.name!r} is {manifest.task}."
+        )
     uncalibrated = replace(manifest, calibration=None)
     return uncalibrated, ProductRunner(runner, manifest.stages)

@@ -12,6 +12,7 @@ import pytest
 from records import record
 from tiny import tiny
 
+from bdistil.cli.experiment_options import other_seeds
 from bdistil.errors import SearchError, SpecError
 from bdistil.experiments.ablation import areas, best_cell, comparisons, conclusion, curves
 from bdistil.experiments.design import cell_of, cells_of, factors, label_of, runs_of
@@ -20,6 +21,7 @@ from bdistil.experiments.figures import Figures
 from bdistil.experiments.plan import Plan
 from bdistil.experiments.reproduction import reproduction, seeds_of, verdict
 from bdistil.runs.run_directory import RunDirectory
+from bdistil.store.durable import write_atomic
 
 
 def spec_file(folder: Path, name: str, *overrides: str) -> str:
@@ -189,6 +191,30 @@ def test_only_seeds_that_are_there_are_run_again(tmp_path: Path) -> None:
         seeds_of(committed, tmp_path, 4)
     with pytest.raises(SpecError, match="has figures of fewer than two seeds"):
         seeds_of(committed[committed.seed == 0], tmp_path, None)
+
+
+def test_seeds_of_the_folder_that_the_tables_leave_out_are_told(tmp_path: Path) -> None:
+    plan = Plan.of(
+        "ablation",
+        "?",
+        [tiny().model_dump(mode="json")],
+        [],
+        cells_of(factors(["space.skip=[true, false]"])),
+    )
+    assert other_seeds(tmp_path, plan.runs([0])) == ""
+    for run in plan.runs([0, 2, 11]):
+        write_atomic(tmp_path / run.folder / "figures.json", b"{}")
+    assert other_seeds(tmp_path, plan.runs([0])) == "2, 11"
+    assert other_seeds(tmp_path, plan.runs([0, 2, 11])) == ""
+
+
+def test_an_experiments_folder_is_no_run_but_holds_some(
+    bdistil: Callable[..., Any], tmp_path: Path
+) -> None:
+    search = tmp_path / "runs" / "cube-0123456789-0"
+    RunDirectory(search).create(tiny())
+    said = " ".join(bdistil("status", tmp_path).errors.split())
+    assert f"give one of the searches in it, such as {search}." in said
 
 
 def test_search_spaces_of_one_name_are_refused(tmp_path: Path) -> None:

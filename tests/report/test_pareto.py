@@ -72,13 +72,15 @@ def test_limits() -> None:
 def test_what_cannot_be_read_is_refused_before_anything_is_timed(
     bdistil: Callable[..., Any], run: Path
 ) -> None:
-    with pytest.raises(SpecError, match=r"neither a number of FLOPs nor a share such as 10%"):
+    with pytest.raises(
+        SpecError, match=r"must be a number of FLOPs above 0 or a share such as 10%"
+    ):
         Limits(flops="few")
     with pytest.raises(SpecError, match="cost 'beauty' is unknown; choose latency, flops"):
         check_costs(("flops", "beauty"))
     for arguments, sentence in (
         (("--runtime", "abacus"), "--runtime 'abacus' is unknown; choose onnxruntime or torch"),
-        (("--max-flops", "few"), "neither a number of FLOPs"),
+        (("--max-flops", "few"), "must be a number of FLOPs above 0"),
         (("--batch", 10**6), "--batch is 1000000; give 1 to 120"),
     ):
         answer = bdistil("pareto", run, *arguments)

@@ -79,7 +79,9 @@ def test_a_predictor_answers_so_in_every_way(tmp_path: Path, backend: str) -> No
 
 def test_other_tasks_have_none(tmp_path: Path) -> None:
     deploy(tmp_path, *STUDENTS, task="regression", class_names=None)
-    with pytest.raises(SpecError, match=r"product=True is for classes, and 'small' is a regress"):
+    with pytest.raises(
+        SpecError, match=r"product=True is for classes, and the task of 'small' is regress"
+    ):
         Predictor(tmp_path, backend="torch", product=True)
 
 
