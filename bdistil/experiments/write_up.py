@@ -32,7 +32,7 @@ from bdistil.experiments.unknown_budget import (
     error_ratios,
     with_choice,
 )
-from bdistil.report.plots import cells_plot
+from bdistil.report.plots import cells_plot, times_plot
 from bdistil.store.durable import write_atomic
 
 CURVES_FILE = "curves.parquet"
@@ -107,6 +107,10 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     write_parquet(everything, folder / CURVES_FILE)
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(everything, data).encode())
+    timed = everything.dropna(subset="latency_ratio")
+    clocks = [data for data in table.data.unique() if data in set(timed.data)]
+    for data in clocks:
+        write_atomic(folder / f"times-{data}.svg", times_plot(timed, data).encode())
     blind, one = with_choice(table), best_blind(table)
     shown = with_mean(comparison.known(table)).sort_values("mean", ascending=False).reset_index()
     parts = [
@@ -126,6 +130,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         markdown(comparison.storage(table)),
         *in_cascade(comparison.in_the_mean(everything)),
         *by_the_clock(table, everything),
+        *(f"![share of the teacher's time](times-{data}.svg)" for data in clocks),
         *(f"![anytime curves](curves-{data}.svg)" for data in table.data.unique()),
         how_measured(table, found),
     ]

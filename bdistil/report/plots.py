@@ -134,6 +134,39 @@ def cells_plot(table: pd.DataFrame, data: str) -> str:
     return _svg(figure, f"cells-{data}")
 
 
+def times_plot(table: pd.DataFrame, data: str) -> str:
+    """Share of the teacher's metric against share of its time, method by method, over the seeds.
+
+    As Figure 2 of the B-DISTIL paper has it. Bars are a standard deviation over the seeds.
+
+    Args:
+        table: a row a stage, with `cell`, `stage`, `metric`, `teacher` and `latency_ratio`.
+        data: of which data set.
+    """
+    figure, [axes] = _canvas()
+    own = table[table.data == data].assign(share=lambda rows: rows.metric / rows.teacher)
+    for cell, rows in own.groupby("cell", sort=False):
+        stages = rows.astype({"latency_ratio": float}).groupby("stage")[["latency_ratio", "share"]]
+        means, spread = stages.mean(), stages.std().fillna(0.0)
+        axes.errorbar(
+            means.latency_ratio,
+            means.share,
+            xerr=spread.latency_ratio,
+            yerr=spread.share,
+            fmt="o-",
+            label=str(cell).removeprefix("method="),
+            markersize=3,
+            linewidth=1,
+            elinewidth=0.6,
+        )
+    axes.axhline(1.0, color="#888", linestyle="--", linewidth=1)
+    axes.set_xlabel("time of one example, of the teacher's")
+    axes.set_ylabel("test metric, of the teacher's")
+    axes.set_title(data)
+    axes.legend(frameon=False, fontsize=7)
+    return _svg(figure, f"times-{data}")
+
+
 def _columns(points: Sequence[Point], cost: str) -> tuple[list[float], list[float]]:
     return [getattr(point, cost) for point in points], [point.validation for point in points]
 

@@ -16,6 +16,7 @@ from bdistil.errors import BdistilWarning
 from bdistil.experiments import comparison, write_up
 from bdistil.experiments.clock import clocked, prefixes
 from bdistil.export.checkpoint import build_student
+from bdistil.report.plots import times_plot
 
 
 def ensemble() -> ProgressiveEnsemble:
@@ -122,3 +123,14 @@ def test_methods_at_costs_of_their_own_are_shown_and_not_compared() -> None:
     kept = comparison.within_budgets(everything)
     assert comparison.known(kept).equals(comparison.known(table()))
     assert "| one | teacher-exits | 3 |" in "\n".join(write_up.by_the_clock(kept, everything))
+
+
+def test_the_plot_has_shares_of_the_teachers_time_with_their_spread_over_seeds() -> None:
+    moved = table().assign(seed=1, metric=lambda all_: all_.metric + 0.02)
+    same = table().assign(seed=1)
+    alone, twice = times_plot(table(), "one"), times_plot(pd.concat([table(), same]), "one")
+    assert alone == twice  # nothing is spread
+    both = times_plot(pd.concat([table(), moved]), "one")
+    assert both != alone
+    for words in ("time of one example, of the teacher", "ours", "oracle"):
+        assert words in both
