@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import warnings
 
 import pandas as pd
@@ -16,7 +17,7 @@ from bdistil.errors import BdistilWarning
 from bdistil.experiments import comparison, write_up
 from bdistil.experiments.clock import clocked, prefixes
 from bdistil.export.checkpoint import build_student
-from bdistil.report.plots import times_plot
+from bdistil.report import plots
 
 
 def ensemble() -> ProgressiveEnsemble:
@@ -125,12 +126,18 @@ def test_methods_at_costs_of_their_own_are_shown_and_not_compared() -> None:
     assert "| one | teacher-exits | 3 |" in "\n".join(write_up.by_the_clock(kept, everything))
 
 
-def test_the_plot_has_shares_of_the_teachers_time_with_their_spread_over_seeds() -> None:
+def test_the_plot_has_shares_of_the_teachers_time_and_their_spread_over_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "time of one example, of the teacher" in plots.times_plot(table(), "one")
+    monkeypatch.setattr(plots, "_svg", lambda figure, name: figure)
     moved = table().assign(seed=1, metric=lambda all_: all_.metric + 0.02)
-    same = table().assign(seed=1)
-    alone, twice = times_plot(table(), "one"), times_plot(pd.concat([table(), same]), "one")
-    assert alone == twice  # nothing is spread
-    both = times_plot(pd.concat([table(), moved]), "one")
-    assert both != alone
-    for words in ("time of one example, of the teacher", "ours", "oracle"):
-        assert words in both
+    [axes] = plots.times_plot(pd.concat([table(), moved]), "one").axes
+    oracle, ours = axes.containers
+    assert (oracle.get_label(), ours.get_label()) == ("oracle", "ours")
+    line, _, (_, upright) = ours
+    times, metrics = line.get_data()
+    assert times == pytest.approx([0.2, 0.4, 0.6])
+    assert metrics == pytest.approx([0.42, 0.62, 0.82])
+    lengths = [high[1] - low[1] for low, high in upright.get_segments()]
+    assert lengths == pytest.approx([2 * statistics.stdev([0.4, 0.44])] * 3)
