@@ -37,6 +37,7 @@ from bdistil.cluster.stored_margin import StoredMargin
 from bdistil.cluster.teacher_actor import teacher_on_worker
 from bdistil.cluster.trackers import check_tracking, make_tracker
 from bdistil.cluster.trainable import Report, TrialWorker
+from bdistil.core.cost import warm_up_counting
 from bdistil.core.placement import training_device
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
@@ -62,6 +63,7 @@ def make_workbench(material: Material) -> Workbench:
     """In a worker: its workbench, on the GPU (or share of one) that Ray gave it, else the CPU."""
     for module in material.modules:
         module.load()
+    warm_up_counting()  # now, and not while other workers wait for the end of round 2
     material = replace(material, train=ray.get(list(material.train)))
     return Workbench(material, training_device(material.spec.workers.gpus))
 

@@ -31,6 +31,11 @@ def count_flops(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
+def warm_up_counting() -> None:
+    """Count something: the first time loads torch's compiler, a second of each process."""
+    flops(nn.Linear(1, 1), (1,))
+
+
 def parameters(module: nn.Module) -> int:
     """Number of trainable values."""
     return sum(parameter.numel() for parameter in module.parameters())
