@@ -94,6 +94,18 @@ def test_a_budget_between_two_models_is_spent_on_the_unsure(contest: Contest) ->
     assert [each.trained for each in found] == [7.0] * 3
 
 
+def test_budgets_below_every_model_are_left_out(contest: Contest) -> None:
+    made = object.__new__(Contest)
+    made.__dict__ |= contest.__dict__
+    logits = contest.validation.teacher_logits
+    model = Entry(100, logits, contest.test.teacher_logits, 1, 1.0, 100, nn.Linear(1, 1))
+    made.__dict__["budgets"] = [10.0, 100.0]
+    assert [each.flops for each in best_cascades(made, [model], 1.0, separate=False)] == [100]
+    made.__dict__["budgets"] = [10.0, 99.0]
+    with pytest.raises(SearchError, match="every model of the cascade costs more"):
+        best_cascades(made, [model], 1.0, separate=False)
+
+
 def test_larger_budgets_answer_better_on_validation(contest: Contest) -> None:
     entries = cascade(contest)
     metrics = [contest.measure.accuracy(each.validation, contest.validation) for each in entries]

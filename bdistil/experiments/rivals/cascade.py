@@ -95,12 +95,21 @@ class Chain:
 
 @dataclass(frozen=True)
 class Found:
-    """A chain and the probability that is enough, with its figures on validation."""
+    """A chain and the probability that is enough, with its figures on validation.
+
+    Attributes:
+        chain: the models.
+        enough: of the likeliest class, to leave.
+        metric: of the answers.
+        loss: likewise.
+        spent: FLOPs of one example, in the mean.
+    """
 
     chain: Chain
     enough: float
     metric: float
     loss: float
+    spent: float
 
 
 def cascade(contest: Contest) -> list[Entry]:
@@ -165,16 +174,18 @@ def best_cascades(
 ) -> list[Entry]:
     """The best cascade on validation for each budget, which it keeps to in the mean there.
 
-    Its FLOPs are the mean over the test split.
+    Its FLOPs are the mean over the test split. A budget below every model has none.
+
+    Raises:
+        SearchError: if that is so of all budgets.
     """
     chains = list(chains_of(models, teacher_of(contest), separate))
     found = [each for chain in chains for each in tried(contest, chain)]
-    entries = []
-    for budget in contest.budgets:
-        within = [each for each in found if spent(each, "validation") <= budget]
-        best = max(within, key=lambda each: (each.metric, -each.loss))
-        entries.append(entry_of(best, trained))
-    return entries
+    within = [[each for each in found if each.spent <= budget] for budget in contest.budgets]
+    best = [max(some, key=lambda each: (each.metric, -each.loss)) for some in within if some]
+    if not best:
+        raise SearchError("every model of the cascade costs more than the last stage may.")
+    return [entry_of(each, trained) for each in best]
 
 
 def chains_of(models: Sequence[Entry], teacher: Entry | None, separate: bool) -> Iterator[Chain]:
@@ -207,22 +218,18 @@ def tried(contest: Contest, chain: Chain) -> Iterator[Found]:
     sure = chain.sure("validation")
     levels = torch.linspace(0, 1, PROBABILITIES)
     for enough in sure.flatten().quantile(levels).unique().tolist() if len(sure) else [1.0]:
-        answers = chain.answers("validation", chain.left(sure, enough))
+        left = chain.left(sure, enough)
+        answers = chain.answers("validation", left)
         metric = contest.measure.accuracy(answers, contest.validation)
         loss = contest.measure.loss(answers, contest.validation)
-        yield Found(chain, enough, metric, loss)
-
-
-def spent(found: Found, split: str) -> float:
-    """FLOPs of one example, in the mean over a split."""
-    left = found.chain.left(found.chain.sure(split), found.enough)
-    return found.chain.paid[left].mean().item()
+        yield Found(chain, enough, metric, loss, chain.paid[left].mean().item())
 
 
 def entry_of(found: Found, trained: float) -> Entry:
     """What is found, with its costs on the test split."""
-    chain, flops = found.chain, round(spent(found, "test"))
+    chain = found.chain
     left = {each: chain.left(chain.sure(each), found.enough) for each in ("validation", "test")}
+    flops = round(chain.paid[left["test"]].mean().item())
     return Entry(
         flops=flops,
         validation=chain.answers("validation", left["validation"]),
