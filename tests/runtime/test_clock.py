@@ -56,6 +56,15 @@ def test_where_stages_cost_more_they_leave_as_early_as_the_accuracy_allows(folde
     assert point.cost == min(each.cost for each in keeping(timed, worst - 0.2, RISK, exact=True))
 
 
+@pytest.mark.parametrize(("straight", "leaves"), [(1.05, True), (0.9, False)])
+def test_what_saves_next_to_nothing_is_left(folder: Path, straight: float, leaves: bool) -> None:
+    """Whoever leaves after the first stage takes .9 here: 86% or 100% of going straight."""
+    predictor = clocked(folder, (0.9, 1.9, 2.9), straight=straight + 1e-9)
+    worst = min(point.metric for point in predictor.manifest.exits)
+    point = predictor.policy(at_least=worst - 0.2)
+    assert (point.threshold is not None) == leaves
+
+
 def test_a_budget_is_a_duration_or_a_share_of_all_stages_at_once(folder: Path) -> None:
     predictor = clocked(folder, (1e-5, 4e-5, 9e-5), straight=8e-5)
     for budget in ("50%", "40us", 4e-5):
