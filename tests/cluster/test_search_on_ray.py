@@ -116,6 +116,7 @@ def test_cohorts_train_together_and_repeatably_also_on_views(
 ) -> None:
     views = "data.views={copies: 3, noise: 0.2, mixup: 0.2}"
     cohorts = ("search.rounds=2", "search.cohort=2", "space.connection=[dense, gru]", views)
+    cohorts = (*cohorts, "space.recipe=accurate")
     run = launch_search(tiny(*cohorts), tmp_path / "run").run
     trials = [trial for record in run.journal.read() for trial in record.trials]
     first_round = [t for t in trials if t.request.round == 1]
