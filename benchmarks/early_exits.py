@@ -22,6 +22,7 @@ import numpy as np
 import bdistil
 from bdistil.cluster.launch import launch_search
 from bdistil.export.onnx_export import export_onnx
+from bdistil.runtime.choice import worth_it
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.onnx_runner import ONNX_FOLDER
 from bdistil.searching.result import SearchResult
@@ -71,12 +72,15 @@ def measure(result: SearchResult, folder: Path) -> dict[str, float]:
 
 
 def lossy(predictor: bdistil.Predictor) -> OperatingPoint:
-    """The policy that takes the least time of those that lose at most :data:`LOST` as measured."""
+    """The policy that takes the least time of those that lose at most :data:`LOST` as measured.
+
+    One that saves next to nothing counts as none, as in :meth:`bdistil.Predictor.policy`.
+    """
     calibration = predictor.manifest.calibration
     assert calibration is not None
     points = predictor.times().timed(calibration.exits)
     full = max(points, key=lambda point: point.stages)
-    kept = [point for point in points if point.metric >= full.metric - LOST]
+    kept = [point for point in worth_it(points) if point.metric >= full.metric - LOST]
     return min(kept, key=lambda point: point.cost)
 
 

@@ -279,7 +279,7 @@ class Predictor:
         """An early-exit policy with what it did on validation, chosen by the clock of this machine.
 
         What stages take, and finding out who leaves after each, is measured at the first call for a
-        batch. Where that saves less than a twentieth, the policy never leaves early.
+        batch. Where that saves less than a tenth, the policy never leaves early.
 
         Args:
             score: of those in ``exits.SCORES``; the best of all if left out.
