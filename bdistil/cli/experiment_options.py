@@ -91,10 +91,9 @@ def carry_out(
 def other_seeds(folder: Path, runs: Sequence[Run]) -> str:
     """Seeds of searches that have ended in an experiment's folder, and are not among the runs."""
     asked = {run.seed for run in runs}
-    ended = {
-        int(each.parent.name.rpartition("-")[2]) for each in folder.glob("runs/*/figures.json")
-    }
-    return ", ".join(map(str, sorted(ended - asked)))
+    ended = {each.parent.name.rpartition("-")[2] for each in folder.glob("runs/*/figures.json")}
+    seeds = {int(each) for each in ended if each.isdecimal()}
+    return ", ".join(map(str, sorted(seeds - asked)))
 
 
 @contextmanager

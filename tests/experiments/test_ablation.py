@@ -204,6 +204,7 @@ def test_seeds_of_the_folder_that_the_tables_leave_out_are_told(tmp_path: Path) 
     assert other_seeds(tmp_path, plan.runs([0])) == ""
     for run in plan.runs([0, 2, 11]):
         write_atomic(tmp_path / run.folder / "figures.json", b"{}")
+    write_atomic(tmp_path / "runs" / "a folder of one's own" / "figures.json", b"{}")
     assert other_seeds(tmp_path, plan.runs([0])) == "2, 11"
     assert other_seeds(tmp_path, plan.runs([0, 2, 11])) == ""
 
