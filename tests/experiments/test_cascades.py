@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pandas as pd
@@ -83,8 +84,7 @@ def test_a_budget_between_two_models_is_spent_on_the_unsure(contest: Contest) ->
     right = nn.functional.one_hot(labels, 2).float() * 9
     unsure = torch.arange(200) % 4 >= 2
     first = torch.where(unsure[:, None], 0.1 * right.flip(1), right)
-    made = object.__new__(Contest)
-    made.__dict__ |= contest.__dict__
+    made = copy.copy(contest)
     made.teacher_flops = None
     made.__dict__["budgets"] = [10.0, 60.0, 110.0]
     made.validation = made.test = Examples.before_round_one(torch.zeros(200, 3), right, labels)
@@ -95,8 +95,7 @@ def test_a_budget_between_two_models_is_spent_on_the_unsure(contest: Contest) ->
 
 
 def test_budgets_below_every_model_are_left_out(contest: Contest) -> None:
-    made = object.__new__(Contest)
-    made.__dict__ |= contest.__dict__
+    made = copy.copy(contest)
     logits = contest.validation.teacher_logits
     model = Entry(100, logits, contest.test.teacher_logits, 1, 1.0, 100, nn.Linear(1, 1))
     made.__dict__["budgets"] = [10.0, 100.0]
@@ -110,8 +109,9 @@ def test_larger_budgets_answer_better_on_validation(contest: Contest) -> None:
     entries = cascade(contest)
     metrics = [contest.measure.accuracy(each.validation, contest.validation) for each in entries]
     assert metrics == sorted(metrics)
-    contest.__dict__["budgets"] = [*contest.budgets[:2], 2.0 * (contest.teacher_flops or 0)]
-    all_asked = cascade(contest)[-1]
+    richer = copy.copy(contest)
+    richer.__dict__["budgets"] = [*contest.budgets[:2], 2.0 * (contest.teacher_flops or 0)]
+    all_asked = cascade(richer)[-1]
     teacher = contest.measure.accuracy(contest.validation.teacher_logits, contest.validation)
     found = contest.measure.accuracy(all_asked.validation, contest.validation)
     assert found >= teacher

@@ -119,10 +119,7 @@ def cascade(contest: Contest) -> list[Entry]:
         SearchError: if answers of the task do not say how sure they are.
     """
     check_task(contest)
-    students = [
-        contest.averaged([contest.fit(contest.width(budget), stage)])[0]
-        for stage, budget in enumerate(contest.budgets, start=1)
-    ]
+    students = contest.fleet()
     trained = sum(each.trained for each in students)
     return best_cascades(contest, students, trained, separate=True)
 

@@ -256,6 +256,15 @@ class Contest:
         chosen = min(best, key=lambda finding: finding.loss)
         return Trained(members[findings.index(chosen)].student.eval(), chosen.loss, flops, spent)
 
+    def fleet(self) -> list[Entry]:
+        """A separate student for every budget, each tuned on its own.
+
+        Raises:
+            SearchError: see :meth:`fit`.
+        """
+        fitted = (self.fit(self.width(each), stage) for stage, each in enumerate(self.budgets, 1))
+        return [entry for each in fitted for entry in self.averaged([each])]
+
     def loss(self, entry: Entry) -> float:
         """What selection looks at: the loss on validation."""
         return self.measure.loss(entry.validation, self.validation)

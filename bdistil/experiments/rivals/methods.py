@@ -33,10 +33,7 @@ def single(contest: Contest) -> list[Entry]:
 
 def oracle(contest: Contest) -> list[Entry]:
     """A separate student for every budget, each tuned on its own (NO-RESCHED)."""
-    entries = []
-    for stage, budget in enumerate(contest.budgets, start=1):
-        entries += contest.averaged([contest.fit(contest.width(budget), stage)])
-    return entries
+    return contest.fleet()
 
 
 def average(contest: Contest) -> list[Entry]:
