@@ -20,6 +20,7 @@ from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import Student, body_features
 from bdistil.export.merged_layers import Affine, NotFoldableError, NotMergeableError, parts_of
 from bdistil.export.merging import Merged, merge
+from bdistil.export.side_by_side import SideBySide
 from bdistil.names import Stacking
 
 
@@ -107,13 +108,13 @@ class StackedStages(nn.Module):
                 if folded is not None:
                     raise NotFoldableError(str(error)) from None
                 self.apart[students[members[0]].config.kind] = str(error)
-                part = _one_by_one(bodies)
+                part = _one_by_one(bodies, example)
             start = sum(each.width for each in parts)
             places |= {m: start + own for m, own in zip(members, part.places, strict=True)}
             parts.append(part)
         networks = [part.network for part in parts]
         return Merged(
-            networks[0] if len(networks) == 1 else SideBySide(networks),
+            networks[0] if len(networks) == 1 else SideBySide(networks, example),
             [places[place] for place in range(len(students))],
             sum(part.width for part in parts),
             any(part.layered for part in parts),
@@ -152,18 +153,6 @@ def aligned(student: Student, example: Tensor) -> Student:
     return filled
 
 
-class SideBySide(nn.Module):
-    """Networks of one input, the features of each after those of the one before."""
-
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (B, D) of inputs (B, ...)."""
-        return torch.cat([network(x) for network in self.networks], dim=1)
-
-
 class Standardised(nn.Module):
     """A network after its standardisation, or after the part of it that its layers do not do."""
 
@@ -193,10 +182,10 @@ def _groups(students: Sequence[Student], way: Stacking) -> list[list[int]]:
     return list(groups.values())
 
 
-def _one_by_one(bodies: Sequence[nn.Module]) -> Merged:
+def _one_by_one(bodies: Sequence[nn.Module], example: Tensor) -> Merged:
     sizes = [body_features(body) for body in bodies]
     places = list(torch.arange(sum(sizes)).split(sizes))
-    return Merged(SideBySide(bodies), places, sum(sizes), layered=False)
+    return Merged(SideBySide(bodies, example), places, sum(sizes), layered=False)
 
 
 def reads_linearly(connection: Connection) -> bool:

@@ -118,6 +118,21 @@ def test_stages_with_filled_channels_answer_and_leave_the_same(kind: str, connec
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("other", ["cnn", "separable", "mlp"])  # with another grid, equal, and none
+def test_maps_of_several_classes_are_laid_out_as_vectors(other: str, way: Stacking) -> None:
+    students = ("convnet", 2, "none", True), (other, 3, "dense", True), ("convnet", 3, "gru", True)
+    check_every_stage(build(*students, shape=(3, 10, 10)), way)
+
+
+def test_channels_are_joined_before_they_are_laid_out_as_vectors() -> None:
+    network = build(*[("convnet", width, "dense", True) for width in (2, 9, 4)]).stack(3, "aligned")
+    joined = next(node for node in network.graph.nodes if node.target is torch.cat)
+    assert [(node.op, node.target) for node in joined.users] == [("call_method", "flatten")]
+    calls = [node.target for node in network.graph.nodes]
+    assert calls.count("flatten") + calls.count(torch.flatten) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_only_the_shift_is_computed_before_convolutions_that_pad(way: Stacking) -> None:
     for kind, computed in (("convnet", [operator.sub]), ("cnn", [])):
         network = build(*[(kind, 3, "dense", True)] * 2).stack(2, way)
