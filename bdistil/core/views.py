@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bdistil.core.changes import erased, masked, moved_image, moved_sequence, stretched
 from bdistil.core.connections import Hidden
 from bdistil.core.gathering import Gathered, GatheredHidden
 from bdistil.core.placement import Device, copied
@@ -150,6 +151,11 @@ class ViewMaker:
             x = moved_image(x, numbers, settings.crop, settings.flip)
             x = erased(x, numbers, settings.erase, scale.fill)
         elif x.dim() == 3:
+            x = stretched(x, numbers[:, 1], settings.time_stretch, 1, x.shape[1] - 1)
+            if settings.feature_stretch:  # of features in their units, which differ
+                unit, fill = scale.unit.to(x), scale.fill.to(x)
+                x = stretched((x - fill) / unit, numbers[:, 2], settings.feature_stretch, 2, 0)
+                x = x * unit + fill
             x = moved_sequence(x, numbers, settings.shift)
             x = masked(x, numbers[:, 3:5], settings.time_mask, scale.fill, axis=1)
             x = masked(x, numbers[:, 5:7], settings.feature_mask, scale.fill, axis=2)
@@ -168,63 +174,6 @@ def _noise_of(x: Tensor, draws: Draws, numbers: Tensor) -> Tensor:
     stretches = draws.noise.to(x.device).unfold(0, size, 1)
     starts = (numbers[:, 7] * len(stretches)).long()
     return stretches[starts].view(x.shape)
-
-
-def moved_image(x: Tensor, numbers: Tensor, most: int, flip: bool) -> Tensor:
-    """Images (B, C, H, W) moved by up to `most` pixels each way, and maybe mirrored."""
-    if not (most or flip):
-        return x
-    height, width = x.shape[2:]
-    down, right = ((numbers[:, :2] * (2 * most + 1)).long() - most).T
-    ys = _mirrored(torch.arange(height, device=x.device) + down[:, None], height)
-    xs = _mirrored(torch.arange(width, device=x.device) + right[:, None], width)
-    if flip:
-        xs = torch.where(numbers[:, 2:3] < 0.5, width - 1 - xs, xs)
-    places = (ys[:, :, None] * width + xs[:, None, :]).flatten(1)
-    return x.flatten(2).gather(2, places[:, None].expand(-1, x.shape[1], -1)).view(x.shape)
-
-
-def _mirrored(places: Tensor, size: int) -> Tensor:
-    """Places beyond an end, reflected there."""
-    last = max(1, size - 1)
-    places = places.abs() % (2 * last)
-    return torch.where(places > last, 2 * last - places, places).clamp(max=size - 1)
-
-
-def erased(x: Tensor, numbers: Tensor, most: float, fill: Tensor) -> Tensor:
-    """Images (B, C, H, W) with a square wiped out, its side up to a share of the shorter side."""
-    if not most:
-        return x
-    height, width = x.shape[2:]
-    side = numbers[:, 3, None] * most * min(height, width) / 2
-
-    def inside(size: int, centre: Tensor) -> Tensor:
-        return (torch.arange(size, device=x.device) + 0.5 - centre[:, None] * size).abs() < side
-
-    hole = inside(height, numbers[:, 4])[:, :, None] & inside(width, numbers[:, 5])[:, None, :]
-    return torch.where(hole[:, None], fill.to(x), x)
-
-
-def moved_sequence(x: Tensor, numbers: Tensor, most: int) -> Tensor:
-    """Sequences (B, T, F) moved by up to `most` steps each way, their ends repeated."""
-    if not most:
-        return x
-    steps = x.shape[1]
-    later = (numbers[:, 0] * (2 * most + 1)).long() - most
-    places = (torch.arange(steps, device=x.device) + later[:, None]).clamp(0, steps - 1)
-    return x.gather(1, places[:, :, None].expand_as(x))
-
-
-def masked(x: Tensor, numbers: Tensor, most: float, fill: Tensor, axis: int) -> Tensor:
-    """Sequences (B, T, F) with a stretch of an axis wiped out, up to a share of its length."""
-    if not most:
-        return x
-    size = x.shape[axis]
-    length = numbers[:, 0] * most * size
-    start = numbers[:, 1] * (size - length)
-    place = torch.arange(size, device=x.device) + 0.5
-    hole = (place >= start[:, None]) & (place < (start + length)[:, None])
-    return torch.where(hole[:, :, None] if axis == 1 else hole[:, None, :], fill.to(x), x)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ def suiting(dataset: Dataset) -> ViewSpec | None:
         steps, features = dataset.input_shape
         shift = min(FARTHEST, steps // FARTHEST)
         masked = 0.25 if features >= FEWEST_MASKED else 0.0
-        return ViewSpec(copies=COPIES, shift=shift, time_mask=0.2, feature_mask=masked, noise=0.1)
+        spoken = {"time_stretch": 0.2, "feature_stretch": 0.1} if dataset.is_recorded else {}
+        return ViewSpec(
+            copies=COPIES, shift=shift, time_mask=0.2, feature_mask=masked, noise=0.1, **spoken
+        )
     return None
 
 

@@ -16,6 +16,8 @@ CHANGES: dict[str, tuple[Domain, ...]] = {
     "flip": ("image",),
     "erase": ("image",),
     "shift": ("sequence",),
+    "time_stretch": ("sequence",),
+    "feature_stretch": ("sequence",),
     "time_mask": ("sequence",),
     "feature_mask": ("sequence",),
     "noise": ("tabular", "image", "sequence"),
@@ -37,6 +39,10 @@ class ViewSpec(Section):
     """photographs: a square is wiped out, its side up to this share of the shorter side"""
     shift: NonNegativeInt = 0
     """sequences: moved by up to so many steps each way, the ends repeated"""
+    time_stretch: Part = 0.0
+    """sequences: slower or faster by up to this share; the last step stays"""
+    feature_stretch: Part = 0.0
+    """recordings: frequencies higher or lower by up to this share, as other voices have them"""
     time_mask: Part = 0.0
     """sequences: up to this share of the steps is wiped out, at one place"""
     feature_mask: Part = 0.0

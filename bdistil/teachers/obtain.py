@@ -37,9 +37,8 @@ from bdistil.teachers.teacher_store import (
     TeacherCard,
     TeacherStore,
 )
-from bdistil.teachers.trained import check_trained_here
+from bdistil.teachers.trained import check_trained_here, model_name
 from bdistil.teachers.view_answers import answer_views, views_identity
-from bdistil.zoo.registry import default_teacher
 
 LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 
@@ -166,7 +165,7 @@ def card_of(
 ) -> TeacherCard:
     """What is known of a teacher, without hashes."""
     has_columns = source.kind == "columns"
-    model = default_teacher(dataset.domain) if settings.model == "auto" else settings.model
+    model = model_name(settings, dataset)
     return TeacherCard(
         source=source.kind,
         came_trained=not source.can_refit,

@@ -25,7 +25,7 @@ from bdistil.spec.views import ViewSpec
 from bdistil.teachers.answers import on_disk
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
 from bdistil.zoo.data_parallel import ALONE, Share
-from bdistil.zoo.registry import build_teacher
+from bdistil.zoo.registry import build_teacher, default_teacher
 from bdistil.zoo.training import logits_in_batches, train_teacher
 
 
@@ -106,8 +106,9 @@ class TrainedSource:
 
     def _build(self) -> nn.Module:
         settings, dataset = self.spec.teacher, self.dataset
+        name = model_name(settings, dataset)
         return build_teacher(
-            settings.model, dataset.domain, dataset.input_shape, dataset.outputs, settings.options
+            name, dataset.domain, dataset.input_shape, dataset.outputs, settings.options
         )
 
     def _views(self, rows: int) -> Callable[[int, Tensor, Tensor], Tensor] | None:
@@ -131,6 +132,12 @@ class TrainedSource:
         """Standardised features and labels."""
         labels = TargetScale.of(self.dataset).standardise(split.y)
         return as_tensor(standardised(self.dataset, split)), as_tensor(labels)
+
+
+def model_name(settings: TeacherSpec, dataset: Dataset) -> str:
+    """The network's name, chosen by the data where the spec leaves it open."""
+    auto = settings.model == "auto"
+    return default_teacher(dataset.domain, dataset.is_recorded) if auto else settings.model
 
 
 def check_trained_here(kind: str, spec: Spec) -> None:

@@ -9,6 +9,7 @@ from bdistil.zoo import (
     recurrent,
     resnet,
     separable,
+    spectrogram,
     teachers,
     vit,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "register_teacher",
     "resnet",
     "separable",
+    "spectrogram",
     "student_class",
     "student_classes",
     "teacher_class",

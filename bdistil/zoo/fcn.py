@@ -21,15 +21,19 @@ from bdistil.zoo.teachers import Share, Sizes, TimeLast, block_along_time
 
 
 class MeanAndMaximum(nn.Module):
-    """Turns (B, channels, time) into mean and maximum of each channel, (B, channels, 2)."""
+    """Turns (B, channels, time, ...) into mean and maximum of each channel, (B, channels, 2)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean, then the maximum."""
-        return torch.stack([x.mean(dim=-1), x.amax(dim=-1)], dim=-1)
+        return _mean_and_maximum(x, range(2, x.dim()))
 
     def for_members(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """The same of (B, K, channels, time)."""
-        return self.forward(x)
+        """The same of (B, K, channels, time, ...)."""
+        return _mean_and_maximum(x, range(3, x.dim()))
+
+
+def _mean_and_maximum(x: Tensor, axes: range) -> Tensor:
+    return torch.stack([x.mean(dim=tuple(axes)), x.amax(dim=tuple(axes))], dim=-1)
 
 
 class Slopes(nn.Module):

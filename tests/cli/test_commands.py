@@ -71,7 +71,8 @@ def test_data_sets_and_students_are_listed(bdistil: Callable[..., Any]) -> None:
     for name in ("cube", "ellipsoid", "digits", "wine", "diabetes"):
         assert f"\n{name} " in listed
     listed = bdistil("students").printed
-    for name in ("mlp", "cnn", "cnn1d", "fcn", "gru", "lstm", "torchvision:mobilenet_v2"):
+    sequences = "cnn1d", "fcn", "spectrogram", "gru", "lstm"
+    for name in ("mlp", "cnn", *sequences, "torchvision:mobilenet_v2"):
         assert f"\n{name} " in listed
 
 

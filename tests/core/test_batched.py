@@ -17,6 +17,7 @@ SHAPES = {
     "cnn1d": (40, 3),
     "separable": (2, 10, 10),
     "fcn": (40, 3),
+    "spectrogram": (17, 6),
 }
 MEMBERS, OUTPUTS = 3, 4
 EARLIER = (2, 5)

@@ -24,7 +24,10 @@ ROWS = 12
 SHAPES = {"tabular": (INPUTS,), "sequence": (9, 4), "image": (3, 8, 6)}
 CHANGED = {
     "tabular": {"noise": 0.3, "mixup": 0.4},
-    "sequence": {"shift": 3, "time_mask": 0.5, "feature_mask": 0.6, "noise": 0.1, "mixup": 0.2},
+    "sequence": {
+        **{"shift": 3, "time_stretch": 0.4, "feature_stretch": 0.3},
+        **{"time_mask": 0.5, "feature_mask": 0.6, "noise": 0.1, "mixup": 0.2},
+    },
     "image": {"crop": 3, "flip": True, "erase": 0.5, "noise": 0.1, "mixup": 0.2},
 }
 
@@ -105,6 +108,20 @@ def test_what_is_wiped_out_is_one_stretch_of_nothing():
     assert edges.max() <= 2
     features = maker(feature_mask=0.9).make(x, slice(0, ROWS), 0)
     assert ((features == 0).all(dim=1) | (features == x).all(dim=1)).all()
+
+
+@pytest.mark.parametrize(("change", "axis"), [("time_stretch", 1), ("feature_stretch", 2)])
+def test_a_line_is_steeper_or_flatter_from_the_place_that_stays(change: str, axis: int) -> None:
+    size = SHAPES["sequence"][axis - 1]
+    fixed, beside = (size - 1, size - 2) if axis == 1 else (0, 1)
+    line = torch.arange(size, dtype=torch.float32)
+    x = line.view((-1, 1) if axis == 1 else (1, -1)).expand(ROWS, *SHAPES["sequence"])
+    made = maker(**{change: 0.25}).make(x, slice(0, ROWS), 0)
+    factors = (made.select(axis, beside) - made.select(axis, fixed))[:, 0].abs()
+    assert 0.8 < factors.min() < 1 < factors.max() < 1.25
+    places = (fixed + (line - fixed) * factors[:, None]).clamp(0, size - 1)
+    expected = places[:, :, None] if axis == 1 else places[:, None]
+    torch.testing.assert_close(made, expected.expand_as(made))
 
 
 def test_a_hole_in_an_image_is_no_larger_than_asked():

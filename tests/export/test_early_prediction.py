@@ -71,7 +71,7 @@ def test_the_whole_sequence_gives_the_metric_of_an_evaluation() -> None:
         assert point.teacher is None
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm", "fastgrnn", "cnn1d", "fcn"])
+@pytest.mark.parametrize("kind", ["gru", "lstm", "fastgrnn", "cnn1d", "fcn", "spectrogram"])
 def test_what_comes_later_changes_nothing(kind: str) -> None:
     ensemble = small_ensemble((kind, 3, "dense", True))
     x = ensemble.standardise(inputs(kind, 30))

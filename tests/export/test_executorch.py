@@ -21,6 +21,7 @@ ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
     "cnn": [("cnn", 2, "none", True), ("cnn", 3, "gru", True)],
     "cnn1d": [("cnn1d", 2, "none", True), ("cnn1d", 3, "residual", False)],
     "fcn": [("fcn", 2, "none", True), ("fcn", 3, "residual", False)],
+    "spectrogram": [("spectrogram", 1, "none", True), ("spectrogram", 2, "dense", True)],
     "gru": [("gru", 3, "none", True), ("gru", 4, "dense", True)],
 }
 

@@ -25,6 +25,7 @@ ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
     "images": [(kind, 2, "none", True) for kind in ("resnet", "separable", "inverted")],
     "cnn1d": [("cnn1d", 2, "none", True), ("cnn1d", 3, "residual", False)],
     "fcn": [("fcn", 2, "none", True), ("fcn", 3, "residual", False)],
+    "spectrogram": [("spectrogram", 1, "none", True), ("spectrogram", 2, "dense", True)],
     "gru": [("gru", 3, "none", True), ("lstm", 4, "dense", True), ("fastgrnn", 2, "none", True)],
 }
 

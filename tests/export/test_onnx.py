@@ -44,6 +44,7 @@ ENSEMBLES = {
     "cnn": [("cnn", 2, "dense", True)] * 2,
     "cnn1d": [("cnn1d", 1, "dense", True)] * 2,
     "fcn": [("fcn", 1, "dense", True)] * 2,
+    "spectrogram": [("spectrogram", 1, "dense", True)] * 2,
     "gru": [("gru", 2, "gru", True)] * 2,
     "lstm": [("lstm", 2, "residual", True)] * 2,
 }

@@ -33,12 +33,13 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "resnet": (1, 9, 9),
     "cnn1d": (9, 3),
     "fcn": (9, 3),
+    "spectrogram": (9, 3),
     "vit": (1, 14, 14),
     "gru": (4, 3),
     "lstm": (4, 3),
     "fastgrnn": (4, 3),
 }
-STACKED = ("mlp", "cnn", "convnet", "separable", "resnet", "cnn1d", "fcn")
+STACKED = ("mlp", "cnn", "convnet", "separable", "resnet", "cnn1d", "fcn", "spectrogram")
 CONNECTIONS = ("none", "dense", "residual", "lstm", "gru")
 WAYS = STACKINGS[1:]
 

@@ -16,6 +16,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "cnn": (1, 6, 6),
     "cnn1d": (9, 3),
     "fcn": (9, 3),
+    "spectrogram": (9, 3),
     "gru": (4, 3),
     "lstm": (4, 3),
     "fastgrnn": (4, 3),

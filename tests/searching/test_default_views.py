@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,11 @@ def test_recordings_have_convolutions_and_copies(tmp_path: Path) -> None:
         "workers": {"count": 0},
     }
     spec, told = resolved(load_spec(source))
-    assert spec.space.student == "fcn"
+    assert spec.space.student == "spectrogram"
     run = launch_search(load_spec(source), tmp_path / "run").run
-    assert run.spec().space.student == "fcn"
+    assert run.spec().space.student == "spectrogram"
+    card = json.loads((run.path / "teacher" / "config.json").read_text())
+    assert card["model"] == "spectrogram"
     assert len(launch_search(load_spec(source), run.path).rounds) == 1  # the same search
     assert "time_mask 0.2" in told
 

@@ -19,6 +19,7 @@ NETWORKS = [
     ("mlp", "tabular", (7,)),
     ("resnet", "image", (3, 16, 12)),
     ("fcn", "sequence", (20, 3)),
+    ("spectrogram", "sequence", (20, 6)),
 ]
 
 

@@ -20,6 +20,7 @@ LARGER = {
     "cnn": {"channels": [40, 64]},
     "cnn1d": {"channels": [40, 64]},
     "fcn": {"channels": [96, 96, 160, 160]},
+    "spectrogram": {"channels": [24, 48, 96, 160]},
     "gru": {"width": 80},
     "lstm": {"width": 80},
     "resnet": {"blocks": 3},
