@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bdistil"
 PAGE = ROOT / "docs" / "architecture.md"
 PICTURE = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
 GROUND = "ground floor"  # the loose modules errors, optional, version and the like
-LOOSE = {"__main__": "cli", "sklearn": "sklearn"}
+LOOSE = {"__main__": "cli"}
 
 
 def draw() -> str:
