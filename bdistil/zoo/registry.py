@@ -30,7 +30,7 @@ _AXES: dict[Domain, str] = {
     "image": "(channels, height, width)",
 }
 _DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "fcn"}
-_RECORDINGS = "spectrogram"
+_TEACHER_OF_RECORDINGS = "spectrogram"
 _PHOTOGRAPHS, _PHOTOGRAPH_SIDE = "convnet", 16  # students of colour images from so many pixels on
 
 
@@ -229,23 +229,20 @@ def teacher_class(name: str) -> TeacherClass:
     return _look_up(_TEACHERS, name, "teacher")
 
 
-def default_student(domain: Domain, input_shape: tuple[int, ...], is_recorded: bool = False) -> str:
+def default_student(domain: Domain, input_shape: tuple[int, ...]) -> str:
     """The student class that ``student: auto`` stands for.
 
     Patches do as well as anything on grey images, and cost least; of colour photographs two layers
     of convolutions see four points more at the same cost (results/2026-11-29-photographs).
-    Recordings are images of time and frequency.
     """
-    if is_recorded:
-        return _RECORDINGS
     if domain == "image" and input_shape[0] == 3 and min(input_shape[1:]) >= _PHOTOGRAPH_SIDE:
         return _PHOTOGRAPHS
     return _DEFAULTS[domain]
 
 
 def default_teacher(domain: Domain, is_recorded: bool = False) -> str:
-    """The teacher that ``model: auto`` stands for."""
-    return _RECORDINGS if is_recorded else _DEFAULTS[domain]
+    """The teacher that ``model: auto`` stands for: of recordings one that hears new speakers."""
+    return _TEACHER_OF_RECORDINGS if is_recorded else _DEFAULTS[domain]
 
 
 def build_teacher(

@@ -3,7 +3,7 @@
 Who speaks moves what is heard up or down in frequency and faster or slower in time. Networks that
 slide over both, halve both and keep only the mean and the maximum of what they find hear new
 speakers better than those that take each frequency as a feature of its own
-(results/2026-11-30-spectrograms).
+(results/2026-11-29-spoken).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SpectrogramBody(nn.Module):
         channels = [1, width, 2 * width, 4 * width, 4 * width]
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
         self.features = 2 * channels[-1]
         self.layers = nn.Sequential(*layers, MeanAndMaximum(), nn.Flatten())
 

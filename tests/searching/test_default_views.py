@@ -132,9 +132,9 @@ def test_recordings_have_convolutions_and_copies(tmp_path: Path) -> None:
         "workers": {"count": 0},
     }
     spec, told = resolved(load_spec(source))
-    assert spec.space.student == "spectrogram"
+    assert spec.space.student == "fcn"
     run = launch_search(load_spec(source), tmp_path / "run").run
-    assert run.spec().space.student == "spectrogram"
+    assert run.spec().space.student == "fcn"
     card = json.loads((run.path / "teacher" / "config.json").read_text())
     assert card["model"] == "spectrogram"
     assert len(launch_search(load_spec(source), run.path).rounds) == 1  # the same search
