@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bdistil.runtime.columns import FeatureColumn, TableColumns
 
 SHOWN_COLUMNS = 12
+FEWEST_OF_A_GROUP = 4  # examples in the mean; a column of more values may be anything
 LEFT_OUT = "left out"
 
 
@@ -90,6 +91,27 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
     rest = [name for name in known if name not in others and name not in names]
     others |= dict.fromkeys(rest, f"{LEFT_OUT}, not in data.features")
     return Roles(names, others)
+
+
+def possible_groups(table: Table, roles: Roles, spec: DataSpec) -> Iterator[str]:
+    """Columns beside photographs or recordings that may tell whose these are, in sentences.
+
+    Figures of speakers who were heard in training say little of others
+    (results/2026-11-29-spoken).
+    """
+    if spec.group is not None or spec.split is not None:
+        return
+    beside = f"{LEFT_OUT} beside {roles.features[0]}"
+    for name, use in roles.others.items():
+        values = table.frame[name]
+        if use != beside or is_nested(values):
+            continue
+        count = values.nunique()
+        if 1 < count <= len(values) / FEWEST_OF_A_GROUP:
+            yield (
+                f"{name} has {count:,} values: if they are people, places or devices, "
+                f"data.group={name} keeps each in one split, and figures hold for new ones"
+            )
 
 
 def _index(table: Table, others: Mapping[str, str]) -> list[str]:

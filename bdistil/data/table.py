@@ -19,7 +19,7 @@ from bdistil.data.large import table_splits
 from bdistil.data.learn_columns import learn_columns
 from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
-from bdistil.data.roles import Roles, assign_roles
+from bdistil.data.roles import Roles, assign_roles, possible_groups
 from bdistil.data.split import SplitIndices
 from bdistil.data.weights import weights_named
 from bdistil.errors import TeacherError
@@ -67,7 +67,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
             known,
             teacher_outputs=teacher_outputs,
             weights=weights_named(table.frame, spec, "column"),
-            notes=table.notes,
+            notes=[*table.notes, *possible_groups(table, roles, spec)],
         )
 
 

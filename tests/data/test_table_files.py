@@ -336,6 +336,7 @@ class TestHub:
             np.testing.assert_array_equal(strongest, split.y)
         notes = {note.name: note.use for note in dataset.card.columns}
         assert notes == {"label": "label", "id": "left out beside image"}
+        assert not any("data.group" in note for note in dataset.card.notes)  # each has its own
         assert "photographs: 24 x 24 pixels, colour" in dataset.card.notes
 
     def test_a_folder_with_splits_and_columns_for_groups(self, tmp_path):
@@ -362,6 +363,10 @@ class TestHub:
         for name in SPLITS:
             np.testing.assert_array_equal(getattr(own, name).x, getattr(cells, name).x)
         assert ("speaker", "left out beside audio") in [(c.name, c.use) for c in cells.card.columns]
+        hint = "speaker has 4 values: if they are people, places or devices, data.group=speaker"
+        assert any(note.startswith(hint) for note in cells.card.notes)
+        grouped = load(tmp_path / "mine.parquet", group="speaker")
+        assert not any("has 4 values" in note for note in grouped.card.notes)
 
     def test_plain_bytes_are_told_by_what_they_begin_with(self, tmp_path):
         images = [files.encoded(files.photograph("leaf", n)) for n in range(9)]
