@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from torch import Tensor, nn
 
+from bdistil.zoo.activations import ACTIVATIONS, Activation
 from bdistil.zoo.registry import register_student
 
 CELLS: Final = (
@@ -55,13 +56,15 @@ def windows(side: int, cells: int) -> tuple[int, int, int]:
 class CNNBody(nn.Module):
     """A convolution of `width` channels over a 4x4 grid of image patches."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], width: int, *, activation: Activation = "gelu"
+    ) -> None:
         super().__init__()
         channels, *sides = input_shape
         kernels, strides, cells = zip(*(windows(side, CELLS) for side in sides), strict=True)
         self.features = width * math.prod(cells)
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, kernels, strides), nn.GELU(), nn.Flatten()
+            nn.Conv2d(channels, width, kernels, strides), ACTIVATIONS[activation](), nn.Flatten()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,6 +85,7 @@ class ConvNetBody(nn.Module):
         depth: Literal[2, 3, 4] = 2,
         kernel: Literal[3, 5] = 3,
         cells: Literal[1, 2, 4, 8] = FINE_CELLS,
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         inputs, *sides = input_shape
@@ -91,7 +95,8 @@ class ConvNetBody(nn.Module):
         layers: list[nn.Module] = []
         for number in range(depth):
             outputs, stride = (width, 2) if number == 0 else (2 * width, 2 if number == 1 else 1)
-            layers += [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.GELU()]
+            convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+            layers += [convolution, ACTIVATIONS[activation]()]
             inputs = outputs
         self.layers = nn.Sequential(*layers, pool, nn.Flatten())
 

@@ -9,9 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bdistil.names import DOMAINS
+from bdistil.zoo.activations import ACTIVATIONS, Activation
 from bdistil.zoo.registry import register_student
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 @register_student("mlp", domains=DOMAINS, lr=2e-2, growth=1.25)
@@ -24,7 +23,7 @@ class MLPBody(nn.Module):
         width: int,
         *,
         depth: Literal[1, 2, 3] = 1,
-        activation: Literal["gelu", "relu", "tanh"] = "gelu",  # tiny ReLU students die
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         self.features = width

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from bdistil.zoo.activations import ACTIVATIONS, Activation
 from bdistil.zoo.cnn import FINE_CELLS, halved, pooled_grid
 from bdistil.zoo.registry import register_student
 
@@ -22,17 +23,18 @@ class SeparableBody(nn.Module):
         depth: Literal[1, 2, 3, 4, 6] = 2,
         kernel: Literal[3, 5] = 3,
         cells: Literal[1, 2, 4, 8] = FINE_CELLS,
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         inputs, *sides = input_shape
         layers: list[nn.Module] = [
             nn.Conv2d(inputs, width, kernel_size=3, stride=2, padding=1),
-            nn.GELU(),
+            ACTIVATIONS[activation](),
         ]
         halvings, channels = 1, width
         for number in range(depth):
             stride = 1 if number % 2 else 2  # and twice the channels, as long as there is a grid
-            layers.append(separable(channels, channels * stride, stride, kernel))
+            layers.append(separable(channels, channels * stride, stride, kernel, activation))
             halvings, channels = halvings + stride - 1, channels * stride
         pool, count = pooled_grid([halved(side, halvings) for side in sides], cells)
         self.features = channels * count
@@ -44,10 +46,12 @@ class SeparableBody(nn.Module):
         return hidden
 
 
-def separable(inputs: int, outputs: int, stride: int, kernel: int = 3) -> nn.Sequential:
+def separable(
+    inputs: int, outputs: int, stride: int, kernel: int, activation: Activation = "gelu"
+) -> nn.Sequential:
     """A filter for each channel, then a mixture of all channels at each place."""
     return nn.Sequential(
         nn.Conv2d(inputs, inputs, kernel, stride, padding=kernel // 2, groups=inputs),
         nn.Conv2d(inputs, outputs, kernel_size=1),
-        nn.GELU(),
+        ACTIVATIONS[activation](),
     )

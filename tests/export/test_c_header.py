@@ -35,6 +35,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller.c"
 SHAPES: dict[str, tuple[int, ...]] = {"tabular": (5,), "sequence": (6, 3), "image": (2, 9, 8)}
 OPTIONS = {
     "convnet(kernel=5,depth=3,cells=2)": "image",
+    "convnet(activation=relu)": "image",
+    "separable(activation=relu)": "image",
     "gru(layers=2,bidirectional=true)": "sequence",
     "lstm(layers=2,bidirectional=true)": "sequence",
     "mlp(activation=relu)": "tabular",
