@@ -17,14 +17,6 @@ from bdistil.zoo.registry import register_student, register_teacher
 from bdistil.zoo.teachers import Share, Sizes
 
 
-class AsImage(nn.Module):
-    """Sequences (B, time, features) as images (B, 1, time, features)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """With an axis of one channel."""
-        return x.unsqueeze(1)
-
-
 @register_student("spectrogram", domains=("sequence",), lr=4e-3, growth=1.6)
 class SpectrogramBody(nn.Module):
     """Four 3x3 convolutions of stride 2, of `width` to 4 x `width` channels; mean and maximum."""
@@ -53,15 +45,14 @@ def spectrogram(
     dropout: Share = 0.3,
 ) -> nn.Module:
     """Convolutions over time and frequency, halved as often as there are `channels`."""
-    first, *inner, last = 1, *channels
-    layers = [_block(first, inner[0] if inner else last, stride=2)]
-    for before, after in pairwise(inner):
+    as_image = nn.Unflatten(1, (1, input_shape[0]))
+    layers = [_block(1, channels[0], stride=2)]
+    for before, after in pairwise(channels[:-1]):
         layers += [_block(before, after, stride=1), _block(after, after, stride=2)]
-    if inner:
-        layers += [_block(inner[-1], last, stride=2)]
+    layers += [_block(*pair, stride=2) for pair in pairwise(channels[-2:])]
     head = nn.Linear(2 * channels[-1], outputs)
     return nn.Sequential(
-        AsImage(), *layers, MeanAndMaximum(), nn.Flatten(), nn.Dropout(dropout), head
+        as_image, *layers, MeanAndMaximum(), nn.Flatten(), nn.Dropout(dropout), head
     )
 
 
