@@ -18,6 +18,7 @@ from bdistil.store.durable import disk_errors, write_atomic
 from bdistil.store.folder_lock import LOCK_FILE, locked_folder
 from bdistil.store.remote import SPEC_FILE, WorkingCopy
 from bdistil.teachers.teacher_store import TeacherStore
+from bdistil.teachers.trained import TrainedSource
 
 
 class RunDirectory:
@@ -84,8 +85,18 @@ class RunDirectory:
         return self
 
     def spec(self) -> Spec:
-        """The resolved spec of the run."""
-        return load_spec(self.spec_file)
+        """The resolved spec of the run.
+
+        What older versions left open of the teacher is what its card says.
+        """
+        spec = load_spec(self.spec_file)
+        if spec.teacher.model != "auto" or not self.teacher.exists:
+            return spec
+        card = self.teacher.card()
+        if card.source != TrainedSource.kind:
+            return spec
+        teacher = spec.teacher.model_copy(update={"model": card.network})
+        return spec.model_copy(update={"teacher": teacher})
 
     def check_sources(self, spec: Spec) -> None:
         """Say how to go on where the user's files were moved.

@@ -27,12 +27,13 @@ from bdistil.searching.stage_plan import (
 from bdistil.searching.time_limit import with_time_as_flops
 from bdistil.searching.views import COLOURS, with_views
 from bdistil.searching.worker_count import count_workers, tries_of
-from bdistil.spec import GoalSpec, SearchSpec, SpaceSpec, Spec
+from bdistil.spec import GoalSpec, SearchSpec, SpaceSpec, Spec, TeacherSpec
 from bdistil.spec.goal import is_count
 from bdistil.spec.space import LADDER
 from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import TeacherSource, network_of
+from bdistil.teachers.trained import TrainedSource, model_name
 from bdistil.zoo.registry import default_student, student_class
 
 
@@ -90,7 +91,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     changes: dict[str, Any] = {
         "search": search,
         "data": spec.data.absolute(),
-        "teacher": spec.teacher.absolute(),
+        "teacher": with_model(spec, dataset).absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
     spec = with_time_as_flops(spec.model_copy(update=changes), dataset)
@@ -105,6 +106,17 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     search = spec.search.model_copy(update={"cohort": cohort})
     space = spec.space.model_copy(update={"ladder": spec.space.ladder or [*LADDER]})
     return spec.model_copy(update={"search": search, "space": space})
+
+
+def with_model(spec: Spec, dataset: Dataset) -> TeacherSpec:
+    """The teacher with its network named, if it is to be trained here.
+
+    Another version may choose another one, and a run keeps its own.
+    """
+    settings = spec.teacher
+    if settings.model != "auto" or not isinstance(teacher_source(dataset, spec), TrainedSource):
+        return settings
+    return settings.model_copy(update={"model": model_name(settings, dataset)})
 
 
 def with_stages(spec: Spec, dataset: Dataset) -> Spec:

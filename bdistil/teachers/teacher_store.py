@@ -70,10 +70,16 @@ class TeacherCard(BaseModel):
     views: int = 0
     views_identity: str = ""
 
+    @property
+    def network(self) -> str:
+        """The name of the teacher of the zoo."""
+        return AUTO_OF_OLDER_RUNS[self.domain] if self.model == "auto" else self.model
+
     def build(self) -> nn.Module:
         """A teacher of the zoo with random weights."""
-        name = AUTO_OF_OLDER_RUNS[self.domain] if self.model == "auto" else self.model
-        return build_teacher(name, self.domain, self.input_shape, self.outputs, self.options)
+        return build_teacher(
+            self.network, self.domain, self.input_shape, self.outputs, self.options
+        )
 
 
 class TeacherStore:
