@@ -95,6 +95,8 @@ def search(
     )
     if within is None and (within_time or (within_parameters and source is None)):
         goal.append("goal.within=null")  # what FLOPs may be used follows from the other limit
+    if source is None and within_time is None and (within or within_parameters):
+        goal.append("goal.within_time=null")  # as much as was asked for, however long it takes
     students = [] if rounds is None else [f"search.rounds={rounds}"]
     spec = load_spec(source or table_spec(data), [*table, *goal, *students, *arguments])
     run(spec, out or f"runs/{spec.name}", address, verbose)
@@ -143,7 +145,7 @@ def table_spec(data: Path | None) -> dict[str, Any]:
         raise SpecError("give a SPEC file, or --data FILE and --label COLUMN for your own table.")
     return {
         "name": name_of(data),
-        "goal": {"keep": 0.99, "within": 0.5},
+        "goal": {"keep": 0.99, "within": 0.5, "within_time": "auto"},
         "space": {"gamma": {"low": 3, "high": 30, "log": True}},
     }
 

@@ -24,6 +24,7 @@ from bdistil.searching.stage_plan import (
     narrowed,
     plan_stages,
 )
+from bdistil.searching.telling_flops import with_telling_flops
 from bdistil.searching.time_limit import with_time_as_flops
 from bdistil.searching.views import COLOURS, with_views
 from bdistil.searching.worker_count import count_workers, tries_of
@@ -95,6 +96,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
         "modules": [UserModule.of(name).name for name in spec.modules],
     }
     spec = with_time_as_flops(spec.model_copy(update=changes), dataset)
+    spec = with_telling_flops(spec, dataset)
     if spec.goal is not None and None in (search.rounds, spec.space.growth):
         spec = with_stages(spec, dataset)
     spec = with_views(spec, dataset)

@@ -32,6 +32,7 @@ from bdistil.searching.resolve import comparison_measure, game_rules, resolve
 from bdistil.searching.result import SearchResult
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import told_ladder
+from bdistil.searching.telling_flops import told_flops
 from bdistil.searching.views import told_views, view_makers
 from bdistil.searching.warm_start import check_warm_start, trials_to_start_from
 from bdistil.searching.worker_count import told_precision, told_workers
@@ -225,6 +226,8 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(told_cohorts(spec))
     if asked.space.ladder is None and spec.space.ladder != LADDER:
         reporter.message(told_ladder(spec))
+    if limit := told_flops(asked, spec):
+        reporter.message(limit)
     if views := told_views(asked, spec, dataset):
         reporter.message(views)
     if precision := told_precision(spec):

@@ -53,7 +53,7 @@ class TimeLimit:
     @classmethod
     def of(cls, goal: GoalSpec | None) -> TimeLimit | None:
         """The goal's, if it has one."""
-        if goal is None or goal.within_time is None:
+        if goal is None or not goal.limits_time:
             return None
         within, runtime, threads = goal.timed
         if isinstance(within, str):

@@ -199,7 +199,7 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
 
 def _timed(spec: Spec) -> bool:
     """Whether the search has a limit of time."""
-    return spec.goal is not None and spec.goal.within_time is not None
+    return spec.goal is not None and spec.goal.limits_time
 
 
 def _split(

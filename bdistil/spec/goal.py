@@ -13,6 +13,7 @@ from bdistil.spec.section import MOST, Count, Section
 
 LARGEST_SHARE = 100
 """Of the teacher's; what is larger was meant as a number of FLOPs, parameters or seconds."""
+AUTO = "auto"
 DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s)")
 
 
@@ -44,7 +45,9 @@ def _amount(given: Any) -> Any:
 
 
 def _time(given: Any) -> Any:
-    """A share as a float, a duration as a text of number and unit."""
+    """A share as a float, a duration as a text of number and unit; `auto` stays."""
+    if given == AUTO:
+        return AUTO
     value = _from_percent(given)
     found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     try:
@@ -53,8 +56,8 @@ def _time(given: Any) -> Any:
         number = 0.0
     if not 0 < number <= (LARGEST_SHARE if found is None else sys.float_info.max):
         raise ValueError(
-            f"must be a share of the teacher's time such as 0.25 or 25%, or a duration such as "
-            f"2ms, not {given!r}"
+            f"must be a share of the teacher's time such as 0.25 or 25%, a duration such as 2ms, "
+            f"or auto, not {given!r}"
         )
     return number if found is None else "".join(found.groups())
 
@@ -102,7 +105,9 @@ class GoalSpec(Section):
     within_time: Time | None = None
     """share of the teacher's time that the last stage may take, or a duration such as `2ms`: of one
     example, on the machine that searches. `within` follows from it if it is left out
-    (and is kept then: with another `within_time`, `bdistil resume` needs `goal.within=null` too)
+    (and is kept then: with another `within_time`, `bdistil resume` needs `goal.within=null` too).
+    `auto`, which the shortest command has, is no limit: where a student of `within` would take more
+    than 1.5 times that share of the teacher's time, `within` is lowered to what takes the share
     """
     runtime: Runtime | None = None
     """what `within_time` is measured by: `torch` (if left out; so do the tables of `bdistil
@@ -116,7 +121,7 @@ class GoalSpec(Section):
 
     @model_validator(mode="after")
     def _measures_something(self) -> GoalSpec:
-        if self.within_time is None:
+        if not self.limits_time:
             for name, given in (("runtime", self.runtime), ("threads", self.threads)):
                 if given not in (None, 1):
                     raise ValueError(
@@ -126,12 +131,19 @@ class GoalSpec(Section):
         return self
 
     @property
+    def limits_time(self) -> bool:
+        """Whether stages are kept by the clock."""
+        return self.within_time not in (None, AUTO)
+
+    @property
     def timed(self) -> tuple[float | str | None, Runtime, int]:
         """The limit of time, and how it is measured."""
         return self.within_time, self.runtime or "torch", self.threads
 
     def as_decided_in(self, stored: GoalSpec) -> GoalSpec:
         """With the FLOPs that a limit of time stood for when the run began."""
+        if self.within_time == AUTO == stored.within_time and stored.within is not None:
+            return self.model_copy(update={"within": stored.within})
         if self.within is not None or self.timed != stored.timed:
             return self
         return self.model_copy(update={"within": stored.within if self.within_time else None})

@@ -24,7 +24,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
 @pytest.mark.parametrize(
     ("options", "goal"),
     [
-        ((), {"keep": 0.99, "within": 0.5}),
+        ((), {"keep": 0.99, "within": 0.5, "within_time": "auto"}),
+        (("--within", "40%"), {"keep": 0.99, "within": 0.4}),
         (("--within-parameters", "25%"), {"keep": 0.99, "within_parameters": 0.25}),
         (("--within-parameters", "20000"), {"keep": 0.99, "within_parameters": 20000}),
         (

@@ -9,49 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_clock import TEACHER, clock
 from tiny import tiny
 from torch import nn
 
 from bdistil.cluster.launch import launch_search
-from bdistil.core.cost import flops
-from bdistil.core.folding import FoldedPrefix
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.core.student import StudentConfig
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning, MissingDependencyError, SearchError, SpecError
 from bdistil.export.checkpoint import build_student
 from bdistil.export.merged_layers import Affine
-from bdistil.export.stage_timing import StageSeconds, stage_timer
+from bdistil.export.stage_timing import stage_timer
 from bdistil.names import RUNTIMES, Runtime
-from bdistil.searching import time_limit
 from bdistil.searching.resolve import resolve
 from bdistil.searching.stage_plan import MOST_STAGES
 from bdistil.spec import GoalSpec, Spec, load_spec
 
 HERE = "workers.count=0"
-TEACHER = 2 * (16 * 16 + 16 * 4)  # FLOPs of `tiny`
-
-
-def clock(
-    monkeypatch: pytest.MonkeyPatch,
-    call: float,
-    of_flops: float,
-    teacher: float | None = 1.0,
-) -> list[tuple[str, int]]:
-    """Seconds of a call, of as many FLOPs as the teacher's, and of the teacher; how it is asked."""
-    asked: list[tuple[str, int]] = []
-
-    def fake(network: nn.Module | None, affine: object, shape: tuple[int, ...], *how: object):
-        asked.append(how)  # type: ignore[arg-type]
-
-        def timed(ensemble: ProgressiveEnsemble) -> StageSeconds:
-            cost = flops(FoldedPrefix(ensemble, len(ensemble)), shape)
-            return StageSeconds(call + of_flops * cost / TEACHER, network and teacher)
-
-        return timed
-
-    monkeypatch.setattr(time_limit, "stage_timer", fake)
-    return asked
 
 
 def test_the_time_is_turned_into_the_flops_that_take_it(

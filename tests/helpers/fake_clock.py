@@ -1,0 +1,36 @@
+"""A clock for searches of `tiny`: what stages and the teacher take is made up."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from bdistil.core.cost import flops
+from bdistil.core.folding import FoldedPrefix
+from bdistil.core.progressive_ensemble import ProgressiveEnsemble
+from bdistil.export.stage_timing import StageSeconds
+from bdistil.searching import time_limit
+
+TEACHER = 2 * (16 * 16 + 16 * 4)  # FLOPs of `tiny`
+
+
+def clock(
+    monkeypatch: pytest.MonkeyPatch,
+    call: float,
+    of_flops: float,
+    teacher: float | None = 1.0,
+) -> list[tuple[str, int]]:
+    """Seconds of a call, of as many FLOPs as the teacher's, and of the teacher; how it is asked."""
+    asked: list[tuple[str, int]] = []
+
+    def fake(network: nn.Module | None, affine: object, shape: tuple[int, ...], *how: object):
+        asked.append(how)  # type: ignore[arg-type]
+
+        def timed(ensemble: ProgressiveEnsemble) -> StageSeconds:
+            cost = flops(FoldedPrefix(ensemble, len(ensemble)), shape)
+            return StageSeconds(call + of_flops * cost / TEACHER, network and teacher)
+
+        return timed
+
+    monkeypatch.setattr(time_limit, "stage_timer", fake)
+    return asked
