@@ -27,9 +27,9 @@ def with_telling_flops(spec: Spec, dataset: Dataset) -> Spec:
 
     It becomes the share at which a student of the first class takes as much of the teacher's time
     as `within` asked of its FLOPs, to one digit, so that measuring again decides the same. Where
-    the smallest one takes longer than that, one that is no slower than the teacher has to do. What
-    cannot be measured, the time of answers that are stored in a table or of an estimator that is
-    not fitted yet, changes nothing.
+    the smallest one takes longer than that, fewer FLOPs would not help. What cannot be measured,
+    the time of answers that are stored in a table or of an estimator that is not fitted yet,
+    changes nothing.
     """
     goal = spec.goal
     if goal is None or goal.within_time != AUTO or goal.within is None:
@@ -52,11 +52,9 @@ def with_telling_flops(spec: Spec, dataset: Dataset) -> Spec:
         return folded_flops(student_of(kind, width, dataset), dataset.input_shape, ())
 
     smallest = taken(least)
-    target = share if smallest <= share else 1.0
-    longest = taken(widest(cost, most, least))
-    if not (longest > max(target, MISLEADING * share) and smallest <= target):
+    if not (smallest <= share and taken(widest(cost, most, least)) > MISLEADING * share):
         return spec
-    found = flops_within(taken, smallest, target, cost, most, least)
+    found = flops_within(taken, smallest, share, cost, most, least)
     if found is None:
         return spec
     telling = goal.model_copy(update={"within": float(f"{found / flops:.1g}")})
