@@ -1,4 +1,4 @@
-"""The closed vocabularies that several rooms speak: each a type, and the tuple of its values."""
+"""The closed vocabularies that several rooms speak: types, and tuples of values where asked."""
 
 from typing import Literal, get_args
 
@@ -14,7 +14,6 @@ METRIC: dict[Task, str] = {
 
 TaskChoice = Literal["auto", Task]
 """A task as asked for: ``auto`` decides by the labels."""
-TASK_CHOICES: tuple[TaskChoice, ...] = get_args(TaskChoice)
 
 Domain = Literal["tabular", "image", "sequence"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
@@ -38,33 +37,26 @@ Correction = Literal[
 CORRECTIONS: tuple[Correction, ...] = get_args(Correction)
 
 Normalisation = Literal["joint", "per_label"]
-NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 
 Algorithm = Literal["tpe", "gp", "random", "grid"]
 """How values of the dimensions are proposed."""
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 PrunerName = Literal["halving", "hyperband"]
 """What cuts candidates while they train."""
-PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
 
 Selection = Literal["first", "best"]
 """Which weak learner of a round is taken."""
-SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
 Fallback = Literal["none", "helpful", "best"]
 """What a round without a weak learner keeps."""
-FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 
 Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Layout = Literal["sequence", "image", "NTF", "NFT", "NHW", "NCHW", "NHWC"]
 """What the axes of an array of examples mean."""
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 TeacherInputs = Literal["raw", "standardised"]
-TEACHER_INPUTS: tuple[TeacherInputs, ...] = get_args(TeacherInputs)
 
 TeacherOutputs = Literal["logits", "probabilities"]
 TEACHER_OUTPUTS: tuple[TeacherOutputs, ...] = get_args(TeacherOutputs)

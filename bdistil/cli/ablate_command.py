@@ -32,7 +32,7 @@ def ablate(
     specs_and_overrides: SpecsAndOverrides,
     vary: Annotated[
         list[str] | None,
-        typer.Option(help="A field and its values, such as 'space.skip=[true, false]'."),
+        typer.Option(help="A field and its values, such as 'space.skip=\\[true, false]'."),
     ] = None,
     cell: Annotated[
         list[str] | None,

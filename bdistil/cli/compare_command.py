@@ -33,7 +33,8 @@ def compare(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="Rivals besides the oracle; repeatable. Default: all that are installed."
+            help="Rivals besides the oracle; repeatable. Default: all that are installed, but "
+            "exits and cascades, which have to be named."
         ),
     ] = None,
     seeds: Seeds = 5,

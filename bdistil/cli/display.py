@@ -70,7 +70,7 @@ class PlainReporter:
         """Nothing between rounds."""
 
 
-STARTING = "Starting workers ..."  # what comes after the teacher
+STARTING = "Making ready for the first round ..."  # what comes after the teacher
 
 
 class LiveReporter(PlainReporter):
@@ -134,6 +134,12 @@ def open_round_line(snapshot: Snapshot) -> str:
 def advice_without_weak_learner(record: RoundRecord) -> str:
     """Which edges failed, by how much, and what to try."""
     result = record.result
+    passed = [each for each in record.compared if each.weak]
+    if passed:
+        return (
+            f"no weak learner itself, but its answers are clearly better than those of "
+            f"{len(passed)} that {'was' if len(passed) == 1 else 'were'}"
+        )
     failed = [(j, edge) for j, edge in enumerate(result.edges) if edge < 0]
     if result.edge >= 0 and result.gain > 0:
         cause = (

@@ -24,8 +24,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
             f"±: half of a 95% interval over {evaluation.examples:,} test examples"
             f"{evaluation.scores.drawn}"
         )
-        if evaluation.scores.turning is not None:
-            output.print(str(evaluation.scores.turning))
+        if turning := evaluation.scores.told_turning:
+            output.print(turning)
     for note in evaluation.notes:
         output.print(note)
 

@@ -67,7 +67,9 @@ def write_graphs(export: Export) -> None:
     found = export_onnx(export.ensemble, export.folder / ONNX_FOLDER, export.examples)
     difference = f"largest difference {found.difference:.1e} {export.checked}"
     output.print(f"{export.shown / ONNX_FOLDER}: {difference}")
-    output.print(f"Straight to a stage: {STACKING_WORDS[found.way]}{kept_apart(export.ensemble)}")
+    if len(export.ensemble.config.students) > 1:
+        way = STACKING_WORDS[found.way]
+        output.print(f"Straight to a stage: {way}{kept_apart(export.ensemble)}")
     if found.step == "aligned":
         output.print("From stage to stage: channels filled up to multiples of eight")
     if found.anew is not None:
@@ -164,9 +166,11 @@ def write_teacher(export: Export) -> None:
     difference = export_teacher(network, ensemble, folder / TEACHER_FOLDER, export.examples)
     output.print(f"{export.shown / TEACHER_FOLDER}: largest difference {difference:.1e}")
     point = Cascade(ensemble.config, folder, teacher=True).point
+    asked = (
+        f"asked about {point.cost:.1%} of the validation examples" if point.cost else "not asked"
+    )
     output.print(
-        f"Asked about {point.cost:.1%} of the validation examples, the two together have "
-        f"{point.metric:.4f} on them."
+        f"The teacher is best {asked}: with the stages {point.metric:.4f} on all of these."
     )
 
 

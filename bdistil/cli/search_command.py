@@ -121,7 +121,7 @@ def resume(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Such as workers.*, data.path, time_budget.",
+            help="Such as workers.*, data.path, search.time_budget.",
         ),
     ] = None,
     address: Address = None,

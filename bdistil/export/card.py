@@ -25,9 +25,9 @@ tags: [progressive-ensemble, knowledge-distillation, anytime-inference]
 {hub_task}---
 # {name}
 
-A progressive ensemble: {count}, distilled from one large teacher, answer one after another. Every
-further stage improves the answer, so inference can stop at any time, or run straight to the stage
-that a budget allows.
+A progressive ensemble: {count}, distilled from one large teacher. Stages answer one after another,
+a further one better for most examples, so inference can stop at any time, or run straight to the
+stage that a budget allows.
 
 - **Task**: {task}
 - **Input**: {inputs}
@@ -65,7 +65,7 @@ def model_card(config: EnsembleConfig) -> str:
         students=", ".join(f"{s.kind}-{s.width} ({s.connection})" for s in config.students),
         curve="" if config.figures is None else _curve(config.figures),
         x="x" if config.columns is None else "frame",
-        file="data.npz" if config.columns is None else "data.csv",
+        file=_file(config),
         version=version_and_commit(),
     )
 
@@ -85,7 +85,20 @@ def _inputs(config: EnsembleConfig) -> str:
         names = _list(config.columns.names)
         return f"rows of a table (a DataFrame, CSV or Parquet) with the columns {names}"
     shape = ", ".join(map(str, ("batch", *config.input_shape)))
+    if config.form is not None:
+        medium = config.form["medium"]
+        return (
+            f"{medium}s in files or a folder, by `bdistil predict`, which decodes them as for the "
+            f"search; or float32 ({shape}) made alike: standardisation is built in"
+        )
     return f"float32 ({shape}), as measured: standardisation is built in"
+
+
+def _file(config: EnsembleConfig) -> str:
+    """What `bdistil predict` could be given."""
+    if config.form is not None:
+        return f"{config.form['medium']}s/"
+    return "data.npz" if config.columns is None else "data.csv"
 
 
 def _curve(figures: Evaluation) -> str:

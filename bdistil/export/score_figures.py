@@ -116,6 +116,11 @@ class ScoreFigures(BaseModel):
     groups: int | None = None
 
     @property
+    def told_turning(self) -> str:
+        """What more time spoils, in words; empty where that is not known or there is one stage."""
+        return str(self.turning) if self.turning and len(self.stages) > 1 else ""
+
+    @property
     def drawn(self) -> str:
         """What intervals draw, in words."""
         return "" if self.groups is None else f", drawn as {self.groups:,} whole groups"

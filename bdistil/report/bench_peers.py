@@ -89,12 +89,12 @@ def single_student(result: SearchResult) -> str:
     best = max(first.compared, key=lambda trial: trial.metric)
     reached = [r.round for r in result.rounds if r.result.metric <= best.metric]
     kept = best.request.number == first.result.request.number
-    timed = "it is stage 1 above" if kept else "its weights were not kept"
+    timed = "it is stage 1 above" if kept else "the weights of that candidate were not kept"
     equal = max(reached, default=0)
+    there = f"; the last stage has {last.result.metric:.4f} there" if len(result.rounds) > 1 else ""
     return (
         f"single students: the best of {len(first.compared)} candidates of round 1 (width "
-        f"{best.width}) has {best.metric:.4f} on validation, as much as "
-        + (f"stage {equal}" if equal else "no stage")
-        + f"; the last stage has {last.result.metric:.4f} there; {timed}. --single-student trains "
-        "one that is as dear as the last stage."
+        f"{best.width}) has {best.metric:.4f} on validation, "
+        + (f"at least as much as stage {equal}" if equal else "less than any stage")
+        + f"{there}; {timed}. --single-student trains one that is as dear as the last stage."
     )

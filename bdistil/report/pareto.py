@@ -133,7 +133,9 @@ class _Timed:
         cls, result: SearchResult, runtime: Runtime, folder: Path, say: Callable[[str], None]
     ) -> _Timed:
         """Makes what answers; graphs go into the folder."""
-        say(f"{result.run.path}: making ready {len(result.rounds)} stages for {runtime}")
+        count = len(result.rounds)
+        told = f"{count} stage{'s' * (count != 1)}"
+        say(f"{result.run.path}: making ready {told} for {runtime}")
         ensemble = result.build_ensemble()
         network = teacher_network(result.run, result.dataset)
         teacher = None if network is None else RawTeacher(network, ensemble).eval()

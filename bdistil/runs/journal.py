@@ -83,15 +83,16 @@ class RoundRecord(BaseModel):
         return f"{len(self.cut)} cut: {', '.join(counts)} epochs" if counts else ""
 
 
-End = Literal["goal", "cost", "saturated"]
+End = Literal["goal", "cost", "saturated", "rounds"]
 
 
 class EndRecord(BaseModel):
-    """Why a search is over although not all of its rounds were played; the journal's last line.
+    """Why a search is over; the journal's last line, if there is a goal or rounds are left.
 
     Attributes:
         end: ``goal`` is reached, the next stage would ``cost`` more than allowed, or the search is
-            ``saturated``: no candidate of any class helps.
+            ``saturated``: no candidate of any class helps; or its ``rounds`` were too few for the
+            goal.
         reason: in words.
         trials: every finished trial of the round that ended without a student.
         cut: its trials that `search.pruner` ended at a milestone.

@@ -131,7 +131,8 @@ class RunDirectory:
             if difference and self.journal.read():
                 raise CheckpointError(
                     f"{self.place} holds another search ({difference}); leave that as it is there "
-                    f"to go on, choose another --out, or delete that folder to start over."
+                    f"to go on, choose another --out of `bdistil search`, or delete that folder to "
+                    f"start over."
                 )
             self.journal.read()
         elif self.path.exists() and (not self.path.is_dir() or any(self._visible())):

@@ -92,8 +92,25 @@ class Goal:
         teacher = f"the teacher's {self.teacher_metric:.4f}"
         return f"stage {stage}: {name} {score:.4f} on validation, {teacher}"
 
+    def told_wanted(self) -> str:
+        """What is enough, in words."""
+        wanted = self.wanted
+        assert wanted is not None
+        if wanted == self.teacher_metric:
+            share = f"{self.examples:,} validation examples cannot tell {self.keep:.4g} of it"
+            why = "" if self.keep == 1 else f", as {share}"
+            return f"enough is the teacher's own {wanted:.4f}{why}"
+        assert self.keep is not None
+        more = " and a standard error" if wanted > self.keep * self.teacher_metric else ""
+        return f"enough are {self.keep:.4g} of it{more}, {wanted:.4f}"
+
     def end(
-        self, record: RoundRecord, used: Costs, least: Costs, score: float | None = None
+        self,
+        record: RoundRecord,
+        used: Costs,
+        least: Costs,
+        score: float | None = None,
+        rounds: int | None = None,
     ) -> EndRecord | None:
         """Why no stage is wanted after a round; None if the search goes on.
 
@@ -102,6 +119,7 @@ class Goal:
             used: by its stage.
             least: that another student would add.
             score: of its stage, in the goal's metric; the record's if that is the task's own.
+            rounds: most of the search; None without a limit.
         """
         metric, wanted = record.result.metric if score is None else score, self.wanted
         name = _called(self.metric)
@@ -110,15 +128,15 @@ class Goal:
             share = metric / self.teacher_metric
             here = f"stage {record.round} has {share:.1%} of the teacher's {name} on validation"
         if wanted is not None and metric >= wanted:
-            enough = f"enough are {self.keep:.4g} of it and a standard error, {wanted:.4f}"
-            if wanted == self.teacher_metric:
-                enough = f"{self.examples:,} validation examples could not tell it from more"
-            return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {enough}")
+            return EndRecord(end="goal", reason=f"{here} ({metric:.4f}); {self.told_wanted()}")
         more = Costs(*map(sum, zip(used, least, strict=True)))
         for name in self.limits.exceeded_by(more):
             spent, most = getattr(used, name), getattr(self.limits, name)
             reason = f"{here} and uses {spent:,} of the {most:,.0f} {COSTS[name][0]} allowed"
             return EndRecord(end="cost", reason=reason)
+        if wanted is not None and record.round == rounds:
+            reason = f"{here} ({metric:.4f}), and no more students are allowed (search.rounds)"
+            return EndRecord(end="rounds", reason=f"{reason}; {self.told_wanted()}")
         return None
 
 
@@ -137,9 +155,10 @@ def goal_of(
             f"search ends after {spec.search.most_rounds} stages at the latest."
         )
     if limits:
+        rounds, growth = spec.search.most_rounds, spec.space.growth
+        steps = f"s, each about {growth:.3g} times the cost of the one before, up to"
         reporter.message(
-            f"Planned: {spec.search.most_rounds} stages, each about {spec.space.growth:.3g} times "
-            f"the cost of the one before, up to {limits.told()}."
+            f"Planned: {rounds} stage{' within' if rounds == 1 else steps} {limits.told()}."
         )
     timer, time_limit = None, TimeLimit.of(spec.goal)
     if time_limit is not None:

@@ -96,12 +96,12 @@ class SearchLoop:
             return
         ensemble, shape = self.ledger.ensemble, self.ledger.problem.input_shape
         used, least = costs_of(ensemble, shape), costs_of_narrowest(self.spec, ensemble, shape)
-        metric, score = self.goal.metric, None
+        metric, score, rounds = self.goal.metric, None, self.spec.search.most_rounds
         if metric is not None:
             score = stage_score(ensemble, self.ledger.problem, metric)
             if self.spec.goal is not None and self.spec.goal.metric == metric:  # rounds show theirs
                 self.reporter.message(self.goal.told(record.round, score))
-        self.controller.ended = self.goal.end(record, used, least, score)
+        self.controller.ended = self.goal.end(record, used, least, score, rounds)
 
     def too_dear(self, student: Student) -> str | None:
         """Why the winner costs too much for the goal; None if it does not."""

@@ -11,8 +11,6 @@ from bdistil.runs.journal import RoundRecord
 if TYPE_CHECKING:
     from bdistil.searching.controller import RoundController
 
-SECONDS_BETWEEN_UPDATES = 0.25
-
 
 @dataclass(frozen=True)
 class Snapshot:

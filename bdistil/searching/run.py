@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -51,6 +52,8 @@ from bdistil.teachers.obtain import (
 )
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import Logits
+
+SHOWN = 5e-5  # of a metric, half of its last digit
 
 
 def run_search(
@@ -239,9 +242,13 @@ def obtain_logits(
 ) -> Logits:
     """The logits to distil; the teacher is trained or asked if they are not stored yet."""
 
+    last = math.nan
+
     def trained(epoch: int, epochs: int, metric: float) -> None:
+        nonlocal last
         run.check_there()
         reporter.teacher(epoch, epochs, metric)
+        last = metric
 
     def answered(done: int, examples: int) -> None:
         run.check_there()
@@ -262,6 +269,9 @@ def obtain_logits(
             run.teacher, dataset, spec, trained, answered, folded, backend, views
         )
         run.keep()
+    kept = run.teacher.card().validation_metric
+    if abs(kept - last) > SHOWN:
+        reporter.message(f"teacher: an earlier epoch is kept, with {kept:.4f} on validation")
     return game_logits(logits)
 
 

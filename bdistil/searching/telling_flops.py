@@ -8,10 +8,8 @@ decide on each stage; this one decides once, coarsely, so that the same search c
 
 from __future__ import annotations
 
-from bdistil.core.growth import folded_flops, widest
-from bdistil.core.progressive_ensemble import ProgressiveEnsemble
 from bdistil.data.dataset import Dataset
-from bdistil.searching.time_limit import TimeLimit, flops_within, student_of, timer_of
+from bdistil.searching.time_limit import SingleStudents, TimeLimit, flops_within, timer_of
 from bdistil.spec import Spec
 from bdistil.spec.goal import AUTO, amount_of
 from bdistil.teachers.select import teacher_source
@@ -42,19 +40,11 @@ def with_telling_flops(spec: Spec, dataset: Dataset) -> Spec:
     share = most / flops
     limit = TimeLimit(share, None)
     timed = timer_of(limit, teacher, dataset)
-    kind, least = spec.space.first_students[0]
-
-    def taken(width: int) -> float:
-        student = student_of(kind, width, dataset)
-        return limit.taken(timed(ProgressiveEnsemble(dataset.outputs, [student]).eval()))
-
-    def cost(width: int) -> int:
-        return folded_flops(student_of(kind, width, dataset), dataset.input_shape, ())
-
-    smallest = taken(least)
-    if not (smallest <= share and taken(widest(cost, most, least)) > MISLEADING * share):
+    single = SingleStudents(*spec.space.first_students[0], dataset, limit, timed)
+    smallest = single.taken(single.least)
+    if smallest > share or single.taken(single.widest(most)) <= MISLEADING * share:
         return spec
-    found = flops_within(taken, smallest, share, cost, most, least)
+    found = flops_within(single, smallest, share, most)
     if found is None:
         return spec
     telling = goal.model_copy(update={"within": float(f"{found / flops:.1g}")})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
@@ -122,26 +121,19 @@ def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
         return spec
     timed, flops = timer_of(limit, teacher, dataset, dataset.teacher_seconds), source.known_flops()
     most = flops or first_costs(spec, dataset).flops * GROWTH ** (MOST_STAGES - 1)
-    kind, least = spec.space.first_students[0]
-
-    def taken(width: int) -> float:
-        student = student_of(kind, width, dataset)
-        return limit.taken(timed(ProgressiveEnsemble(dataset.outputs, [student]).eval()))
-
-    def cost(width: int) -> int:
-        return folded_flops(student_of(kind, width, dataset), dataset.input_shape, ())
-
-    smallest = taken(least)
+    single = SingleStudents(*spec.space.first_students[0], dataset, limit, timed)
+    smallest = single.taken(single.least)
     if math.isnan(smallest):  # the teacher fails when it is timed, of which a warning tells
         return spec
     if smallest > limit.most:
         asked = f"{goal.within_time:.3g} of the teacher's time" if limit.share else goal.within_time
         took = f"{smallest:.2f} of it" if limit.share else limit.told(smallest)
         raise SpecError(
-            f"goal.within_time is {asked}, but the smallest student ({kind} of width {least}) "
-            f"takes {took} on this machine, {limit.how}; raise it, or {remedy_for(spec)}."
+            f"goal.within_time is {asked}, but the smallest student ({single.kind} of width "
+            f"{single.least}) takes {took} on this machine, {limit.how}; raise it, or "
+            f"{remedy_for(spec)} (of small networks most is the time of calls, whatever the width)."
         )
-    found = flops_within(taken, smallest, limit.most, cost, most, least)
+    found = flops_within(single, smallest, limit.most, most)
     if flops is None and found is None:
         return spec
     within: int | float = most if found is None else found
@@ -171,13 +163,46 @@ def check_measurable(limit: TimeLimit, answers_alone: bool) -> None:
         )
 
 
+@dataclass(frozen=True)
+class SingleStudents:
+    """What students of one class take and cost alone.
+
+    Attributes:
+        kind: the class.
+        least: its smallest width.
+        dataset: what they answer.
+        limit: says in which unit time is told.
+        timed: measures them.
+    """
+
+    kind: str
+    least: int
+    dataset: Dataset
+    limit: TimeLimit
+    timed: StageTimer
+
+    def build(self, width: int) -> Student:
+        """A new one without connections, in evaluation mode."""
+        config = StudentConfig(self.kind, width, "none", skip=False)
+        shape, outputs = self.dataset.input_shape, self.dataset.outputs
+        return build_student(config, shape, outputs, ()).eval()
+
+    def taken(self, width: int) -> float:
+        """Time of a width, in the limit's unit."""
+        alone = ProgressiveEnsemble(self.dataset.outputs, [self.build(width)]).eval()
+        return self.limit.taken(self.timed(alone))
+
+    def cost(self, width: int) -> int:
+        """FLOPs of a width."""
+        return folded_flops(self.build(width), self.dataset.input_shape, ())
+
+    def widest(self, most: float) -> int:
+        """The width that costs `most` FLOPs."""
+        return widest(self.cost, most, self.least)
+
+
 def flops_within(
-    taken: Callable[[int], float],
-    smallest: float,
-    limit: float,
-    cost: Callable[[int], int],
-    most: float,
-    least: int,
+    students: SingleStudents, smallest: float, limit: float, most: float
 ) -> float | None:
     """FLOPs of a student that takes as long as it may; None if `most` of them keep to it.
 
@@ -185,29 +210,22 @@ def flops_within(
     two, time is taken to grow with the FLOPs.
 
     Args:
-        taken: by a width.
-        smallest: taken by `least`, which is within the limit.
-        limit: in the unit of `taken`.
-        cost: FLOPs of a width.
+        students: of one class.
+        smallest: taken by the smallest, which is within the limit.
+        limit: in the unit of the students' own.
         most: FLOPs.
-        least: width to begin with.
     """
-    widths = widest(cost, most, least)
-    width, time = least, smallest
+    widths = students.widest(most)
+    width, time = students.least, smallest
     while width < widths:
         wider = min(2 * width, widths)
-        longer = taken(wider)
+        longer = students.taken(wider)
         if longer > limit:
             share = (limit - time) / (longer - time)
-            return cost(width) + share * (cost(wider) - cost(width))
+            cost = students.cost(width)
+            return cost + share * (students.cost(wider) - cost)
         width, time = wider, longer
     return None
-
-
-def student_of(kind: str, width: int, dataset: Dataset) -> Student:
-    """A new student without connections, in evaluation mode."""
-    config = StudentConfig(kind, width, "none", skip=False)
-    return build_student(config, dataset.input_shape, dataset.outputs, ()).eval()
 
 
 def timer_of(

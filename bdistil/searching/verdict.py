@@ -15,7 +15,8 @@ class Winner:
     """The student that a round keeps.
 
     Attributes:
-        result: figures of the winning trial; `result.weak` is False if no trial was a weak learner.
+        result: figures of the winning trial; `result.weak` is False if no trial was a weak learner
+            or one that was none answers clearly better.
         trials: every finished trial of the round, in the order of their numbers.
         stopped: trials that were still running, which lost by that.
         cut: trials that went no further than a milestone.

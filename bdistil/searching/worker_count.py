@@ -36,10 +36,19 @@ def count_workers(spec: Spec, dataset: Dataset, stacked: bool = False) -> int:
         dataset: its data.
         stacked: whether candidates train together, however many.
     """
-    needs_ray = spec.tracking.callbacks or spec.workers.gpus > 0 or spec.teacher.workers > 1
-    if needs_ray or seconds_of_training(spec, dataset, stacked) > WORTH_WORKERS:
+    if needs_ray(spec) or seconds_of_training(spec, dataset, stacked) > WORTH_WORKERS:
         return WORKERS
     return 0
+
+
+def needs_ray(spec: Spec) -> str | None:
+    """The field that wants workers, however little there is to train; None if none does."""
+    wants = {
+        "tracking.callbacks": bool(spec.tracking.callbacks),
+        "workers.gpus": spec.workers.gpus > 0,
+        "teacher.workers": spec.teacher.workers > 1,
+    }
+    return next((field for field, wanted in wants.items() if wanted), None)
 
 
 def workers_on_cluster(workers: WorkerSpec) -> WorkerSpec:
@@ -108,6 +117,8 @@ def first_flops(spec: Spec, dataset: Dataset) -> int:
 
 def told_workers(spec: Spec, dataset: Dataset) -> str:
     """What was decided, in a sentence."""
+    if field := needs_ray(spec):
+        return f"workers: {spec.workers.count} on Ray, which {field} needs (workers.count)"
     seconds = seconds_of_training(spec, dataset, spec.search.together > 1)
     about = f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
     count = f"{spec.workers.count} on Ray" if spec.workers.count else "none"

@@ -91,7 +91,9 @@ class GoalSpec(Section):
     """
 
     keep: Share | None = None
-    """share of the teacher's metric on validation that is enough"""
+    """share of the teacher's metric on validation that is enough; a standard error more where the
+    metric has one (classes), but no more than the teacher's own
+    """
     metric: GoalMetric | None = None
     """what `keep` is about: `accuracy`, `balanced_accuracy`, `macro_f1` or `auc`; the task's own if
     left out (accuracy, micro F1, R²)

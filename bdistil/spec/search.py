@@ -61,8 +61,9 @@ class SearchSpec(Section):
     grace: NonNegativeFloat = 0
     """seconds that others get after the first winner"""
     pruner: PrunerSpec | None = None
-    """cuts candidates by their validation loss at milestones of training: `halving`, or a section
-    with options; null trains each to its end
+    """cuts candidates by their validation loss at milestones of training: `halving`, `hyperband`
+    (some begin to be cut later), or a section of `name`, `first` (share of the epochs before the
+    first milestone, .125) and `factor` (the best 1/factor go on, 2); null trains each to its end
     """
     cohort: Count | None = None
     """candidates of one class that train together, where torch can stack them; null: all that a
@@ -151,7 +152,7 @@ class WorkerSpec(Section):
     count: Annotated[int, Field(ge=0, le=MOST_WORKERS)] | None = None
     """trials that run at the same time; 0 searches in the command's own process, without Ray;
     null: 0 for work of about a minute, which would end before a cluster has started, else 2, as on
-    a cluster with an address
+    a cluster with an address, with `workers.gpus`, `tracking.callbacks` or `teacher.workers`
     """
     cpus: PositiveFloat = 1
     """CPUs a trial"""

@@ -80,7 +80,8 @@ def train_teacher(
         batch_size: most examples in one step, of all processes together.
         weight_decay: of AdamW.
         seed: of the order of examples and of dropout; the caller's random state stays untouched.
-        progress: called after each epoch with (epoch from 1, epochs, validation metric).
+        progress: called after each epoch with (epoch from 1, epochs, validation metric of the
+            rows as they are).
         views: makes changed copies of some rows, different ones in each epoch; None trains on the
             rows themselves.
         weights: of the training examples in the loss, (N,), of mean 1; None weighs all alike.
@@ -100,7 +101,7 @@ def train_teacher(
     loss_of = LOSSES[task]
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
     schedule = _schedule(optimizer, epochs * math.ceil(len(train_x) / batch_size))
-    score = best = (-math.inf, -math.inf)
+    score = best = [-math.inf, -math.inf]
     best_state = model.state_dict()
     device = _device_of(model)
     devices = [device] if device.type == "cuda" else []
@@ -124,12 +125,14 @@ def train_teacher(
             )
             if not share.is_first:
                 continue
-            score = _score(model, validation_x, validation_y, loss_of, task, validation_weights)
+            *score, shown = _score(
+                model, validation_x, validation_y, loss_of, task, validation_weights
+            )
             _check_finite(train_loss + abs(score[1]), epoch, epochs, lr, weight_decay)
             if score > best:
                 best, best_state = score, copy.deepcopy(model.state_dict())
             if progress is not None:
-                progress(epoch, epochs, score[0])
+                progress(epoch, epochs, shown)
     if not share.is_first:
         return math.nan
     if score == best:
@@ -244,10 +247,11 @@ def _score(
     loss_of: Loss,
     task: Task,
     weights: Tensor | None,
-) -> tuple[float, float]:
-    """Validation metric and negative loss: higher is better in both."""
+) -> tuple[float, float, float]:
+    """Validation metric and negative loss, higher is better in both; the metric without weights."""
     outputs = logits_in_batches(model, x)
-    return metric(outputs, y, task, weights), -_weighted(loss_of, outputs, y, weights).item()
+    loss = _weighted(loss_of, outputs, y, weights).item()
+    return metric(outputs, y, task, weights), -loss, metric(outputs, y, task)
 
 
 def _standard_error(

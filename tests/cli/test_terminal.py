@@ -35,3 +35,10 @@ def test_advice_names_the_labels_whose_edges_failed() -> None:
     assert "the least edge is +0.1, below search.min_edge" in advice
     advice = advice_without_weak_learner(record(1, edge=0.1, edges=(0.1,), gain=-0.05))
     assert "the edges hold, but validation loss did not fall (gain -0.050)" in advice
+
+
+def test_a_weak_learner_that_was_passed_over_is_told() -> None:
+    kept, passed = record(1, edge=0.1, edges=(0.1,), gain=-0.05), record(1, weak=True)
+    both = kept.model_copy(update={"trials": (kept.result, passed.result)})
+    advice = advice_without_weak_learner(both)
+    assert advice.endswith("its answers are clearly better than those of 1 that was")

@@ -77,6 +77,12 @@ def test_a_card_of_a_table_names_its_columns(tmp_path: Path) -> None:
     assert "data.csv" in text
 
 
+def test_a_card_of_recordings_names_files(tmp_path: Path) -> None:
+    text = card(tmp_path, form={"medium": "recording"})
+    assert "recordings in files or a folder" in text
+    assert "predict path/to/this/folder recordings/ --stages" in text
+
+
 @pytest.mark.parametrize("name", ["<script>alert(1)<script>", "a: b", "x # y", "--- \u2028"])
 def test_a_hostile_name_stays_text(tmp_path: Path, name: str) -> None:
     text = card(tmp_path, name=name, class_names=("<b>", "`", "\n# title"))

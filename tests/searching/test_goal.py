@@ -76,7 +76,36 @@ def test_a_goal_beyond_all_of_the_examples_is_that_of_the_teacher() -> None:
     ended = perfect.end(accepted.model_copy(update={"result": result}), Costs(10, 1), Costs(20, 1))
     assert ended is not None
     assert ended.end == "goal"
-    assert "36 validation examples could not tell it from more" in ended.reason
+    assert ended.reason.endswith(
+        "enough is the teacher's own 1.0000, as 36 validation examples cannot tell 0.99 of it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "enough are 0.9 of it and a standard error, 0.7649"),
+        ({"counts": False}, "enough are 0.9 of it, 0.7200"),
+        ({"keep": 1.0}, "enough is the teacher's own 0.8000"),
+        ({"keep": 1.1, "counts": False}, "enough are 1.1 of it, 0.8800"),
+    ],
+)
+def test_what_is_enough_is_said_as_it_is(changes: dict[str, object], said: str) -> None:
+    assert goal(**changes).told_wanted() == said
+
+
+def test_a_goal_that_the_rounds_do_not_reach_is_told(tmp_path: Path) -> None:
+    heard = Heard()
+    spec = tiny(HERE, "goal.keep=200%", "search.rounds=1", "space.epochs=1", "space.ladder=[1]")
+    result = launch_search(spec, tmp_path / "run", reporter=heard)
+    assert result.ended is not None
+    assert result.ended.end == "rounds"
+    assert (
+        "no more students are allowed (search.rounds); enough is the teacher's own"
+        in (heard.messages[-1])
+    )
+    again = launch_search(spec, tmp_path / "run")
+    assert (again.ended, len(again.rounds)) == (result.ended, 1)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +126,9 @@ def test_what_ends_a_search(
     accepted = accepted.model_copy(update={"result": result})
     ended = goal().end(accepted, Costs(*used), Costs(20, 5))
     assert (None if ended is None else ended.end) == end
+    last = goal().end(accepted, Costs(*used), Costs(20, 5), rounds=3)
+    assert last is not None
+    assert last.end == (end or "rounds")
     assert ended is None or reason in ended.reason
 
 

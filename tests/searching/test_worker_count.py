@@ -14,7 +14,12 @@ from bdistil.datasets.catalogue import load_dataset
 from bdistil.searching.backend import Backend
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.resolve import resolve
-from bdistil.searching.worker_count import seconds_of_training, told_precision
+from bdistil.searching.worker_count import (
+    count_workers,
+    seconds_of_training,
+    told_precision,
+    told_workers,
+)
 from bdistil.spec import Spec, load_spec
 
 
@@ -88,6 +93,15 @@ def test_a_small_search_starts_no_ray_and_says_so(
     run = launch.launch_search(open_spec("search.rounds=1"), tmp_path / "run", reporter=heard)
     assert run.run.spec().workers.count == 0
     assert any(line.startswith("workers: none, as candidates train for") for line in heard.messages)
+
+
+@pytest.mark.parametrize("field", ["workers.gpus", "teacher.workers"])
+def test_what_wants_workers_is_named(field: str) -> None:
+    spec = open_spec("search.rounds=1", f"{field}=2")
+    dataset = load_dataset(spec.data, 0)
+    assert count_workers(spec, dataset) == 2
+    assert field in told_workers(spec, dataset)
+    assert "candidates train for" in told_workers(open_spec("search.rounds=1"), dataset)
 
 
 @pytest.mark.parametrize("named", ["argument", "environment", "nowhere"])
