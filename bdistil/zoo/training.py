@@ -101,7 +101,7 @@ def train_teacher(
     loss_of = LOSSES[task]
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
     schedule = _schedule(optimizer, epochs * math.ceil(len(train_x) / batch_size))
-    score = best = [-math.inf, -math.inf]
+    score = best = (-math.inf, -math.inf)
     best_state = model.state_dict()
     device = _device_of(model)
     devices = [device] if device.type == "cuda" else []
@@ -125,13 +125,14 @@ def train_teacher(
             )
             if not share.is_first:
                 continue
-            *score, shown = _score(
-                model, validation_x, validation_y, loss_of, task, validation_weights
-            )
+            score = _score(model, validation_x, validation_y, loss_of, task, validation_weights)
             _check_finite(train_loss + abs(score[1]), epoch, epochs, lr, weight_decay)
             if score > best:
                 best, best_state = score, copy.deepcopy(model.state_dict())
             if progress is not None:
+                shown = score[0]
+                if validation_weights is not None:
+                    shown = metric(logits_in_batches(model, validation_x), validation_y, task)
                 progress(epoch, epochs, shown)
     if not share.is_first:
         return math.nan
@@ -247,11 +248,10 @@ def _score(
     loss_of: Loss,
     task: Task,
     weights: Tensor | None,
-) -> tuple[float, float, float]:
-    """Validation metric and negative loss, higher is better in both; the metric without weights."""
+) -> tuple[float, float]:
+    """Validation metric and negative loss: higher is better in both."""
     outputs = logits_in_batches(model, x)
-    loss = _weighted(loss_of, outputs, y, weights).item()
-    return metric(outputs, y, task, weights), -loss, metric(outputs, y, task)
+    return metric(outputs, y, task, weights), -_weighted(loss_of, outputs, y, weights).item()
 
 
 def _standard_error(

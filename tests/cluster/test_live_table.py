@@ -42,7 +42,12 @@ def test_a_search_on_a_terminal_shows_a_live_table_and_nothing_of_ray(tmp_path: 
     assert status == 0, written
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).replace("\r", "\n")
     assert max(map(len, text.split("\n"))) <= COLUMNS
-    for words in ("teacher: epoch 30/30", "Starting workers", "round 1/2: ", "2 rounds in "):
+    for words in (
+        "teacher: epoch 30/30",
+        "Making ready for the first round",
+        "round 1/2: ",
+        "2 rounds in ",
+    ):
         assert words in text
     last = text[text.rindex("round  student") :]
     assert re.search(r"\n1 +mlp-3 .*\n+2 +mlp-\d+ ", last)

@@ -223,7 +223,7 @@ def test_a_teacher_is_exported_and_asked(bdistil: Callable[..., Any], tmp_path: 
     run = package.search(spec, tmp_path / "run")
     answer = bdistil("export", tmp_path / "run", "--out", tmp_path / "out", "--with-teacher")
     assert answer.status == 0, answer.errors
-    assert "Asked about " in answer.printed
+    assert "The teacher is best asked about " in answer.printed
     dataset = run.dataset
     predictor = Predictor(tmp_path / "out", teacher=True)
     found = predictor.answer(dataset.test.x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reporters import Heard
 from tiny import students, tiny
 
 import bdistil.zoo.registry as registry
@@ -66,3 +67,14 @@ def test_another_teacher_is_still_another_search(tmp_path: Path) -> None:
     begun(tmp_path / "run")
     with pytest.raises(CheckpointError, match="holds another search"):
         launch_search(tiny(*QUICK, "teacher.epochs=2"), tmp_path / "run")
+
+
+def test_an_earlier_epoch_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    launch_search(tiny(*QUICK, "search.rounds=1"), tmp_path / "last", reporter=heard)
+    assert not [text for text in heard.messages if "an earlier epoch" in text]
+    monkeypatch.setattr("bdistil.zoo.training._standard_error", lambda *_: 0.0)
+    heard = Heard()
+    spec = tiny(*QUICK, "search.rounds=1", "teacher.epochs=30", "teacher.lr=0.3")
+    launch_search(spec, tmp_path / "earlier", reporter=heard)
+    assert [text for text in heard.messages if "an earlier epoch is kept, with" in text]

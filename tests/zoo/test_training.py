@@ -187,3 +187,19 @@ def test_logits_in_batches_do_not_depend_on_the_batch_size():
     assert whole.shape == (50, 3)
     assert not whole.requires_grad
     torch.testing.assert_close(whole, parts)
+
+
+def test_progress_shows_rows_as_they_are_where_these_have_weights():
+    weights = torch.where(blobs(60, 1)[1] == 0, 2.9, 0.05)
+    plain, weighted = [], []
+    train(mlp(), epochs=3, lr=3e-3, progress=lambda *shown: plain.append(shown))
+    kept = train(
+        mlp(),
+        epochs=3,
+        lr=3e-3,
+        validation_weights=weights,
+        progress=lambda *shown: weighted.append(shown),
+    )
+    assert plain == weighted
+    assert 0 < kept < 1
+    assert kept not in [shown[2] for shown in plain]
