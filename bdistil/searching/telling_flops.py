@@ -21,7 +21,7 @@ layers or convolutions take .6 to 1.4 times of it, where their teachers are bdis
 
 
 def with_telling_flops(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec with `goal.within` lowered, where that is wanted and a student of it takes too long.
+    """The spec with `goal.within` decided: lowered where a student of it takes too long.
 
     It becomes the share at which a student of the first class takes as much of the teacher's time
     as `within` asked of its FLOPs, to one digit, so that measuring again decides the same. Where
@@ -30,31 +30,39 @@ def with_telling_flops(spec: Spec, dataset: Dataset) -> Spec:
     changes nothing.
     """
     goal = spec.goal
-    if goal is None or goal.within_time != AUTO or goal.within is None:
+    if goal is None or goal.within_time != AUTO:
         return spec
+    decided = {"within_time": None, "within": telling_share(spec, dataset) or goal.within}
+    return spec.model_copy(update={"goal": goal.model_copy(update=decided)})
+
+
+def telling_share(spec: Spec, dataset: Dataset) -> float | None:
+    """The share of the teacher's FLOPs to which the limit is lowered; None if it stays."""
+    goal = spec.goal
+    if goal is None or goal.within is None:
+        return None
     source = teacher_source(dataset, spec)
     teacher, flops = network_of(source), source.known_flops()
     most = amount_of(goal.within, flops)
     if teacher is None or flops is None or most is None:
-        return spec
+        return None
     share = most / flops
     limit = TimeLimit(share, None)
     timed = timer_of(limit, teacher, dataset)
     single = SingleStudents(*spec.space.first_students[0], dataset, limit, timed)
     smallest = single.taken(single.least)
     if smallest > share or single.taken(single.widest(most)) <= MISLEADING * share:
-        return spec
+        return None
     found = flops_within(single, smallest, share, most)
-    if found is None:
-        return spec
-    telling = goal.model_copy(update={"within": float(f"{found / flops:.1g}")})
-    return spec.model_copy(update={"goal": telling})
+    return None if found is None else float(f"{found / flops:.1g}")
 
 
 def told_flops(asked: Spec, spec: Spec) -> str | None:
     """That the limit was lowered, in a sentence; None if it was not."""
     goal, wanted = spec.goal, asked.goal
-    if goal is None or wanted is None or goal.within_time != AUTO or goal.within == wanted.within:
+    if goal is None or wanted is None or wanted.within_time != AUTO:
+        return None
+    if goal.within is None or wanted.within in (None, goal.within):
         return None
     return (
         f"goal.within: {goal.within:g} of the teacher's FLOPs, as {wanted.within:g} would take "

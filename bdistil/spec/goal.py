@@ -144,8 +144,8 @@ class GoalSpec(Section):
 
     def as_decided_in(self, stored: GoalSpec) -> GoalSpec:
         """With the FLOPs that a limit of time stood for when the run began."""
-        if self.within_time == AUTO == stored.within_time and stored.within is not None:
-            return self.model_copy(update={"within": stored.within})
+        if self.within_time == AUTO and stored.within_time is None:
+            return self.model_copy(update={"within": stored.within, "within_time": None})
         if self.within is not None or self.timed != stored.timed:
             return self
         return self.model_copy(update={"within": stored.within if self.within_time else None})
