@@ -26,8 +26,8 @@ tags: [progressive-ensemble, knowledge-distillation, anytime-inference]
 # {name}
 
 A progressive ensemble: {count}, distilled from one large teacher. Stages answer one after another,
-a further one better for most examples, so inference can stop at any time, or run straight to the
-stage that a budget allows.
+each at a cost of its own, so inference can stop at any time, or run straight to the stage that a
+budget allows.
 
 - **Task**: {task}
 - **Input**: {inputs}
