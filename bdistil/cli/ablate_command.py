@@ -64,4 +64,4 @@ def ablate(
     question = title or f"Which {' and which '.join(asked)}?"
     plan = Plan.of("ablation", question, specs, overrides, cells)
     numbers = range(first_seed, first_seed + seeds)
-    carry_out(plan, numbers, out, (cpus, gpus), address, verbose)
+    carry_out(plan, plan.runs(numbers), out, (cpus, gpus), address, verbose)

@@ -68,4 +68,4 @@ def compare(
     cells = [{METHOD: name} for name in chosen]
     plan = Plan.of("comparison", title, specs, overrides, cells)
     numbers = range(first_seed, first_seed + seeds)
-    carry_out(plan, numbers, out, (cpus, gpus), address, verbose)
+    carry_out(plan, plan.runs(numbers), out, (cpus, gpus), address, verbose)

@@ -41,7 +41,7 @@ def specs_and_rest(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def carry_out(
     plan: Plan,
-    seeds: Sequence[int],
+    runs: Sequence[Run],
     out: Path,
     each_takes: tuple[float, float],
     address: str | None,
@@ -51,7 +51,7 @@ def carry_out(
 
     Args:
         plan: the experiment.
-        seeds: for every cell.
+        runs: its searches.
         out: the experiment's folder.
         each_takes: CPUs and GPUs of a run.
         address: of a Ray cluster.
@@ -64,7 +64,6 @@ def carry_out(
     from bdistil.experiments.execute import execute
     from bdistil.experiments.write_up import write_comparison, write_up
 
-    runs = plan.runs(seeds)
     plan.check(out)
     cpus, gpus = each_takes
     workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)

@@ -37,6 +37,7 @@ def reproduce(
 ) -> None:
     """Run a committed experiment again and say whether its figures hold."""
     require_search()
+    from bdistil.experiments.design import with_reached_classes
     from bdistil.experiments.plan import Plan
     from bdistil.experiments.reproduction import committed_curves, reproduction, seeds_of, verdict
 
@@ -47,7 +48,14 @@ def reproduce(
     out = out or Path("runs") / "-".join(["again", folder.resolve().name, *(data or [])])
     if out.resolve() == folder.resolve():
         raise SpecError(f"--out {out} is the experiment itself; choose another folder.")
-    carry_out(plan, known, out, (cpus, gpus), address, verbose)
+    planned = plan.runs(known)
+    runs = [with_reached_classes(run) for run in planned]
+    if shorter := sum(run is not plan_run for run, plan_run in zip(runs, planned, strict=True)):
+        console.print(
+            f"{shorter} of {len(runs)} searches have fewer trials a round than would reach each "
+            f"class of their space.ladder, which is refused by now; they run without these classes."
+        )
+    carry_out(plan, runs, out, (cpus, gpus), address, verbose)
     table = reproduction(committed_curves(out), committed, plan.spaces, known)
     output.print(verdict(table))
     if not table.holds.all():

@@ -7,7 +7,7 @@ import itertools
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,19 @@ def _run(source: Source, cell: Mapping[str, Any], seed: int) -> Run:
     fixed = [f"seed={seed}", "workers.count=0"]
     spec = load_spec(source, [*changes, *fixed])
     return Run(spec.name, {key: _shown(value) for key, value in cell.items()}, seed, spec)
+
+
+def with_reached_classes(run: Run) -> Run:
+    """The run without classes that no trial of a round reaches: the same search.
+
+    Earlier versions took such ladders; a search refuses them (:mod:`bdistil.searching.resolve`).
+    """
+    search, ladder = run.spec.search, run.spec.space.ladder or []
+    reached = -(-search.most_trials(len(ladder)) // search.tries)
+    if reached >= len(ladder):
+        return run
+    space = run.spec.space.model_copy(update={"ladder": ladder[:reached]})
+    return replace(run, spec=run.spec.model_copy(update={"space": space}))
 
 
 def _shown(value: Any) -> str:
