@@ -4,14 +4,17 @@
        cc -std=c99 -O2 -Imodel/c examples/microcontroller.c -o answer -lm
        echo "0 0 5 13 9 1 ..." | ./answer 0.95
 
-   A device takes its features from a sensor and needs neither stdio.h nor stdlib.h. Here they come
-   from the standard input, raw, as in training: one line after another, each ENSEMBLE_INPUTS
-   numbers. For each stage it prints the surest class and its calibrated probability, and goes on
-   until that is at least what the first argument says (1: through all stages).
+   A device takes its features from a sensor and needs none of stdio.h, stdlib.h and string.h. Here
+   they come from the standard input, raw, as in training: one line after another, each
+   ENSEMBLE_INPUTS numbers. For each stage it prints the surest class and its calibrated
+   probability, and goes on until that is at least what the first argument says (1: through all
+   stages). It is for classes: state.logits of a regression are its targets, those of labels have a
+   sigmoid each.
 */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ensemble.h"
 
@@ -33,6 +36,10 @@ static int surest(int stage, float *probability) {
 int main(int count, char **arguments) {
     static float x[ENSEMBLE_INPUTS];
     const float enough = count > 1 ? strtof(arguments[1], NULL) : 1.0f;
+    if (strcmp(ensemble_task, "classification") != 0) {
+        fprintf(stderr, "this loop is for classes, and the ensemble is for %s\n", ensemble_task);
+        return EXIT_FAILURE;
+    }
     for (;;) {
         for (int i = 0; i < ENSEMBLE_INPUTS; i++)
             if (scanf("%f", &x[i]) != 1) return i ? EXIT_FAILURE : EXIT_SUCCESS;

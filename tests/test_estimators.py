@@ -18,13 +18,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 import bdistil
-from bdistil import BDistilClassifier, BDistilRegressor
+from bdistil import BDistilClassifier, BDistilRegressor, Predictor
 from bdistil.core.folding import FoldedPrefix
-from bdistil.errors import SpecError
+from bdistil.errors import DataError, SpecError
 
 QUICK = {"teacher.epochs": 30, "space.epochs": 10}
 
@@ -296,3 +297,58 @@ def test_targets_that_float32_cannot_tell_apart_are_refused() -> None:
     y[0] = 1e12
     with pytest.raises(ValueError, match="float32 cannot tell most others apart"):
         BDistilRegressor(rounds=1, trials=1, overrides=QUICK).fit(x, y)
+
+
+def test_a_random_state_decides_what_a_teacher_draws(tmp_path: Path) -> None:
+    """And a part of it; one that has a seed of its own keeps it."""
+    x, y = load_iris(return_X_y=True)
+    for teacher in (
+        RandomForestClassifier(5, max_depth=2),
+        make_pipeline(StandardScaler(), RandomForestClassifier(5, max_depth=2)),
+    ):
+        first, again = (
+            BDistilClassifier(teacher, rounds=1, trials=1, random_state=3)
+            .fit(x, y)
+            .predict_proba(x)
+            for _ in range(2)
+        )
+        np.testing.assert_array_equal(first, again)
+    own = RandomForestClassifier(5, random_state=11)
+    fitted = BDistilClassifier(own, rounds=1, trials=1, random_state=3).fit(x, y)
+    assert fitted.teacher_.random_state == 11
+
+
+def test_a_frames_columns_are_saved_by_name(tmp_path: Path) -> None:
+    frame, y = load_iris(return_X_y=True, as_frame=True)
+    model = BDistilClassifier(LogisticRegression(), rounds=1, trials=1, random_state=0)
+    model.fit(frame, y).save_pretrained(str(tmp_path))
+    predictor = Predictor(tmp_path)
+    np.testing.assert_array_equal(
+        predictor.predict(frame[frame.columns[::-1]]), model.predict(frame)
+    )
+    with pytest.raises(DataError, match="petal"):
+        predictor.predict(frame.drop(columns="petal length (cm)"))
+
+
+def test_what_is_saved_has_budgets_and_exits_of_its_own(tmp_path: Path) -> None:
+    x, y = load_iris(return_X_y=True)
+    model = BDistilClassifier(LogisticRegression(), rounds=2, trials=1, random_state=0).fit(x, y)
+    model.save_pretrained(str(tmp_path))
+    predictor = Predictor(tmp_path)
+    assert len(predictor.predict_batch(x, "100%").values) == len(x)
+    assert predictor.policy(on=(x, y)).metric > 0.5
+    *_, full = predictor.manifest.costs
+    assert predictor.policy(budget=full, by="flops").cost <= full
+
+
+def test_overrides_are_numbers_of_any_kind_and_not_about_the_data() -> None:
+    x, y = load_iris(return_X_y=True)
+    model = BDistilClassifier(LogisticRegression(), rounds=1, trials=1, random_state=0)
+    model.set_params(overrides={"space.epochs": np.int64(2), "space.lr": np.float32(0.01)}).fit(
+        x, y
+    )
+    for wrong in ({"data.validation": 0.5}, {"data.group": "g"}):
+        with pytest.raises(ValueError, match="the data are those of fit"):
+            model.set_params(overrides=wrong).fit(x, y)
+    with pytest.raises(ValueError, match="overrides hold"):
+        model.set_params(overrides={"space.epochs": object()}).fit(x, y)

@@ -16,7 +16,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     output.print(stages_table(evaluation))
     if any(stage.latency is not None for stage in evaluation.stages):
         output.print(
-            "µs: one example, one thread, straight to a stage by torch; more by `bdistil bench`"
+            f"µs: one example, one thread, straight to a stage {evaluation.timed_by}; more by "
+            "`bdistil bench`"
         )
     if evaluation.scores is not None:
         output.print("", scores_table(evaluation), sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +82,7 @@ def export(
         raise SpecError("--stages needs --out, because the run keeps its whole ensemble.")
     ensemble = result.build_ensemble()
     if stages is not None:
-        ensemble = ensemble.truncated(stages)
+        ensemble = result.first_stages(ensemble, stages)
     wanted = {name for name in FORMATS if context.params[name]}
     if wanted & NEED_GRAPHS:
         wanted.add("onnx")
@@ -96,6 +97,8 @@ def export(
             if name in wanted:
                 console.print(f"Writing and checking {name.replace('_', ' ')} ...")
                 write(export)
+    for place in export.outdated:
+        shutil.rmtree(place, ignore_errors=True)
     run.keep()
 
 

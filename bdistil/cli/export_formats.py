@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,25 +38,30 @@ class Export:
         result: of the search.
         ensemble: that is saved in `folder`.
         folder: for the formats.
-        shown: where they will be.
+        target: where they will be.
         page_runtime: files of onnxruntime-web; None if there will be no page.
+        outdated: what an earlier export may have left in `target`, and this one did not keep.
     """
 
     result: SearchResult
     ensemble: Ensemble
     folder: Path
-    shown: Path
+    target: Path
     page_runtime: Path | None = None
+    outdated: list[Path] = field(default_factory=list)
 
     @cached_property
     def examples(self) -> NDArray[np.float32]:
         """Of the validation split, on which formats are checked."""
         return np.asarray(self.result.dataset.validation.x[:MOST_CHECKED], np.float32)
 
-    @property
-    def checked(self) -> str:
-        """On what they were, in words."""
-        return f"on {len(self.examples)} validation examples"
+    def told(self, name: str) -> str:
+        """Where a format will be, as users know it."""
+        return self.result.run.shown(self.target / name)
+
+    def checked(self, most: int = MOST_CHECKED) -> str:
+        """On what formats were checked, in words."""
+        return f"on {min(most, len(self.examples))} validation examples"
 
 
 def write_graphs(export: Export) -> None:
@@ -65,8 +70,8 @@ def write_graphs(export: Export) -> None:
     from bdistil.runtime.onnx_runner import ONNX_FOLDER
 
     found = export_onnx(export.ensemble, export.folder / ONNX_FOLDER, export.examples)
-    difference = f"largest difference {found.difference:.1e} {export.checked}"
-    output.print(f"{export.shown / ONNX_FOLDER}: {difference}")
+    difference = f"largest relative difference {found.difference:.1e} {export.checked()}"
+    output.print(f"{export.told(ONNX_FOLDER)}: {difference}")
     if len(export.ensemble.config.students) > 1:
         way = STACKING_WORDS[found.way]
         output.print(f"Straight to a stage: {way}{kept_apart(export.ensemble)}")
@@ -86,8 +91,11 @@ def write_int8(export: Export, *, anyway: bool = False) -> None:
     quantise_onnx(export.folder, export.examples)
     truth = dataset.validation.y[:MOST_CHECKED]
     worth = worth_of_int8(export.folder, export.examples, truth, dataset.task)
-    became = keep_if_worth(worth, export.folder / INT8_FOLDER, anyway)
-    output.print(f"{export.shown / INT8_FOLDER}: {became}; by stage {export.checked}")
+    place = export.folder / INT8_FOLDER
+    became = keep_if_worth(worth, place, anyway)
+    if not place.exists():
+        export.outdated.append(export.target / INT8_FOLDER)
+    output.print(f"{export.told(INT8_FOLDER)}: {became}; by stage {export.checked()}")
     output.print(quantised_table(worth))
 
 
@@ -105,24 +113,28 @@ def write_programs(export: Export) -> None:
 
 def write_executorch(export: Export) -> None:
     """ExecuTorch programs."""
-    from bdistil.export.executorch_export import export_executorch
+    from bdistil.export.executorch_export import MOST_CHECKED, export_executorch
 
-    tell(export, "executorch", export_executorch)
+    tell(export, "executorch", export_executorch, MOST_CHECKED)
 
 
 def write_litert(export: Export) -> None:
     """LiteRT models."""
-    from bdistil.export.litert_export import LITERT_FOLDER, export_litert
+    from bdistil.export.litert_export import LITERT_FOLDER, MOST_CHECKED, export_litert
 
-    tell(export, LITERT_FOLDER, export_litert)
+    tell(export, LITERT_FOLDER, export_litert, MOST_CHECKED)
 
 
 def tell(
-    export: Export, name: str, write: Callable[[Ensemble, Path, NDArray[np.float32]], float]
+    export: Export,
+    name: str,
+    write: Callable[[Ensemble, Path, NDArray[np.float32]], float],
+    most: int = MOST_CHECKED,
 ) -> None:
     """Write programs into a folder of that name and say how far they are off."""
     difference = write(export.ensemble, export.folder / name, export.examples)
-    output.print(f"{export.shown / name}: largest difference {difference:.1e} {export.checked}")
+    off = f"largest relative difference {difference:.1e} {export.checked(most)}"
+    output.print(f"{export.told(name)}: {off}")
 
 
 def write_c(export: Export) -> None:
@@ -130,9 +142,9 @@ def write_c(export: Export) -> None:
     from bdistil.export.c_export import C_FOLDER, export_c
 
     off = export_c(export.ensemble, export.folder / C_FOLDER, export.examples)
-    compiled = f"compiled, largest relative difference {off or 0:.1e} {export.checked}"
+    compiled = f"compiled, largest relative difference {off or 0:.1e} {export.checked()}"
     unchecked = "not compiled and checked, since there is no C compiler on PATH"
-    output.print(f"{export.shown / C_FOLDER}: {unchecked if off is None else compiled}")
+    output.print(f"{export.told(C_FOLDER)}: {unchecked if off is None else compiled}")
 
 
 def write_page(export: Export) -> None:
@@ -141,7 +153,7 @@ def write_page(export: Export) -> None:
     from bdistil.runtime.onnx_runner import ONNX_FOLDER
 
     assert export.page_runtime is not None  # looked for before anything is written
-    folder, page = export.folder, export.shown / WEB_FOLDER
+    folder, page = export.folder, export.told(WEB_FOLDER)
     examples = export.result.dataset.validation.x
     export_web(folder, folder / ONNX_FOLDER, folder / WEB_FOLDER, examples, export.page_runtime)
     output.print(f"{page}: see it with: python -m http.server --bind 127.0.0.1 -d {page}")
@@ -164,7 +176,7 @@ def write_teacher(export: Export) -> None:
             "--with-teacher: the teacher is no network; give Predictor(teacher=...) itself."
         )
     difference = export_teacher(network, ensemble, folder / TEACHER_FOLDER, export.examples)
-    output.print(f"{export.shown / TEACHER_FOLDER}: largest difference {difference:.1e}")
+    output.print(f"{export.told(TEACHER_FOLDER)}: largest relative difference {difference:.1e}")
     point = Cascade(ensemble.config, folder, teacher=True).point
     asked = (
         f"asked about {point.cost:.1%} of the validation examples" if point.cost else "not asked"

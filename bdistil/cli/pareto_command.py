@@ -73,7 +73,7 @@ def pareto(
     timed_by = default_runtime() if runtime is None else known_runtime(runtime)
     points = points_of(runs, timed_by, batch, console.print)
     best = front(points, costs)
-    chosen = limits.within(best)
+    chosen = front(limits.within(points), costs)
     if plot is not None:
         write_atomic(plot, pareto_plot(points, best, costs[0]).encode())
     if export is not None:
@@ -146,7 +146,7 @@ def save(points: Sequence[Point], folder: Path) -> None:
         for point in points:
             if point.run == run:
                 target = folder / f"{run.resolve().name}-{point.stage}"
-                prefix = ensemble.truncated(point.stage)
+                prefix = result.first_stages(ensemble, point.stage)
                 with prefix.saving(target) as aside:
                     if point.runtime == "onnxruntime":
                         export_onnx(prefix, aside / ONNX_FOLDER, examples)

@@ -140,8 +140,8 @@ def _curve(figures: Evaluation) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         f"## Anytime curve\n\n{table}\n\n{metric[0].upper()}{metric[1:]} on {figures.examples:,} "
-        "test examples. Time: measured by torch, one example, one thread, run straight to the "
-        "stage; FLOPs likewise of one example.\n\n"
+        "test examples. Time: of one example, one thread, run straight to the stage, measured "
+        f"{figures.timed_by}; FLOPs likewise of one example.\n\n"
         + "".join(f"{_plain(note)}\n\n" for note in figures.notes)
     )
 

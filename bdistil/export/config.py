@@ -41,13 +41,14 @@ class EnsembleConfig(Manifest):
     def costs(self) -> tuple[float, ...] | None:
         """FLOPs up to each stage, all stages before it answered; None if not known."""
         if self.figures is None:
-            return None
+            return self.streamed_flops or None
         return tuple(stage.streamed_flops for stage in self.figures.stages)
 
     def truncated(self, stages: int) -> EnsembleConfig:
         """Of the first `stages` students alone.
 
-        Early exits were measured with all stages at hand, so they do not carry over.
+        Early exits were measured with all stages at hand, so they do not carry over; see
+        :meth:`~bdistil.searching.result.SearchResult.first_stages`.
         """
         figures, calibration = self.figures, self.calibration
         if figures is not None:
@@ -59,6 +60,7 @@ class EnsembleConfig(Manifest):
             students=self.students[:stages],
             figures=figures,
             calibration=calibration,
+            streamed_flops=self.streamed_flops[:stages],
             stacking=self.stacking[:stages],
         )
 

@@ -66,7 +66,8 @@ def early_prediction(
         DataError: if the inputs are no sequences or a fraction lies outside.
 
     Example:
-        >>> points = early_prediction(ensemble, x, y, fractions=(0.25, 1))  # doctest: +SKIP
+        >>> inputs = ensemble.standardise(x)  # doctest: +SKIP
+        >>> points = early_prediction(ensemble, inputs, y, fractions=(0.25, 1))  # doctest: +SKIP
         >>> [(point.fraction, point.stages[-1]) for point in points]  # doctest: +SKIP
     """
     if inputs.ndim != 3:

@@ -117,11 +117,18 @@ class Evaluation(BaseModel):
             )
         return self
 
+    @property
+    def timed_by(self) -> str:
+        """What the times were measured by, in words."""
+        foreign = self.teacher.latency is not None and self.teacher.parameters is None
+        return "by torch" + (", the teacher in its own library" if foreign else "")
+
     def truncated(self, stages: int) -> Evaluation:
-        """Of the first `stages` stages; a table of classes would have to be made anew."""
+        """Of the first `stages` stages; what is of the last one would have to be made anew."""
         scores = self.scores
         if scores is not None and stages < len(self.stages):
-            scores = scores.model_copy(update={"stages": scores.stages[:stages], "classes": ()})
+            kept = {"stages": scores.stages[:stages], "classes": (), "turning": None}
+            scores = scores.model_copy(update=kept)
         return self.model_copy(update={"stages": self.stages[:stages], "scores": scores})
 
 

@@ -297,7 +297,7 @@ def _checked_streams(ensemble: Ensemble, directory: Path, examples: NDArray[np.f
 def _small_enough(difference: float) -> float:
     if not difference <= LARGEST_DIFFERENCE:
         raise CheckpointError(
-            f"the ONNX graphs differ from torch by {difference:.2g} in a logit, more "
+            f"the ONNX graphs differ from torch by {difference:.2g} of a row's largest logit, more "
             f"than {LARGEST_DIFFERENCE:g}; please report this with the ensemble's config.json."
         )
     return difference

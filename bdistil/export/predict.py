@@ -19,6 +19,8 @@ from bdistil.data.new_examples import NewExamples, read_new_examples
 from bdistil.errors import SpecError
 from bdistil.export.known_labels import Comparison, compared
 from bdistil.runtime.answer import Answer
+from bdistil.runtime.clock import timed_batch
+from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Predictor
 from bdistil.runtime.values import as_text, missing_values
@@ -94,10 +96,16 @@ def predict_file(
     if twice:
         raise SpecError(f"--keep names {twice[0]!r}, as a column of the answers is called.")
 
+    policies: list[OperatingPoint] = []  # one for the whole file, chosen at its first batch
+
     def answered(x: NDArray[np.float32]) -> Answer:
         if budget is not None:
             return predictor.predict_batch(x, budget)
-        return predictor.answer(x, stages=stages, deadline=deadline, exit=exit)
+        if exit is None:
+            return predictor.answer(x, stages=stages, deadline=deadline)
+        if not policies:
+            policies.append(predictor.policy(exit, batch=timed_batch(len(x))))
+        return predictor.answer(x, exit=policies[0])
 
     answers = [answered(x) for x in counted(new, tell)]
     values = np.concatenate([answer.values for answer in answers])

@@ -15,11 +15,11 @@ from torch import nn
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.onnx_export import ONNX_PACKAGES, export_module, write_prefixes
 from bdistil.names import Runtime, Stacking
+from bdistil.runtime.cascade import TEACHER_FILE
 from bdistil.runtime.onnx_runner import OnnxRunner
 
 Call = Callable[[NDArray[np.float32]], Any]
 """From raw features, float32 (B, ...), to logits."""
-TEACHER_GRAPH = "teacher.onnx"
 
 
 def default_runtime() -> Runtime:
@@ -69,11 +69,11 @@ def served(
     way, _ = write_prefixes(ensemble, folder, examples)
     runner = OnnxRunner(folder, ensemble.outputs)
     if raw_teacher is not None:
-        export_module(raw_teacher, examples, folder / TEACHER_GRAPH)
+        export_module(raw_teacher, examples, folder / TEACHER_FILE)
     return Served(
         [_to_stage(runner, stage) for stage in stages],
         (way,) * len(ensemble),
-        None if raw_teacher is None else runner.graph(TEACHER_GRAPH),
+        None if raw_teacher is None else runner.graph(TEACHER_FILE),
     )
 
 

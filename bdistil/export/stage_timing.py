@@ -20,11 +20,11 @@ from bdistil.export.merged_layers import Affine
 from bdistil.export.onnx_export import check_packages, export_module, opened_ways
 from bdistil.export.stacking import Standardised
 from bdistil.names import Runtime
+from bdistil.runtime.cascade import TEACHER_FILE
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.store.scratch import ScratchFolder
 
 REPEATS = 30
-TEACHER_GRAPH = "teacher.onnx"
 
 
 class StageSeconds(NamedTuple):
@@ -102,8 +102,8 @@ class GraphTimer:
             runner = OnnxRunner(folder, students.outputs, self.threads)
             names = [f"{way}.onnx"]
             if self.teacher is not None:
-                (folder / TEACHER_GRAPH).write_bytes(self.teacher)
-                names.append(TEACHER_GRAPH)
+                (folder / TEACHER_FILE).write_bytes(self.teacher)
+                names.append(TEACHER_FILE)
             timed = [partial(runner.run_graph, name, one) for name in names]
             rows = timed_in_turns(timed, repeats=REPEATS)
         stage, *teacher = (statistics.median(column) for column in zip(*rows, strict=True))
@@ -112,10 +112,10 @@ class GraphTimer:
     def _exported(self, teacher: nn.Module) -> bytes | None:
         """The teacher's graph; None of one that cannot be one, of which a warning tells."""
         with ScratchFolder("onnx") as folder:
-            path = folder / TEACHER_GRAPH
+            path = folder / TEACHER_FILE
             try:
                 export_module(Standardised(teacher, self.affine).eval(), self.inputs[-1], path)
-                OnnxRunner(folder, 1).run_graph(TEACHER_GRAPH, self.inputs[0])
+                OnnxRunner(folder, 1).run_graph(TEACHER_FILE, self.inputs[0])
             except Exception as error:  # of a user's own network the exporter may raise anything
                 warnings.warn(
                     f"the teacher's time by onnxruntime is left out: {told(error)}",

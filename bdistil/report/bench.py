@@ -26,6 +26,7 @@ from bdistil.export.teacher_export import RawTeacher
 from bdistil.names import Stacking
 from bdistil.report.bench_peers import Peer, scikit_peers, single_student, why_no_peers
 from bdistil.report.single_student import single_student_peer
+from bdistil.runtime.cascade import TEACHER_FILE
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult
@@ -33,7 +34,6 @@ from bdistil.store.scratch import ScratchFolder
 
 Runtime = Literal["torch", "onnxruntime"]
 Way = Literal["teacher", "straight", "streamed"]
-TEACHER_GRAPH = "teacher.onnx"
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ def onnx_subjects(
     found += [Subject("onnxruntime", "streamed", stage, streamed(stage)) for stage in stages]
     if raw_teacher is not None:
         own = folder / "teacher"
-        export_module(raw_teacher, examples, own / TEACHER_GRAPH)
-        call = OnnxRunner(own, ensemble.outputs).graph(TEACHER_GRAPH)
+        export_module(raw_teacher, examples, own / TEACHER_FILE)
+        call = OnnxRunner(own, ensemble.outputs).graph(TEACHER_FILE)
         found.append(Subject("onnxruntime", "teacher", 0, call))
     return found
 

@@ -183,14 +183,25 @@ def _medians(calls: Sequence[Call], x: NDArray[np.float32]) -> list[float]:
 
 
 def _check_comparable(runs: Sequence[RunDirectory]) -> None:
-    first = runs[0].spec()
     for run in runs[1:]:
-        spec = run.spec()
-        if spec.data != first.data or spec.seed != first.seed:
+        if not _same_split(run, runs[0]):
             raise SpecError(
                 f"{run.path} has other data or another seed than {runs[0].path}, so their "
                 "validation splits differ; give runs with the same data and seed."
             )
+
+
+def _same_split(run: RunDirectory, other: RunDirectory) -> bool:
+    """Whether two runs cut the same rows alike: of a file that was moved its content tells."""
+    specs = run.spec(), other.spec()
+    (own, of_other), seeds = (spec.data for spec in specs), {spec.seed for spec in specs}
+    aside = {"path", "views", "class_weight"}  # which move no row
+    if len(seeds) > 1 or own.model_dump(exclude=aside) != of_other.model_dump(exclude=aside):
+        return False
+    if own.path == of_other.path:
+        return True
+    content = run.teacher.card().data_sha256
+    return content is not None and content == other.teacher.card().data_sha256
 
 
 @torch.no_grad()
@@ -286,7 +297,7 @@ class Limits:
         if not kept:
             nearest = max(points, key=lambda p: p.validation)
             raise SpecError(
-                f"no stage of these runs is within the limits; the best has "
+                "no stage of these runs is within the limits; the best has "
                 f"{nearest.validation:.4f} on validation at {nearest.latency * 1e3:.3g} ms and "
                 f"{nearest.flops:,} FLOPs, the cheapest takes "
                 f"{min(p.latency for p in points) * 1e3:.3g} ms, or "

@@ -68,11 +68,16 @@ class Cascade:
             )
         points = () if manifest.calibration is None else manifest.calibration.asks
         if manifest.regression:
-            raise SpecError(f"{manifest.name!r} {NEVER_UNSURE}; leave teacher out.")
+            raise SpecError(f"{manifest.name!r} {NEVER_UNSURE}; do not ask its teacher.")
         if not points:
             raise SpecError(
-                f"{manifest.name!r} knows nothing of its teacher; leave teacher out or export it "
-                "anew."
+                f"{manifest.name!r} knows nothing of its teacher; do not ask it, or export the "
+                "ensemble anew."
+            )
+        if outputs is not None and (teacher is True or hasattr(teacher, "predict_proba")):
+            raise SpecError(
+                f"teacher_outputs is {outputs!r}, which is for graphs, modules and functions; what "
+                "this teacher answers is known, so leave it out."
             )
         self.manifest = manifest
         self.answers, self.outputs = _answers_of(teacher, manifest, folder, outputs)

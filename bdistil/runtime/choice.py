@@ -11,7 +11,7 @@ import numpy as np
 from bdistil.errors import SpecError
 from bdistil.runtime.anytime import seconds
 from bdistil.runtime.clock import StageTimes
-from bdistil.runtime.exits import SCORES, OperatingPoint, best_within, cheapest
+from bdistil.runtime.exits import FOR_REGRESSION, SCORES, OperatingPoint, best_within, cheapest
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.risk import RISK, assured, keeping
 from bdistil.runtime.values import as_text
@@ -46,12 +46,8 @@ def choose(
     points = [p for p in exits if score in (None, p.policy.score)]
     if by == "time":
         points = times().timed(points)
-    if not points and exits:  # a task has its own scores
-        known = ", ".join(sorted({point.score for point in exits}))
-        raise SpecError(
-            f"{manifest.name!r} is for {manifest.task}, which has no early exits by {score!r}; "
-            f"choose {known}."
-        )
+    if exits and score is not None:
+        check_score(manifest, score)
     if not points:
         kind = "early exits" if score is None else f"early exits by {score!r}"
         raise SpecError(f"{manifest.name!r} was exported without {kind}; export it anew.")
@@ -96,7 +92,8 @@ def _limit(manifest: Manifest, times: Times, budget: float | str, by: str) -> fl
     if by == "flops":
         return budget_of(budget, costs_of(manifest)[-1])
     if as_text(budget).strip().endswith("%"):
-        return budget_of(budget, times().straight)
+        measured = times()
+        return budget_of(budget, measured.straight / measured.batch)
     return seconds(budget, "budget")
 
 
@@ -128,6 +125,20 @@ def _check(
         raise SpecError(f"exit score {score!r} is unknown; choose {', '.join(SCORES)}.")
 
 
+def check_score(manifest: Manifest, score: str) -> None:
+    """Refuse a score that the ensemble's task has not.
+
+    Raises:
+        SpecError: naming those that it has.
+    """
+    known = FOR_REGRESSION if manifest.regression else tuple(SCORES)
+    if score not in known:
+        raise SpecError(
+            f"{manifest.name!r} is for {manifest.task}, which has no early exits by {score!r}; "
+            f"choose {', '.join(known)}."
+        )
+
+
 def check_count(name: str, value: Any) -> None:
     """Refuse an argument that is no number of things.
 
@@ -152,7 +163,9 @@ def costs_of(manifest: Manifest) -> tuple[float, ...]:
         SpecError: if they are not known.
     """
     if manifest.costs is None:
-        raise SpecError(f"{manifest.name!r} was saved without figures; export it anew.")
+        raise SpecError(
+            f"{manifest.name!r} was saved without figures; export it or save the estimator anew."
+        )
     return manifest.costs
 
 

@@ -23,6 +23,8 @@ from bdistil.runtime.runner import Progress, Runner
 ROUNDS = 15  # measured, in turns
 LEAST_ROUNDS = 3
 ENOUGH = 0.5  # seconds after which no further round is begun
+ROUNDING = 1e-9  # the logarithm of 64 to the base 4 is a hair below 3
+LARGEST = 1024  # examples, beyond which one more takes what the others do
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class StageTimes:
         """The points with seconds for costs; those that do not say where examples leave are out."""
         known = [p for p in points if p.threshold is None or len(p.leaving) == len(self.steps)]
         return [replace(point, cost=self.cost(point)) for point in known]
+
+
+def timed_batch(examples: int) -> int:
+    """The batch whose times stand for so many examples: a power of 4, so that few are measured."""
+    return int(4 ** math.floor(math.log(min(max(examples, 1), LARGEST), 4) + ROUNDING))
 
 
 def measure_times(

@@ -33,6 +33,7 @@ NEEDED = ("name", "task", "input_shape", "students")
 KINDS: dict[str, type] = {
     **{"name": str, "task": str, "input_shape": list, "students": list, "class_names": list},
     **{"columns": dict, "form": dict, "layout": str, "figures": dict, "calibration": dict},
+    **{"streamed_flops": list},
 }
 NAMES_OF_KINDS: dict[type, str] = {str: "text", list: "list", dict: "object"}
 FLOAT32 = np.dtype(np.float32)
@@ -102,6 +103,7 @@ class Manifest:
         form: how photographs or recordings become features; None for other sources.
         layout: what the axes of arrays in files mean (`data.layout`); None decides by the shape.
         figures: what the search measured of each stage.
+        streamed_flops: see `costs`; empty where `figures` have them.
         calibration: temperatures and early exits, fitted on the validation split.
         weights_hash: SHA-256 of ``model.safetensors``; empty if not known.
     """
@@ -117,6 +119,7 @@ class Manifest:
     form: Mapping[str, Any] | None = None
     layout: str | None = None
     figures: Any = None
+    streamed_flops: tuple[int, ...] = ()
     calibration: Calibration | None = None
     weights_hash: str = ""
 
@@ -166,6 +169,7 @@ class Manifest:
             form=content.get("form"),
             layout=content.get("layout"),
             figures=content.get("figures"),
+            streamed_flops=tuple(content.get("streamed_flops") or ()),
             calibration=None if calibration is None else Calibration.of(calibration),
             weights_hash=weights_hash or "",
         )
@@ -205,7 +209,9 @@ class Manifest:
     @property
     def costs(self) -> tuple[float, ...] | None:
         """FLOPs up to each stage, all stages before it answered; None if not known."""
-        return self.figures and tuple(stage["streamed_flops"] for stage in self.figures["stages"])
+        if self.figures is None:
+            return self.streamed_flops or None
+        return tuple(stage["streamed_flops"] for stage in self.figures["stages"])
 
     @property
     def regression(self) -> bool:

@@ -22,8 +22,8 @@ from bdistil.runtime.anytime import AnytimeRun, seconds
 from bdistil.runtime.backends import AUTO, open_runner
 from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.cascade import Cascade
-from bdistil.runtime.choice import budget_of, check_count, choose, costs_of
-from bdistil.runtime.clock import StageTimes, measure_times
+from bdistil.runtime.choice import budget_of, check_count, check_score, choose, costs_of
+from bdistil.runtime.clock import StageTimes, measure_times, timed_batch
 from bdistil.runtime.deadlines import Deadlines, Found
 from bdistil.runtime.exit_graph import exit_graph_of
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, usual_score
@@ -49,7 +49,8 @@ class Predictor:
             else torch.
         threads: independent students that run at the same time when a stage is gone to straight.
         teacher: the last stage, asked about examples that the ensemble is not sure of; see
-            :class:`~bdistil.runtime.cascade.Cascade`. Not with `stages` or a `deadline`.
+            :class:`~bdistil.runtime.cascade.Cascade`. :meth:`answer` and those that predict ask it,
+            if neither `stages` nor a `deadline` is given; nobody else does.
         teacher_outputs: likewise.
         product: answer by products over the stages, which more time hardly turns from right to
             wrong (:mod:`~bdistil.runtime.product`), where classes are asked for. Probabilities are
@@ -152,7 +153,8 @@ class Predictor:
                 before its time runs; :meth:`warm_up` does so earlier. Of a large batch, some rows
                 may get a stage further than others.
             exit: let each example leave as soon as it is sure: a policy, or the name of a score,
-                whose threshold then is the fastest here that kept the full accuracy on validation.
+                whose threshold then is the fastest here, for a batch of about that size, that kept
+                the full accuracy on validation.
 
         Raises:
             DataError: if the examples do not fit, or there is no such stage.
@@ -187,12 +189,17 @@ class Predictor:
         if deadline is not None:
             return self._until(examples, started, seconds(deadline), told)
         assert exit is not None
-        return self._until_sure(examples, self._policy(exit))
+        return self._until_sure(examples, self._policy(exit, len(examples)))
 
     def warm_up(self, examples: int = 1) -> None:
-        """Load everything and answer such a batch in every way, so that later calls are fast."""
+        """Load everything and answer such a batch in every way, so that later calls are fast.
+
+        Streams load theirs when they begin.
+        """
         check_count("examples", examples)
         zeros = self._zeros(examples)
+        for stage in range(1, len(self)):
+            self.runner.straight(zeros, stage)
         self.deadlines.warm_up(self.runner, zeros)
         if self.exit_graph is not None:
             self.exit_graph.leave_at(zeros[:1], len(self))
@@ -220,6 +227,8 @@ class Predictor:
             >>> for steps in microphone:  # (1, some, inputs)      # doctest: +SKIP
             ...     answers = stream.push(steps)  # of stage 1, 2, ...
         """
+        if isinstance(self.runner, ProductRunner):
+            raise SpecError("products over the stages have no streams; leave product out.")
         return Stream(self.manifest, self.runner, len(self) if stages is None else stages)
 
     def start(self, x: Any) -> AnytimeRun[Progress]:
@@ -242,8 +251,13 @@ class Predictor:
                 first stage runs for all, whatever the budget is; a warning tells of less.
 
         Raises:
-            SpecError: if the budget cannot be read, or the ensemble has no figures.
+            SpecError: if the budget cannot be read, the ensemble has no figures, or there is a
+                teacher, whom no budget of FLOPs covers.
         """
+        if self.cascade is not None:
+            raise SpecError(
+                "budgets are of the ensemble alone; open it without a teacher, or use answer()."
+            )
         costs = costs_of(self.manifest)
         increments, limit = np.diff([0.0, *costs]).tolist(), budget_of(budget, costs[-1])
         examples = self.manifest.as_examples(x)
@@ -333,10 +347,12 @@ class Predictor:
             )
         return self._times[batch]
 
-    def _policy(self, exit: Exit) -> ExitPolicy:
-        if isinstance(exit, OperatingPoint):
-            return exit.policy
-        return exit if isinstance(exit, ExitPolicy) else self.policy(exit).policy
+    def _policy(self, exit: Exit, examples: int) -> ExitPolicy:
+        if isinstance(exit, str):
+            return self.policy(exit, batch=timed_batch(examples)).policy
+        policy = exit.policy if isinstance(exit, OperatingPoint) else exit
+        check_score(self.manifest, policy.score)
+        return policy
 
     def _until(
         self, examples: NDArray[np.float32], started: float, duration: float, told: bool

@@ -74,7 +74,7 @@ class Guarantee:
     def __str__(self) -> str:
         said = (
             f"game: {self.normalisation}, eta {self.step:.3g}; max|F-g| is at most "
-            f"{self.certificate:.3g} logits on the training split"
+            f"{self.certificate:.3g} on the training split"
         )
         if self.paper_bound is not None and math.isfinite(self.paper_bound):
             return f"{said}, by the paper's bound at most {self.paper_bound:.3g}"

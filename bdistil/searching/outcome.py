@@ -218,6 +218,7 @@ def for_raw_data(
         form=dataset.form,
         layout=dataset.layout,
         figures=figures,
+        streamed_flops=tuple(costs) if figures is None else (),
         calibration=calibrated(students, dataset, costs, teacher_logits),
     )
     rule = dataset.standardisation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from bdistil.data.standardise import standardised
 from bdistil.errors import BdistilWarning, CheckpointError
 from bdistil.export.early_prediction import EarlyPoint, early_prediction
 from bdistil.export.ensemble import Ensemble
-from bdistil.export.evaluation import Evaluation
+from bdistil.export.evaluation import Evaluation, streamed_flops
 from bdistil.runs.journal import EndRecord, RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.guarantee import Guarantee
 from bdistil.searching.outcome import (
     accepted,
+    calibrated,
     contents_hash,
     evaluate_on_test,
     for_raw_data,
@@ -160,6 +162,23 @@ class SearchResult:
         logits, name = self.run.teacher.logits()["validation"], self.run.spec().name
         built = for_raw_data(students, self.dataset, name, figures, logits)
         return built.with_fastest_ways()
+
+    def first_stages(self, built: Ensemble, stages: int) -> Ensemble:
+        """The first `stages` students of what :meth:`build_ensemble` gave.
+
+        Temperatures, early exits and when to ask the teacher are measured for them.
+
+        Raises:
+            DataError: if there is no such stage.
+        """
+        short = built.truncated(stages)
+        if stages < len(built):
+            students = ProgressiveEnsemble(short.outputs, short)
+            costs = streamed_flops(students, self.dataset.input_shape)
+            logits = self.run.teacher.logits()["validation"]
+            calibration = calibrated(students, self.dataset, costs, logits)
+            short.config = replace(short.config, calibration=calibration)
+        return short
 
     def write(self) -> None:
         """The trials' table, the figures and the ensemble."""

@@ -22,7 +22,8 @@ class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[
     """A progressive ensemble as a scikit-learn classifier.
 
     ``staged_predict`` and ``staged_predict_proba`` give the answers of the first student, the first
-    two, and so on; ``ensemble_`` is the :class:`bdistil.Ensemble`, for deadlines and early exits.
+    two, and so on; ``ensemble_`` is the :class:`bdistil.Ensemble`. For deadlines and
+    early exits save it by ``save_pretrained`` and open the folder with :class:`bdistil.Predictor`.
 
     ``class_weight`` is scikit-learn's: "balanced", or a number for each label; ``sample_weight`` of
     ``fit`` is multiplied with it.

@@ -16,13 +16,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from bdistil.core.tensors import as_tensor
 from bdistil.data.assemble import assemble, with_teacher_outputs
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.weights import weighed
+from bdistil.runtime.columns import FeatureColumn, TableColumns
 from bdistil.spec import Spec, load_spec
 from bdistil.teachers.answers import seconds_of
-from bdistil.teachers.estimator import fit_weighted
+from bdistil.teachers.estimator import fit_weighted, seed_estimator
 
 if TYPE_CHECKING:
     from bdistil.export.ensemble import Ensemble
@@ -121,12 +123,13 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             class_names=labels.class_names,
             class_type=labels.class_type,
             weights=weights,
+            columns=_named_columns(self),
         )
         dataset = weighed(dataset, spec.data)
         if self.teacher is not None:
             learnt = dataset.train.weights
             features = given if hasattr(given, "columns") else x
-            outputs = self._teach(features, y, rows, learnt)
+            outputs = self._teach(features, y, rows, learnt, seed)
             seconds = self._teacher_seconds(features) if _timed(spec) else None
             dataset = with_teacher_outputs(dataset, outputs, rows, seconds)
         self.ensemble_: Ensemble = search_dataset(spec, dataset)
@@ -151,7 +154,13 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"overrides are a dict such as {{'space.epochs': 40}}, not {self.overrides!r}."
             )
-        overrides = [f"{key}={json.dumps(value)}" for key, value in (self.overrides or {}).items()]
+        given = self.overrides or {}
+        if of_data := [key for key in given if str(key).partition(".")[0] == "data"]:
+            raise ValueError(
+                f"overrides set {of_data[0]}, but the data are those of fit; use "
+                "validation_fraction, sample_weight or class_weight, or remove it."
+            )
+        overrides = [f"{key}={json.dumps(value, default=_plain)}" for key, value in given.items()]
         spec = load_spec(source, overrides)
         if spec.workers.count:
             raise ValueError("overrides set workers.count, but estimators search without Ray.")
@@ -166,11 +175,14 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         """Of the classes, as ``data.class_weight`` takes it; a regressor has none."""
         return None
 
-    def _teach(self, x: Any, y: Array, rows: SplitIndices, weights: Any) -> NDArray[np.float32]:
+    def _teach(
+        self, x: Any, y: Array, rows: SplitIndices, weights: Any, seed: int
+    ) -> NDArray[np.float32]:
         """The given teacher's answers on all rows, float32 (N, L); `x` is a frame if given so."""
         self.teacher_ = clone(self.teacher)
         self._check_teacher()
         if not isinstance(self.teacher_, FrozenEstimator):
+            seed_estimator(self.teacher_, seed)
             fit_weighted(self.teacher_, _safe_indexing(x, rows.train), y[rows.train], weights)
         return np.asarray(self._teacher_outputs(x), np.float32)
 
@@ -189,12 +201,25 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         features = validate_data(self, x, reset=False, dtype=np.float64)
         with torch.no_grad():
-            for outputs in self._network.stages(torch.as_tensor(features)):
+            for outputs in self._network.stages(as_tensor(features)):
                 yield outputs.numpy()
 
     def _last(self, x: Any) -> Array:
         *_, last = self._stages(x)
         return last
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's, as a grid of parameters has, as JSON knows it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(f"overrides hold {value!r}; give numbers, text, lists and dicts.")
+
+
+def _named_columns(estimator: ProgressiveEstimator) -> TableColumns | None:
+    """The columns by which tables are read, of a frame that had names."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else TableColumns(tuple(map(FeatureColumn, names)), "y")
 
 
 def _timed(spec: Spec) -> bool:

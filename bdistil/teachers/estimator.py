@@ -86,8 +86,7 @@ class EstimatorSource:
 
     def _fitted(self, train: Split) -> Any:
         estimator = _fresh(self.estimator)
-        if estimator.get_params().get("random_state", 0) is None:
-            estimator.set_params(random_state=derived_seed(self.spec.seed, "teacher"))
+        seed_estimator(estimator, self.spec.seed)
         raw = self.spec.teacher.reads == "raw"
         features = train.x if raw else standardised(self.dataset, train)
         labels = train.y if train.y.ndim == 1 or train.y.shape[1] > 1 else train.y[:, 0]
@@ -113,6 +112,17 @@ class EstimatorSource:
         probabilities = np.zeros((len(features), self.dataset.outputs), np.float32)
         probabilities[:, np.asarray(fitted.classes_)] = found
         return probabilities
+
+
+def seed_estimator(estimator: Any, seed: int) -> None:
+    """Let a search's seed decide what an estimator, or a part of it, draws without one."""
+    found = estimator.get_params(deep=True)
+    unset = [name for name, value in found.items() if value is None and _is_a_seed(name)]
+    estimator.set_params(**dict.fromkeys(unset, derived_seed(seed, "teacher")))
+
+
+def _is_a_seed(parameter: str) -> bool:
+    return parameter == "random_state" or parameter.endswith("__random_state")
 
 
 def fit_weighted(

@@ -58,12 +58,15 @@ class OnnxSource:
         return Teacher(
             lambda split, a: self._examinee.logits(self.dataset, split, a),
             self.known_flops(),
-            seconds=self._examinee.seconds(self.dataset),
+            seconds=self._examined(self._open(threads=1)).seconds(self.dataset),
         )
 
     @cached_property
     def _examinee(self) -> Examinee:
-        settings, session = self.spec.teacher, self._session
+        return self._examined(self._session)
+
+    def _examined(self, session: Any) -> Examinee:
+        settings = self.spec.teacher
         only, output = session.get_inputs()[0], self._output
         kind, size = TYPES[only.type], only.shape[0] if only.shape else None
 
@@ -92,12 +95,20 @@ class OnnxSource:
 
     @cached_property
     def _session(self) -> Any:
+        return self._open()
+
+    def _open(self, threads: int = 0) -> Any:
+        """The graph on so many threads; 0 leaves it to onnxruntime."""
         model, content = self.spec.teacher.model, self._content
         runtime = require("onnxruntime", "onnx")
         if fault := fault_of(content):
             raise TeacherError(f"{model} is no ONNX graph that can be run: {fault}.")
         try:
-            session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            settings = runtime.SessionOptions()
+            settings.intra_op_num_threads = threads
+            session = runtime.InferenceSession(
+                content, settings, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime raises its own kinds, one for each fault
             raise TeacherError(
                 f"{model} is no ONNX graph that can be run ({told(error)}); export it again."

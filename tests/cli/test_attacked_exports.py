@@ -13,9 +13,12 @@ from small_ensembles import small_ensemble
 from tiny import tiny
 
 import bdistil as package
+from bdistil import Predictor
 from bdistil.errors import CheckpointError
 from bdistil.export.c_export import export_c
 from bdistil.export.ensemble import Ensemble
+from bdistil.export.worth_of_int8 import Worth
+from bdistil.searching.result import SearchResult
 from bdistil.store.durable import replacing_files
 
 Command = Callable[..., Any]
@@ -131,3 +134,33 @@ def test_data_that_were_moved_are_asked_for_and_then_found(
         assert f"bdistil resume '{run}' data.path=FILE" in answer.errors.replace("\n", " ")
     assert bdistil("resume", run, f"data.path={folder / 'data.npz'}").status == 0
     assert bdistil("report", run).status == 0
+
+
+def test_fewer_stages_have_exits_of_their_own(bdistil: Command, run: Path, tmp_path: Path) -> None:
+    """And know when their teacher is worth asking; the whole ensemble's would not hold."""
+    out = tmp_path / "two"
+    answer = bdistil("export", run, "--out", out, "--stages", 2)
+    assert answer.status == 0, answer.errors
+    whole, two = Predictor(run), Predictor(out)
+    assert {len(point.leaving) for point in two.manifest.exits} == {2}
+    assert {len(point.leaving) for point in whole.manifest.exits} == {3}
+    full = [point.metric for point in two.manifest.exits if point.threshold is None]
+    assert set(full) == {SearchResult.of(run).rounds[1].result.metric}
+    assert two.manifest.calibration is not None
+    assert two.manifest.calibration.asks
+    temperatures = whole.manifest.temperatures[:2]
+    np.testing.assert_allclose(two.manifest.temperatures, temperatures, rtol=1e-6)
+
+
+def test_8_bits_that_are_not_kept_leave_none_of_an_earlier_export(
+    bdistil: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model"
+    assert bdistil("export", run, "--out", out, "--int8-anyway").status == 0
+    assert (out / "onnx-int8").is_dir()
+    slow = Worth((0.8, 0.9), (0.8, 0.9), (1.0, 1.5))
+    monkeypatch.setattr("bdistil.export.worth_of_int8.worth_of_int8", lambda *_: slow)
+    answer = bdistil("export", run, "--out", out, "--int8")
+    assert "not kept: they are no faster here" in answer.printed
+    assert not (out / "onnx-int8").exists()
+    assert Predictor(out, backend="onnx").predict(np.zeros((2, 16), np.float32)).shape == (2,)

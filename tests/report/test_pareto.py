@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,3 +143,24 @@ def test_runs_on_other_splits_are_not_compared(
     answer = bdistil("pareto", run, other)
     assert answer.status == 2
     assert "has other data or another seed" in answer.errors
+
+
+def test_limits_come_before_the_front(bdistil: Callable[..., Any], run: Path) -> None:
+    """A dearer stage in less time hides one that a limit of another cost asks for."""
+    least = min(
+        stage["flops"] for stage in json.loads(bdistil("status", run, "--json").printed)["stages"]
+    )
+    answer = bdistil("pareto", run, "--max-flops", least, "--json")
+    assert answer.status == 0, answer.errors
+    assert [each["flops"] for each in json.loads(answer.printed)] == [least]
+
+
+def test_runs_that_differ_in_views_and_weights_alone_are_compared(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    spec = yaml.safe_load((other / "spec.yaml").read_text())
+    spec["data"]["class_weight"] = "balanced"
+    (other / "spec.yaml").write_text(yaml.safe_dump(spec))
+    answer = bdistil("pareto", run, other, "--json")
+    assert answer.status == 0, answer.errors

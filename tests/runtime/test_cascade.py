@@ -210,7 +210,7 @@ def test_without_its_teachers_answers_an_ensemble_cannot_ask(tmp_path: Path) -> 
     with pytest.raises(SpecError, match="knows nothing of its teacher"):
         Predictor(tmp_path / "model", teacher=teacher)
     deploy(tmp_path / "targets", *STUDENTS, task="regression", class_names=None)
-    with pytest.raises(SpecError, match=r"is a regression, whose .*; leave teacher out"):
+    with pytest.raises(SpecError, match=r"is a regression, whose .*; do not ask its teacher"):
         Predictor(tmp_path / "targets", teacher=teacher)
 
 
@@ -259,3 +259,15 @@ def test_a_regressions_teacher_is_refused_before_anything_is_written(
     assert "how sure they are; leave --with-teacher away" in refused.errors
     assert refused.status == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_of_flops_is_of_the_ensemble_alone(folder: Path) -> None:
+    predictor = Predictor(folder, teacher=teacher)
+    with pytest.raises(SpecError, match="budgets are of the ensemble alone"):
+        predictor.predict_batch(inputs("mlp", 5).numpy(), "50%")
+
+
+def test_what_a_known_teacher_answers_is_not_asked(folder: Path) -> None:
+    fitted = LogisticRegression().fit(np.eye(5)[:3], ["class 0", "class 1", "class 2"])
+    with pytest.raises(SpecError, match="what this teacher answers is known"):
+        Predictor(folder, teacher=fitted, teacher_outputs="logits")

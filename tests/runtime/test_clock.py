@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bdistil import Predictor
 from bdistil.errors import SpecError
-from bdistil.runtime.clock import ROUNDS, StageTimes, measure_times
+from bdistil.runtime.clock import LARGEST, ROUNDS, StageTimes, measure_times, timed_batch
 from bdistil.runtime.exits import OperatingPoint, operating_points
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.risk import RISK, keeping
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def clocked(folder: Path, steps: tuple[float, ...], straight: float) -> Predictor:
     predictor = Predictor(folder)
-    predictor._times = {1: StageTimes(steps, straight)}
+    predictor._times = dict.fromkeys((1, 16), StageTimes(steps, straight))
     return predictor
 
 
@@ -203,3 +203,28 @@ def test_older_exports_do_not_say_where_examples_leave(folder: Path) -> None:
     ]
     kept = Manifest.read(folder).exits
     assert all(len(point.leaving) == len(STUDENTS) for point in kept)
+
+
+@given(st.integers(0, 10**7))
+def test_few_sizes_of_batches_are_timed(examples: int) -> None:
+    batch = timed_batch(examples)
+    assert batch in (1, 4, 16, 64, 256, 1024)
+    assert batch <= max(examples, 1)
+    assert examples < 4 * batch or batch == LARGEST
+
+
+def test_a_share_of_time_is_of_an_example_of_the_batch(folder: Path) -> None:
+    predictor = Predictor(folder)
+    straight = StageTimes((1e-6, 1e-3, 2e-3), 8.0, batch=8, together=(8e-6, 8.0, 16.0))
+    predictor._times = {8: straight}
+    point = predictor.policy(budget="50%", batch=8)
+    assert point.cost <= 0.5  # seconds; all stages take one
+    with pytest.raises(SpecError, match="less than any policy costs"):
+        predictor.policy(budget="0.0000001%", batch=8)
+
+
+def test_a_named_exit_goes_by_the_batch_at_hand(folder: Path) -> None:
+    predictor = Predictor(folder)
+    predictor.predict(examples("mlp", 9), exit="confidence")
+    predictor.predict(examples("mlp", 1), exit="confidence")
+    assert set(predictor._times) == {1, 4}

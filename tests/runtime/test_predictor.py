@@ -241,6 +241,8 @@ def test_regression_answers_with_numbers(tmp_path: Path) -> None:
     assert predictor.predict_batch(x, "70%").stages.max() > 1
     with pytest.raises(SpecError, match=r"regression, which .* by 'confidence'; choose stability"):
         predictor.predict(x, exit="confidence")
+    with pytest.raises(SpecError, match=r"regression, which .* by 'margin'; choose stability"):
+        predictor.predict(x, exit=ExitPolicy("margin", 0.9))
     with pytest.raises(SpecError, match="is a regression; use predict"):
         predictor.predict_proba(x)
 
@@ -288,7 +290,7 @@ def test_an_ensemble_without_figures_says_what_it_cannot(folder: Path, tmp_path:
     assert len(old.predict(examples("mlp"))) == 9
     with pytest.raises(SpecError, match="without early exits; export it anew"):
         old.policy()
-    with pytest.raises(SpecError, match="without figures; export it anew"):
+    with pytest.raises(SpecError, match="without figures; export it or save"):
         old.predict_batch(examples("mlp"), "50%")
 
 

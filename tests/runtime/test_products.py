@@ -94,3 +94,9 @@ def test_what_only_calibrated_answers_have_is_told(tmp_path: Path) -> None:
             ask()
     with pytest.raises(SpecError, match="product=True and a teacher do not go together"):
         Predictor(tmp_path, backend="torch", product=True, teacher=lambda x: x)
+
+
+def test_products_have_no_streams(tmp_path: Path) -> None:
+    deploy(tmp_path, ("gru", 3, "none", True), ("gru", 3, "none", True))
+    with pytest.raises(SpecError, match="products over the stages have no streams"):
+        Predictor(tmp_path, product=True).stream()

@@ -58,7 +58,7 @@ def test_status_and_report_say_it(run: SearchResult) -> None:
     figures = json.loads(bdistil("status", run.run.path, "--json").stdout)["game"]
     assert figures["certificate"] == run.rounds[-1].game.certificate
     assert "game: joint, eta" in told
-    assert "logits on the training split" in " ".join(told.split())
+    assert "on the training split" in " ".join(told.split())
 
 
 def records(edges: list[float], gap: float) -> list[RoundRecord]:

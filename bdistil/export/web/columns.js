@@ -10,6 +10,8 @@ const PARTS = {
   second: (time) => time.getUTCSeconds(),
 };
 
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i; // as files have them: no blank, no 0x10
+
 // Features of one value as text; an empty one is missing, and an unknown category is all zeros.
 export function encode(column, text) {
   const { name, categories, parts, missing, fill } = column;
@@ -22,8 +24,9 @@ export function encode(column, text) {
     if (Number.isNaN(time.getTime())) throw new Error(`${name} is no date.`);
     return [...parts.map((part) => PARTS[part](time)), ...flag];
   }
-  if (!Number.isFinite(Number(text))) throw new Error(`${name} is no number.`);
-  return [Number(text), ...flag];
+  const number = NUMBER.test(text.trim()) ? Number(text) : NaN;
+  if (!Number.isFinite(number)) throw new Error(`${name} is no number.`);
+  return [number, ...flag];
 }
 
 // The form field of one column.

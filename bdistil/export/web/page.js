@@ -68,7 +68,8 @@ function row({ stage, answers: [own] }) {
   const texts = own.map(({ name, value, probability }) =>
     value === undefined ? `${name} ${(100 * probability).toFixed(1)}%` : `${name}: ${value.toPrecision(4)}`,
   );
-  const cells = [stage, texts.slice(0, 3).join(", ")];
+  const told = own.some(({ value }) => value !== undefined) ? texts : texts.slice(0, 3); // the likeliest
+  const cells = [stage, told.join(", ")];
   const line = document.createElement("tr");
   for (const text of cells) line.appendChild(document.createElement("td")).textContent = text;
   return line;

@@ -15,7 +15,9 @@ export class Ensemble {
   constructor(config, sessions) {
     this.config = config;
     this.sessions = sessions;
-    this.names = config.class_names ?? Array.from({ length: config.outputs }, (_, i) => String(i));
+    const targets = [config.columns?.label ?? []].flat(); // of regression
+    const numbered = Array.from({ length: config.outputs }, (_, i) => String(i));
+    this.names = config.class_names ?? (targets.length === config.outputs ? targets : numbered);
     this.temperatures = config.calibration?.temperatures ?? [];
   }
 
