@@ -333,6 +333,68 @@ def test_without_an_oracle_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def figures_of(method: str, data: str, seed: int, sign: float = 1.0) -> Figures:
+    """A method's answers; of sign -1 and 0, a worthless teacher's too."""
+    stages = [
+        {
+            "metric": sign * metric, "validation": metric, "flops": flops, "streamed_flops": flops,
+            "parameters": 10.0, "trained": 5.0,
+        }
+        for flops, metric in MODELS
+    ]  # fmt: skip
+    return Figures(data, {"method": method}, seed, sign, 1000, stages)
+
+
+def with_failures(*failed: tuple[str, str]) -> list[Figures]:
+    """Three methods on two data sets, of which some have no answer on one."""
+    return [
+        Figures(data, {"method": method}, 0, failed="no weak learner.")
+        if (method, data) in failed
+        else figures_of(method, data, 0)
+        for method in ("ours", "oracle", "average")
+        for data in ("one", "two")
+    ]
+
+
+@pytest.mark.parametrize("method", ["ours", "oracle"])
+def test_a_data_set_without_ours_or_the_oracle_is_left_out_and_told(
+    method: str, tmp_path: Path
+) -> None:
+    answer = write_up.write_comparison(with_failures((method, "two")), tmp_path, "?")
+    assert "of the matched oracle's on one; the best rival" in answer
+    assert f"have no seed in common: two ({method}: no weak learner)." in answer
+    assert "1 of 6 runs has no answer: no weak learner." in answer
+    assert "curves-two.svg" not in (tmp_path / "README.md").read_text()
+
+
+def test_data_sets_of_which_none_has_both_are_nothing_to_compare(tmp_path: Path) -> None:
+    found = with_failures(("ours", "two"), ("oracle", "one"))
+    with pytest.raises(SearchError, match=r"nothing to compare.*two \(ours: .*one \(oracle: "):
+        write_up.write_comparison(found, tmp_path, "?")
+
+
+@pytest.mark.parametrize("sign", [0.0, -1.0])
+def test_areas_that_are_not_above_nothing_have_no_ratio(sign: float, tmp_path: Path) -> None:
+    """Of two areas below 0 the worse one had the larger ratio."""
+    found = [
+        figures_of(method, data, seed, sign if data == "bad" else 1.0)
+        for method in ("ours", "oracle", "average") for data in ("good", "bad") for seed in (0, 1)
+    ]  # fmt: skip
+    for each in found:
+        if each.cell["method"] == "average":  # by far the worst
+            for stage in each.stages:
+                stage["metric"] -= 1.0
+    answer = write_up.write_comparison(found, tmp_path, "?")
+    assert "1.000 (too few pairs for an interval) of the matched oracle's on good;" in answer
+    assert "Ratios of areas leave out bad (seeds 0, 1)" in answer
+    assert "Shares of the teacher's metric leave out bad (seeds 0, 1)" in answer
+    assert "nan" not in answer
+    alone = [each for each in found if each.data == "bad"]
+    answer = write_up.write_comparison(alone, tmp_path, "?")
+    assert "With the budget known, no ratio of areas says anything." in answer
+    assert "has no ratio to the fleet's in its best order" in answer
+
+
 def test_storage_is_beside_the_whole_fleet() -> None:
     [row] = comparison.storage(made_up()).to_dict("records")
     assert row["parameters"] == pytest.approx(30 / 60)
