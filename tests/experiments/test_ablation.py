@@ -243,11 +243,30 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
         ([{"seed": 1}, {"seed": 2}], "seed cannot vary"),
         ([{"workers.count": 1}, {"workers.count": 2}], r"workers\.count cannot vary"),
         ([{"method": "ours"}, {"method": "mine"}], "method cannot vary"),
+        ([{"teacher.workers": 1}, {"teacher.workers": 2}], r"teacher\.workers cannot vary"),
     ],
 )
 def test_cells_that_are_one_search_are_refused(tmp_path: Path, cells: list, match: str) -> None:
     with pytest.raises(SpecError, match=match):
         Plan.of("ablation", "", [spec_file(tmp_path, "one")], [], cells)
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=77", "workers.cpus=99", "workers.autoscale=true", "workers={gpus: 1}"]
+)
+def test_overrides_that_would_be_ignored_are_refused(tmp_path: Path, override: str) -> None:
+    source, cells = spec_file(tmp_path, "one"), [{"space.skip": True}, {"space.skip": False}]
+    field = override.partition("=")[0]
+    with pytest.raises(SpecError, match=rf"{field} cannot be given, .* --first-seed, --cpus"):
+        Plan.of("ablation", "", [source], [override], cells)
+    Path(source).write_text(tiny("name=one", override).to_yaml())  # of searches of its own
+    Plan.of("ablation", "", [source], ["workers.compile=false"], cells)
+
+
+def test_a_teacher_of_several_workers_is_refused(tmp_path: Path) -> None:
+    source, cells = spec_file(tmp_path, "one"), [{"space.skip": True}, {"space.skip": False}]
+    with pytest.raises(SpecError, match=r"teacher\.workers of one needs several .* leave it out"):
+        Plan.of("ablation", "", [source], ["teacher.workers=2"], cells)
 
 
 def test_an_experiment_needs_a_search_space() -> None:
