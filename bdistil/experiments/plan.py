@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.experiments.design import METHOD, Run, label_of, runs_of
+from bdistil.names import Task
 from bdistil.spec import Spec, load_spec
+from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import read_file, write_atomic
 
 PLAN_FILE = "experiment.json"
@@ -121,6 +124,21 @@ class Plan(BaseModel):
         """All searches."""
         return runs_of(list(self.spaces.values()), self.cells, seeds)
 
+    def tasks(self) -> dict[str, Task]:
+        """The task of each search space's data, which are read for it.
+
+        Raises:
+            BdistilError: if they cannot be, or a module of the user's fails.
+        """
+        specs = {name: load_spec(space) for name, space in self.spaces.items()}
+        return {name: task_of(spec) for name, spec in specs.items()}
+
+    def without(self, methods: Collection[str]) -> Plan:
+        """The comparison of the other methods."""
+        return self.model_copy(
+            update={"cells": [cell for cell in self.cells if cell[METHOD] not in methods]}
+        )
+
     def only(self, names: Sequence[str]) -> Plan:
         """On some of the search spaces.
 
@@ -131,6 +149,14 @@ class Plan(BaseModel):
             if name not in self.spaces:
                 raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
         return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
+
+
+def task_of(spec: Spec) -> Task:
+    """What the data of a search space are for."""
+    if spec.data.task != "auto":
+        return spec.data.task
+    import_modules(spec.modules)
+    return load_dataset(spec.data, spec.seed, spec.teacher.columns).task
 
 
 def check_unused(folder: Path) -> None:

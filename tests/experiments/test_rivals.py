@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,14 @@ import torch
 from rival_contest import THREE_STAGES, contest_of
 from tiny import tiny
 
+from bdistil.cli import compare_command
 from bdistil.cluster.launch import launch_search
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SearchError
 from bdistil.experiments import comparison, unknown_budget, write_up
 from bdistil.experiments.figures import Figures
+from bdistil.experiments.plan import Plan
 from bdistil.experiments.rivals import methods
 from bdistil.experiments.rivals.contest import Contest, Entry
 from bdistil.experiments.rivals.early_exit import (
@@ -211,6 +215,37 @@ def test_a_reweighted_vote_of_one_is_that_student(contest: Contest) -> None:
     [entry] = methods.voted(contest, [member], [2.0])
     expected = contest.answers(member.student, contest.test).log_softmax(dim=1)
     torch.testing.assert_close(entry.test, expected, atol=1e-5, rtol=0)
+
+
+def test_a_vote_about_one_class_is_refused_where_there_is_none(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    contest = contest_of(tmp_path_factory, "data={name: diabetes}")
+    with pytest.raises(SearchError, match=r"this task \(regression\) have not one each"):
+        RIVALS["reweighted"](contest)
+
+
+@pytest.mark.parametrize(("data", "has_it"), [("cube", True), ("diabetes", False)])
+def test_by_default_rivals_fit_the_data(
+    data: str,
+    has_it: bool,
+    tmp_path: Path,
+    bdistil: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[Plan] = []
+    monkeypatch.setattr(compare_command, "carry_out", lambda plan, *_: kept.append(plan))
+    sources = []
+    for name in ("cube", data):
+        sources.append(tmp_path / f"{len(sources)}.yaml")
+        spec = tiny(f"name=set-{len(sources)}", f"data={{name: {name}}}")
+        sources[-1].write_text(spec.to_yaml())
+    plain = bdistil("compare", *sources)
+    assert bdistil("compare", *sources, "--method", "reweighted").status == plain.status == 0
+    default, named = ([cell["method"] for cell in plan.cells] for plan in kept)
+    assert ("reweighted" in default, "average" in default) == (has_it, True)
+    assert ("set-2 (regression) has not" in " ".join(plain.errors.split())) is not has_it
+    assert named == ["ours", "oracle", "reweighted"]
 
 
 MODELS = [(100.0, 0.5), (200.0, 0.7), (400.0, 0.9)]
