@@ -32,10 +32,10 @@ Seeds = Annotated[int, typer.Option(min=1, help="0, 1, ... so many.")]
 FirstSeed = Annotated[int, typer.Option(min=0)]
 Out = Annotated[Path, typer.Option(help="Folder of the experiment.")]
 Title = Annotated[str, typer.Option(help="The question, for the README.")]
-Cpus = Annotated[float, typer.Option(help="That each run takes of the cluster.")]
+Cpus = Annotated[float, typer.Option(help="CPUs that each run takes of the cluster.")]
 Gpus = Annotated[
     float,
-    typer.Option(help="That each search and teacher trains on; rivals of compare train on CPUs."),
+    typer.Option(help="GPUs that each search and teacher trains on; rivals train on CPUs."),
 ]
 Autoscale = Annotated[
     bool | None,

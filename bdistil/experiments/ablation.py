@@ -128,7 +128,7 @@ def conclusion(scores: pd.DataFrame, against: pd.DataFrame, reference: str) -> s
         f"metric (mean over {counted(sets, 'data set')}, {counted(pairs, 'search', 'es')})."
     ]
     if against.empty:
-        sentences.append("There is nothing to compare it with: no other cell has an answer.")
+        sentences.append("No other cell has an answer there: nothing can be compared with it.")
     worse = against[(against.p < SIGNIFICANT) & (against.high < 0)]
     level = against.drop(worse.index)
     if len(level):

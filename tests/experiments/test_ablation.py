@@ -138,7 +138,7 @@ def test_the_best_may_have_no_ensemble_on_one_data_set(tmp_path: Path) -> None:
 def test_cells_that_share_no_pair_are_not_compared() -> None:
     found = on_easy_and_hard("a", 0.9, None)[:6] + on_easy_and_hard("b", 0.8, 0.3)[6:]
     answer = answer_of(found)
-    assert "There is nothing to compare it with: no other cell has an answer" in answer
+    assert "No other cell has an answer there: nothing can be compared with it." in answer
     assert "Not among those to choose from: recipe=" in answer
 
 
