@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bdistil.cli.experiment_options import (
+    Autoscale,
     Cpus,
     FirstSeed,
     Gpus,
@@ -17,6 +18,7 @@ from bdistil.cli.experiment_options import (
     Title,
     carry_out,
     specs_and_rest,
+    takes,
 )
 from bdistil.cli.search_command import Address, Verbose
 from bdistil.errors import SpecError
@@ -44,6 +46,7 @@ def ablate(
     title: Title = "",
     cpus: Cpus = 1,
     gpus: Gpus = 0,
+    autoscale: Autoscale = None,
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
@@ -64,4 +67,4 @@ def ablate(
     question = title or f"Which {' and which '.join(asked)}?"
     plan = Plan.of("ablation", question, specs, overrides, cells)
     numbers = range(first_seed, first_seed + seeds)
-    carry_out(plan, plan.runs(numbers), out, (cpus, gpus), address, verbose)
+    carry_out(plan, plan.runs(numbers), out, takes(cpus, gpus, autoscale), address, verbose)

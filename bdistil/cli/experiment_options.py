@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bdistil.cli.display import clock, console, output
+from bdistil.errors import ClusterError, SpecError
 from bdistil.interrupt import STATUS, remembered
 from bdistil.spec import WorkerSpec
+from bdistil.store.durable import check_local
 from bdistil.store.folder_lock import locked_folder
 
 if TYPE_CHECKING:
@@ -29,8 +32,25 @@ Seeds = Annotated[int, typer.Option(min=1, help="0, 1, ... so many.")]
 FirstSeed = Annotated[int, typer.Option(min=0)]
 Out = Annotated[Path, typer.Option(help="Folder of the experiment.")]
 Title = Annotated[str, typer.Option(help="The question, for the README.")]
-Cpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
-Gpus = Annotated[float, typer.Option(min=0, help="Of a search or method.")]
+Cpus = Annotated[float, typer.Option(help="CPUs that each run takes of the cluster.")]
+Gpus = Annotated[
+    float,
+    typer.Option(help="GPUs that each search and teacher trains on; rivals train on CPUs."),
+]
+Autoscale = Annotated[
+    bool | None,
+    typer.Option(
+        "--autoscale/--no-autoscale",
+        help="Whether the cluster adds nodes when runs wait. Default: ask its autoscaler.",
+        show_default=False,
+    ),
+]
+OPTIONS = {
+    "workers.cpus": "--cpus",
+    "workers.gpus": "--gpus",
+    "workers.autoscale=true": "--autoscale",
+}
+"""What is a field of a search and here an option."""
 
 
 def specs_and_rest(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -39,11 +59,24 @@ def specs_and_rest(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return specs, [each for each in arguments if "=" in each]
 
 
+def takes(cpus: float, gpus: float, autoscale: bool | None) -> WorkerSpec:
+    """What each run takes of the cluster.
+
+    Raises:
+        SpecError: if that is nothing, or no number.
+    """
+    if not (0 < cpus < math.inf and 0 <= gpus < math.inf):
+        raise SpecError(
+            f"--cpus must be above 0 (it is {cpus:g}), and --gpus 0 or more (it is {gpus:g})."
+        )
+    return WorkerSpec(cpus=cpus, gpus=gpus, autoscale=autoscale)
+
+
 def carry_out(
     plan: Plan,
     runs: Sequence[Run],
     out: Path,
-    each_takes: tuple[float, float],
+    each_takes: WorkerSpec,
     address: str | None,
     verbose: bool,
 ) -> None:
@@ -53,23 +86,24 @@ def carry_out(
         plan: the experiment.
         runs: its searches.
         out: the experiment's folder.
-        each_takes: CPUs and GPUs of a run.
+        each_takes: :func:`takes`.
         address: of a Ray cluster.
         verbose: let Ray speak.
 
     Raises:
         SpecError: if the folder holds another experiment, or other things.
-        CheckpointError: if another process is at work on it.
+        CheckpointError: if another process is at work on it, or it is a URI.
+        ClusterError: if the cluster has no room for a run.
     """
     from bdistil.experiments.execute import execute
     from bdistil.experiments.write_up import write_comparison, write_up
 
+    check_local(out)
     plan.check(out)
-    cpus, gpus = each_takes
-    workers = WorkerSpec(count=len(runs), cpus=cpus, gpus=gpus)
+    workers = each_takes.model_copy(update={"count": len(runs)})
     with locked_folder(out, "experiment"):
         plan.keep(out)
-        with stopping_gently():
+        with stopping_gently(), in_options():
             lines = Lines()
             teachers = len({run.teacher_folder for run in runs})
             console.print(f"Runs: {len(runs)}; teachers, which come first: {teachers}.")
@@ -93,6 +127,18 @@ def other_seeds(folder: Path, runs: Sequence[Run]) -> str:
     ended = {each.parent.name.rpartition("-")[2] for each in folder.glob("runs/*/figures.json")}
     seeds = {int(each) for each in ended if each.isdecimal()}
     return ", ".join(map(str, sorted(seeds - asked)))
+
+
+@contextmanager
+def in_options() -> Iterator[None]:
+    """Name as options what errors of a cluster name as fields, which cannot be set here."""
+    try:
+        yield
+    except ClusterError as error:
+        text = str(error)
+        for field, option in OPTIONS.items():
+            text = text.replace(field, option)
+        raise ClusterError(text) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bdistil.cli.display import console, output
-from bdistil.cli.experiment_options import Cpus, Gpus, carry_out
+from bdistil.cli.experiment_options import Autoscale, Cpus, Gpus, carry_out, takes
 from bdistil.cli.search_command import Address, Verbose
 from bdistil.errors import SpecError
 from bdistil.optional import require_search
@@ -32,6 +32,7 @@ def reproduce(
     ] = None,
     cpus: Cpus = 1,
     gpus: Gpus = 0,
+    autoscale: Autoscale = None,
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
@@ -55,7 +56,7 @@ def reproduce(
             f"{shorter} of {len(runs)} searches have fewer trials a round than would reach each "
             f"class of their space.ladder, which is refused by now; they run without these classes."
         )
-    carry_out(plan, runs, out, (cpus, gpus), address, verbose)
+    carry_out(plan, runs, out, takes(cpus, gpus, autoscale), address, verbose)
     table = reproduction(committed_curves(out), committed, plan.spaces, known)
     output.print(verdict(table))
     if not table.holds.all():

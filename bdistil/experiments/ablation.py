@@ -14,7 +14,15 @@ import pandas as pd
 from bdistil.errors import SearchError
 from bdistil.experiments.design import label_of
 from bdistil.experiments.figures import Figures
-from bdistil.experiments.statistics import Comparison, area, budgets_of, compare, corrected
+from bdistil.experiments.pairs import common, left_out, shares_of
+from bdistil.experiments.statistics import (
+    Comparison,
+    area,
+    budgets_of,
+    compare,
+    corrected,
+    quotient,
+)
 
 SIGNIFICANT = 0.05
 STAGE_COLUMNS = (
@@ -49,7 +57,8 @@ def curves(found: Sequence[Figures]) -> pd.DataFrame:
 def areas(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each search: `area` under its anytime curve, and `share` of the teacher's metric.
 
-    Budgets are those of the data set, the same for all cells and seeds.
+    Budgets are those of the data set, the same for all cells and seeds. The share is NaN where the
+    teacher's metric is not above 0.
     """
     rows = []
     for data, of_data in table.groupby("data", sort=False):
@@ -60,16 +69,20 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
         budgets = budgets_of(list(found.values()))
         teachers = dict(of_data.groupby("seed").teacher.first().items())
         for (cell, seed), curve in found.items():
-            value = area(curve, budgets)
-            share = value / teachers[seed]
-            rows.append((data, cell, seed, value, share))
-    return pd.DataFrame(rows, columns=["data", "cell", "seed", "area", "share"])
+            rows.append((data, cell, seed, area(curve, budgets), teachers[seed]))
+    scores = pd.DataFrame(rows, columns=["data", "cell", "seed", "area", "teacher"])
+    return scores.assign(share=quotient(scores.area, scores.teacher)).drop(columns="teacher")
 
 
 def best_cell(scores: pd.DataFrame) -> str:
-    """The cell with the largest share, mean over data sets of the mean over seeds."""
-    means = scores.groupby(["cell", "data"]).share.mean().groupby("cell").mean()
-    return str(means.idxmax())
+    """The cell with the largest share, mean over data sets of the mean over seeds.
+
+    Of the pairs of data set and seed on which cells can be compared.
+
+    Raises:
+        SearchError: if there is no share at all.
+    """
+    return str(common(scores).groupby("data").mean().mean().idxmax())
 
 
 def comparisons(scores: pd.DataFrame, reference: str, *, chosen: bool = True) -> pd.DataFrame:
@@ -80,13 +93,14 @@ def comparisons(scores: pd.DataFrame, reference: str, *, chosen: bool = True) ->
 
     Args:
         scores: :func:`areas`.
-        reference: a cell.
+        reference: a cell; without an answer here it has no comparisons.
         chosen: whether it is the reference because of how it came out. Any pair of cells could then
             have been compared, and p is corrected for all of them.
     """
-    wide = scores.pivot_table(index=["data", "seed"], columns="cell", values="share")
+    wide = shares_of(scores)
     found: dict[tuple[str, str], Comparison] = {}
-    cells = [reference, *wide.columns.drop(reference)]
+    cells = [reference, *wide.columns.drop(reference, errors="ignore")]
+    wide = wide.reindex(columns=cells)
     for one, other in itertools.combinations(cells, 2):
         if one != reference and not chosen:
             break
@@ -105,14 +119,16 @@ def comparisons(scores: pd.DataFrame, reference: str, *, chosen: bool = True) ->
 
 
 def conclusion(scores: pd.DataFrame, against: pd.DataFrame, reference: str) -> str:
-    """Two or three sentences, no stronger than the numbers."""
-    own = scores[scores.cell == reference]
-    pairs, sets = len(own), own.data.nunique()
-    share = own.groupby("data").share.mean().mean()
+    """A few sentences, no stronger than the numbers."""
+    own = common(scores)[reference]
+    by_data = own.groupby("data").mean()
+    pairs, sets, share = len(own), len(by_data), by_data.mean()
     sentences = [
         f"{reference} has the largest area under the anytime curve, {share:.4f} of the teacher's "
         f"metric (mean over {counted(sets, 'data set')}, {counted(pairs, 'search', 'es')})."
     ]
+    if against.empty:
+        sentences.append("No other cell has an answer there: nothing can be compared with it.")
     worse = against[(against.p < SIGNIFICANT) & (against.high < 0)]
     level = against.drop(worse.index)
     if len(level):
@@ -121,7 +137,7 @@ def conclusion(scores: pd.DataFrame, against: pd.DataFrame, reference: str) -> s
     if len(worse):
         named = "; ".join(_difference(row) for row in worse.itertuples())
         sentences.append(f"Worse: {named}.")
-    return " ".join(sentences)
+    return " ".join(sentences + left_out(scores))
 
 
 def _difference(row: Any) -> str:
@@ -141,14 +157,15 @@ def counted(count: int, noun: str, plural: str = "s") -> str:
 
 def table_of(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """For each data set and cell the means over seeds that answer the usual questions."""
+    table = table.assign(share=quotient(table.metric, table.teacher))
     last = table.sort_values("stage").groupby(["data", "cell", "seed"], sort=False).last()
     first = table[table.stage == 1].set_index(["data", "cell", "seed"])
     rounds = table.groupby(["data", "cell", "seed"], sort=False)
     searches = pd.DataFrame(
         {
             "area": scores.set_index(["data", "cell", "seed"]).share,
-            "first": first.metric / first.teacher,
-            "last": last.metric / last.teacher,
+            "first": first.share,
+            "last": last.share,
             "flops": last.flops_share,
             "time": last.latency_ratio,
             "sup_norm": last.sup_norm,

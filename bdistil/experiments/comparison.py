@@ -6,14 +6,17 @@ Where the budget is known, whoever runs the model takes the best answer for it; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bdistil.experiments.ablation import SIGNIFICANT, areas, comparisons
-from bdistil.experiments.statistics import ends, interval
+from bdistil.experiments.design import label_of
+from bdistil.experiments.figures import Figures
+from bdistil.experiments.pairs import PAIR, places, without_share
+from bdistil.experiments.statistics import ends, interval, quotient
 from bdistil.experiments.unknown_budget import (
     ORACLE,
     OURS,
@@ -43,11 +46,39 @@ def in_the_mean(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.cell.isin([OURS, ORACLE, *IN_THE_MEAN])]
 
 
+def comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """The stages on data sets of which ours and the oracle answer a seed in common."""
+    ours, oracle = (pairs_of(table, method) for method in (OURS, ORACLE))
+    return table[table.data.isin([data for data, _ in ours & oracle])]
+
+
+def pairs_of(table: pd.DataFrame, method: str) -> set[tuple[str, int]]:
+    """The data sets and seeds on which a method has an answer."""
+    return set(table[table.cell == method].set_index(PAIR).index)
+
+
+def incomparable(found: Sequence[Figures], table: pd.DataFrame) -> str:
+    """Data sets that :func:`comparable` leaves out, and why, as a sentence; empty if none."""
+    failed = {
+        each.data: f"{each.data} ({name_of(label_of(each.cell))}: {each.failed.rstrip('.')})"
+        for each in found
+        if each.failed and label_of(each.cell) in (OURS, ORACLE)
+    }
+    missing = [failed[data] for data in failed if data not in set(table.data)]
+    if not missing:
+        return ""
+    return f"Left out, as ours and the oracle have no seed in common: {'; '.join(missing)}."
+
+
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Every method's area over the oracle's, pair by pair: a row a method, data set and seed."""
+    """Every method's area over the oracle's, pair by pair: a row a method, data set and seed.
+
+    Pairs where the oracle's is not above 0 are left out.
+    """
     scores = areas(table)
-    wide = scores.pivot_table(index=["data", "seed"], columns="cell", values="area", sort=False)
-    found = wide.div(wide[ORACLE], axis=0).melt(ignore_index=False, value_name="ratio")
+    wide = scores.pivot_table(index=PAIR, columns="cell", values="area", sort=False)
+    oracle = wide[ORACLE].where(wide[ORACLE] > 0)
+    found = wide.div(oracle, axis=0).melt(ignore_index=False, value_name="ratio")
     return found.dropna(subset="ratio").reset_index()  # methods that failed on a seed
 
 
@@ -70,7 +101,7 @@ def known_by(table: pd.DataFrame, method: str) -> pd.DataFrame:
         {"data": data, "ratio": each.mean(), **ends(each.to_numpy(np.float64)), "seeds": len(each)}
         for data, each in own
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["data", "ratio", "low", "high", "seeds"])
 
 
 def known_in_time(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +126,7 @@ def stages_of(table: pd.DataFrame) -> pd.DataFrame:
     """
     found = table.assign(
         method=table.cell.map(name_of),
-        metric=table.metric / table.teacher,
+        metric=quotient(table.metric, table.teacher),
         microseconds=table["latency"].astype(float) * 1e6,
     )
     shown = ["metric", "flops_share", "latency_ratio", "microseconds"]
@@ -146,17 +177,55 @@ def storage(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def conclusion(table: pd.DataFrame) -> str:
-    """Three sentences, no stronger than the numbers."""
-    blind, cost = against_fleet(with_choice(table), best_blind(table)), storage(table)
-    return (
-        f"With the budget known, one ensemble's area is {told(table, OURS)} of the matched "
-        f"oracle's{spanned(known(table).loc[OURS].to_dict())}{rivalled(table)}. "
-        f"With the budget unknown, the area of {name_of(best_blind(table))} is "
-        f"{blind.ratio.mean():.3f} of the fleet's in its best order, and the mean test error "
-        f"{blind.error_ratio.mean():.2f} of the fleet's. One ensemble stores "
-        f"{cost.parameters.mean():.2f} of the fleet's parameters and costs "
+    """Three sentences, no stronger than the numbers, and one for what no ratio is of."""
+    cost = storage(table)
+    stored = (
+        f"One ensemble stores {cost.parameters.mean():.2f} of the fleet's parameters and costs "
         f"{cost.training.mean():.2f} of its training."
     )
+    sentences = [budget_known(table), budget_unknown(table), stored]
+    return " ".join([*sentences, *without_ratio(table)])
+
+
+def budget_known(table: pd.DataFrame) -> str:
+    """Ours over the oracle, and the best rival."""
+    found = known(table)
+    if OURS not in found.index:
+        return "With the budget known, no ratio of areas says anything."
+    return (
+        f"With the budget known, one ensemble's area is {told(table, OURS)} of the matched "
+        f"oracle's{spanned(found.loc[OURS].dropna().to_dict())}{rivalled(table)}."
+    )
+
+
+def budget_unknown(table: pd.DataFrame) -> str:
+    """Ours, or the better of our two, over the fleet."""
+    blind = against_fleet(with_choice(table), best_blind(table))
+    area = over(blind.ratio.mean(), 3, "the fleet's in its best order")
+    error = over(blind.error_ratio.mean(), 2, "the fleet's")
+    return (
+        f"With the budget unknown, the area of {name_of(best_blind(table))} {area}, and the mean "
+        f"test error {error}."
+    )
+
+
+def over(ratio: float, digits: int, whose: str) -> str:
+    """A ratio in words, which may be none."""
+    return f"has no ratio to {whose}" if np.isnan(ratio) else f"is {ratio:.{digits}f} of {whose}"
+
+
+def without_ratio(table: pd.DataFrame) -> list[str]:
+    """On which pairs the oracle or the teacher is no better than nothing, in sentences."""
+    scores = areas(table)
+    low = scores[(scores.cell == ORACLE) & (scores.area <= 0)]
+    sentences = []
+    if len(low):
+        pairs = places(low.set_index(PAIR).index)
+        sentences.append(
+            f"Ratios of areas leave out {pairs}, where the oracle's is not above 0, as an R² of "
+            f"answers no better than the mean."
+        )
+    return [*sentences, *filter(None, [without_share(scores)])]
 
 
 def told(table: pd.DataFrame, method: str) -> str:
@@ -189,6 +258,8 @@ def rivalled(table: pd.DataFrame) -> str:
         return ""
     best = str(means.idxmax())
     others = against(table, OURS).set_index("cell")
+    if best not in others.index:  # no share of the teacher's metric says anything
+        return f"; the best rival, {name_of(best)}, has {told(table, best)}"
     row: Any = others.loc[best]
     verdict = "not told apart from ours"
     if row.p < SIGNIFICANT:

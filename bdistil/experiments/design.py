@@ -56,12 +56,20 @@ class Run:
         cell: value of each varied field, as written.
         seed: of data split, teacher and search.
         spec: the search; it runs in a process of its own, without workers.
+        teacher_folder: where its teacher is kept, relative to the experiment; runs of the same
+            data, teacher and seed share it. By default what the spec says of these decides, and
+            a run whose spec is replaced keeps it.
     """
 
     data: str
     cell: Mapping[str, str]
     seed: int
     spec: Spec
+    teacher_folder: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.teacher_folder:
+            object.__setattr__(self, "teacher_folder", self._teacher_folder())
 
     @property
     def label(self) -> str:
@@ -74,9 +82,7 @@ class Run:
         digest = hashlib.sha256(json.dumps(dict(self.cell), sort_keys=True).encode()).hexdigest()
         return f"runs/{self.data}-{digest[:10]}-{self.seed}"
 
-    @property
-    def teacher_folder(self) -> str:
-        """Where its teacher is kept, which runs of the same data, teacher and seed share."""
+    def _teacher_folder(self) -> str:
         parts = [self.spec.data.model_dump(mode="json"), self.spec.teacher.model_dump(mode="json")]
         digest = hashlib.sha256(json.dumps([*parts, self.seed]).encode()).hexdigest()
         return f"teachers/{self.data}-{digest[:10]}-{self.seed}"

@@ -25,6 +25,7 @@ from bdistil.experiments.design import IN_CASCADE, METHOD, Run
 from bdistil.experiments.figures import Figures, figures_of
 from bdistil.experiments.rivals.methods import RIVALS
 from bdistil.experiments.rivals.play import play, play_in_cascade
+from bdistil.experiments.shipping import shipped
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import load_students, teacher_network
 from bdistil.spec import WorkerSpec
@@ -57,7 +58,8 @@ def execute(
 
     Args:
         runs: the searches.
-        folder: of the experiment; on a cluster of several nodes, one that all of them see.
+        folder: of the experiment; on a cluster of several nodes, one that all of them see at the
+            same path.
         workers: what each task takes of the cluster.
         address: of a Ray cluster; None starts Ray here.
         verbose: let Ray speak.
@@ -69,6 +71,7 @@ def execute(
         BdistilError: for bad input, from the first run that meets it.
         ClusterError: if tasks lose worker after worker.
     """
+    folder = folder.absolute()  # workers work in another one
     kept = {run.folder: stored(folder / run.folder, run) for run in runs}
     missing = [run for run in runs if kept[run.folder] is None]
     if missing:
@@ -90,14 +93,19 @@ def share_out(
 ) -> None:
     """Teachers first, then the searches, as Ray tasks."""
     teachers = {run.teacher_folder: run for run in runs}.values()
+    on_cpus = workers.model_copy(update={"gpus": 0.0})  # where rivals train
     teach_one, search_one = task_of(make_teacher, workers), task_of(make_run, workers)
-    being_taught = {teach_one.remote(run, folder): run for run in teachers}
+    rival_one = task_of(make_run, on_cpus)
+    being_taught = {teach_one.remote(shipped(run, workers), folder): run for run in teachers}
     for count, (task, notes) in enumerate(as_they_end(list(being_taught)), start=1):
         run = being_taught[task]
         taught(run, count, len(being_taught))
         for note in notes:
             warnings.warn(f"{run.data}, seed {run.seed}: {note}", BdistilWarning, stacklevel=2)
-    tasks = {search_one.remote(run, folder): run for run in runs}
+    tasks = {
+        (rival_one if is_rival(run) else search_one).remote(shipped(run, workers), folder): run
+        for run in runs
+    }
     watch = Watch(runs, folder, under_way)
     for task, figures in as_they_end(list(tasks), watch.look):
         run = tasks[task]
@@ -188,11 +196,16 @@ def make_run(run: Run, folder: Path) -> Figures:
     return figures
 
 
+def is_rival(run: Run) -> bool:
+    """Whether a run is no search of ours."""
+    return run.cell.get(METHOD) in RIVALS
+
+
 def outcome(run: Run, place: Path, teacher_dir: Path) -> Figures:
     """The figures of a search, or of a rival if the cell names one."""
     method = run.cell.get(METHOD)
-    if method in RIVALS:
-        return play(run, method, teacher_dir)
+    if is_rival(run):
+        return play(run, run.cell[METHOD], teacher_dir)
     result = launch_search(run.spec, place, teacher_dir=teacher_dir)
     if not result.rounds:
         reason = "" if result.ended is None else f": {result.ended.reason}"

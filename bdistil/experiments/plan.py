@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.experiments.design import METHOD, Run, label_of, runs_of
-from bdistil.spec import load_spec
+from bdistil.names import Task
+from bdistil.spec import Spec, load_spec
+from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import read_file, write_atomic
 
 PLAN_FILE = "experiment.json"
 SET_BY_THE_EXPERIMENT = ("seed", "name", "workers", METHOD)
+COMPILE = "workers.compile"
+"""The one field of workers that a search without workers heeds."""
+INSTEAD = "its options are --seeds, --first-seed, --cpus, --gpus and --autoscale"
+NEED_WORKERS = ("teacher.workers", "tracking.callbacks")
 
 
 class Plan(BaseModel):
@@ -51,7 +59,10 @@ class Plan(BaseModel):
         if not sources:
             raise SpecError("give at least one search space, such as search_spaces/digits.yaml.")
         check_cells(kind, cells)
+        check_overrides(overrides)
         specs = [load_spec(source, overrides) for source in sources]
+        for spec in specs:
+            check_alone(spec)
         names = [spec.name for spec in specs]
         if len(set(names)) < len(names):
             raise SpecError(f"two search spaces share a name ({', '.join(names)}); rename one.")
@@ -113,6 +124,21 @@ class Plan(BaseModel):
         """All searches."""
         return runs_of(list(self.spaces.values()), self.cells, seeds)
 
+    def tasks(self) -> dict[str, Task]:
+        """The task of each search space's data, which are read for it.
+
+        Raises:
+            BdistilError: if they cannot be, or a module of the user's fails.
+        """
+        specs = {name: load_spec(space) for name, space in self.spaces.items()}
+        return {name: task_of(spec) for name, spec in specs.items()}
+
+    def without(self, methods: Collection[str]) -> Plan:
+        """The comparison of the other methods."""
+        return self.model_copy(
+            update={"cells": [cell for cell in self.cells if cell[METHOD] not in methods]}
+        )
+
     def only(self, names: Sequence[str]) -> Plan:
         """On some of the search spaces.
 
@@ -123,6 +149,14 @@ class Plan(BaseModel):
             if name not in self.spaces:
                 raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
         return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
+
+
+def task_of(spec: Spec) -> Task:
+    """What the data of a search space are for."""
+    if spec.data.task != "auto":
+        return spec.data.task
+    import_modules(spec.modules)
+    return load_dataset(spec.data, spec.seed, spec.teacher.columns).task
 
 
 def check_unused(folder: Path) -> None:
@@ -137,6 +171,32 @@ def check_unused(folder: Path) -> None:
         )
 
 
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse what would be ignored; a file may have it, for searches of its own.
+
+    Raises:
+        SpecError: if one is of a field that the experiment itself sets.
+    """
+    for override in overrides:
+        field = override.partition("=")[0]
+        if field.partition(".")[0] in ("seed", "workers") and field != COMPILE:
+            raise SpecError(f"{field} cannot be given, since an experiment sets it: {INSTEAD}.")
+
+
+def check_alone(spec: Spec) -> None:
+    """Refuse what needs workers of a search's own.
+
+    Raises:
+        SpecError: naming the field.
+    """
+    wanted = (spec.teacher.workers > 1, bool(spec.tracking.callbacks))
+    for field in itertools.compress(NEED_WORKERS, wanted):
+        raise SpecError(
+            f"{field} of {spec.name} needs several workers, but each teacher and each search of an "
+            f"experiment is one task; leave it out."
+        )
+
+
 def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:
     """Refuse cells that are the same search.
 
@@ -146,10 +206,10 @@ def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:
     seen: list[Mapping[str, Any]] = []
     for cell in cells:
         for field in cell if kind == "ablation" else ():
-            if field.partition(".")[0] in SET_BY_THE_EXPERIMENT:
+            if field.partition(".")[0] in SET_BY_THE_EXPERIMENT or field in NEED_WORKERS:
                 raise SpecError(
-                    f"{field} cannot vary, since an experiment sets it: --seeds, --cpus and --gpus "
-                    f"are its options, and `bdistil compare` has methods."
+                    f"{field} cannot vary, since an experiment sets it: {INSTEAD}, and `bdistil "
+                    f"compare` has methods."
                 )
         if cell in seen:
             raise SpecError(f"the cell {label_of(cell)!r} is given twice; name it once.")

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from bdistil.errors import SpecError
-from bdistil.experiments.ablation import areas
+from bdistil.experiments.ablation import areas, counted
 from bdistil.experiments.statistics import CONFIDENCE
 from bdistil.experiments.write_up import CURVES_FILE
 
@@ -60,17 +60,27 @@ def reproduction(
     `allowed` (how far apart the means may be) and `holds`. Elsewhere the same seeds are new draws,
     since another processor rounds otherwise. So two means of n of them may differ by t·s·sqrt(2/n):
     t of 95% confidence, shared out among all rows, and s over all cells of a data set and all
-    committed seeds, as a few tell little of one.
+    committed seeds, as a few tell little of one. Seeds are left out where the committed teacher's
+    metric is not above 0.
 
     Args:
         ours: :func:`~bdistil.experiments.ablation.curves` of the new runs.
         committed: the same of the old ones.
         data: names of the data sets that were run again.
         seeds: that were run again.
+
+    Raises:
+        SpecError: if the committed figures have no share at all.
     """
     wanted = committed[committed.data.isin(data) & committed.seed.isin(seeds)]
     repeated = ours.merge(wanted[KEYS].drop_duplicates(), on=KEYS)
-    pairs = pd.DataFrame({"committed": shares(wanted), "ours": shares(repeated)})
+    pairs = pd.DataFrame({"committed": shares(wanted)})
+    pairs["ours"] = shares(repeated).reindex(pairs.index)
+    if pairs.empty:
+        raise SpecError(
+            "no teacher of these data sets and seeds has a metric above 0, so that no share of it "
+            "can be held against another; choose other --data."
+        )
     missing = pairs.ours.isna()
     both = pairs.mask(missing).groupby(["data", "cell"], sort=False)
     table = both.mean()
@@ -86,13 +96,13 @@ def reproduction(
 
 
 def shares(table: pd.DataFrame) -> pd.Series:
-    """The share of the teacher's metric of each run."""
-    return areas(table).set_index(KEYS).share
+    """The share of the teacher's metric of each run, where one says anything."""
+    return areas(table).set_index(KEYS).share.dropna()
 
 
 def pooled(scores: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Standard deviation between seeds within cells, and its degrees of freedom, by data set."""
-    cells = scores.groupby(["data", "cell"], sort=False).share
+    cells = scores.dropna(subset="share").groupby(["data", "cell"], sort=False).share
     squares = (cells.var(ddof=1) * (cells.size() - 1)).fillna(0.0)
     freedom = (cells.size() - 1).groupby("data", sort=False).sum()
     variance = squares.groupby("data", sort=False).sum() / freedom.clip(lower=1)
@@ -104,17 +114,25 @@ def verdict(table: pd.DataFrame) -> str:
     wrong = table[~table.holds]
     if wrong.empty:
         worst = (table.ours - table.committed).abs().max()
+        all_lie = "the one mean lies" if len(table) == 1 else f"all {len(table)} means lie"
         return (
-            f"Reproduces: all {len(table)} means lie within what seeds explain "
-            f"(largest difference {worst:.4f})."
+            f"Reproduces: {all_lie} within what seeds explain (largest difference {worst:.4f}; "
+            f"{spanned(table.allowed)} may be)."
         )
+    differ = "differs" if len(wrong) == 1 else "differ"
     named = "; ".join(difference(row) for row in wrong.itertuples())
-    return f"Does not reproduce: {len(wrong)} of {len(table)} means differ: {named}."
+    return f"Does not reproduce: {len(wrong)} of {counted(len(table), 'mean')} {differ}: {named}."
+
+
+def spanned(allowed: pd.Series) -> str:
+    """How far apart means may be, from the least to the most."""
+    least, most = f"{allowed.min():.4f}", f"{allowed.max():.4f}"
+    return f"± {least}" if least == most else f"± {least} to {most}"
 
 
 def difference(row: Any) -> str:
     """What is wrong with a row of :func:`reproduction`."""
     cell = f"{row.cell} on {row.data}"
     if row.missing:
-        return f"{cell} has no answer in {row.missing} runs"
+        return f"{cell} has no answer in {counted(row.missing, 'run')}"
     return f"{cell} {row.ours:.4f} instead of {row.committed:.4f} (± {row.allowed:.4f})"

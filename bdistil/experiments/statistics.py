@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,27 @@ def budgets_of(curves: Sequence[Curve]) -> NDArray[np.float64]:
     """
     lowest = max(curve[0][0] for curve in curves)
     highest = max(curve[-1][0] for curve in curves)
-    budgets: NDArray[np.float64] = np.geomspace(lowest, max(lowest, highest), BUDGETS)
-    budgets[0] = lowest  # rounding must not put it below the first stage
-    return budgets
+    return log_spaced(lowest, highest)
+
+
+def log_spaced(lowest: float, highest: float) -> NDArray[np.float64]:
+    """Budgets from the lowest to the highest, float64 (25,); all alike if these are."""
+    budgets: NDArray[np.float64] = np.geomspace(lowest, highest, BUDGETS)
+    return np.maximum(budgets, lowest)  # rounding must not put one below the first stage
 
 
 def area(curve: Curve, budgets: NDArray[np.float64]) -> float:
     """Mean metric over the budgets."""
     return float(np.mean([metric_at(curve, budget) for budget in budgets]))
+
+
+def quotient(values: Any, reference: Any) -> NDArray[np.float64]:
+    """Values over those of a reference, float64; NaN where the reference is not above 0.
+
+    Of what is no better than nothing, as an R² below 0, a share would say the opposite.
+    """
+    below = np.asarray(reference, np.float64)
+    return np.asarray(values, np.float64) / np.where(below > 0, below, np.nan)
 
 
 @dataclass(frozen=True)

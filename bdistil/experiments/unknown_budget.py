@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bdistil.experiments.statistics import BUDGETS, Curve, area, budgets_of, ends
+from bdistil.experiments.statistics import (
+    Curve,
+    area,
+    budgets_of,
+    ends,
+    log_spaced,
+    quotient,
+)
 
 OURS = "method=ours"
 STREAMING = "method=streaming"
@@ -53,7 +60,8 @@ def against_fleet(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """A method against the fleet where the budget is not known: a row a data set.
 
     Columns: `area` and `fleet`, the areas under the curves (means over seeds); `ratio` of them,
-    mean over seeds, with `low` and `high` of its 95% interval; `error_ratio`: the mean over budgets
+    mean over seeds, with `low` and `high` of its 95% interval (of the seeds where the fleet's is
+    above 0; NaN if there is none); `error_ratio`: the mean over budgets
     of the method's test error over the mean of the fleet's. Two columns say how much of it starts
     alone can cost the fleet: `level` is the error ratio of a method that answers as well as the
     oracle's models, at its own costs, and `restarts` the same at the oracle's costs.
@@ -64,13 +72,14 @@ def against_fleet(table: pd.DataFrame, method: str) -> pd.DataFrame:
         if not runs:
             continue
         own, level, restarts, fleet = np.transpose([blind_areas(run, method) for run in runs])
-        ratio = own / fleet
+        ratio = quotient(own, fleet)
+        ratio = ratio[np.isfinite(ratio)]
         rows.append(
             {
                 "data": data,
                 "area": own.mean(),
                 "fleet": fleet.mean(),
-                "ratio": ratio.mean(),
+                "ratio": ratio.mean() if len(ratio) else float("nan"),
                 **ends(ratio),
                 "error_ratio": errors(own, fleet),
                 "level": errors(level, fleet),
@@ -106,8 +115,7 @@ def blind_areas(run: pd.DataFrame, method: str) -> list[float]:
     models = curve_of(run[run.cell == ORACLE], "flops")
     lowest = max(own[0][0], models[0][0])
     highest = max(own[-1][0], sum(cost for cost, _ in models))
-    budgets = np.geomspace(lowest, highest, BUDGETS)
-    budgets[0] = lowest
+    budgets = log_spaced(lowest, highest)
     level = [(cost, metric) for (cost, _), (_, metric) in zip(own, models, strict=False)]
     sides = (own, level, models, best_fleet(models, budgets))
     return [area(curve, budgets) for curve in sides]

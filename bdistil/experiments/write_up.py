@@ -71,16 +71,16 @@ def write_up(found: Sequence[Figures], folder: Path, title: str) -> str:
         The conclusion.
 
     Raises:
-        SearchError: if no search found an ensemble.
+        SearchError: if no search found an ensemble, or no share of a teacher says anything.
     """
     table = curves(found)
+    write_parquet(table, folder / CURVES_FILE)
     scores = areas(table)
     reference = best_cell(scores)
     against = comparisons(scores, reference)
     answer = conclusion(scores, against, reference)
     if failed := [each for each in found if each.failed]:
         answer += f" {len(failed)} of {len(found)} searches found no ensemble: {failed[0].failed}"
-    write_parquet(table, folder / CURVES_FILE)
     write_parquet(against, folder / "comparisons.parquet")
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(table, data).encode())
@@ -93,7 +93,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     """Write a comparison of methods as :func:`write_up` does; returns the conclusion.
 
     Raises:
-        SearchError: if ours or the oracle found no answer at all.
+        SearchError: if ours and the oracle have no data set and seed in common that both answer.
     """
     everything = curves(found)
     table = comparison.within_budgets(everything)
@@ -101,13 +101,19 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
         if method not in set(table.cell):
             reason = next(each.failed for each in found if label_of(each.cell) == method)
             raise SearchError(f"there is nothing to compare, since {method} failed: {reason}")
-    answer = comparison.conclusion(table)
+    table = comparison.comparable(table)
+    missing = comparison.incomparable(found, table)
+    if table.empty:
+        raise SearchError(f"there is nothing to compare. {missing}")
+    answer = " ".join(filter(None, [comparison.conclusion(table), missing]))
     if failed := [each for each in found if each.failed]:
-        answer += f" {len(failed)} of {len(found)} runs have no answer: {failed[0].failed}"
+        have = "has" if len(failed) == 1 else "have"
+        answer += f" {len(failed)} of {len(found)} runs {have} no answer: {failed[0].failed}"
     write_parquet(everything, folder / CURVES_FILE)
+    everything = everything[everything.data.isin(table.data)]
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(everything, data).encode())
-    timed = everything.dropna(subset="latency_ratio")
+    timed = everything[everything.teacher > 0].dropna(subset="latency_ratio")
     clocks = [data for data in table.data.unique() if data in set(timed.data)]
     for data in clocks:
         write_atomic(folder / f"times-{data}.svg", times_plot(timed, data).encode())
@@ -211,7 +217,7 @@ def page(
     for data, rows in table_of(table, scores).groupby("data", sort=False):
         shown = rows.droplevel("data").sort_values("area", ascending=False).rename(columns=HEADERS)
         differences = differences_of(scores[scores["data"] == data], reference)
-        shown.insert(1, "minus the best", shown.index.map(differences).fillna("–"))
+        shown.insert(1, "minus the best", [differences.get(cell, "–") for cell in shown.index])
         plot = f"![anytime curves](curves-{data}.svg)"
         parts += [f"## {data}", markdown(shown.reset_index()), plot]
     return "\n\n".join([*parts, "## How it was measured", measured, EXPLANATION])

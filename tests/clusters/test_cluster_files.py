@@ -85,3 +85,11 @@ def test_every_file_says_how_to_launch_watch_resume_and_fetch(path: Path) -> Non
     for step in ("launch", "watch", "resume", "fetch", "end"):
         assert re.search(rf"^#   {step} ", header, flags=re.M), step
     assert "ray://" not in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["launcher.yaml", "local.yaml", "rayjob.yaml"])
+def test_jobs_are_submitted_with_the_token_that_the_cluster_asks_for(name: str) -> None:
+    """Ray's job client shows it under this mode alone."""
+    before, command, _ = (CLUSTERS / name).read_text().partition("ray job submit")
+    assert command
+    assert "export RAY_AUTH_MODE=token" in before

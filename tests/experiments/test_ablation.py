@@ -19,7 +19,13 @@ from bdistil.experiments.design import cell_of, cells_of, factors, label_of, run
 from bdistil.experiments.execute import Watch, make_teacher, unequal_tries
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.plan import Plan
-from bdistil.experiments.reproduction import reproduction, seeds_of, verdict
+from bdistil.experiments.reproduction import (
+    committed_curves,
+    reproduction,
+    seeds_of,
+    verdict,
+)
+from bdistil.experiments.write_up import write_up
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.store.durable import write_atomic
 
@@ -98,6 +104,76 @@ def test_failed_searches_leave_their_pairs_out() -> None:
         curves(found[-1:])
 
 
+def on_easy_and_hard(cell: str, easy: float, hard: float | None, seeds: int = 6) -> list[Figures]:
+    """A cell's searches of two stages; on the hard data they may have found nothing."""
+    found = []
+    for data, metric in (("easy", easy), ("hard", hard)):
+        for seed in range(seeds):
+            each = Figures(data, {"space.recipe": cell}, seed, 1.0, 1000)
+            if metric is None:
+                each.failed = "no weak learner."
+            else:
+                each.stages = [stage(metric + 0.001 * seed, flops) for flops in (100, 400)]
+            found.append(each)
+    return found
+
+
+def test_who_fails_on_hard_data_is_not_the_best_for_that(tmp_path: Path) -> None:
+    found = on_easy_and_hard("a", 0.8, None) + on_easy_and_hard("b", 0.9, 0.3)
+    answer = write_up(found, tmp_path, "?")
+    assert answer.startswith("recipe=b has the largest area")
+    assert "0.9025 of the teacher's metric (mean over 1 data set, 6 searches)" in answer
+    assert "6 of 12 pairs of data set and seed, as not every cell" in answer
+    assert "(recipe=a has none on hard (seeds 0, 1, 2, 3, 4, 5))" in answer
+
+
+def test_the_best_may_have_no_ensemble_on_one_data_set(tmp_path: Path) -> None:
+    found = on_easy_and_hard("a", 0.9, None) + on_easy_and_hard("b", 0.8, 0.3)
+    assert write_up(found, tmp_path, "?").startswith("recipe=a has the largest area")
+    page = (tmp_path / "README.md").read_text()
+    [row] = [line for line in page.split("## hard")[1].splitlines() if "recipe=b" in line]
+    assert row.startswith("| recipe=b | 0.3025 | – |")
+
+
+def test_cells_that_share_no_pair_are_not_compared() -> None:
+    found = on_easy_and_hard("a", 0.9, None)[:6] + on_easy_and_hard("b", 0.8, 0.3)[6:]
+    answer = answer_of(found)
+    assert "No other cell has an answer there: nothing can be compared with it." in answer
+    assert "Not among those to choose from: recipe=" in answer
+
+
+def test_one_stage_is_enough_for_an_answer() -> None:
+    """Of 37 FLOPs, which log-spaced budgets round below."""
+    found = made_up(0.05)
+    for each in found:
+        each.stages = [stage(each.stages[-1]["metric"], 37)]
+    assert answer_of(found).startswith("recipe=b has the largest area")
+
+
+@pytest.mark.parametrize("teacher", [0.0, -0.1])
+def test_shares_of_a_useless_teacher_are_left_out_and_told(teacher: float, tmp_path: Path) -> None:
+    """Its R² is below 0: the share of the worst cell would be the largest."""
+    found = on_easy_and_hard("a", 0.8, -0.3) + on_easy_and_hard("b", 0.9, -0.1)
+    for each in found[6:12] + found[18:]:
+        each.teacher = teacher
+    answer = write_up(found, tmp_path, "?")
+    assert answer.startswith("recipe=b has the largest area")
+    assert "(mean over 1 data set, 6 searches)" in answer
+    assert "leave out hard (seeds 0, 1, 2, 3, 4, 5), where that is not above 0" in answer
+    assert "inf" not in (tmp_path / "README.md").read_text().split("## hard")[1]
+
+
+def test_without_any_share_the_curves_are_kept(tmp_path: Path) -> None:
+    found = on_easy_and_hard("a", 0.8, 0.7) + on_easy_and_hard("b", 0.9, 0.8)
+    for each in found:
+        each.teacher = -0.1
+    with pytest.raises(SearchError, match="no teacher's metric is above 0"):
+        write_up(found, tmp_path, "?")
+    assert len(committed_curves(tmp_path)) == 48
+    with pytest.raises(SpecError, match="no teacher of these data sets and seeds"):
+        reproduction(curves(found), curves(found), ["easy", "hard"], [0, 1])
+
+
 @pytest.mark.parametrize(
     ("texts", "match"),
     [
@@ -167,11 +243,30 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
         ([{"seed": 1}, {"seed": 2}], "seed cannot vary"),
         ([{"workers.count": 1}, {"workers.count": 2}], r"workers\.count cannot vary"),
         ([{"method": "ours"}, {"method": "mine"}], "method cannot vary"),
+        ([{"teacher.workers": 1}, {"teacher.workers": 2}], r"teacher\.workers cannot vary"),
     ],
 )
 def test_cells_that_are_one_search_are_refused(tmp_path: Path, cells: list, match: str) -> None:
     with pytest.raises(SpecError, match=match):
         Plan.of("ablation", "", [spec_file(tmp_path, "one")], [], cells)
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=77", "workers.cpus=99", "workers.autoscale=true", "workers={gpus: 1}"]
+)
+def test_overrides_that_would_be_ignored_are_refused(tmp_path: Path, override: str) -> None:
+    source, cells = spec_file(tmp_path, "one"), [{"space.skip": True}, {"space.skip": False}]
+    field = override.partition("=")[0]
+    with pytest.raises(SpecError, match=rf"{field} cannot be given, .* --first-seed, --cpus"):
+        Plan.of("ablation", "", [source], [override], cells)
+    Path(source).write_text(tiny("name=one", override).to_yaml())  # of searches of its own
+    Plan.of("ablation", "", [source], ["workers.compile=false"], cells)
+
+
+def test_a_teacher_of_several_workers_is_refused(tmp_path: Path) -> None:
+    source, cells = spec_file(tmp_path, "one"), [{"space.skip": True}, {"space.skip": False}]
+    with pytest.raises(SpecError, match=r"teacher\.workers of one needs several .* leave it out"):
+        Plan.of("ablation", "", [source], ["teacher.workers=2"], cells)
 
 
 def test_an_experiment_needs_a_search_space() -> None:
@@ -248,11 +343,17 @@ def test_the_same_figures_reproduce_and_others_do_not() -> None:
     committed, ours = curves(made_up(0.05)), curves(made_up(0.05, seeds=5))
     table = reproduction(ours, committed, SETS, range(5))
     assert len(table) == 4
-    assert verdict(table).startswith("Reproduces: all 4 means")
+    least, most = table.allowed.min(), table.allowed.max()
+    worst = (table.ours - table.committed).abs().max()
+    assert verdict(table) == (
+        f"Reproduces: all 4 means lie within what seeds explain (largest difference {worst:.4f}; "
+        f"± {least:.4f} to {most:.4f} may be)."
+    )
+    assert verdict(table[:1]).startswith("Reproduces: the one mean lies within")
     ours.loc[(ours.data == "two") & (ours["space.recipe"] == "a"), "metric"] += 0.03
     table = reproduction(ours, committed, SETS, range(5))
     assert table[~table.holds][["data", "cell"]].to_numpy().tolist() == [["two", "recipe=a"]]
-    assert "recipe=a on two" in verdict(table)
+    assert "1 of 4 means differs: recipe=a on two" in verdict(table)
 
 
 def test_one_seed_is_held_against_itself() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,14 @@ import torch
 from rival_contest import THREE_STAGES, contest_of
 from tiny import tiny
 
+from bdistil.cli import compare_command
 from bdistil.cluster.launch import launch_search
 from bdistil.core.find_weak_learner import Finding, find_weak_learner
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SearchError
 from bdistil.experiments import comparison, unknown_budget, write_up
 from bdistil.experiments.figures import Figures
+from bdistil.experiments.plan import Plan
 from bdistil.experiments.rivals import methods
 from bdistil.experiments.rivals.contest import Contest, Entry
 from bdistil.experiments.rivals.early_exit import (
@@ -213,6 +217,37 @@ def test_a_reweighted_vote_of_one_is_that_student(contest: Contest) -> None:
     torch.testing.assert_close(entry.test, expected, atol=1e-5, rtol=0)
 
 
+def test_a_vote_about_one_class_is_refused_where_there_is_none(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    contest = contest_of(tmp_path_factory, "data={name: diabetes}")
+    with pytest.raises(SearchError, match=r"this task \(regression\) have not one each"):
+        RIVALS["reweighted"](contest)
+
+
+@pytest.mark.parametrize(("data", "has_it"), [("cube", True), ("diabetes", False)])
+def test_by_default_rivals_fit_the_data(
+    data: str,
+    has_it: bool,
+    tmp_path: Path,
+    bdistil: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[Plan] = []
+    monkeypatch.setattr(compare_command, "carry_out", lambda plan, *_: kept.append(plan))
+    sources = []
+    for name in ("cube", data):
+        sources.append(tmp_path / f"{len(sources)}.yaml")
+        spec = tiny(f"name=set-{len(sources)}", f"data={{name: {name}}}")
+        sources[-1].write_text(spec.to_yaml())
+    plain = bdistil("compare", *sources)
+    assert bdistil("compare", *sources, "--method", "reweighted").status == plain.status == 0
+    default, named = ([cell["method"] for cell in plan.cells] for plan in kept)
+    assert ("reweighted" in default, "average" in default) == (has_it, True)
+    assert ("set-2 (regression) has not" in " ".join(plain.errors.split())) is not has_it
+    assert named == ["ours", "oracle", "reweighted"]
+
+
 MODELS = [(100.0, 0.5), (200.0, 0.7), (400.0, 0.9)]
 
 
@@ -331,6 +366,68 @@ def test_without_an_oracle_there_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="since method=oracle failed: no candidate trained"):
         write_up.write_comparison([ours, oracle], tmp_path, "?")
     assert list(tmp_path.iterdir()) == []
+
+
+def figures_of(method: str, data: str, seed: int, sign: float = 1.0) -> Figures:
+    """A method's answers; of sign -1 and 0, a worthless teacher's too."""
+    stages = [
+        {
+            "metric": sign * metric, "validation": metric, "flops": flops, "streamed_flops": flops,
+            "parameters": 10.0, "trained": 5.0,
+        }
+        for flops, metric in MODELS
+    ]  # fmt: skip
+    return Figures(data, {"method": method}, seed, sign, 1000, stages)
+
+
+def with_failures(*failed: tuple[str, str]) -> list[Figures]:
+    """Three methods on two data sets, of which some have no answer on one."""
+    return [
+        Figures(data, {"method": method}, 0, failed="no weak learner.")
+        if (method, data) in failed
+        else figures_of(method, data, 0)
+        for method in ("ours", "oracle", "average")
+        for data in ("one", "two")
+    ]
+
+
+@pytest.mark.parametrize("method", ["ours", "oracle"])
+def test_a_data_set_without_ours_or_the_oracle_is_left_out_and_told(
+    method: str, tmp_path: Path
+) -> None:
+    answer = write_up.write_comparison(with_failures((method, "two")), tmp_path, "?")
+    assert "of the matched oracle's on one; the best rival" in answer
+    assert f"have no seed in common: two ({method}: no weak learner)." in answer
+    assert "1 of 6 runs has no answer: no weak learner." in answer
+    assert "curves-two.svg" not in (tmp_path / "README.md").read_text()
+
+
+def test_data_sets_of_which_none_has_both_are_nothing_to_compare(tmp_path: Path) -> None:
+    found = with_failures(("ours", "two"), ("oracle", "one"))
+    with pytest.raises(SearchError, match=r"nothing to compare.*two \(ours: .*one \(oracle: "):
+        write_up.write_comparison(found, tmp_path, "?")
+
+
+@pytest.mark.parametrize("sign", [0.0, -1.0])
+def test_areas_that_are_not_above_nothing_have_no_ratio(sign: float, tmp_path: Path) -> None:
+    """Of two areas below 0 the worse one had the larger ratio."""
+    found = [
+        figures_of(method, data, seed, sign if data == "bad" else 1.0)
+        for method in ("ours", "oracle", "average") for data in ("good", "bad") for seed in (0, 1)
+    ]  # fmt: skip
+    for each in found:
+        if each.cell["method"] == "average":  # by far the worst
+            for stage in each.stages:
+                stage["metric"] -= 1.0
+    answer = write_up.write_comparison(found, tmp_path, "?")
+    assert "1.000 (too few pairs for an interval) of the matched oracle's on good;" in answer
+    assert "Ratios of areas leave out bad (seeds 0, 1)" in answer
+    assert "Shares of the teacher's metric leave out bad (seeds 0, 1)" in answer
+    assert "nan" not in answer
+    alone = [each for each in found if each.data == "bad"]
+    answer = write_up.write_comparison(alone, tmp_path, "?")
+    assert "With the budget known, no ratio of areas says anything." in answer
+    assert "has no ratio to the fleet's in its best order" in answer
 
 
 def test_storage_is_beside_the_whole_fleet() -> None:

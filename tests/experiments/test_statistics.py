@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bdistil.experiments.statistics import area, budgets_of, compare, corrected, interval, metric_at
+from bdistil.experiments.statistics import (
+    area,
+    budgets_of,
+    compare,
+    corrected,
+    interval,
+    metric_at,
+    quotient,
+)
 
 CURVE = [(100.0, 0.5), (200.0, 0.7), (400.0, 0.8)]
 
@@ -29,6 +37,17 @@ def test_budgets_start_where_every_curve_answers() -> None:
     assert budgets[0] == 150
     assert budgets[-1] == pytest.approx(900)
     np.testing.assert_allclose(np.diff(np.log(budgets)), np.log(6) / 24)
+
+
+def test_curves_of_one_stage_answer_at_every_budget() -> None:
+    """Log-spaced numbers from one to itself are rounded, below it for almost half of all."""
+    for cost in map(float, range(1, 2000)):
+        assert area([(cost, 0.75)], budgets_of([[(cost, 0.75)], [(cost, 0.5)]])) == 0.75
+
+
+def test_of_what_is_no_better_than_nothing_there_is_no_share() -> None:
+    found = quotient([0.5, -0.5, 0.5, 0.5], [2.0, 2.0, 0.0, -0.1])
+    np.testing.assert_array_equal(found, [0.25, -0.25, np.nan, np.nan])
 
 
 def test_the_area_is_the_mean_over_budgets() -> None:

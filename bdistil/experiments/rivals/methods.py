@@ -95,7 +95,15 @@ def reweighted(contest: Contest) -> list[Entry]:
     """AdaBoost's way: each student sees more of what the weighted vote so far gets wrong (SAMME).
 
     Right is what the teacher answers. Weights become shares of a resampled training split.
+
+    Raises:
+        SearchError: if answers of the task are no single class.
     """
+    if contest.task != "classification":
+        raise SearchError(
+            "a weighted vote is about which class is right, of which examples of this task "
+            f"({contest.task}) have not one each; leave the method out."
+        )
     weights = torch.full((len(contest.train),), 1 / len(contest.train), dtype=torch.float64)
     truth = contest.train.teacher_logits.argmax(dim=1)
     members: list[Trained] = []
@@ -167,6 +175,9 @@ BY_NAME_ALONE = (
     "teacher-exits-reuse",
 )
 """Rivals that another has replaced, or that not every teacher or task has."""
+
+OF_ONE_CLASS = ("reweighted",)
+"""Rivals compared by default that take each example to have one class."""
 
 
 def at_hand() -> list[str]:
