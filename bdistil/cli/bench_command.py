@@ -11,7 +11,7 @@ import typer
 from bdistil.cli.display import console, output, plain_table
 from bdistil.optional import require_search
 from bdistil.runtime.clock import microseconds, told_ratio
-from bdistil.store.durable import check_place, write_atomic
+from bdistil.store.durable import check_local, check_place, write_atomic
 
 if TYPE_CHECKING:
     from bdistil.report.bench import Bench
@@ -45,15 +45,17 @@ def bench(
     result = SearchResult.of(directory)
     run = result.run
     folder = out or run.path
+    if out is not None:
+        check_local(out)
     check_place(folder, folder=True)  # before minutes of timing
     found = measure(result, batch, seconds, console.print, with_single_student=single_student)
     figures = json.dumps(found.to_json(), indent=2)
     write_atomic(folder / "bench.json", figures.encode())
-    console.print(f"Table: {folder / 'bench.json'}")
+    console.print(f"Table: {run.shown(folder / 'bench.json')}")
     if any(timing.way == "teacher" for timing in found.timings):
         plot = bench_plot(found.timings, result.evaluation.task)
         write_atomic(folder / "bench.svg", plot.encode())
-        console.print(f"Plot: {folder / 'bench.svg'}")
+        console.print(f"Plot: {run.shown(folder / 'bench.svg')}")
     run.keep()
     if as_json:
         output.print(figures)

@@ -102,7 +102,7 @@ class Bench:
         timings: of teacher and stages.
         overheads: for each batch size.
         peers: of other models.
-        notes: sentences about peers: which there are none of, and why.
+        notes: sentences about what is not among them, and why: peers, or the teacher.
     """
 
     timings: tuple[Timing, ...]
@@ -162,7 +162,7 @@ def bench(
     raw = None if network is None else RawTeacher(network, ensemble).eval()
     reason = why_no_peers(dataset)
     peers = [] if reason else scikit_peers(dataset, say)
-    notes = (f"{reason}.", single_student(result)) if reason else (single_student(result),)
+    notes = (*untimed_teacher(raw), *([f"{reason}."] if reason else []), single_student(result))
     with ScratchFolder("bench") as folder:
         if with_single_student:
             peer, note = single_student_peer(result, folder / "peer", say)
@@ -179,6 +179,13 @@ def bench(
     say("timing what stages add to their students")
     overheads = [overhead(ensemble, examples[:batch], seconds / 2) for batch in batches]
     return Bench(tuple(timed), tuple(overheads), tuple(others), notes)
+
+
+def untimed_teacher(raw_teacher: RawTeacher | None) -> tuple[str, ...]:
+    """A sentence about a teacher that is not timed; none about one that is."""
+    if raw_teacher is not None:
+        return ()
+    return ("Teacher: no network of torch, so not timed here; `bdistil status` has what is known.",)
 
 
 def torch_subjects(ensemble: Ensemble, raw_teacher: RawTeacher | None) -> list[Subject]:
