@@ -35,7 +35,7 @@ from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import told_ladder
 from bdistil.searching.telling_flops import told_flops
 from bdistil.searching.views import told_views, view_makers
-from bdistil.searching.warm_start import check_warm_start, trials_to_start_from
+from bdistil.searching.warm_start import check_warm_start, told_warm_start, trials_to_start_from
 from bdistil.searching.worker_count import told_precision, told_workers
 from bdistil.spec import Spec
 from bdistil.spec.space import LADDER
@@ -339,7 +339,10 @@ def search_rounds(
 
     limits = NO_LIMITS if goal is None else goal.limits
     backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, limits))
-    sampler = build_sampler(spec, history, trials_to_start_from(spec, reporter))
+    others = trials_to_start_from(spec)
+    sampler = build_sampler(spec, history, others)
+    for line in told_warm_start(spec, others, sampler, len(ledger.records) + 1):
+        reporter.message(line)
     SearchLoop(spec, ledger, backend, sampler, reporter, accepted, goal).run()
 
 
