@@ -82,8 +82,7 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Search for an ensemble; the same command again resumes what was interrupted."""
-    arguments = list(spec_and_overrides or [])
-    source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
+    source, overrides = spec_and_rest(spec_and_overrides)
     table = table_overrides(data, label)
     goal = goal_overrides(
         keep=keep,
@@ -98,8 +97,14 @@ def search(
     if source is None and within_time is None and (within or within_parameters):
         goal.append("goal.within_time=null")  # as much as was asked for, however long it takes
     students = [] if rounds is None else [f"search.rounds={rounds}"]
-    spec = load_spec(source or table_spec(data), [*table, *goal, *students, *arguments])
+    spec = load_spec(source or table_spec(data), [*table, *goal, *students, *overrides])
     run(spec, out or f"runs/{spec.name}", address, verbose)
+
+
+def spec_and_rest(arguments: Sequence[str] | None) -> tuple[str | None, list[str]]:
+    """The SPEC file, if there is one, and the overrides behind it."""
+    first, rest = list(arguments or [])[:1], list(arguments or [])[1:]
+    return (first[0], rest) if first and "=" not in first[0] else (None, first + rest)
 
 
 def stopped(out: str) -> str:
