@@ -52,6 +52,7 @@ from bdistil.teachers.obtain import (
 )
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import Logits
+from bdistil.words import counted
 
 SHOWN = 5e-5  # of a metric, half of its last digit
 
@@ -257,7 +258,7 @@ def obtain_logits(
     def folded(done: int, folds: int) -> None:
         run.check_there()
         run.keep()
-        reporter.message(f"Cross-fitting: {done} of {folds} teachers are fitted.")
+        reporter.message(f"Cross-fitting: {done} of {folds} teachers fitted.")
         if done == folds:
             reporter.message(teacher_message(spec, dataset))
 
@@ -308,7 +309,8 @@ def play(
     ledger = Ledger(run, build_problem(dataset, logits))
     ledger.restore()
     if ledger.records:
-        reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
+        rounds = counted(spec.search.most_rounds, "round")
+        reporter.message(f"{len(ledger.records)} of {rounds} accepted.")
     ended = run.journal.end()
     if ended is not None:
         reporter.message(f"It has ended: {ended.reason}.")
