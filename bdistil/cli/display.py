@@ -16,6 +16,7 @@ from rich.text import Text
 from bdistil.cli.failures import printable
 from bdistil.runs.journal import RoundRecord
 from bdistil.searching.progress import Reporter, Snapshot
+from bdistil.words import counted
 
 # Paths and names may hold [brackets] and :colons:, which rich would take for markup and emoji.
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
@@ -121,7 +122,7 @@ def reporter() -> Iterator[Reporter]:
 def open_round_line(snapshot: Snapshot) -> str:
     """The state of the open round in one line."""
     if len(snapshot.records) >= snapshot.rounds:
-        return f"{snapshot.rounds} rounds in {clock(snapshot.seconds)}\n"
+        return f"{counted(snapshot.rounds, 'round')} in {clock(snapshot.seconds)}\n"
     edge = "none yet" if snapshot.best_edge is None else f"{snapshot.best_edge:+.3f}"
     left = snapshot.seconds_left
     remaining = "" if left is None else f", about {clock(left)} left"
@@ -149,7 +150,7 @@ def advice_without_weak_learner(record: RoundRecord) -> str:
         cause = f"the edges hold, but validation loss did not fall (gain {result.gain:+.3f})"
     else:
         worst = ", ".join(f"{j} ({edge:+.2g})" for j, edge in sorted(failed, key=_edge)[:3])
-        cause = f"the edges of {len(failed)} labels are negative, worst: {worst}"
+        cause = f"negative edges of {counted(len(failed), 'label')}, worst: {worst}"
     remedies = ["a larger space.ladder", "more epochs"]
     if not record.student.skip:
         remedies.append("skip: true")
@@ -182,7 +183,7 @@ def rounds_table(records: Any) -> Table:
 def told_trials(record: RoundRecord) -> str:
     """How many trials a round had, and what its pruner did."""
     cuts = record.told_cuts()
-    return f"{len(record.compared)} trials" + (f" ({cuts})" if cuts else "")
+    return counted(len(record.compared), "trial") + (f" ({cuts})" if cuts else "")
 
 
 def clock(seconds: float) -> str:

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from bdistil.cli.display import output, plain_table
-from bdistil.cli.search_command import Address
+from bdistil.cli.search_command import Address, spec_and_rest
+from bdistil.errors import SpecError
 from bdistil.optional import require
 from bdistil.spec import load_spec
 
@@ -31,10 +32,16 @@ def doctor(
         str | None,
         typer.Option(help="Run directory; checks that all nodes share its folder, or its URI."),
     ] = None,
-    patience: Annotated[float, typer.Option(help="Seconds in which each node must answer.")] = 30,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds in which each node must answer.")
+    ] = 30,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Tell how busy so many would be; else those that there are."),
+        typer.Option(
+            min=1,
+            help="Tell how busy SPEC would keep so many; else its workers.count (2 where that is "
+            "open), as far as they fit.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -43,8 +50,11 @@ def doctor(
         require(module, "search")
     from bdistil.cluster.doctor import examine
 
-    arguments = spec_and_overrides or []
-    spec = load_spec(arguments[0], arguments[1:]) if arguments else None
+    source, overrides = spec_and_rest(spec_and_overrides)
+    if source is None and (overrides or workers):
+        given = overrides[0] if overrides else "--workers"
+        raise SpecError(f"{given} is about a search; name its SPEC file first.")
+    spec = None if source is None else load_spec(source, overrides)
     found = examine(spec, out, address, patience, workers)
     if as_json:
         output.out(found.model_dump_json(indent=2), highlight=False)

@@ -14,6 +14,7 @@ from bdistil.cli.evaluation_tables import print_evaluation
 from bdistil.optional import require_search
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec.user_modules import import_modules
+from bdistil.words import counted
 
 Modules = Annotated[
     list[str] | None,
@@ -62,9 +63,9 @@ def status(
         }
         output.print(json.dumps(summary | figures, indent=2))
         return
-    output.print(f"{directory}: {state}, {len(records)} of {rounds} rounds accepted")
+    output.print(f"{directory}: {state}, {len(records)} of {counted(rounds, 'round')} accepted")
     if kept:
-        output.print(f"open round: {kept} candidates kept")
+        output.print(f"open round: {counted(kept, 'candidate')} kept")
     if ended is not None:
         output.print(f"ended: {ended.reason}")
     if card is not None:

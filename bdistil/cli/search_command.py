@@ -82,10 +82,8 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Search for an ensemble; the same command again resumes what was interrupted."""
-    arguments = list(spec_and_overrides or [])
-    source = arguments.pop(0) if arguments and "=" not in arguments[0] else None
-    table = table_overrides(data, label)
-    goal = goal_overrides(
+    source, overrides = spec_and_rest(spec_and_overrides)
+    options = table_overrides(data, label) | goal_overrides(
         keep=keep,
         within=within,
         within_parameters=within_parameters,
@@ -93,13 +91,21 @@ def search(
         runtime=runtime,
         threads=threads,
     )
+    if rounds is not None:
+        options[f"search.rounds={rounds}"] = "--rounds"
+    others = []
     if within is None and (within_time or (within_parameters and source is None)):
-        goal.append("goal.within=null")  # what FLOPs may be used follows from the other limit
+        others.append("goal.within=null")  # what FLOPs may be used follows from the other limit
     if source is None and within_time is None and (within or within_parameters):
-        goal.append("goal.within_time=null")  # as much as was asked for, however long it takes
-    students = [] if rounds is None else [f"search.rounds={rounds}"]
-    spec = load_spec(source or table_spec(data), [*table, *goal, *students, *arguments])
+        others.append("goal.within_time=null")  # as much as was asked for, however long it takes
+    spec = load_spec(source or table_spec(data), [*options, *others, *overrides], options)
     run(spec, out or f"runs/{spec.name}", address, verbose)
+
+
+def spec_and_rest(arguments: Sequence[str] | None) -> tuple[str | None, list[str]]:
+    """The SPEC file, if there is one, and the overrides behind it."""
+    first, rest = list(arguments or [])[:1], list(arguments or [])[1:]
+    return (first[0], rest) if first and "=" not in first[0] else (None, first + rest)
 
 
 def stopped(out: str) -> str:
@@ -150,18 +156,23 @@ def table_spec(data: Path | None) -> dict[str, Any]:
     }
 
 
-def table_overrides(data: Path | None, labels: Sequence[str] | None) -> list[str]:
-    """--data and --label as overrides; JSON keeps odd file and column names whole."""
-    overrides = [] if data is None else ["data.name=null", f"data.path={json.dumps(str(data))}"]
-    if not labels:
-        return overrides
-    label = labels[0] if len(labels) == 1 else list(labels)
-    return [*overrides, f"data.label={json.dumps(label)}"]
+def table_overrides(data: Path | None, labels: Sequence[str] | None) -> dict[str, str]:
+    """Overrides that --data and --label stand for, and which; JSON keeps odd names whole."""
+    paths = [] if data is None else ["data.name=null", f"data.path={json.dumps(str(data))}"]
+    overrides = dict.fromkeys(paths, "--data")
+    if labels:
+        label = labels[0] if len(labels) == 1 else list(labels)
+        overrides[f"data.label={json.dumps(label)}"] = "--label"
+    return overrides
 
 
-def goal_overrides(**given: Any) -> list[str]:
-    """What of the goal was given as overrides."""
-    return [f"goal.{name}={json.dumps(v)}" for name, v in given.items() if v is not None]
+def goal_overrides(**given: Any) -> dict[str, str]:
+    """Overrides that options of the goal stand for, and which."""
+    return {
+        f"goal.{name}={json.dumps(value)}": f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
@@ -177,7 +188,10 @@ def run(spec: Spec, out: str, address: str | None, verbose: bool) -> None:
         console.print(stopped(out))
         sys.exit(STATUS)
     if not done.rounds:
-        console.print(f"No round was accepted in time. Go on with: bdistil resume {out}")
+        console.print(
+            f"No round was accepted within search.time_budget={spec.search.time_budget}. Go on "
+            f"with: bdistil resume {out} search.time_budget=null"
+        )
         sys.exit(1)
     report, kept = write_report(done), done.run
     kept.keep()  # before what may fail, as nobody may read it

@@ -21,7 +21,9 @@ from ray.experimental.internal_kv import _internal_kv_get
 from bdistil.cluster.address import check_answers
 from bdistil.cluster.last_words import last_words
 from bdistil.errors import BdistilWarning, ClusterError
+from bdistil.export.quiet import no_chatter
 from bdistil.spec import WorkerSpec
+from bdistil.words import counted
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -138,7 +140,8 @@ def asks_for_token(address: str) -> bool:
     if not address.rpartition(":")[2].isdigit():  # such as "auto", whose meaning Ray knows
         return True
     try:
-        GcsClient(address=address).internal_kv_get(b"", None, timeout=5)
+        with no_chatter():  # Ray logs the refusal that we ask about
+            GcsClient(address=address).internal_kv_get(b"", None, timeout=5)
     except AuthenticationError:
         return True
     except RayError:
@@ -172,12 +175,13 @@ def shortages(workers: WorkerSpec) -> list[str]:
         most = max((node.get(resource, 0) for node in nodes), default=0)
         if wanted > most:
             found.append(
-                f"{field} is {wanted:g}, but the largest node has {most:g} {resource}s; lower it, "
-                f"give --address of a larger cluster, or set workers.autoscale=true if it grows."
+                f"{field} is {wanted:g}, but the largest node has {counted(most, resource)}; lower "
+                f"it, give --address of a larger cluster, or set workers.autoscale=true if it "
+                f"grows."
             )
     if not found and not any(room(node, workers) for node in nodes):
         found.append(
-            f"no node has {workers.cpus:g} CPUs and {workers.gpus:g} GPUs together; lower "
+            f"no node has {told_resources(workers.cpus, workers.gpus)} together; lower "
             f"workers.cpus or workers.gpus."
         )
     return found
@@ -189,10 +193,15 @@ def waiting(workers: WorkerSpec) -> str:
     if missing <= 0 or not scales(workers):
         return ""
     return (
-        f"the cluster has room for {trial_slots(workers)} of {workers.count} trials now; its "
-        f"autoscaler is asked for {missing} more with {workers.cpus:g} CPUs and "
-        f"{workers.gpus:g} GPUs each."
+        f"the cluster has room for {trial_slots(workers)} of workers.count={workers.count} trials "
+        f"now; its autoscaler is asked for {missing} more with "
+        f"{told_resources(workers.cpus, workers.gpus)} each."
     )
+
+
+def told_resources(cpus: float, gpus: float) -> str:
+    """CPUs and GPUs in words."""
+    return counted(cpus, "CPU") + (f" and {counted(gpus, 'GPU')}" if gpus else "")
 
 
 def scales(workers: WorkerSpec) -> bool:

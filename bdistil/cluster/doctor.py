@@ -17,7 +17,7 @@ from bdistil.cluster.trackers import tracking_problems
 from bdistil.errors import ClusterError
 from bdistil.searching.utilisation import advise
 from bdistil.searching.worker_count import workers_on_cluster
-from bdistil.spec import Spec
+from bdistil.spec import Spec, WorkerSpec
 from bdistil.store.remote import is_uri, unusable
 
 
@@ -78,8 +78,8 @@ def examine(
             driver can write to the URI.
         address: of the cluster; None takes RAY_ADDRESS, else starts Ray on this machine.
         patience: seconds in which every node must answer.
-        workers: whose utilisation is to be told; None takes those that the spec asks for, as far
-            as the cluster holds them.
+        workers: whose utilisation is to be told; None takes those that the spec asks for (2 where
+            it leaves them open), as far as the cluster holds them.
     """
     diagnosis = Diagnosis(driver=_make_probe()(None, "", ""))
     if spec is not None:
@@ -99,6 +99,15 @@ def examine(
 
 def _check_resources(diagnosis: Diagnosis, spec: Spec, asked: int | None) -> None:
     workers = workers_on_cluster(spec.workers)
+    if workers.count == 0:
+        diagnosis.notes.append("workers.count is 0, so the search uses no cluster.")
+    else:
+        _check_room(diagnosis, workers)
+    if simulated := asked or trial_slots(workers):
+        diagnosis.utilisation = advise(spec, simulated)
+
+
+def _check_room(diagnosis: Diagnosis, workers: WorkerSpec) -> None:
     missing = shortages(workers)
     slots = trial_slots(workers)
     diagnosis.problems += missing
@@ -106,11 +115,9 @@ def _check_resources(diagnosis: Diagnosis, spec: Spec, asked: int | None) -> Non
         diagnosis.notes.append(note)
     elif slots < workers.trials and not missing:
         diagnosis.notes.append(
-            f"{slots} of workers.count={workers.count} trials fit at the same time; the others "
-            f"wait for their turn."
+            f"room is for {slots} of workers.count={workers.count} trials at the same time; the "
+            f"others wait for their turn."
         )
-    if slots or asked:
-        diagnosis.utilisation = advise(spec, asked or slots)
 
 
 def _check_nodes(diagnosis: Diagnosis, out: Path | None, patience: float) -> None:

@@ -38,7 +38,7 @@ from bdistil.cluster.teacher_actor import teacher_on_worker
 from bdistil.cluster.trackers import check_tracking, make_tracker
 from bdistil.cluster.trainable import Report, TrialWorker
 from bdistil.core.cost import warm_up_counting
-from bdistil.core.placement import training_device
+from bdistil.core.placement import training_device, warn_of_no_gpu
 from bdistil.core.student import Student
 from bdistil.data.dataset import Dataset
 from bdistil.errors import BdistilWarning, SearchError
@@ -289,7 +289,10 @@ class RayBackend:
                 self.crew.stillborn = 0
                 if report.place in self.crew.at_work:  # and not of a closed round
                     self.crew.at_work.remove(report.place)
-                    return self.crew.cohorts[report.place].answered(report.answers)
+                    results = self.crew.cohorts[report.place].answered(report.answers)
+                    if self.spec.workers.gpus and any(each.device == "cpu" for each in results):
+                        warn_of_no_gpu(self.spec.workers.gpus, "on a node of the cluster")
+                    return results
             case Lost(trial_id, reason):
                 return self.replace_lost(self.board.taken_by(trial_id), reason)
             case BaseException():

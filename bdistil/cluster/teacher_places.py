@@ -7,9 +7,10 @@ import time
 import warnings
 from typing import NamedTuple
 
-from bdistil.cluster.connect import alive_nodes, free_nodes, room, scales
+from bdistil.cluster.connect import alive_nodes, free_nodes, room, scales, told_resources
 from bdistil.errors import BdistilWarning
 from bdistil.spec import WorkerSpec
+from bdistil.words import counted
 
 SECONDS_TO_SETTLE = 2.0  # for what was let go a moment ago, as by the workers of folds
 
@@ -97,8 +98,9 @@ def cpus_to_be_had(workers: WorkerSpec) -> float:
     if cpus < wanted:
         rest = "the rest of its node is" if free >= workers.cpus else "the whole cluster is"
         warnings.warn(
-            f"the teacher is trained with {told_resources(cpus, gpus)} instead of {wanted:g} CPUs, "
-            f"as {rest} in use{'' if free >= workers.cpus else '; it waits for a place'}.",
+            f"the teacher is trained with {told_resources(cpus, gpus)} instead of "
+            f"{counted(wanted, 'CPU')}, as {rest} in use"
+            f"{'' if free >= workers.cpus else '; it waits for a place'}.",
             BdistilWarning,
             stacklevel=2,
         )
@@ -110,11 +112,6 @@ def most_free(gpus: float) -> float:
     return max(
         (node.get("CPU", 0) for node in free_nodes() if node.get("GPU", 0) >= gpus), default=0
     )
-
-
-def told_resources(cpus: float, gpus: float) -> str:
-    """CPUs and GPUs in words."""
-    return f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
 
 
 def most_cpus(workers: WorkerSpec, parts: int = 1) -> float:

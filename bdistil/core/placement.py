@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from bdistil.errors import BdistilWarning
+
 DATA_SHARE = 0.5  # of a worker's share of the GPU's memory
 PINNED_BYTES = 64 * 2**20  # larger tensors move once, and torch never gives pinned memory back
 
@@ -27,14 +29,20 @@ def training_device(gpus: float) -> torch.device:
     if gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        warnings.warn(
-            f"workers.gpus is {gpus:g}, but torch sees no GPU here, so the CPU trains; install a "
-            f"CUDA build of torch on every node.",
-            stacklevel=2,
-        )
+        warn_of_no_gpu(gpus, "here")
         return torch.device("cpu")
     torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
     return torch.device("cuda")
+
+
+def warn_of_no_gpu(gpus: float, where: str) -> None:
+    """Tell that a CPU trains where GPUs were asked for; by Python's default, once."""
+    warnings.warn(
+        f"workers.gpus is {gpus:g}, but torch sees no GPU {where}, so the CPU trains; install a "
+        f"CUDA build of torch on every node.",
+        BdistilWarning,
+        stacklevel=2,
+    )
 
 
 def home(size: int, device: Device, gpus: float = 1) -> torch.device:

@@ -23,6 +23,7 @@ from bdistil.experiments.statistics import (
     corrected,
     quotient,
 )
+from bdistil.words import counted
 
 SIGNIFICANT = 0.05
 STAGE_COLUMNS = (
@@ -148,11 +149,6 @@ def _difference(row: Any) -> str:
 def bounds(low: float, high: float) -> str:
     """The ends of an interval of differences."""
     return "–" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
-
-
-def counted(count: int, noun: str, plural: str = "s") -> str:
-    """So many of something."""
-    return f"{count} {noun}{plural * (count != 1)}"
 
 
 def table_of(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

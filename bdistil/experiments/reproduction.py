@@ -11,9 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from bdistil.errors import SpecError
-from bdistil.experiments.ablation import areas, counted
+from bdistil.experiments.ablation import areas
 from bdistil.experiments.statistics import CONFIDENCE
 from bdistil.experiments.write_up import CURVES_FILE
+from bdistil.words import counted
 
 KEYS = ["data", "cell", "seed"]
 

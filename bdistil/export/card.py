@@ -10,6 +10,7 @@ from bdistil.export.evaluation import Evaluation
 from bdistil.names import METRIC
 from bdistil.runtime.clock import microseconds, told_ratio
 from bdistil.version import version_and_commit
+from bdistil.words import counted
 
 MOST_NAMES = 20
 HUB_TASKS = {
@@ -59,7 +60,7 @@ def model_card(config: EnsembleConfig) -> str:
     return CARD.format(
         hub_task=f"pipeline_tag: {hub_task}\n" if hub_task else "",
         name=_plain(config.name),
-        count=_counted(len(config.students), "small network"),
+        count=counted(len(config.students), "small network"),
         task=_task(config),
         inputs=_inputs(config),
         students=", ".join(f"{s.kind}-{s.width} ({s.connection})" for s in config.students),
@@ -72,11 +73,9 @@ def model_card(config: EnsembleConfig) -> str:
 
 def _task(config: EnsembleConfig) -> str:
     if config.class_names is None:
-        return f"regression, {_counted(config.outputs, 'target')}"
+        return f"regression, {counted(config.outputs, 'target')}"
     if config.task == "multilabel":
-        return (
-            f"{_counted(config.outputs, 'label')}, each holds or not: {_list(config.class_names)}"
-        )
+        return f"{counted(config.outputs, 'label')}, each holds or not: {_list(config.class_names)}"
     return f"classification, {config.outputs} classes: {_list(config.class_names)}"
 
 
@@ -154,7 +153,3 @@ def _list(names: tuple[str, ...] | list[str]) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown and HTML leave alone."""
     return "".join("\\" + c if c in "\\`*_[]#|" else c for c in html.escape(text, quote=False))
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bdistil.data.dataset import Dataset
 from bdistil.optional import require
 from bdistil.searching.result import SearchResult
+from bdistil.words import counted
 
 MOST_ROWS = 100_000  # of the training split, that a peer is fitted on
 
@@ -93,7 +94,7 @@ def single_student(result: SearchResult) -> str:
     equal = max(reached, default=0)
     there = f"; the last stage has {last.result.metric:.4f} there" if len(result.rounds) > 1 else ""
     return (
-        f"single students: the best of {len(first.compared)} candidates of round 1 (width "
+        f"single students: the best of {counted(len(first.compared), 'candidate')} of round 1 (width "
         f"{best.width}) has {best.metric:.4f} on validation, "
         + (f"at least as much as stage {equal}" if equal else "less than any stage")
         + f"{there}; {timed}. --single-student trains one that is as dear as the last stage."

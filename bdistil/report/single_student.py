@@ -18,6 +18,7 @@ from bdistil.searching.progress import Silent
 from bdistil.searching.result import SearchResult
 from bdistil.searching.run import run_search
 from bdistil.spec import load_spec
+from bdistil.words import counted
 
 
 class Telling(Silent):
@@ -49,7 +50,8 @@ def train_single_student(
     changes = ("search.rounds=1", "search.fallback=best", "workers.count=0", "goal=null")
     own = (f"space.student={kind}", f"space.ladder=[{width}]", "space.connection=none")
     spec = load_spec(result.run.spec().model_dump(mode="json"), [*changes, *own])
-    say(f"training {spec.search.tries} candidates of {kind}-{width}, as dear as the last stage")
+    candidates = counted(spec.search.tries, "candidate")
+    say(f"training {candidates} of {kind}-{width}, as dear as the last stage")
     backend, teacher = LocalBackend(), result.run.path
     return run_search(spec, folder, backend, reporter=Telling(say), teacher_dir=teacher)
 
@@ -79,8 +81,8 @@ def single_student_peer(
     [record], [stage] = found.rounds, found.evaluation.stages
     last, name = result.evaluation.stages[-1], f"{record.student.kind}-{record.student.width}"
     note = (
-        f"single student: {name}, the best on validation of {len(record.compared)} candidates, has "
-        f"{stage.metric:.4f} on the test split with {stage.flops:,} FLOPs; stage {last.stage} has "
+        f"single student: {name}, the best on validation of {counted(len(record.compared), 'candidate')}"
+        f", has {stage.metric:.4f} on the test split with {stage.flops:,} FLOPs; stage {last.stage} has "
         f"{last.metric:.4f} with {last.flops:,}."
     )
     return Peer(f"single {name}", stage.metric, call, runtime), note

@@ -80,7 +80,8 @@ class RoundRecord(BaseModel):
     def told_cuts(self) -> str:
         """The same in words; empty if none was cut."""
         counts = [f"{count} after {epochs}" for epochs, count in self.cut_after.items()]
-        return f"{len(self.cut)} cut: {', '.join(counts)} epochs" if counts else ""
+        unit = "epoch" if [*self.cut_after] == [1] else "epochs"
+        return f"{len(self.cut)} cut: {', '.join(counts)} {unit}" if counts else ""
 
 
 End = Literal["goal", "cost", "saturated", "rounds"]

@@ -16,6 +16,7 @@ from bdistil.runs.trial import Cohort, TrialRequest, TrialResult
 from bdistil.searching.sampling import Sampler
 from bdistil.searching.verdict import Winner, best_weak_learner, choose, explain
 from bdistil.spec import Spec
+from bdistil.words import counted
 
 
 @dataclass
@@ -236,6 +237,6 @@ class RoundController:
         self.failures += 1
         if self.failures > self.spec.search.max_failures:
             raise SearchError(
-                f"{self.failures} trials failed, more than search.max_failures="
+                f"{counted(self.failures, 'trial')} failed, more than search.max_failures="
                 f"{self.spec.search.max_failures}; the last one: {result.reason}"
             )

@@ -21,6 +21,7 @@ from bdistil.searching.time_limit import TimeLimit, timer_of
 from bdistil.spec import Spec
 from bdistil.teachers.obtain import metric_of
 from bdistil.teachers.teacher_store import Logits
+from bdistil.words import counted
 
 BEST = 1.0
 """The largest value of every metric of a goal."""
@@ -152,7 +153,7 @@ def goal_of(
     if within is not None and limits.flops is None:
         reporter.message(
             f"The teacher's FLOPs are not known, so goal.within={within:g} sets no limit; the "
-            f"search ends after {spec.search.most_rounds} stages at the latest."
+            f"search ends after {counted(spec.search.most_rounds, 'stage')} at the latest."
         )
     if limits:
         rounds, growth = spec.search.most_rounds, spec.space.growth

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bdistil.core.game import guarantee
 from bdistil.names import Normalisation
 from bdistil.runs.journal import RoundRecord
+from bdistil.words import counted
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Guarantee:
         held = sum(record.result.edge >= 0 for record in records)
         missing = []
         if held < len(records):
-            missing.append(f"edges held in {held} of {len(records)} rounds")
+            missing.append(f"edges held in {held} of {counted(len(records), 'round')}")
         if largest > game.assumed_gap:
             missing.append(f"G reached {largest:.3g}, beyond the {game.assumed_gap:.3g} of eta")
         if len(records) < planned:

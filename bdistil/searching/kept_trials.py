@@ -26,6 +26,7 @@ from bdistil.searching.backend import Played, ShouldStop, TrialBackend, Work
 from bdistil.searching.kept_training import MOST_WRITING, KeptTrainings
 from bdistil.spec.user_modules import UserModule
 from bdistil.version import __version__
+from bdistil.words import counted
 
 SECONDS_WORTH_KEEPING = 1.0
 """Of training; what takes less is trained again about as soon as it is flushed to disk."""
@@ -116,9 +117,11 @@ class KeptTrials:
         with self._unkept_is_told():
             self.files.clear(but=kept)
         others = [c for c in there if c not in kept and c.results[0].request.round == number]
-        for cohorts, fate in ((kept, "are kept"), (others, "were of other settings and run again")):
+        fates = ((kept, "kept"), (others, "had other settings and must run again"))
+        for cohorts, fate in fates:
             if count := sum(len(cohort.results) for cohort in cohorts):
-                self.tell(f"Round {number}: {count} trials of an earlier start {fate}.")
+                trials = counted(count, "trial")
+                self.tell(f"Round {number}: {trials} of an earlier start {fate}.")
 
     def submit(self, cohort: Cohort) -> None:
         """Answer a cohort by what is kept of the same one, else hand it on."""

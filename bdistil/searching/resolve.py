@@ -27,6 +27,7 @@ from bdistil.searching.stage_plan import (
 from bdistil.searching.telling_flops import with_telling_flops
 from bdistil.searching.time_limit import with_time_as_flops
 from bdistil.searching.views import COLOURS, with_views
+from bdistil.searching.warm_start import absolute_places
 from bdistil.searching.worker_count import count_workers, tries_of
 from bdistil.spec import GoalSpec, SearchSpec, SpaceSpec, Spec, TeacherSpec
 from bdistil.spec.goal import is_count
@@ -89,8 +90,9 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     if spec.goal is None:
         search = search.model_copy(update={"rounds": search.most_rounds})
     check_classes(search, len(space.rungs))
+    places = absolute_places(spec.search.warm_start)
     changes: dict[str, Any] = {
-        "search": search,
+        "search": search.model_copy(update={"warm_start": places}),
         "data": spec.data.absolute(),
         "teacher": with_model(spec, dataset).absolute(),
         "modules": [UserModule.of(name).name for name in spec.modules],

@@ -35,7 +35,7 @@ from bdistil.searching.sampling import build_sampler
 from bdistil.searching.stage_plan import told_ladder
 from bdistil.searching.telling_flops import told_flops
 from bdistil.searching.views import told_views, view_makers
-from bdistil.searching.warm_start import check_warm_start, trials_to_start_from
+from bdistil.searching.warm_start import check_warm_start, told_warm_start, trials_to_start_from
 from bdistil.searching.worker_count import told_precision, told_workers
 from bdistil.spec import Spec
 from bdistil.spec.space import LADDER
@@ -52,6 +52,7 @@ from bdistil.teachers.obtain import (
 )
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import Logits
+from bdistil.words import counted
 
 SHOWN = 5e-5  # of a metric, half of its last digit
 
@@ -257,7 +258,7 @@ def obtain_logits(
     def folded(done: int, folds: int) -> None:
         run.check_there()
         run.keep()
-        reporter.message(f"Cross-fitting: {done} of {folds} teachers are fitted.")
+        reporter.message(f"Cross-fitting: {done} of {folds} teachers fitted.")
         if done == folds:
             reporter.message(teacher_message(spec, dataset))
 
@@ -308,7 +309,8 @@ def play(
     ledger = Ledger(run, build_problem(dataset, logits))
     ledger.restore()
     if ledger.records:
-        reporter.message(f"{len(ledger.records)} of {spec.search.most_rounds} rounds are accepted.")
+        rounds = counted(spec.search.most_rounds, "round")
+        reporter.message(f"{len(ledger.records)} of {rounds} accepted.")
     ended = run.journal.end()
     if ended is not None:
         reporter.message(f"It has ended: {ended.reason}.")
@@ -339,7 +341,10 @@ def search_rounds(
 
     limits = NO_LIMITS if goal is None else goal.limits
     backend.start(work_of(spec, ledger.problem, train, ledger.directory.path, limits))
-    sampler = build_sampler(spec, history, trials_to_start_from(spec, reporter))
+    others = trials_to_start_from(spec)
+    sampler = build_sampler(spec, history, others)
+    for line in told_warm_start(spec, others, sampler, len(ledger.records) + 1):
+        reporter.message(line)
     SearchLoop(spec, ledger, backend, sampler, reporter, accepted, goal).run()
 
 

@@ -11,7 +11,8 @@ import math
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, Protocol, TypeVar
 
 import optuna
 from optuna.distributions import (
@@ -36,6 +37,7 @@ from bdistil.spec.space import COHORT_OWN, DIMENSIONS, WITHOUT_EFFECT_IN_ROUND_1
 
 Trials = Iterable[TrialResult]
 History = Callable[[], Trials]
+T = TypeVar("T")
 
 FIRST = 5  # trials before anything is learnt from
 GOOD = 0.25  # share of the known trials that TPE takes for good ones
@@ -140,6 +142,7 @@ class OptunaSampler:
         self.classes = [name for name, _ in spec.space.rungs]
         self.history = history
         self.others = others
+        self.unlike = [name for name in UNLIKE_IN_ROUND_1 if name in self.space]
         optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def open_round(self, number: int) -> None:
@@ -147,11 +150,7 @@ class OptunaSampler:
         self.number, self.free = number, dimensions_of_round(self.space, number)
         self.open: dict[int, TrialResult | None] = {}  # None while it runs
         self.asked: dict[int, dict[str, Any]] = {}
-        past: list[FrozenTrial] = []
-        if self.algorithm != "random":
-            for source in (*self.others, self.history()):
-                past += standardise(self._told_for(number, source), self.free, self.options)
-        self.past = past[-MOST_REMEMBERED:]
+        self.past = [] if self.algorithm == "random" else [*chain(*self.remembered(number))]
         self.study: optuna.Study | None = None
 
     def ask(
@@ -178,6 +177,15 @@ class OptunaSampler:
         idle = dict.fromkeys(self.space.keys() - self.free.keys())
         return values | idle | trial.params
 
+    def remembered(self, number: int) -> list[list[FrozenTrial]]:
+        """What a round learns from: of each search that this one starts from, then of its own."""
+        free = dimensions_of_round(self.space, number)
+        found = [
+            standardise(self._told_for(number, source), free, self.options)
+            for source in (*self.others, self.history())
+        ]
+        return last_of(found, MOST_REMEMBERED)
+
     def _told_for(self, number: int, trials: Trials) -> Trials:
         """What a round learns from: round 1 from its like, the others from all.
 
@@ -188,19 +196,15 @@ class OptunaSampler:
             first = each.request.round == 1
             if first and number > 1:
                 draw = random.Random(derived_seed(self.seed, "first round", each.request.number))
-                drawn = {name: value_by_chance(self.free[name], draw) for name in self._unlike()}
+                drawn = {name: value_by_chance(self.space[name], draw) for name in self.unlike}
                 request = each.request.model_copy(update={"params": each.request.params | drawn})
                 yield each.model_copy(update={"request": request})
             elif first == (number == 1):
                 yield each
 
-    def _unlike(self) -> list[str]:
-        """The dimensions that act otherwise in round 1."""
-        return [name for name in UNLIKE_IN_ROUND_1 if name in self.free]
-
     def _tried(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values of a known trial that were not drawn for it."""
-        drawn = self._unlike() if trial.user_attrs["round"] == 1 != self.number else ()
+        drawn = self.unlike if trial.user_attrs["round"] == 1 != self.number else ()
         return {name: value for name, value in trial.params.items() if name not in drawn}
 
     def _held(
@@ -277,6 +281,15 @@ class OptunaSampler:
             if self.algorithm == "gp":
                 return GPSampler(seed=seed)
             return TPESampler(seed=seed, multivariate=True, n_startup_trials=FIRST, gamma=good_ones)
+
+
+def last_of(groups: Sequence[list[T]], most: int) -> list[list[T]]:
+    """Of all that the groups hold in turn, the last ones, group by group."""
+    kept: list[list[T]] = []
+    for group in reversed(groups):
+        kept.insert(0, group[max(0, len(group) - most) :])
+        most -= len(kept[0])
+    return kept
 
 
 def good_ones(trials: int) -> int:

@@ -26,7 +26,7 @@ MOST_STAGES = 12
 def plan_stages(spec: Spec, most_flops: float | None, dataset: Dataset) -> Spec:
     """The spec with its rounds and growth decided, geometrically up to a limit.
 
-    Learning rates are searched where none is given.
+    Learning rates are searched where none is given, unless by a grid, which takes lists alone.
 
     Args:
         spec: what it names itself stays.
@@ -42,7 +42,8 @@ def plan_stages(spec: Spec, most_flops: float | None, dataset: Dataset) -> Spec:
             rounds = stages_within(room, growth or GROWTH)
         if growth is None:
             growth = max(1.05, room ** (1 / max(1, rounds - 1)))
-    rates = {} if spec.space.values("lr") else {"lr": slower_rates(spec)}
+    given = spec.space.values("lr") or spec.search.algorithm == "grid"
+    rates = {} if given else {"lr": slower_rates(spec)}
     return spec.model_copy(
         update={
             "search": spec.search.model_copy(update={"rounds": rounds or MOST_STAGES}),

@@ -14,6 +14,7 @@ from bdistil.runs.trial import TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching.simulated import SimulatedBackend, SimulatedTrial, simulate
 from bdistil.searching.worker_count import tries_of
 from bdistil.spec import Spec
+from bdistil.words import counted
 
 SPREAD = 0.25
 """Standard deviation of the trials' times, as a share of their mean."""
@@ -111,9 +112,9 @@ def advise(spec: Spec, workers: int) -> list[str]:
     """What is to be expected of so many workers and, if they would often wait, what to change."""
     now = expected_utilisation(spec, workers)
     told = [
-        f"{workers} workers would be busy {now.share:.0%} of the time and a round would take about "
-        f"{now.round:.1f} times as long as a trial (simulated: trial times spread by {SPREAD:.0%}, "
-        f"every second candidate a weak learner)."
+        f"{counted(workers, 'worker')} would be busy {now.share:.0%} of the time and a round would "
+        f"take about {now.round:.1f} times as long as a trial (simulated: trial times spread by "
+        f"{SPREAD:.0%}, every second candidate a weak learner)."
     ]
     if now.share >= BUSY:
         return told

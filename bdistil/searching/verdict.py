@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from bdistil.names import Fallback, Selection
 from bdistil.runs.trial import TrialRequest, TrialResult
+from bdistil.words import counted
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def explain(results: Sequence[TrialResult], fallback: Fallback, least_edge: floa
     held = sum(result.edge >= least_edge for result in results)
     helped = sum(result.helps for result in results)
     sizes = sorted({result.width for result in results})
-    widths = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    widths = f"width {sizes[0]}" if len(sizes) == 1 else f"widths {sizes[0]} to {sizes[-1]}"
     found = (
-        f"of {len(results)} candidates of widths {widths} the edges of {held} held and {helped} "
-        f"made the ensemble better on validation"
+        f"of {counted(len(results), 'candidate')} of {widths} the edges of {held} held and "
+        f"{helped} made the ensemble better on validation"
     )
     if least_edge > 0:
         found += f" (search.min_edge={least_edge:g})"

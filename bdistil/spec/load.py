@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,8 +17,14 @@ from bdistil.spec.mistakes import first_problem, shown
 from bdistil.spec.whole import Spec
 from bdistil.spec.yaml_text import YamlError, parse_yaml, read_yaml
 
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
-def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Spec:
+
+def load_spec(
+    source: Path | str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    options: Mapping[str, str] = NO_OPTIONS,
+) -> Spec:
     """Read a spec from a YAML file or a mapping and apply ``key=value`` overrides.
 
     Args:
@@ -24,6 +32,7 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
             is taken relative to the working directory.
         overrides: such as ``"search.rounds=4"`` or ``"space.lr={low: 0.01, high: 0.1}"``; the value
             is YAML.
+        options: those overrides that come from an option such as ``--rounds``, with its name.
 
     Raises:
         SpecError: if the file is missing or not YAML, or a key or value is wrong.
@@ -32,14 +41,37 @@ def load_spec(source: Path | str | Mapping[str, Any], overrides: Sequence[str] =
     tree = _read_yaml(Path(source)) if isinstance(source, str | Path) else _copy(source)
     if isinstance(overrides, str | bytes) or not isinstance(overrides, Iterable):
         raise SpecError(f"overrides are {shown(overrides)}; give a list of 'key=value'.")
-    for override in overrides:
-        _apply(tree, override)
-    _refuse_huge(tree)
+    overrides = list(overrides)
+    changed = reduce(_changed, overrides, tree)
+    _refuse_huge(changed)
     try:
-        return Spec.model_validate(tree)
+        return Spec.model_validate(changed)
     except ValidationError as error:
-        origin = f"{source}: " if is_file else ""
-        raise SpecError(f"{origin}{first_problem(error, Spec)}") from None
+        problem, origin = first_problem(error, Spec), ""
+        if culprit := _culprit(tree, overrides):
+            shown_as = f"override {shown(culprit)}" if is_file else ""
+            origin = options.get(culprit, shown_as)
+        elif is_file and _problem_of(tree) == problem:
+            origin = str(source)
+        raise SpecError(f"{origin}: {problem}" if origin else problem) from None
+
+
+def _culprit(tree: dict[str, Any], overrides: Sequence[str]) -> str | None:
+    """The override without which nothing is wrong; None if there is no such one."""
+    for index, override in enumerate(overrides):
+        others = [*overrides[:index], *overrides[index + 1 :]]
+        if not _problem_of(reduce(_changed, others, tree)):
+            return override
+    return None
+
+
+def _problem_of(tree: dict[str, Any]) -> str:
+    """What is wrong with a spec first; empty if nothing is."""
+    try:
+        Spec.model_validate(tree)
+    except ValidationError as error:
+        return first_problem(error, Spec)
+    return ""
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -92,7 +124,8 @@ def _refuse_huge(value: Any, place: str = "") -> None:
         )
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _changed(tree: dict[str, Any], override: str) -> dict[str, Any]:
+    """The tree with one override; the one that is given stays as it is."""
     if not isinstance(override, str):
         raise SpecError(f"override {shown(override)} is no text; give such as 'search.rounds=4'.")
     key, separator, text = override.partition("=")
@@ -105,9 +138,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             f"override {shown(override)}: what follows = is no YAML ({error}); put text in quotes."
         ) from None
     *parents, leaf = key.split(".")
+    changed = branch = {**tree}
     for parent in parents:
-        branch = tree.setdefault(parent, {})
-        if not isinstance(branch, dict):
+        inner = branch.get(parent, {})
+        if not isinstance(inner, dict):
             raise SpecError(f"override {override!r}: {parent!r} holds a value, not keys.")
-        tree = branch
-    tree[leaf] = value
+        branch[parent] = {**inner}
+        branch = branch[parent]
+    branch[leaf] = value
+    return changed

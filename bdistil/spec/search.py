@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from bdistil.names import Algorithm, Fallback, Normalisation, Precision, PrunerName, Selection
+from bdistil.paths import fault_of_path, shown_path
 from bdistil.spec.section import MOST_WORKERS, Count, Section
 
 ROUNDS, TRIES = 6, 4  # where nothing is said
@@ -85,7 +86,9 @@ class SearchSpec(Section):
     max_failures: NonNegativeInt = 8
     """failed trials that stop the search"""
     warm_start: list[str] = Field([])
-    """run directories whose trials the sampler learns from before its own"""
+    """run directories (paths or URIs) whose trials the sampler learns from before its own: round 1
+    from those of round 1, the others from all, at most from the last 300
+    """
 
     def least_edge(self, number: int) -> float:
         """Of a weak learner in a round: in round 1, where every edge is zero, none may be asked."""
@@ -126,6 +129,14 @@ class SearchSpec(Section):
                 "in pickles, which no search here loads; take tpe or gp"
             )
         return value
+
+    @field_validator("warm_start")
+    @classmethod
+    def _places(cls, places: list[str]) -> list[str]:
+        for place in places:
+            if fault := fault_of_path(place):
+                raise ValueError(f"{shown_path(place)} {fault}; give run directories")
+        return places
 
     @field_validator("pruner", mode="before")
     @classmethod

@@ -57,8 +57,8 @@ class Settings:
     gamma: Own[Later[PositiveFloat]]
     """the weak-learning term is weighted by 1/γ"""
     lr: Own[PositiveFloat] | None = None
-    """peak learning rate; the recipe's or the student class's own if left out, or, with a goal, a
-    range from a tenth of the class's up to it
+    """peak learning rate; the recipe's or the student class's own if left out, or, with a goal and
+    an algorithm other than `grid`, a range from a tenth of the class's up to it
     """
     epochs: Count
     """passes over the training split, with a cosine schedule"""

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny import write_spec
 
 import bdistil as package
 from bdistil import Predictor
@@ -74,6 +75,20 @@ def test_data_sets_and_students_are_listed(bdistil: Callable[..., Any]) -> None:
     sequences = "cnn1d", "fcn", "spectrogram", "gru", "lstm"
     for name in ("mlp", "cnn", *sequences, "torchvision:mobilenet_v2"):
         assert f"\n{name} " in listed
+
+
+def test_the_way_on_after_a_time_budget_leads_on(
+    bdistil: Callable[..., Any], tmp_path: Path
+) -> None:
+    small = ("workers.count=0", "search.rounds=1", "search.time_budget=0.1", "space.epochs=90000")
+    answer = bdistil("search", write_spec(tmp_path, *small), "--out", "here")
+    assert answer.status == 1
+    told = answer.errors.splitlines()[-1]
+    assert told.startswith("No round was accepted within search.time_budget=0.1.")
+    go_on = told.partition("bdistil ")[2].split()
+    assert go_on == ["resume", "here", "search.time_budget=null"]
+    spec = load_spec(Path("here/spec.yaml"), go_on[2:])
+    assert spec.search.time_budget is None
 
 
 def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_path: Path) -> None:
@@ -156,7 +171,7 @@ def test_a_run_that_lost_a_student_is_refused(
 def test_search_on_a_finished_run_shows_its_curve(bdistil: Callable[..., Any], run: Path) -> None:
     answer = bdistil("search", run / "spec.yaml", "workers.count=7", "--out", run)
     assert answer.status == 0
-    assert "3 of 3 rounds are accepted." in answer.errors
+    assert "3 of 3 rounds accepted." in answer.errors
     assert f"Report: {run}/report.html" in answer.errors
     assert answer.printed.startswith("stage")
     assert (run / "report.html").exists()

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from bdistil.cli import search_command
 from bdistil.cli.app import app
+from bdistil.errors import SpecError
 from bdistil.spec import Spec
 
 
@@ -59,3 +60,22 @@ def test_limits_stand_beside_those_of_a_spec(asked: list[Spec], tmp_path: Path) 
     assert spec.goal is not None
     assert (spec.goal.within, spec.goal.within_parameters) == (0.3, 0.1)
     assert spec.search.rounds == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--rounds", "0"), "--rounds: search.rounds is 0"),
+        (("--runtime", "foo"), "--runtime: goal.runtime is 'foo'"),
+        (("--within-parameters", "x"), "--within-parameters: goal.within_parameters"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(
+    asked: list[Spec], tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("data: {name: digits}\nsearch: {rounds: 8}\ngoal: {keep: .9}\n")
+    error = CliRunner().invoke(app, ["search", str(file), *options]).exception
+    assert isinstance(error, SpecError)
+    assert str(error).startswith(told)
+    assert not asked

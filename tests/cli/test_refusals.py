@@ -42,6 +42,25 @@ def spec_file(folder: Path, **sections: Any) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--workers", 4), "--workers is about a search; name its SPEC file first."),
+        (("workers.count=3",), "workers.count=3 is about a search; name its SPEC file first."),
+    ],
+)
+def test_a_check_up_of_no_search_takes_nothing_of_one(
+    bdistil: Any, arguments: tuple[Any, ...], sentence: str
+) -> None:
+    refused(bdistil("doctor", *arguments), sentence)
+
+
+def test_nodes_cannot_answer_before_they_are_asked(bdistil: Any) -> None:
+    answer = bdistil("doctor", "--patience", -1)
+    assert answer.status == 2
+    assert "--patience" in answer.errors
+
+
+@pytest.mark.parametrize(
     ("override", "sentence"),
     [
         ("serach.rounds=3", "unknown key 'serach'; did you mean 'search'?"),

@@ -143,11 +143,11 @@ def test_its_errors_are_told_at_once() -> None:
             {"count": 8, "gpus": 0.25},
             [(8, 1), (8, 2)],
             Places(3, 1, 1),
-            "3 with 1 CPUs and 1 GPU",
+            "3 with 1 CPU and 1 GPU",
         ),
         (4, {"count": 2, "autoscale": True}, [(1, 0)], Places(4, 1, 0), None),
-        (2, {"count": 1}, [(1, 0)], Places(1, 1, 0), "room for 1 with 1 CPUs each now, so one"),
-        (2, {"count": 1}, [(0, 0)], Places(1, 1, 0), "room for 0 with 1 CPUs each now, so one"),
+        (2, {"count": 1}, [(1, 0)], Places(1, 1, 0), "room for 1 with 1 CPU each now, so one"),
+        (2, {"count": 1}, [(0, 0)], Places(1, 1, 0), "room for 0 with 1 CPU each now, so one"),
     ],
 )
 def test_there_are_as_many_as_find_room(

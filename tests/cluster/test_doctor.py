@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from bdistil.cli.app import app
 from bdistil.cluster import connect as cluster
 from bdistil.cluster import doctor
-from bdistil.cluster.doctor import examine
+from bdistil.cluster.doctor import Diagnosis, examine
 from bdistil.spec import WorkerSpec
 from clusters import several_nodes
 
@@ -66,7 +66,7 @@ def test_what_a_search_lacks_is_named_as_the_search_would(two_nodes: Cluster) ->
     assert len(found.problems) == 2
     assert "workers.cpus is 4, but the largest node has 2 CPUs" in found.problems[0]
     assert "workers.gpus is 1, but the largest node has 0 GPUs" in found.problems[1]
-    assert "3 of workers.count=9 trials fit" in examine(tiny("workers.count=9")).notes[0]
+    assert "room is for 3 of workers.count=9 trials" in examine(tiny("workers.count=9")).notes[0]
 
 
 @pytest.mark.cluster
@@ -225,6 +225,7 @@ def test_a_cluster_with_tokens_is_recognised_as_one() -> None:
         check=False,
     )
     assert "answer True" in done.stdout, done.stderr
+    assert "cluster ID" not in done.stderr  # which Ray logs, where a refusal is what we ask about
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, status: dict[str, Any] | None, *cpus: float) -> None:
@@ -260,7 +261,20 @@ def test_a_cluster_that_grows_is_not_refused_for_what_it_lacks_now(
     pretend(monkeypatch, status, 0)
     workers = WorkerSpec(count=3, autoscale=autoscale)
     assert bool(cluster.shortages(workers)) == refused
-    assert ("asked for 3 more with 1 CPUs" in cluster.waiting(workers)) != refused
+    assert ("asked for 3 more with 1 CPU" in cluster.waiting(workers)) != refused
+
+
+def test_a_search_without_workers_lacks_nothing_of_a_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(monkeypatch, None, 2)
+    found = Diagnosis()
+    doctor._check_resources(found, tiny("workers.count=0", "workers.cpus=16"), None)
+    assert found.healthy
+    assert found.notes == ["workers.count is 0, so the search uses no cluster."]
+    assert found.utilisation == []
+    doctor._check_resources(found, tiny("workers.count=0"), 1)
+    assert found.utilisation[0].startswith("1 worker would be busy")
 
 
 def test_a_cluster_that_has_enough_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from bdistil.cluster.lost_worker import why_lost
 from bdistil.cluster.ray_backend import RERUNS, LossCallback, RayBackend
 from bdistil.cluster.searcher import Event, Finished, Idle, Lost
 from bdistil.cluster.trainable import Report
-from bdistil.errors import SearchError
+from bdistil.errors import BdistilWarning, SearchError
 from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, Place, TrialAnswer, TrialRequest, TrialResult
 from bdistil.searching.checkpointing import NoCheckpoints
@@ -109,10 +110,25 @@ class Search:
     def lose(self, trial_id: str, reason: str) -> None:
         self.hear(Lost(trial_id, reason))
 
-    def finish(self, trial_id: str, weak: bool = True) -> None:
+    def finish(self, trial_id: str, weak: bool = True, device: str = "") -> None:
         cohort = self.board.taken[trial_id]
-        answer = TrialAnswer(status="finished", weak=weak)
+        answer = TrialAnswer(status="finished", weak=weak, device=device)
         self.hear(Finished(trial_id, Report(place=cohort.place, answers=[answer])))
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(1, "cpu"), (1, "cuda"), (0, "cpu")])
+def test_a_trial_that_was_to_have_a_gpu_and_had_none_is_told(gpus: float, device: str) -> None:
+    search = Search()
+    workers = search.backend.spec.workers.model_copy(update={"gpus": gpus})
+    search.backend.spec = search.backend.spec.model_copy(update={"workers": workers})
+    search.start("a")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        search.finish("a", device=device)
+    said = [str(each.message) for each in told if each.category is BdistilWarning]
+    assert [text.split(",")[0] for text in said] == (
+        ["workers.gpus is 1"] if gpus and device == "cpu" else []
+    )
 
 
 def test_another_worker_gets_the_same_trial() -> None:

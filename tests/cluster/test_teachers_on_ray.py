@@ -144,12 +144,10 @@ def test_it_settles_for_what_is_free_and_says_so(monkeypatch: pytest.MonkeyPatch
 
     assert taken(count=8) == 8
     assert taken(count=8, autoscale=True, gpus=1) == 8
-    with pytest.warns(
-        BdistilWarning, match="with 3 CPUs and 1 GPUs instead of 8 CPUs, as the rest"
-    ):
+    with pytest.warns(BdistilWarning, match="with 3 CPUs and 1 GPU instead of 8 CPUs, as the rest"):
         assert taken(count=8, gpus=1) == 3
     free[1]["GPU"] = 0.0
-    with pytest.warns(BdistilWarning, match="with 1 CPUs .* in use; it waits for a place"):
+    with pytest.warns(BdistilWarning, match="with 1 CPU .* in use; it waits for a place"):
         assert taken(count=8, gpus=1) == 1
 
 
@@ -175,9 +173,9 @@ def test_it_says_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_crew, "check", leave_after_a_while)
     with (
         pytest.warns(
-            BdistilWarning, match=r"waits for a worker with 1 CPUs on one node: the cluster"
+            BdistilWarning, match=r"waits for a worker with 1 CPU on one node: the cluster"
         ),
-        pytest.warns(BdistilWarning, match=r"trained with 1 CPUs instead of 2 CPUs"),
+        pytest.warns(BdistilWarning, match=r"trained with 1 CPU instead of 2 CPUs"),
         teacher_on_worker(dataset, spec) as teacher,
     ):
         assert len(teacher.logits(dataset.test, None)) == len(dataset.test)

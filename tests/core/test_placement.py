@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bdistil.core.find_weak_learner import find_weak_learner
 from bdistil.core.objective import Objective
 from bdistil.core.placement import home, size_of, training_device
+from bdistil.errors import BdistilWarning
 
 GIGABYTE = 2**30
 
@@ -41,7 +42,7 @@ def test_a_worker_trains_on_its_share_of_the_gpu(monkeypatch):
 
 def test_a_gpu_that_torch_does_not_see_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.warns(UserWarning, match=r"workers\.gpus is 0\.5, but torch sees no GPU"):
+    with pytest.warns(BdistilWarning, match=r"workers\.gpus is 0\.5, but torch sees no GPU"):
         assert training_device(0.5).type == "cpu"
 
 

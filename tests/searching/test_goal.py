@@ -150,6 +150,24 @@ def test_stages_are_planned_from_the_first_students_cost_to_the_limit() -> None:
     assert (kept.search.rounds, kept.space.growth) == (3, 2)
 
 
+@pytest.mark.parametrize("algorithm", ["grid", "random"])
+def test_what_was_planned_can_be_read_again(algorithm: str, tmp_path: Path) -> None:
+    lists = ("space.lr=null", "space.gamma=[8, 16]", "search.rounds=null")
+    spec = tiny("goal.within=50%", f"search.algorithm={algorithm}", *lists)
+    planned = resolve(spec, load_dataset(spec.data, 0))
+    assert (planned.space.lr is None) == (algorithm == "grid")
+    (tmp_path / "spec.yaml").write_text(planned.to_yaml())
+    assert load_spec(tmp_path / "spec.yaml") == planned
+
+
+def test_a_grid_searches_up_to_a_goal(tmp_path: Path) -> None:
+    lists = ("space.lr=null", "space.connection=[none, dense]", "search.algorithm=grid")
+    spec = tiny("goal.within=80%", "search.rounds=null", "space.ladder=[1]", HERE, *lists)
+    done = launch_search(spec, tmp_path / "run")
+    assert done.rounds
+    assert RunDirectory.existing(tmp_path / "run").spec().space.lr is None
+
+
 def test_a_limit_below_the_first_student_is_refused_with_the_arithmetic() -> None:
     spec = tiny("goal.within=1%", "search.rounds=null")
     with pytest.raises(SpecError, match=r"of the teacher's 640 FLOPs is less than the first"):

@@ -153,7 +153,7 @@ def test_a_disk_that_fills_in_mid_round_costs_what_cannot_be_kept(
         (tmp_path / "disk" / "filler").unlink()
         with_room = keeping(tmp_path / "disk" / "run", "kill", "never")
         assert with_room.status == 0, with_room.printed
-        assert "2 trials of an earlier start are kept" in with_room.printed
+        assert "2 trials of an earlier start kept" in with_room.printed
         once = keeping(tmp_path / "whole", "kill", "never")
         assert with_room.trained == once.trained - 2
         assert same_end(tmp_path / "disk" / "run", tmp_path / "whole")

@@ -330,3 +330,30 @@ def test_specs_are_immutable() -> None:
     spec: Spec = load_spec(CUBE)
     with pytest.raises(ValueError, match=r"frozen"):
         spec.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "begins"),
+    [
+        ((), {}, "FILE: space.gamma is -1"),
+        (("space.gamma=4", "search.rounds=0"), {}, "override 'search.rounds=0': search.rounds is"),
+        (("space.gamma=-2",), {}, "space.gamma is -2"),
+        (("search.algorithm=grid", "space.gamma=4"), {}, "override 'search.algorithm=grid': sp"),
+        (("search.rounds=0", "space.gamma=4", "seed=-1"), {}, "search.rounds is 0"),
+        (("space.gamma=4", "search.rounds=0"), {"search.rounds=0": "--rounds"}, "--rounds: search"),
+        (("seed=1",), {"seed=1": "--seed"}, "FILE: space.gamma is -1"),
+    ],
+)
+def test_a_mistake_is_told_of_what_brought_it_in(
+    overrides: tuple[str, ...], options: dict[str, str], begins: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("data: {name: cube}\nspace: {gamma: -1, lr: {low: 0.01, high: 0.1}}\n")
+    with pytest.raises(SpecError) as refused:
+        load_spec(file, overrides, options)
+    assert str(refused.value).replace(str(file), "FILE").startswith(begins)
+
+
+def test_a_mapping_is_no_file_and_its_overrides_are_told_as_fields() -> None:
+    with pytest.raises(SpecError, match=r"^search\.rounds is 0"):
+        load_spec({"data": {"name": "cube"}}, ["search.rounds=0"])

@@ -208,8 +208,8 @@ def test_a_killed_cross_fit_goes_on_with_the_missing_folds(
         run.teacher.logits()[OUT_OF_FOLD], whole.teacher.logits()[OUT_OF_FOLD]
     )
     assert [line for line in told if "Cross-fitting" in line] == [
-        "Cross-fitting: 2 of 3 teachers are fitted.",
-        "Cross-fitting: 3 of 3 teachers are fitted.",
+        "Cross-fitting: 2 of 3 teachers fitted.",
+        "Cross-fitting: 3 of 3 teachers fitted.",
     ]
 
 
