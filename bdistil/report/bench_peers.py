@@ -94,8 +94,8 @@ def single_student(result: SearchResult) -> str:
     equal = max(reached, default=0)
     there = f"; the last stage has {last.result.metric:.4f} there" if len(result.rounds) > 1 else ""
     return (
-        f"single students: the best of {counted(len(first.compared), 'candidate')} of round 1 (width "
-        f"{best.width}) has {best.metric:.4f} on validation, "
+        f"single students: the best of {counted(len(first.compared), 'candidate')} of round 1 "
+        f"(width {best.width}) has {best.metric:.4f} on validation, "
         + (f"at least as much as stage {equal}" if equal else "less than any stage")
         + f"{there}; {timed}. --single-student trains one that is as dear as the last stage."
     )

@@ -81,8 +81,8 @@ def single_student_peer(
     [record], [stage] = found.rounds, found.evaluation.stages
     last, name = result.evaluation.stages[-1], f"{record.student.kind}-{record.student.width}"
     note = (
-        f"single student: {name}, the best on validation of {counted(len(record.compared), 'candidate')}"
-        f", has {stage.metric:.4f} on the test split with {stage.flops:,} FLOPs; stage {last.stage} has "
-        f"{last.metric:.4f} with {last.flops:,}."
+        f"single student: {name}, the best on validation of "
+        f"{counted(len(record.compared), 'candidate')}, has {stage.metric:.4f} on the test split "
+        f"with {stage.flops:,} FLOPs; stage {last.stage} has {last.metric:.4f} with {last.flops:,}."
     )
     return Peer(f"single {name}", stage.metric, call, runtime), note
