@@ -56,7 +56,7 @@ class Guarantee:
         if largest > game.assumed_gap:
             missing.append(f"G reached {largest:.3g}, beyond the {game.assumed_gap:.3g} of eta")
         if len(records) < planned:
-            missing.append(f"{len(records)} of the {planned} rounds of eta are played")
+            missing.append(f"{len(records)} of the {planned} rounds of eta played")
         entries = (game.step * game.assumed_gap) ** 2 * planned  # η = sqrt(entries / T) / G
         bound = None if missing else guarantee(game.assumed_gap, planned, entries)
         return cls(

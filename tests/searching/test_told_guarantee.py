@@ -86,7 +86,7 @@ def records(edges: list[float], gap: float) -> list[RoundRecord]:
         ([0.1, 0.0], 4.0, 2, "by the paper's bound at most 5"),
         ([0.1, -0.1], 4.0, 2, "edges held in 1 of 2 rounds"),
         ([0.1, 0.1], 6.0, 2, "G reached 6, beyond the 5 of eta"),
-        ([0.1, 0.1], 4.0, 5, "2 of the 5 rounds of eta are played"),
+        ([0.1, 0.1], 4.0, 5, "2 of the 5 rounds of eta played"),
     ],
 )
 def test_every_premise_that_fails_is_named(
