@@ -43,6 +43,7 @@ from bdistil.spec.user_modules import import_modules
 from bdistil.spec.views import ViewSpec
 from bdistil.store.durable import sweep, write_atomic
 from bdistil.store.scratch import ScratchFolder
+from bdistil.teachers.column_teacher import answers_are_given
 from bdistil.teachers.obtain import (
     check_same_files,
     check_teacher,
@@ -278,7 +279,7 @@ def obtain_logits(
 
 def teacher_message(spec: Spec, dataset: Dataset) -> str:
     """What obtaining the teacher means, for people."""
-    if spec.teacher.columns is not None:
+    if answers_are_given(dataset, spec):
         return "Taking the teacher's answers from the data ..."
     views, copies = spec.data.views, ""
     if isinstance(views, ViewSpec):

@@ -29,6 +29,7 @@ from bdistil.runtime.anytime import seconds
 from bdistil.runtime.clock import microseconds
 from bdistil.searching.stage_plan import GROWTH, MOST_STAGES, first_costs, remedy_for
 from bdistil.spec import GoalSpec, Spec
+from bdistil.teachers.column_teacher import answers_are_given
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import network_of
 
@@ -111,7 +112,7 @@ def with_time_as_flops(spec: Spec, dataset: Dataset) -> Spec:
     goal, limit = spec.goal, TimeLimit.of(spec.goal)
     if goal is None or limit is None:
         return spec
-    by_answers = not spec.teacher.is_foreign and dataset.train.teacher_outputs is not None
+    by_answers = answers_are_given(dataset, spec)
     check_measurable(limit, by_answers and dataset.teacher_seconds is None)
     if goal.within is not None:  # also on resuming, when the teacher may be gone
         return spec

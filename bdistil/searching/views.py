@@ -11,6 +11,7 @@ from bdistil.searching.problem import rows_of_shards
 from bdistil.searching.worker_count import seconds_of_training
 from bdistil.spec import SpaceSpec, Spec
 from bdistil.spec.views import CHANGES, ViewSpec
+from bdistil.teachers.column_teacher import answers_are_given
 from bdistil.teachers.select import teacher_source
 
 COPIES = 6
@@ -113,7 +114,7 @@ def decide_views(spec: Spec, dataset: Dataset) -> ViewSpec | None:
 
 def affordable(views: ViewSpec | None, spec: Spec, dataset: Dataset) -> ViewSpec | None:
     """Copies that nobody asked for: only if asking about them takes no longer than the training."""
-    if views is None or spec.teacher.crossfit or spec.teacher.columns is not None:
+    if views is None or spec.teacher.crossfit or answers_are_given(dataset, spec):
         return None
     flops = teacher_source(dataset, spec).known_flops()
     if flops is None or other_losses(spec.space):
@@ -149,10 +150,10 @@ def check_views(views: ViewSpec, spec: Spec, dataset: Dataset) -> None:
             "data.views and teacher.crossfit do not go together: a copy has no fold that has not "
             "seen it; remove one of them."
         )
-    if spec.teacher.columns is not None:
+    if answers_are_given(dataset, spec):
         raise SpecError(
-            "data.views asks the teacher about changed copies, but teacher.columns answers about "
-            "the rows alone; remove data.views, or give the model itself (teacher.model)."
+            "data.views asks the teacher about changed copies, but its answers in the data are "
+            "about the rows alone; remove data.views, or give the model itself (teacher.model)."
         )
     if views.mixup and other_losses(spec.space):
         raise SpecError(

@@ -15,6 +15,16 @@ from bdistil.teachers.answers import as_taught
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, refuse_rows
 
 
+def answers_are_given(dataset: Dataset, spec: Spec) -> bool:
+    """Whether the teacher is known by its outputs: columns, or an array beside the data.
+
+    A network that is named by `teacher.model` comes before such an array.
+    """
+    settings = spec.teacher
+    beside = settings.model == "auto" and dataset.train.teacher_outputs is not None
+    return settings.columns is not None or beside
+
+
 @dataclass(frozen=True)
 class ColumnsSource:
     """Outputs that came with the data."""
@@ -51,7 +61,8 @@ class ColumnsSource:
             found = 0 if outputs is None else outputs.shape[1]
             names = ", ".join(dataset.class_names or ())
             raise TeacherError(
-                f"teacher.columns gives {found} outputs, but the data have {dataset.outputs} "
-                f"classes or labels ({names}); give one column each, in this order."
+                f"the teacher's answers in the data are {found} an example, but there are "
+                f"{dataset.outputs} classes or labels ({names}); give one column each, in this "
+                f"order."
             )
         return as_taught(outputs, dataset, self.spec.teacher.outputs)

@@ -10,7 +10,7 @@ from torch import nn
 from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
 from bdistil.spec import Spec
-from bdistil.teachers.column_teacher import ColumnsSource
+from bdistil.teachers.column_teacher import ColumnsSource, answers_are_given
 from bdistil.teachers.estimator import EstimatorSource, is_estimator
 from bdistil.teachers.exported import ExportedSource
 from bdistil.teachers.factories import build
@@ -50,8 +50,8 @@ def teacher_source(dataset: Dataset, spec: Spec) -> TeacherSource:
             return source
     settings = spec.teacher
     if not settings.is_foreign:
-        known = settings.columns is not None or dataset.train.teacher_outputs is not None
-        return ColumnsSource(dataset, spec) if known else TrainedSource(dataset, spec)
+        given = answers_are_given(dataset, spec)
+        return ColumnsSource(dataset, spec) if given else TrainedSource(dataset, spec)
     if ":" in settings.model:
         return _built(dataset, spec)
     check_program(settings.model)

@@ -28,11 +28,13 @@ from own_teachers import (
 from torch import nn
 
 from bdistil.data.standardise import TargetScale, standardised
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import (
     BdistilWarning,
     MissingDependencyError,
     TeacherError,
 )
+from bdistil.searching.run import teacher_message
 from bdistil.spec import load_spec
 from bdistil.teachers.answers import LEAST_PROBABILITY, centred
 from bdistil.teachers.obtain import obtain_teacher
@@ -289,3 +291,19 @@ def chooses():
         ColumnTransformer([("some", StandardScaler(), ["city=Rom", "a"])]), LogisticRegression()
     )
 """
+
+
+def test_answers_beside_the_data_teach_unless_a_network_is_named(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    np.savez(tmp_path / "mine.npz", x=random.random((60, 4)), y=y, teacher=np.eye(3)[y])
+    for model, kind, told in (
+        ("auto", "columns", "Taking the teacher's answers"),
+        ("mlp", "trained", "Training the teacher on 36 examples"),
+    ):
+        spec = load_spec(
+            {"data": {"path": str(tmp_path / "mine.npz")}, "teacher": {"model": model}}
+        )
+        dataset = load_dataset(spec.data, spec.seed)
+        assert teacher_source(dataset, spec).kind == kind
+        assert teacher_message(spec, dataset).startswith(told)

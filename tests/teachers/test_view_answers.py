@@ -125,7 +125,10 @@ def test_views_that_make_no_sense_are_refused(views, words):
     ("settings", "words"),
     [
         ({"teacher": {"model": "mlp", "crossfit": 2}}, "data.views and teacher.crossfit"),
-        ({"teacher": {"columns": ["a", "b", "c"]}}, "teacher.columns answers about the rows alone"),
+        (
+            {"teacher": {"columns": ["a", "b", "c"]}},
+            "in the data are about the rows alone",
+        ),
         ({"space": {"correction": "orthogonal"}}, "data.views.mixup mixes labels"),
     ],
 )
