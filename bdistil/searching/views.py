@@ -20,17 +20,20 @@ PASSES_OF_TRAINING = 3  # an epoch of training over asking once
 FARTHEST = 8  # steps that a sequence is shifted, at most; an eighth of short ones
 FEWEST_MASKED = 4  # features, of which a quarter can be masked
 COLOURS = 3  # channels of a photograph that is not grey
+SMALLEST = 16  # pixels of an image's shorter side, below which moving it by one is much
 
 
 def suiting(dataset: Dataset) -> ViewSpec | None:
     """What `data.views: true` stands for; None where no change is known to help.
 
-    Measured (results/2026-11-28-views): copies help students of colour photographs, of recordings
-    and of a watch's sensors, and hurt those of grey images.
+    Measured (results/2026-11-28-views, results/2026-11-29-photographs): copies help students of
+    photographs, of recordings and of a watch's sensors. Grey images are moved but not mirrored, as
+    digits and letters may become others.
     """
-    if dataset.domain == "image" and dataset.input_shape[0] == COLOURS:
-        side = min(dataset.input_shape[1:])
-        return ViewSpec(copies=COPIES, crop=side // 8, flip=True)
+    if dataset.domain == "image":
+        channels, *sides = dataset.input_shape
+        if min(sides) >= SMALLEST:
+            return ViewSpec(copies=COPIES, crop=min(sides) // 8, flip=channels == COLOURS)
     if dataset.domain == "sequence":
         steps, features = dataset.input_shape
         shift = min(FARTHEST, steps // FARTHEST)

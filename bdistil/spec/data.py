@@ -66,7 +66,7 @@ class DataSpec(Section):
     views: ViewSpec | bool | None = None
     """changed copies of the training examples, each answered by the teacher; students are trained
     on these (docs/data.md): `{crop: 4, flip: true}`, true for those that suit the data, or false.
-    Left out, colour photographs and recordings have some where the teacher's answers cost less than
+    Left out, photographs and recordings have some where the teacher's answers cost less than
     the training, and students with and without them compete
     """
     options: dict[str, Any] = Field({})

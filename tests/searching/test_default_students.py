@@ -20,10 +20,10 @@ from bdistil.spec.space import LADDER
         (3, ("space.student=separable",), "separable", LADDER),
         (3, ("space.student=[cnn, vit]",), ["cnn", "vit"], LADDER),
         (3, ("space.ladder=[4, 8]",), "convnet", [4, 8]),
-        (1, (), "cnn", LADDER),
+        (1, (), "convnet(activation=relu)", LADDER),
     ],
 )
-def test_colour_photographs_have_convolutions(
+def test_photographs_have_convolutions(
     tmp_path: Path, channels: int, given: tuple[str, ...], student: str, ladder: list[object]
 ) -> None:
     random = np.random.default_rng(0)

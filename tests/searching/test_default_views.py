@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     x = random.integers(0, 255, (120, 3, 16, 16)).astype(np.float32)
     path = tmp_path / "images.npz"
-    np.savez(path, x=x, grey=x[:, :1], y=np.arange(120) % 3)
+    np.savez(path, x=x, grey=x[:, :1], tiny=x[:, :1, ::2, ::2], y=np.arange(120) % 3)
     return path
 
 
@@ -84,14 +84,24 @@ def test_asked_for_they_are_what_students_are_trained_on(images: Path) -> None:
         assert told is None
 
 
-def test_grey_images_and_tables_have_none(images: Path, tmp_path: Path) -> None:
+def test_grey_images_are_moved_but_not_mirrored(images: Path, tmp_path: Path) -> None:
     with np.load(images) as arrays:
         np.savez(tmp_path / "grey.npz", x=arrays["grey"], y=arrays["y"])
     spec, told = resolved(spec_of(tmp_path / "grey.npz"))
+    assert spec.data.views == ViewSpec(copies=3, crop=2, flip=False)
+    assert spec.space.values("views") == (True, False)
+    assert told is not None
+    assert "views: 3 copies of each training example (crop 2)" in told
+
+
+def test_tiny_images_and_tables_have_none(images: Path, tmp_path: Path) -> None:
+    with np.load(images) as arrays:
+        np.savez(tmp_path / "tiny.npz", x=arrays["tiny"], y=arrays["y"])
+    spec, told = resolved(spec_of(tmp_path / "tiny.npz"))
     assert spec.data.views is False
     assert told is None
     with pytest.raises(SpecError, match=r"no change is known to help; name some .*crop"):
-        resolved(spec_of(tmp_path / "grey.npz", data={"views": True}))
+        resolved(spec_of(tmp_path / "tiny.npz", data={"views": True}))
 
 
 def test_a_search_says_so_and_goes_on_as_it_began(images: Path, tmp_path: Path) -> None:

@@ -108,9 +108,15 @@ def test_default_student_fits_its_domain(domain):
 
 @pytest.mark.parametrize(
     ("shape", "name"),
-    [((3, 32, 32), "convnet"), ((3, 16, 40), "convnet"), ((3, 8, 8), "cnn"), ((1, 28, 28), "cnn")],
+    [
+        ((3, 32, 32), "convnet"),
+        ((3, 16, 40), "convnet"),
+        ((3, 8, 8), "cnn"),
+        ((1, 28, 28), "convnet(activation=relu)"),
+        ((1, 8, 28), "cnn"),
+    ],
 )
-def test_photographs_have_convolutions_and_grey_images_patches(shape, name):
+def test_photographs_have_convolutions_and_tiny_images_patches(shape, name):
     assert default_student("image", shape) == name
 
 
