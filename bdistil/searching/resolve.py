@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bdistil.core.connections import connection_class
+from bdistil.core.correction import BOUNDS
 from bdistil.core.cost import parameters
 from bdistil.core.examples import Measure
 from bdistil.core.game import ASSUMED_GAP, Rules, log_entries, step_size
@@ -188,13 +189,28 @@ def check_classes(search: SearchSpec, classes: int) -> None:
 
 
 def check_losses(space: SpaceSpec, task: Task) -> None:
-    """Refuse losses of probabilities for a task that has none.
+    """Refuse losses of probabilities for a task that has none, and bounds of no correction.
 
     Raises:
-        SpecError: if the task is regression.
+        SpecError: if the task is regression, or `correction_bound` has no effect.
     """
-    if task != "regression":
-        return
+    if task == "regression":
+        _check_without_probabilities(space)
+    corrections = space.values("correction") or ("none",)
+    if space.values("correction_bound") and not BOUNDS.keys() & set(corrections):
+        raise SpecError(
+            f"space.correction_bound is {as_given(space, 'correction_bound')}, which has no effect "
+            f"with space.correction={' or '.join(corrections)}; remove it, or add one of "
+            f"{', '.join(BOUNDS)} to space.correction."
+        )
+
+
+def as_given(space: SpaceSpec, dimension: str) -> str:
+    """The value, choices or range of a dimension, for people."""
+    return repr(getattr(space, dimension))
+
+
+def _check_without_probabilities(space: SpaceSpec) -> None:
     for name, plain in (("correction", "none"), ("distillation", "kl")):
         for value in space.values(name):
             if value != plain:
@@ -202,6 +218,11 @@ def check_losses(space: SpaceSpec, task: Task) -> None:
                     f"space.{name} is {value!r}, which is about probabilities of classes, but the "
                     f"data's targets are numbers (regression); remove space.{name}."
                 )
+    if space.values("temperature"):
+        raise SpecError(
+            f"space.temperature is {as_given(space, 'temperature')}, which softens probabilities "
+            f"of classes, but the data's targets are numbers (regression); remove it."
+        )
 
 
 def normalisation_of(spec: Spec) -> Normalisation:
