@@ -117,9 +117,19 @@ def with_model(spec: Spec, dataset: Dataset) -> TeacherSpec:
     """The teacher with its network named, if it is to be trained here.
 
     Another version may choose another one, and a run keeps its own.
+
+    Raises:
+        SpecError: if it answers otherwise than a network that is trained here does.
     """
     settings = spec.teacher
-    if settings.model != "auto" or not isinstance(teacher_source(dataset, spec), TrainedSource):
+    if settings.is_foreign or not isinstance(teacher_source(dataset, spec), TrainedSource):
+        return settings
+    if settings.outputs != "logits":
+        raise SpecError(
+            f"teacher.outputs is {settings.outputs}, which is about columns or your own model, but "
+            f"the teacher is one of the zoo; remove it, or name the columns in teacher.columns."
+        )
+    if settings.model != "auto":
         return settings
     return settings.model_copy(update={"model": model_name(settings, dataset)})
 

@@ -11,6 +11,7 @@ import torch
 from own_teachers import (
     FOREST,
     OWN,
+    export,
     network,
     users_folder,
 )
@@ -86,6 +87,23 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "no such program": ({"model": "gone.onnx"}, "gone.onnx does not exist"),
     "type": ({"model": "model.h5"}, "the file type must be one of .onnx, .pt2"),
     "regressor": ({"model": "sklearn.linear_model:Ridge"}, "has no predict_proba"),
+    "epochs of a forest": (
+        {"model": FOREST, "epochs": 5},
+        "teacher.epochs is 5, which is for training networks.*an estimator; remove it",
+    ),
+    "rate of a forest": ({"model": FOREST, "lr": 0.5}, "teacher.lr is 0.5, .*; remove it"),
+    "options of a program": (
+        {"model": "model.pt2", "options": {"width": 3}},
+        "teacher.options is {'width': 3}, but .*model.pt2 is a program, which takes none; remove",
+    ),
+    "probabilities of the zoo": (
+        {"model": "mlp", "outputs": "probabilities"},
+        "teacher.outputs is probabilities.*one of the zoo; remove it",
+    ),
+    "probabilities of whatever is trained": (
+        {"outputs": "probabilities"},
+        "teacher.outputs is probabilities.*one of the zoo; remove it",
+    ),
     "fitted weights": ({"model": FOREST, **OWN}, "is fitted here; remove teacher.weights"),
 }
 
@@ -105,6 +123,8 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
     torch.save(own, "softmax.pt")
     torch.save({name.replace("0.bias", "9.bias"): own[name] for name in own}, "part.pt")
     torch.save({f"{of}.{name}": own[name] for of in ("student", "ema") for name in own}, "twice.pt")
+    if case == "options of a program":
+        export("model.pt2")
     if case == "image network":
         import torchvision
 
@@ -122,6 +142,8 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
     [
         ({"columns": ["a"], "model": "code.py:network"}, "give either columns"),
         ({"columns": ["a"], "weights": "a.pt"}, "give either columns"),
+        ({"columns": ["a"], "model": "mlp"}, "so model: mlp would have no effect"),
+        ({"columns": ["a"], "options": {"widths": [3]}}, "so options would have no effect"),
         ({"weights": "a.pt"}, "weights go with model: torchvision:NAME"),
         ({"model": "a.onnx", "weights": "a.pt"}, "weights go with model: torchvision:NAME"),
         ({"inputs": "raw"}, "inputs are for your own model"),
