@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from own_teachers import (
     FOREST,
     OWN,
     export,
+    loaded,
     network,
     users_folder,
 )
@@ -23,6 +25,7 @@ from bdistil.errors import (
     SpecError,
 )
 from bdistil.spec import load_spec
+from bdistil.teachers.obtain import check_teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
 
@@ -157,3 +160,15 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
 def test_fields_that_do_not_go_together(teacher: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SpecError, match=sentence):
         load_spec({"data": {"name": "cube"}, "teacher": teacher})
+
+
+@pytest.mark.parametrize("teacher", [{"model": FOREST}, {"columns": ["a", "b", "c"]}, {}])
+def test_what_a_run_stores_names_every_field_and_is_taken(
+    place: Path, teacher: dict[str, Any]
+) -> None:
+    spec = load_spec({"data": {"path": "data.npz"}, "teacher": teacher})
+    again = load_spec(yaml.safe_load(spec.to_yaml()))
+    assert again.teacher.model_fields_set == set(type(again.teacher).model_fields)
+    assert again.identity() == spec.identity()
+    if "columns" not in teacher:  # which data.npz lacks
+        check_teacher(loaded(again), again)
