@@ -33,6 +33,7 @@ __all__ = [
     "Ensemble",
     "ExitPolicy",
     "Predictor",
+    "SearchResult",
     "Spec",
     "__version__",
     "load_spec",
@@ -45,6 +46,7 @@ _HOMES = {  # and the extras that they need
     "Ensemble": ("bdistil.export.ensemble", "torch"),
     "ExitPolicy": ("bdistil.runtime.exits", ""),
     "Predictor": ("bdistil.runtime.predictor", ""),
+    "SearchResult": ("bdistil.searching.result", "search"),
     "Spec": ("bdistil.spec", "torch"),
     "load_spec": ("bdistil.spec", "torch"),
 }
@@ -101,3 +103,8 @@ def __getattr__(name: str) -> Any:
     home, extra = _HOMES[name]
     with needing(extra):
         return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    """With the names that are loaded on first use."""
+    return sorted({*globals(), *__all__})

@@ -19,6 +19,7 @@ import typer
 from bare_device import on_device
 from deployed import config_to_change, deploy, examples
 
+import bdistil as bdistil_package  # `bdistil` is a fixture
 from bdistil import Predictor
 from bdistil.cli.app import app
 from bdistil.cli.on_device import parser
@@ -102,7 +103,12 @@ def test_help_and_version_are_there() -> None:
 
 @pytest.mark.parametrize(
     ("name", "extra"),
-    [("Ensemble", "torch"), ("load_spec", "torch"), ("BDistilClassifier", "search")],
+    [
+        ("Ensemble", "torch"),
+        ("load_spec", "torch"),
+        ("BDistilClassifier", "search"),
+        ("SearchResult", "search"),
+    ],
 )
 def test_names_that_need_more_name_the_extra(name: str, extra: str) -> None:
     code = """
@@ -115,6 +121,14 @@ except bdistil.BdistilError as error:
     kind, sentence = on_device(code, name)
     assert kind == "MissingDependencyError"
     assert f"{sentence}\n".endswith(NEEDS_MORE.format(extra))
+
+
+def test_all_public_names_are_listed_and_there() -> None:
+    listed = on_device("import bdistil\nanswer(dir(bdistil))")
+    assert {*bdistil_package.__all__, "errors", "__doc__"} <= {*listed}
+    assert listed == sorted(listed)
+    assert all(getattr(bdistil_package, name) is not None for name in bdistil_package.__all__)
+    assert bdistil_package.search.__annotations__["return"] == "SearchResult"
 
 
 def test_a_search_names_the_extra() -> None:

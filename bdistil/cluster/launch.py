@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
-from bdistil.errors import ClusterError
+from bdistil.errors import BdistilWarning, ClusterError
 from bdistil.optional import require
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.backend import Backend
@@ -40,6 +41,8 @@ def choose_backend(
 ) -> Backend:
     """This process if `workers.count` is 0, else Ray; the only place that asks.
 
+    A cluster that is named and not used is told by a warning.
+
     Args:
         workers: what a search wants; with `count` open, it is decided when the data are known,
             unless there is a cluster's address.
@@ -57,6 +60,13 @@ def choose_backend(
     if workers.count is None and not has_cluster(address):
         return cast(Backend, LaterBackend(address, verbose))
     if workers.count == 0:
+        if address:
+            warnings.warn(
+                f"the cluster at {address} is not used, as workers.count is 0; give workers.count "
+                f"of at least 1 to search there.",
+                BdistilWarning,
+                stacklevel=2,
+            )
         return LocalBackend()
     require("ray", "search")
     from bdistil.cluster.ray_backend import RayBackend  # seconds, which searches here do not need

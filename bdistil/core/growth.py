@@ -11,6 +11,8 @@ from torch import nn
 from bdistil.core.connections import Hidden
 from bdistil.core.cost import count_flops, parameters
 from bdistil.core.student import Student
+from bdistil.errors import SpecError
+from bdistil.spec.space import WIDEST
 
 
 def folded_flops(student: Student, input_shape: tuple[int, ...], earlier: tuple[int, ...]) -> int:
@@ -39,18 +41,31 @@ def folded_parameters(student: Student) -> int:
     return own + student.features * student.head.out_features
 
 
-def widest(cost: Callable[[int], float], budget: float, least: int = 1) -> int:
-    """The largest width whose cost is within `budget`, but at least `least`.
+def widest(
+    cost: Callable[[int], float], budget: float, least: int = 1, kind: str = "the student's class"
+) -> int:
+    """The largest width up to a million whose cost is within `budget`, but at least `least`.
 
     Args:
         cost: grows with the width.
         budget: in the units of `cost`.
         least: returned even if it costs more.
+        kind: the class of student whose widths they are.
+
+    Raises:
+        SpecError: if the cost does not grow.
     """
+    most = max(least, WIDEST)
     low, high = least, least + 1
-    while cost(high) <= budget:
+    while high <= most and cost(high) <= budget:
         low, high = high, 2 * high
+    high = min(high, most + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+    if low == most > least and cost(low) <= cost(least):
+        raise SpecError(
+            f"space.student is {kind}, which costs no more at width {low:,} than at {least:,}, so "
+            f"no width fits a budget; let its layers grow with the width."
+        )
     return low

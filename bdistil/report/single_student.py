@@ -46,7 +46,8 @@ def train_single_student(
         say: is told what takes time.
     """
     kind = result.rounds[0].student.kind.partition("(")[0]
-    width = widest(lambda width: flops_of(result, kind, width), result.evaluation.stages[-1].flops)
+    most = result.evaluation.stages[-1].flops
+    width = widest(lambda width: flops_of(result, kind, width), most, kind=kind)
     changes = ("search.rounds=1", "search.fallback=best", "workers.count=0", "goal=null")
     own = (f"space.student={kind}", f"space.ladder=[{width}]", "space.connection=none")
     spec = load_spec(result.run.spec().model_dump(mode="json"), [*changes, *own])

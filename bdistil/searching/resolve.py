@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bdistil.core.connections import connection_class
+from bdistil.core.correction import BOUNDS
 from bdistil.core.cost import parameters
 from bdistil.core.examples import Measure
 from bdistil.core.game import ASSUMED_GAP, Rules, log_entries, step_size
@@ -116,9 +117,19 @@ def with_model(spec: Spec, dataset: Dataset) -> TeacherSpec:
     """The teacher with its network named, if it is to be trained here.
 
     Another version may choose another one, and a run keeps its own.
+
+    Raises:
+        SpecError: if it answers otherwise than a network that is trained here does.
     """
     settings = spec.teacher
-    if settings.model != "auto" or not isinstance(teacher_source(dataset, spec), TrainedSource):
+    if settings.is_foreign or not isinstance(teacher_source(dataset, spec), TrainedSource):
+        return settings
+    if settings.outputs != "logits":
+        raise SpecError(
+            f"teacher.outputs is {settings.outputs}, which is about columns or your own model, but "
+            f"the teacher is one of the zoo; remove it, or name the columns in teacher.columns."
+        )
+    if settings.model != "auto":
         return settings
     return settings.model_copy(update={"model": model_name(settings, dataset)})
 
@@ -188,13 +199,28 @@ def check_classes(search: SearchSpec, classes: int) -> None:
 
 
 def check_losses(space: SpaceSpec, task: Task) -> None:
-    """Refuse losses of probabilities for a task that has none.
+    """Refuse losses of probabilities for a task that has none, and bounds of no correction.
 
     Raises:
-        SpecError: if the task is regression.
+        SpecError: if the task is regression, or `correction_bound` has no effect.
     """
-    if task != "regression":
-        return
+    if task == "regression":
+        _check_without_probabilities(space)
+    corrections = space.values("correction") or ("none",)
+    if space.values("correction_bound") and not BOUNDS.keys() & set(corrections):
+        raise SpecError(
+            f"space.correction_bound is {as_given(space, 'correction_bound')}, which has no effect "
+            f"with space.correction={' or '.join(corrections)}; remove it, or add one of "
+            f"{', '.join(BOUNDS)} to space.correction."
+        )
+
+
+def as_given(space: SpaceSpec, dimension: str) -> str:
+    """The value, choices or range of a dimension, for people."""
+    return repr(getattr(space, dimension))
+
+
+def _check_without_probabilities(space: SpaceSpec) -> None:
     for name, plain in (("correction", "none"), ("distillation", "kl")):
         for value in space.values(name):
             if value != plain:
@@ -202,6 +228,11 @@ def check_losses(space: SpaceSpec, task: Task) -> None:
                     f"space.{name} is {value!r}, which is about probabilities of classes, but the "
                     f"data's targets are numbers (regression); remove space.{name}."
                 )
+    if space.values("temperature"):
+        raise SpecError(
+            f"space.temperature is {as_given(space, 'temperature')}, which softens probabilities "
+            f"of classes, but the data's targets are numbers (regression); remove it."
+        )
 
 
 def normalisation_of(spec: Spec) -> Normalisation:

@@ -118,7 +118,7 @@ def flops_to_plan(spec: Spec, dataset: Dataset, limits: CostLimits) -> float | N
     def parameters(width: int) -> int:
         return costs_of_first(kind, width, dataset).parameters
 
-    flops = costs_of_first(kind, widest(parameters, most, least), dataset).flops
+    flops = costs_of_first(kind, widest(parameters, most, least, kind), dataset).flops
     return flops if limits.flops is None else min(flops, limits.flops)
 
 

@@ -199,7 +199,7 @@ class SingleStudents:
 
     def widest(self, most: float) -> int:
         """The width that costs `most` FLOPs."""
-        return widest(self.cost, most, self.least)
+        return widest(self.cost, most, self.least, self.kind)
 
 
 def flops_within(

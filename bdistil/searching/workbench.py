@@ -298,6 +298,7 @@ class Workbench:
         """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
         rungs, limits = self.spec.space.rungs, self.material.limits
         cost, width = partial(self.cost, kind, recipe), rungs[rung][1]
+        fitting = partial(widest, kind=kind)
         grows = bool(self.ensemble.students and recipe.growth)
         costs: list[int] = []
         if grows or limits.flops is not None:  # else nothing hangs on them
@@ -308,17 +309,17 @@ class Workbench:
             # A larger class may have gone beyond the plan; the next stage grows from there.
             room = max(costs[0] * recipe.growth ** len(costs), total * recipe.growth) - total
             if rungs[0][0] is None:
-                width = round(widest(cost, room) * width / rungs[0][1])
+                width = round(fitting(cost, room) * width / rungs[0][1])
             else:
-                width = widest(cost, room * self.first_cost(rung) / self.first_cost(0))
+                width = fitting(cost, room * self.first_cost(rung) / self.first_cost(0))
         elif "(" in kind:  # as dear as the class's own architecture
-            width = widest(cost, self.cost(kind.partition("(")[0], recipe, width))
+            width = fitting(cost, self.cost(kind.partition("(")[0], recipe, width))
         widths = [max(1, width)]
         if limits.flops is not None:
-            widths.append(widest(cost, limits.flops - total))
+            widths.append(fitting(cost, limits.flops - total))
         if limits.parameters is not None:
             counted = partial(self.parameters, kind, recipe)
-            widths.append(widest(counted, limits.parameters - parameters_of(self.ensemble)))
+            widths.append(fitting(counted, limits.parameters - parameters_of(self.ensemble)))
         return min(widths)
 
     def cost(self, kind: str, recipe: Recipe, width: int) -> int:

@@ -67,6 +67,9 @@ class TeacherSpec(Section):
     def _one_kind(self) -> TeacherSpec:
         if self.columns is not None and (self.is_foreign or self.weights is not None):
             raise ValueError("give either columns (known outputs) or your own model and weights")
+        if self.columns is not None and (self.model != "auto" or self.options):
+            what = "options" if self.model == "auto" else f"model: {self.model}"
+            raise ValueError(f"columns are known outputs, so {what} would have no effect; give one")
         if self.model.endswith(".py"):
             raise ValueError(f"model names a file; name a factory in it too: {self.model}:NAME")
         if self.weights is not None and ":" not in self.model:

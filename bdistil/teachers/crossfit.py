@@ -20,6 +20,7 @@ from bdistil.teachers.answers import on_disk
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import EpochProgress, Rows, TeacherSource
 from bdistil.teachers.teacher_store import TeacherStore
+from bdistil.words import counted
 
 FoldProgress = Callable[[int, int], None]
 Folds = Mapping[int, Rows]
@@ -46,6 +47,13 @@ def check_folds(source: TeacherSource, dataset: Dataset, spec: Spec) -> None:
     if folds > examples:
         raise TeacherError(
             f"teacher.crossfit is {folds}, but there are {examples} training examples; lower it."
+        )
+    groups = dataset.train.groups
+    if folds and groups is not None and folds > (known := len(np.unique(groups))):
+        remedy = f"lower it to {known} at most" if known > 1 else "set teacher.crossfit=0"
+        raise TeacherError(
+            f"teacher.crossfit is {folds}, but training has {counted(known, 'group')} of "
+            f"data.group, which folds keep whole; {remedy}, or leave out data.group."
         )
 
 
@@ -92,11 +100,47 @@ def out_of_fold(
 
 
 def folds_of(dataset: Dataset, count: int, seed: int) -> dict[int, Rows]:
-    """Rows of each fold, numbered from 1, in ascending order; classes are spread evenly."""
-    order = np.random.default_rng(derived_seed(seed, "folds")).permutation(len(dataset.train))
-    if dataset.task == "classification":
-        order = order[np.argsort(dataset.train.y[order], kind="stable")]
+    """Rows of each fold, numbered from 1, in ascending order; classes are spread evenly.
+
+    Groups of `data.group` stay whole, so that no teacher has heard the speaker it is asked about.
+    """
+    random, train = np.random.default_rng(derived_seed(seed, "folds")), dataset.train
+    classes = train.y if dataset.task == "classification" else np.zeros(len(train), np.int64)
+    if train.groups is not None:
+        fold = folds_of_groups(classes, train.groups, count, random)
+        return {b + 1: np.flatnonzero(fold == b) for b in range(count)}
+    order = random.permutation(len(train))
+    order = order[np.argsort(classes[order], kind="stable")]
     return {b + 1: np.sort(order[b::count]) for b in range(count)}
+
+
+def folds_of_groups(
+    classes: NDArray[np.int64], groups: NDArray[np.int64], count: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """The fold of each row, int64 (N,), from 0: of whole groups, each class as even as may be.
+
+    The largest groups come first, equal ones by chance. Each goes where it adds least to the folds'
+    sum of squared shares of the classes, and to the smallest fold of those; so an empty fold is
+    filled first.
+
+    Args:
+        classes: class indices (N,), all 0 if there are none.
+        groups: any numbers (N,).
+        count: of the folds, at most as many as groups.
+        random: decides between groups of one size.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    rows = np.zeros((group.max() + 1, classes.max() + 1))
+    np.add.at(rows, (group, classes), 1)
+    weight = 1 / np.maximum(rows.sum(axis=0), 1) ** 2
+    order = random.permutation(len(rows))
+    order = order[np.argsort(-rows[order].sum(axis=1), kind="stable")]
+    filled, home = np.zeros((count, rows.shape[1])), np.empty(len(rows), np.int64)
+    for each in order:
+        best = np.lexsort((filled.sum(axis=1), filled @ (weight * rows[each])))[0]
+        filled[best] += rows[each]
+        home[each] = best
+    return home[group]
 
 
 def fit_one_by_one(

@@ -48,8 +48,15 @@ class ExportedSource:
         """Read it and ask about two examples.
 
         Raises:
-            TeacherError: if it could run other code than torch's operators, or does not fit.
+            TeacherError: if it could run other code than torch's operators, or does not fit; or if
+                there are options, which a program does not take.
         """
+        settings = self.spec.teacher
+        if settings.options:
+            raise TeacherError(
+                f"teacher.options is {settings.options}, but {settings.model} is a program, which "
+                f"takes none; remove teacher.options."
+            )
         self._examinee.check(self.dataset)
 
     def known_flops(self) -> int:

@@ -1,6 +1,7 @@
 """Widths that fit a budget, and what a student adds to a folded prefix."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from bdistil.core.growth import folded_flops, widest
 from bdistil.core.student import Student, StudentConfig
+from bdistil.errors import SpecError
 
 
 class Recurrent(nn.Module):
@@ -51,6 +53,20 @@ def test_widest_asks_for_few_widths():
     asked = []
     assert widest(lambda width: asked.append(width) or width, budget=10**6) == 10**6
     assert len(asked) < 50
+
+
+@pytest.mark.parametrize("cost", [lambda width: 5, lambda width: min(width, 1)])
+def test_a_cost_that_does_not_grow_is_refused(cost):
+    with pytest.raises(
+        SpecError, match=r"space\.student is flat, .*width 1,000,000 than at 1, .*grow"
+    ):
+        widest(cost, budget=6, kind="flat")
+
+
+def test_widths_end_at_a_million():
+    assert widest(lambda width: width, budget=math.inf) == 10**6
+    assert widest(lambda width: width, budget=10**6 - 1) == 10**6 - 1
+    assert widest(lambda width: width, budget=10**9, least=3 * 10**6) == 3 * 10**6
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

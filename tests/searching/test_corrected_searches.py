@@ -71,6 +71,26 @@ def test_regression_has_no_probabilities_to_correct(field: str, value: str) -> N
         resolve(spec, load_dataset(spec.data, 0))
 
 
+def test_regression_has_no_temperature() -> None:
+    for value in ("2", "{low: 1, high: 4}"):
+        spec = tiny("data={name: diabetes}", f"space.temperature={value}")
+        with pytest.raises(SpecError, match=r"space\.temperature is [12].*remove"):
+            resolve(spec, load_dataset(spec.data, 0))
+
+
+@pytest.mark.parametrize("correction", ["null", "none", "orthogonal", "[none, orthogonal]"])
+def test_a_bound_of_no_correction_is_refused(correction: str) -> None:
+    spec = tiny("space.correction_bound=0.01", f"space.correction={correction}")
+    with pytest.raises(SpecError, match=r"correction_bound is 0\.01.*no effect.*remove"):
+        resolve(spec, load_dataset(spec.data, 0))
+
+
+@pytest.mark.parametrize("correction", ["minimax_power", "[none, bounded]"])
+def test_a_bound_of_a_correction_is_taken(correction: str) -> None:
+    spec = tiny("space.correction_bound=0.01", f"space.correction={correction}")
+    assert resolve(spec, load_dataset(spec.data, 0)).space.correction_bound == 0.01
+
+
 @pytest.mark.parametrize("value", ["0", "[0.1, -1]", "{low: 0, high: 1}"])
 def test_a_bound_is_positive(value: str) -> None:
     with pytest.raises(SpecError, match=r"space\.correction_bound.*should be greater than 0"):

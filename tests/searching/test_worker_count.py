@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tiny import TINY, tiny
 
 from bdistil.cluster import launch
 from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import BdistilWarning
 from bdistil.searching.backend import Backend
 from bdistil.searching.local import LocalBackend
 from bdistil.searching.resolve import resolve
@@ -122,3 +124,13 @@ def test_a_named_cluster_is_used(monkeypatch: pytest.MonkeyPatch, named: str) ->
     backend: Backend = launch.choose_backend(spec.workers, address)
     backend.check(resolve(spec, load_dataset(spec.data, spec.seed)))
     assert (found == ["Ray"]) == (named != "nowhere")
+
+
+def test_a_named_cluster_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    workers = tiny("workers.count=0").workers
+    with pytest.warns(BdistilWarning, match=r"at 10\.0\.0\.1:6379 is not used, as workers\.count"):
+        assert isinstance(launch.choose_backend(workers, "10.0.0.1:6379"), LocalBackend)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what is set for all commands need not suit this one
+        launch.choose_backend(workers)

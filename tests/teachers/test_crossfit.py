@@ -69,7 +69,8 @@ def flipped(dataset: Dataset, row: int) -> Dataset:
 @pytest.mark.parametrize("model", ["sklearn.tree:DecisionTreeClassifier", "mlp"])
 def test_a_label_does_not_reach_the_teacher_of_its_own_example(model: str) -> None:
     options = "{widths: [8]}" if model == "mlp" else "{}"
-    spec = trees(f"teacher.model={model}", f"teacher.options={options}", "teacher.epochs=2")
+    few = ["teacher.epochs=2"] if model == "mlp" else []
+    spec = trees(f"teacher.model={model}", f"teacher.options={options}", *few)
     dataset = load_dataset(spec.data, 0)
     folds = folds_of(dataset, 4, 0)
 
@@ -275,6 +276,48 @@ def test_folds_need_examples() -> None:
     for bad in (1, -2):
         with pytest.raises(SpecError, match=r"teacher\.crossfit"):
             trees(f"teacher.crossfit={bad}")
+
+
+def grouped(y: np.ndarray, groups: np.ndarray, task: str = "classification") -> Dataset:
+    """Training examples of some groups, and wine's other splits."""
+    train = Split(np.zeros((len(y), 13), np.float32), y, groups=groups)
+    return replace(load_dataset(trees().data, 0), train=train, task=task)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("speakers", [4, 7, 40])
+def test_folds_keep_groups_whole(speakers: int, task: str) -> None:
+    random = np.random.default_rng(speakers)
+    groups = np.concatenate([np.arange(speakers), random.integers(0, speakers, 400)]) + 5
+    dataset = grouped(random.integers(0, 3, len(groups)), groups, task)
+    folds = folds_of(dataset, 4, 0)
+    assert sorted(np.concatenate(list(folds.values()))) == list(range(len(groups)))
+    for rows in folds.values():
+        assert len(rows) > 0
+        assert (np.diff(rows) > 0).all()
+        assert not set(groups[rows]) & set(np.delete(groups, rows))
+    if speakers == 40:
+        sizes = [len(rows) for rows in folds.values()]
+        assert max(sizes) - min(sizes) <= np.bincount(groups).max()
+    again = folds_of(dataset, 4, 0)
+    assert all((folds[b] == again[b]).all() for b in folds)
+
+
+def test_groups_of_one_class_each_are_spread_by_class() -> None:
+    groups = np.repeat(np.arange(12), 5)  # patients, each with one diagnosis
+    dataset = grouped(groups % 3, groups)
+    counts = [
+        np.bincount(dataset.train.y[rows], minlength=3) for rows in folds_of(dataset, 4, 0).values()
+    ]
+    np.testing.assert_array_equal(counts, np.full((4, 3), 5))
+
+
+def test_folds_need_groups() -> None:
+    groups = np.arange(90) % 3
+    with pytest.raises(TeacherError, match=r"crossfit is 4.*3 groups of data\.group.*to 3 at most"):
+        check_teacher(grouped(groups, groups), trees())
+    with pytest.raises(TeacherError, match=r"1 group of data\.group.*teacher\.crossfit=0"):
+        check_teacher(grouped(groups, 0 * groups), trees())
 
 
 def test_a_shared_teacher_brings_its_folds(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_outputs_that_cannot_teach_are_refused_before_anything_is_written(
         ("teacher.model=cnn", r"teacher 'cnn' takes inputs of shape"),
         ("teacher.options={width: 3}", r"teacher 'mlp' has no option 'width'; did you mean 'widt"),
         ("teacher.options={widths: [0]}", r"teacher.options.widths.0 is 0"),
-        ("teacher.columns=[a]", r"teacher.columns are for your own file"),
+        ("teacher={columns: [a]}", r"teacher.columns are for your own file"),
     ],
 )
 def test_a_teacher_that_cannot_be_built_is_refused_before_anything_is_written(

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from own_teachers import (
     FOREST,
     OWN,
+    export,
+    loaded,
     network,
     users_folder,
 )
@@ -22,6 +25,7 @@ from bdistil.errors import (
     SpecError,
 )
 from bdistil.spec import load_spec
+from bdistil.teachers.obtain import check_teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore:the teacher's validation metric")
 
@@ -86,6 +90,23 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "no such program": ({"model": "gone.onnx"}, "gone.onnx does not exist"),
     "type": ({"model": "model.h5"}, "the file type must be one of .onnx, .pt2"),
     "regressor": ({"model": "sklearn.linear_model:Ridge"}, "has no predict_proba"),
+    "epochs of a forest": (
+        {"model": FOREST, "epochs": 5},
+        "teacher.epochs is 5, which is for training networks.*an estimator; remove it",
+    ),
+    "rate of a forest": ({"model": FOREST, "lr": 0.5}, "teacher.lr is 0.5, .*; remove it"),
+    "options of a program": (
+        {"model": "model.pt2", "options": {"width": 3}},
+        "teacher.options is {'width': 3}, but .*model.pt2 is a program, which takes none; remove",
+    ),
+    "probabilities of the zoo": (
+        {"model": "mlp", "outputs": "probabilities"},
+        "teacher.outputs is probabilities.*one of the zoo; remove it",
+    ),
+    "probabilities of whatever is trained": (
+        {"outputs": "probabilities"},
+        "teacher.outputs is probabilities.*one of the zoo; remove it",
+    ),
     "fitted weights": ({"model": FOREST, **OWN}, "is fitted here; remove teacher.weights"),
 }
 
@@ -105,6 +126,8 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
     torch.save(own, "softmax.pt")
     torch.save({name.replace("0.bias", "9.bias"): own[name] for name in own}, "part.pt")
     torch.save({f"{of}.{name}": own[name] for of in ("student", "ema") for name in own}, "twice.pt")
+    if case == "options of a program":
+        export("model.pt2")
     if case == "image network":
         import torchvision
 
@@ -122,6 +145,8 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
     [
         ({"columns": ["a"], "model": "code.py:network"}, "give either columns"),
         ({"columns": ["a"], "weights": "a.pt"}, "give either columns"),
+        ({"columns": ["a"], "model": "mlp"}, "so model: mlp would have no effect"),
+        ({"columns": ["a"], "options": {"widths": [3]}}, "so options would have no effect"),
         ({"weights": "a.pt"}, "weights go with model: torchvision:NAME"),
         ({"model": "a.onnx", "weights": "a.pt"}, "weights go with model: torchvision:NAME"),
         ({"inputs": "raw"}, "inputs are for your own model"),
@@ -135,3 +160,15 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_written(
 def test_fields_that_do_not_go_together(teacher: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SpecError, match=sentence):
         load_spec({"data": {"name": "cube"}, "teacher": teacher})
+
+
+@pytest.mark.parametrize("teacher", [{"model": FOREST}, {"columns": ["a", "b", "c"]}, {}])
+def test_what_a_run_stores_names_every_field_and_is_taken(
+    place: Path, teacher: dict[str, Any]
+) -> None:
+    spec = load_spec({"data": {"path": "data.npz"}, "teacher": teacher})
+    again = load_spec(yaml.safe_load(spec.to_yaml()))
+    assert again.teacher.model_fields_set == set(type(again.teacher).model_fields)
+    assert again.identity() == spec.identity()
+    if "columns" not in teacher:  # which data.npz lacks
+        check_teacher(loaded(again), again)

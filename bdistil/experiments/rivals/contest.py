@@ -154,7 +154,7 @@ class Contest:
 
     def width(self, budget: float) -> int:
         """The widest student within a budget of FLOPs; of width 1 if there is none."""
-        return max(1, widest(self.cost, budget))
+        return max(1, widest(self.cost, budget, kind=self.spec.space.students[0]))
 
     def widths(self) -> list[int]:
         """Members whose sum keeps to the budgets, stage by stage, as the search's do."""
