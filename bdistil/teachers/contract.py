@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Split
-from bdistil.errors import FOREIGN, BdistilError, TeacherError, told
+from bdistil.errors import FOREIGN, BdistilError, TeacherError, is_ours, told
 from bdistil.teachers.answers import centred, fitting
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, TeacherSource
 
@@ -42,7 +42,7 @@ def obtained(
     """
     with _faults_named(source):
         teacher = source.obtain(rows=rows, progress=progress)
-    if _is_ours(source):
+    if is_ours(type(source)):
         return teacher
     name = _name_of(source)
     if not isinstance(teacher, Teacher):
@@ -67,15 +67,11 @@ def _faults_named(source: TeacherSource) -> Iterator[None]:
     except BdistilError:
         raise
     except FOREIGN as error:
-        if _is_ours(source):
+        if is_ours(type(source)):
             raise
         raise TeacherError(
             f"{_name_of(source)} fails ({type(error).__name__}: {told(error)}); correct it."
         ) from error
-
-
-def _is_ours(source: TeacherSource) -> bool:
-    return type(source).__module__.startswith("bdistil.")
 
 
 def _name_of(source: TeacherSource) -> str:
