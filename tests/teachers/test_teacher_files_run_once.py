@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,6 @@ def network():
 @pytest.fixture(autouse=True)
 def own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "_TEACHERS", dict(registry._TEACHERS))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.setattr(factories, "_RUN", {})
     monkeypatch.chdir(tmp_path)
     Path("both.py").write_text(FILE)
