@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 LONG_WORD, LONG_SENTENCE = 400, 1_500
 """Characters from which on the middle of a word or sentence is left out."""
@@ -64,6 +65,11 @@ class BdistilWarning(UserWarning):
 
 FOREIGN = (Exception, SystemExit)
 """What code that is not ours may raise: anything, and it may try to end the program."""
+
+
+def is_ours(code: Any) -> bool:
+    """Whether a class or function is bdistil's own, so that what it raises is bdistil's fault."""
+    return str(getattr(code, "__module__", "")).startswith("bdistil.")
 
 
 def told(error: BaseException) -> str:

@@ -9,8 +9,15 @@ import pytest
 import yaml
 from draw_rooms import PAGE, PICTURE, draw
 
+from bdistil.core import connections
+from bdistil.datasets import catalogue
 from bdistil.spec import load_spec
 from bdistil.spec.reference import schema, with_reference
+from bdistil.spec.user_modules import import_modules
+from bdistil.teachers import select
+from bdistil.testing import check_dataset, check_student, check_teacher
+from bdistil.zoo import registry
+from bdistil.zoo.dry_run import check_connection_runs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "results" / "README.md"]
@@ -60,6 +67,40 @@ def test_the_examples_of_teachers_are_valid() -> None:
     assert len(blocks) == 8
     for block in blocks:
         load_spec(yaml.safe_load(block))
+
+
+@pytest.fixture
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with every file that the documents show, where what they register is forgotten."""
+    catalogue.list_datasets()
+    for owner, name in (
+        (registry, "_STUDENTS"),
+        (registry, "_TEACHERS"),
+        (catalogue, "_entries"),
+        (connections, "_CONNECTIONS"),
+    ):
+        monkeypatch.setattr(owner, name, dict(getattr(owner, name)))
+    monkeypatch.setattr(select, "_USERS", [])
+    for page in PAGES:
+        for name, text in re.findall(
+            r"```python\n# (my_\w+\.py)\n(.*?)```", page.read_text(), re.S
+        ):
+            (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_parts_that_the_documents_show_keep_the_contracts(own_files: Path) -> None:
+    names = ["my_connection.py", "my_data.py", "my_network.py", "my_students.py", "my_teacher.py"]
+    assert sorted(file.name for file in own_files.iterdir()) == names
+    import_modules(str(own_files / name) for name in names)
+    check_dataset("mine")
+    check_teacher("mine", {"tabular": [(16,)]}, larger={"widths": [300, 128]})
+    check_student("line", [(16,), (1,)])
+    check_connection_runs("mean")
+    data = {"name": "mine", "options": {"noise": 0.1}}
+    spec = load_spec({"data": data, "teacher": {"model": "service:x"}})
+    source = select.teacher_source(catalogue.load_dataset(spec.data, 0), spec)
+    assert source.kind == "service"
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)

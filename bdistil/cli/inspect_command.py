@@ -90,10 +90,11 @@ def report(
     output.print(result.run.shown(path))
 
 
-def datasets() -> None:
+def datasets(module: Modules = None) -> None:
     """List the known data sets and what is missing of them."""
     from bdistil.datasets.catalogue import list_datasets
 
+    import_modules(module or [])
     rows: list[tuple[str, ...]] = [
         (
             entry.name,

@@ -29,6 +29,7 @@ from bdistil.interrupt import check
 from bdistil.spec import Spec
 from bdistil.spec.user_modules import UserModule, import_modules
 from bdistil.teachers.answers import on_disk
+from bdistil.teachers.contract import obtained
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher
 from bdistil.teachers.teacher_store import SPLITS
@@ -96,7 +97,7 @@ class Trainer:
             with joined(post, self.store) as share:
                 if isinstance(source, TrainedSource):
                     source = replace(source, share=share)
-                self.trained = source.obtain(progress=self.note)
+                self.trained = obtained(source, lesson.dataset, progress=self.note)
         return self.trained
 
     def help(self, lesson: Lesson, post: Post) -> None:

@@ -13,7 +13,16 @@ from pydantic import ValidationError, validate_call
 from bdistil.data.dataset import Dataset
 from bdistil.data.describe import describe
 from bdistil.data.weights import weighed
-from bdistil.errors import SpecError, TeacherError, did_you_mean
+from bdistil.errors import (
+    FOREIGN,
+    BdistilError,
+    DataError,
+    SpecError,
+    TeacherError,
+    did_you_mean,
+    is_ours,
+    told,
+)
 from bdistil.names import Domain, Task
 from bdistil.spec import DataSpec
 
@@ -99,9 +108,16 @@ def register_dataset(
     """Make a :class:`Loader` known by a name; for the arguments see :class:`DatasetEntry`.
 
     `classes` are labels of which an example may have several if `multilabel`.
+
+    Raises:
+        SpecError: if the name is taken.
     """
 
     def register(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
+        if load.__module__ not in MODULES:
+            _import_all()  # their names are taken, whoever comes first
+        if name in _entries:
+            raise SpecError(f"data set name {name!r} is taken; register it under another name.")
         task: Task = "multilabel" if multilabel else "classification"
         if classes is None:
             task = "regression"
@@ -124,9 +140,13 @@ def register_dataset(
 
 def list_datasets() -> list[DatasetEntry]:
     """Every named data set, in the order of its modules; loads none."""
+    _import_all()
+    return sorted(_entries.values(), key=_place)
+
+
+def _import_all() -> None:
     for module in MODULES:
         import_module(module)
-    return sorted(_entries.values(), key=_place)
 
 
 def _place(entry: DatasetEntry) -> int:
@@ -170,20 +190,38 @@ def _load_named(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         )
     _check_fits(spec, entry)
     _check_options(spec.options, entry)
-    try:
-        dataset: Dataset = validate_call(entry.load)(
-            seed=seed, validation=spec.validation, test=spec.test, **spec.options
-        )
-    except ValidationError as error:
-        problem = error.errors()[0]
-        option = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"][0].lower() + problem["msg"][1:]
-        raise SpecError(f"data.options.{option} is {problem['input']!r}: {message}.") from None
+    dataset = _loaded(entry, spec, seed)
     how = "by chance" if dataset.task != "classification" else "by chance, stratified by class"
     if entry.published_test:
         how = "test as published"
     card = describe(dataset, f"{entry.name} ({entry.source})", how)
     return weighed(replace(dataset, card=card), spec)
+
+
+def _loaded(entry: DatasetEntry, spec: DataSpec, seed: int) -> Dataset:
+    load = validate_call(entry.load)
+    try:
+        dataset = load(seed=seed, validation=spec.validation, test=spec.test, **spec.options)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        raise SpecError(f"data.options.{option} is {problem['input']!r}: {message}.") from None
+    except BdistilError:
+        raise
+    except FOREIGN as error:
+        if is_ours(entry.load):
+            raise
+        raise DataError(
+            f"data.name is {entry.name!r}, which cannot be loaded ({type(error).__name__}: "
+            f"{told(error)}); correct the function that is registered so."
+        ) from error
+    if not isinstance(dataset, Dataset):
+        raise DataError(
+            f"data.name is {entry.name!r}, which gives {type(dataset).__name__}; make the function "
+            f"that is registered so give a bdistil.data.dataset.Dataset."
+        )
+    return dataset
 
 
 def _entry_of(spec: DataSpec) -> DatasetEntry:

@@ -13,7 +13,7 @@ from bdistil.core.examples import Measure
 from bdistil.core.game import ASSUMED_GAP, Rules, log_entries, step_size
 from bdistil.core.recipes import recipe
 from bdistil.data.dataset import Dataset
-from bdistil.errors import SpecError
+from bdistil.errors import SpecError, is_ours
 from bdistil.names import Normalisation, RecipeName, Task
 from bdistil.searching.cohort_size import cohort_of, worth_stacking
 from bdistil.searching.cost_limits import CostLimits, check_counted
@@ -37,6 +37,7 @@ from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import TeacherSource, network_of
 from bdistil.teachers.trained import TrainedSource, model_name
+from bdistil.zoo.dry_run import check_connection_runs, check_student_runs
 from bdistil.zoo.registry import default_student, student_class
 
 
@@ -71,11 +72,13 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     """The spec with student classes, tries, workers and so on chosen, and with absolute paths.
 
     Raises:
-        SpecError: if a connection or a student class is unknown or does not take the data's input,
+        SpecError: if a connection or a student class is unknown, breaks its contract or does not
+            take the data's input,
             a dimension of the loss makes no sense for the task, or a class can never be reached.
     """
     for name in spec.space.values("connection"):
-        connection_class(name)
+        if not is_ours(connection_class(name)):
+            check_connection_runs(name)
     check_losses(spec.space, dataset.task)
     check_metric(None if spec.goal is None else spec.goal.metric, dataset.task)
     space = spec.space
@@ -165,10 +168,11 @@ def known_parameters(goal: GoalSpec, source: TeacherSource) -> int | None:
 
 
 def check_students(space: SpaceSpec, dataset: Dataset) -> None:
-    """Build every architecture of the space, without memory.
+    """Build every architecture of the space, without memory, and ask those of users' own.
 
     Raises:
-        SpecError: if a class, an option or its value is unknown or does not take the data's input.
+        SpecError: if a class, an option or its value is unknown, does not take the data's input or
+            breaks the contract of bodies.
     """
     for name in space.options.keys() - set(space.students):
         raise SpecError(
@@ -178,8 +182,11 @@ def check_students(space: SpaceSpec, dataset: Dataset) -> None:
     for name in space.students:
         width = next(width for own, width in space.rungs if own in (None, name))
         for options in space.variants(name):
+            entry = student_class(name).with_options(options)
             with torch.device("meta"):
-                student_class(name).with_options(options).build(dataset.input_shape, width)
+                body = entry.build(dataset.input_shape, width)
+            if not is_ours(type(body)):
+                check_student_runs(entry.name, body, dataset.input_shape)
 
 
 def check_classes(search: SearchSpec, classes: int) -> None:

@@ -54,8 +54,8 @@ class UserModule:
         try:
             if self.source is None:
                 importlib.import_module(self.name)
-            elif not self._is_loaded():
-                self._execute(self.source)
+            elif loaded_file(Path(self.name)) is None:
+                execute(Path(self.name), self.source)
         except BdistilError:
             raise
         except FOREIGN as error:
@@ -64,20 +64,34 @@ class UserModule:
                 f"give an installed module, or a file such as my_students.py."
             ) from error
 
-    def _is_loaded(self) -> bool:
-        """Also if it was imported by its own name, or is the program that runs."""
-        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-        return any(file and str(Path(file).resolve()) == self.name for file in files)
 
-    def _execute(self, source: str) -> None:
-        module = types.ModuleType(self.name)  # its path: the stem may be another module's name
-        module.__file__ = self.name
-        sys.modules[self.name] = module
-        try:
-            exec(compile(source, self.name, "exec", dont_inherit=True), module.__dict__)
-        except BaseException:
-            del sys.modules[self.name]
-            raise
+def loaded_file(path: Path) -> types.ModuleType | None:
+    """The module of a file, given with its absolute path, that this process has run.
+
+    Also if it was imported by its own name, or is the program that runs.
+    """
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).resolve() == path:
+            return module
+    return None
+
+
+def execute(path: Path, source: str | bytes) -> types.ModuleType:
+    """Run a file's text as the module of that path, which :func:`loaded_file` finds if it ends."""
+    name = str(path)  # the stem may be another module's name
+    module = types.ModuleType(name)
+    module.__file__ = name
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise
+    return module
 
 
 def is_file(name: str) -> bool:

@@ -76,9 +76,11 @@ class Examinee:
             TeacherError: if it fails or an answer does not fit the data.
         """
         logits = on_disk(len(split), dataset.outputs)
+        remedy = f"check its weights, and teacher.inputs ({self.inputs})"
         for rows in chunks(len(split), self.rows):
             part = split.take(rows)
-            outputs = self._fitting(self._outputs(self._features(dataset, part)), dataset)
+            found = self._outputs(self._features(dataset, part))
+            outputs = fitting(self.name, found, len(part), dataset, remedy)
             logits[rows] = as_taught(outputs, dataset, self.outputs)
             if progress is not None:
                 progress(rows.stop, len(split))
@@ -103,26 +105,44 @@ class Examinee:
                 f"make it take float32 (batch, {', '.join(map(str, features.shape[1:]))})."
             ) from error
 
-    def _fitting(self, outputs: Any, dataset: Dataset) -> NDArray[np.float32]:
-        found = np.asarray(outputs)
-        if found.ndim == 1 and dataset.outputs == 1:
-            found = found[:, None]
-        if found.ndim != 2 or found.dtype.kind not in "fiu":
-            raise TeacherError(
-                f"{self.name} answers with {found.dtype} of shape {found.shape}; make it give "
-                f"numbers of shape (batch, {dataset.outputs})."
-            )
-        if found.shape[1] != dataset.outputs:
-            raise TeacherError(
-                f"{self.name} gives {found.shape[1]} outputs, but {dataset.name} needs "
-                f"{dataset.outputs}{_classes(dataset)}; make it give one each, in this order."
-            )
-        if not np.isfinite(found).all():
-            raise TeacherError(
-                f"{self.name} answers with NaN or infinity; check its weights, and teacher.inputs "
-                f"({self.inputs})."
-            )
-        return found.astype(np.float32)
+
+def fitting(
+    name: str, outputs: Any, examples: int, dataset: Dataset, remedy: str
+) -> NDArray[np.float32]:
+    """What a teacher gives for so many examples, float32 (examples, L).
+
+    Args:
+        name: of the teacher, for messages.
+        outputs: numbers (examples, L), or (examples,) where L is 1.
+        examples: that it was asked about.
+        dataset: tells L.
+        remedy: what to do about NaN.
+
+    Raises:
+        TeacherError: if they are of another shape or type, or not finite.
+    """
+    found = np.asarray(outputs)
+    if found.ndim == 1 and dataset.outputs == 1:
+        found = found[:, None]
+    if found.ndim != 2 or found.dtype.kind not in "fiu":
+        raise TeacherError(
+            f"{name} answers with {found.dtype} of shape {found.shape}; make it give "
+            f"numbers of shape (batch, {dataset.outputs})."
+        )
+    if found.shape[1] != dataset.outputs:
+        raise TeacherError(
+            f"{name} gives {found.shape[1]} outputs, but {dataset.name} needs "
+            f"{dataset.outputs}{_classes(dataset)}; make it give one each, in this order."
+        )
+    if len(found) != examples:
+        raise TeacherError(
+            f"{name} gives {len(found)} answers to {examples} examples; make it give one each."
+        )
+    with np.errstate(over="ignore"):  # infinity is told below
+        found = found.astype(np.float32, copy=False)
+    if not np.isfinite(found).all():
+        raise TeacherError(f"{name} answers with NaN or infinity; {remedy}.")
+    return found
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 from bdistil.data.dataset import Dataset
 from bdistil.errors import FOREIGN, BdistilError, TeacherError, told
+from bdistil.spec.user_modules import execute, loaded_file
 from bdistil.zoo.libraries import check_listed, timm_package, torchvision_models
 
-USERS_MODULE = "bdistil_users_teacher"  # name of a Python file's module while it is imported
+_RUN: dict[Path, tuple[bytes, ModuleType]] = {}  # by place: text and module of files run here
 
 
 def build(model: str, options: Mapping[str, Any], dataset: Dataset) -> Any:
@@ -88,21 +88,26 @@ def _named_module(model: str, place: str) -> ModuleType:
 
 
 def _file_module(path: Path) -> ModuleType:
+    """The file's module, which is run once, and again if the file has changed."""
     if not path.is_file():
         raise TeacherError(f"teacher.model: {path} does not exist; correct the path.")
-    spec = importlib.util.spec_from_file_location(USERS_MODULE, path.resolve())
-    assert spec is not None  # since the file ends in .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[USERS_MODULE] = module  # dataclasses look their module up
+    place = path.resolve()
     try:
-        with _importable(path.resolve().parent):
-            spec.loader.exec_module(module)
+        source = place.read_bytes()
+        if place in _RUN:
+            known, module = _RUN[place]
+            if known == source:
+                return module
+        elif (loaded := loaded_file(place)) is not None:  # by the spec's `modules`, or by its name
+            return loaded
+        with _importable(place.parent):
+            module = execute(place, source)
     except FOREIGN as error:
         raise TeacherError(
             f"teacher.model: {path} cannot be imported ({type(error).__name__}: "
             f"{told(error)}); correct the file."
         ) from error
+    _RUN[place] = source, module
     return module
 
 

@@ -18,6 +18,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
 from bdistil.spec import Spec, TeacherSpec
+from bdistil.teachers.contract import checked, obtained
 from bdistil.teachers.crossfit import (
     FoldProgress,
     Folds,
@@ -70,7 +71,7 @@ class InThisProcess:
         self, dataset: Dataset, spec: Spec, progress: EpochProgress | None
     ) -> AbstractContextManager[Teacher]:
         """The teacher, trained or asked here."""
-        return nullcontext(teacher_source(dataset, spec).obtain(progress=progress))
+        return nullcontext(obtained(teacher_source(dataset, spec), dataset, progress=progress))
 
 
 HERE = InThisProcess()
@@ -143,7 +144,7 @@ def make_teacher(
     with (
         fitter.fit_teacher(dataset, spec, progress)
         if source.can_refit
-        else nullcontext(source.obtain(progress=progress))  # files of one's own lie here
+        else nullcontext(obtained(source, dataset, progress=progress))  # one's files lie here
     ) as teacher:
         logits = {name: teacher.logits(getattr(dataset, name), answered) for name in SPLITS}
         check_says_something(logits)
@@ -201,7 +202,7 @@ def check_teacher(dataset: Dataset, spec: Spec) -> None:
         MissingDependencyError: if a library that it needs is not installed.
     """
     source = teacher_source(dataset, spec)
-    source.check()
+    checked(source)
     check_folds(source, dataset, spec)
     check_trained_here(source.kind, spec)
     if source.kind == "columns":  # the only answers that are there without work

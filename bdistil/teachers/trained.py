@@ -19,13 +19,14 @@ from bdistil.core.tensors import as_tensor
 from bdistil.core.views import ViewMaker
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
-from bdistil.errors import TeacherError
+from bdistil.errors import TeacherError, is_ours
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.spec.views import ViewSpec
 from bdistil.teachers.answers import on_disk
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
 from bdistil.zoo.data_parallel import ALONE, Share
-from bdistil.zoo.registry import build_teacher, default_teacher
+from bdistil.zoo.dry_run import check_teacher_runs
+from bdistil.zoo.registry import build_teacher, default_teacher, teacher_class
 from bdistil.zoo.training import logits_in_batches, train_teacher
 
 
@@ -47,13 +48,17 @@ class TrainedSource:
     share: Share = ALONE
 
     def check(self) -> None:
-        """Build it without memory.
+        """Build it without memory; one of the user's own is asked about two examples there.
 
         Raises:
             SpecError: if the model or its options are unknown or do not fit the data.
+            TeacherError: if a network of the user's own fails or does not fit the data.
         """
+        name, dataset = model_name(self.spec.teacher, self.dataset), self.dataset
         with torch.device("meta"):
-            self._build()
+            network = self._build()
+        if not is_ours(teacher_class(name).build):
+            check_teacher_runs(name, network, dataset.input_shape, dataset.outputs)
 
     def known_flops(self) -> int:
         """Counted on the network without memory."""

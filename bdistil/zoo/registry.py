@@ -18,7 +18,15 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from bdistil.errors import FOREIGN, BdistilError, SpecError, suggest, told
+from bdistil.errors import (
+    FOREIGN,
+    BdistilError,
+    SpecError,
+    TeacherError,
+    is_ours,
+    suggest,
+    told,
+)
 from bdistil.names import Domain
 
 BuildStudent = Callable[..., nn.Module]
@@ -268,11 +276,29 @@ def build_teacher(
 
     Raises:
         SpecError: if the name, an option or its value is unknown, or the input does not fit.
+        TeacherError: if a user's own cannot be built.
     """
     teacher = teacher_class(default_teacher(domain) if name == "auto" else name)
     _check_shape(teacher, input_shape, "teacher", _TEACHERS)
     checked = _checked_options(teacher, options, "teacher", "teacher.options")
-    return teacher.build(input_shape, outputs, **checked)
+    try:
+        built = teacher.build(input_shape, outputs, **checked)
+    except BdistilError:
+        raise
+    except FOREIGN as error:
+        if is_ours(teacher.build):
+            raise
+        raise TeacherError(
+            f"teacher {teacher.name!r} cannot be built for inputs of shape {input_shape} and "
+            f"{outputs} outputs ({type(error).__name__}: {told(error)}); correct the class or "
+            f"teacher.options."
+        ) from error
+    if not isinstance(built, nn.Module):
+        raise TeacherError(
+            f"teacher {teacher.name!r} gives {type(built).__name__}; make it give a "
+            f"torch.nn.Module."
+        )
+    return built
 
 
 def _build_student(
@@ -284,7 +310,7 @@ def _build_student(
             f"space.ladder: the width of student {name!r} must be at least 1, not {width}."
         )
     try:
-        return build(input_shape, width, **options)
+        body = build(input_shape, width, **options)
     except BdistilError:
         raise
     except FOREIGN as error:  # a user's own class
@@ -292,6 +318,12 @@ def _build_student(
             f"student {name!r} cannot be built with width {width} for inputs of shape "
             f"{input_shape}: {told(error)}; correct the class or space.ladder."
         ) from error
+    if not isinstance(body, nn.Module):
+        raise SpecError(
+            f"student {name!r} gives {type(body).__name__} with width {width}; make it give a "
+            f"torch.nn.Module."
+        )
+    return body
 
 
 def _domain_of(input_shape: tuple[int, ...]) -> Domain | None:
