@@ -17,6 +17,7 @@ from bdistil.data.dataset import Dataset
 from bdistil.errors import TeacherError
 from bdistil.spec import Spec
 from bdistil.teachers.answers import on_disk
+from bdistil.teachers.contract import obtained
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import EpochProgress, Rows, TeacherSource
 from bdistil.teachers.teacher_store import TeacherStore
@@ -161,5 +162,5 @@ def fit_fold(
     """
     train = dataset.train
     others = np.setdiff1d(np.arange(len(train)), rows)
-    teacher = teacher_source(dataset, spec).obtain(others, progress)
+    teacher = obtained(teacher_source(dataset, spec), dataset, others, progress)
     return np.array(teacher.logits(train.take(rows), None))

@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from bdistil.data.dataset import Dataset
-from bdistil.errors import TeacherError
+from bdistil.errors import FOREIGN, BdistilError, TeacherError, told
 from bdistil.spec import Spec
 from bdistil.teachers.column_teacher import ColumnsSource, answers_are_given
 from bdistil.teachers.estimator import EstimatorSource, is_estimator
@@ -45,7 +45,15 @@ def teacher_source(dataset: Dataset, spec: Spec) -> TeacherSource:
         MissingDependencyError: if the library is not installed.
     """
     for opens in _USERS:
-        source = opens(dataset, spec)
+        try:
+            source = opens(dataset, spec)
+        except BdistilError:
+            raise
+        except FOREIGN as error:  # foreign code may raise anything
+            name = getattr(opens, "__name__", type(opens).__name__)
+            raise TeacherError(
+                f"the teacher source {name} fails: {told(error)}; correct it."
+            ) from error
         if source is not None:
             return source
     settings = spec.teacher
