@@ -348,9 +348,9 @@ class Predictor:
         return self._times[batch]
 
     def _policy(self, exit: Exit, examples: int) -> ExitPolicy:
-        if isinstance(exit, str):
-            return self.policy(exit, batch=timed_batch(examples)).policy
         policy = exit.policy if isinstance(exit, OperatingPoint) else exit
+        if not isinstance(policy, ExitPolicy):
+            return self.policy(policy, batch=timed_batch(examples)).policy
         check_score(self.manifest, policy.score)
         return policy
 
