@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from bdistil.cli.display import console, output, plain_table
+from bdistil.cli.export_formats import MOST_CHECKED
 from bdistil.errors import SpecError
 from bdistil.names import RUNTIMES, Runtime
 from bdistil.optional import require_search
@@ -19,8 +20,6 @@ from bdistil.store.durable import check_place, write_atomic
 
 if TYPE_CHECKING:
     from bdistil.report.pareto import Point
-
-MOST_CHECKED = 4096  # examples on which exported graphs are compared with torch
 
 
 def register(app: typer.Typer) -> None:

@@ -183,8 +183,8 @@ def with_reached_classes(run: Run) -> Run:
 
     Earlier versions took such ladders; a search refuses them (:mod:`bdistil.searching.resolve`).
     """
-    search, ladder = run.spec.search, run.spec.space.ladder or []
-    reached = -(-search.most_trials(len(ladder)) // search.tries)
+    ladder = run.spec.space.ladder or []
+    reached = run.spec.search.reached_classes(len(ladder))
     if reached >= len(ladder):
         return run
     space = run.spec.space.model_copy(update={"ladder": ladder[:reached]})

@@ -195,7 +195,7 @@ def check_classes(search: SearchSpec, classes: int) -> None:
     Raises:
         SpecError: with the arithmetic.
     """
-    reached = -(-search.most_trials(classes) // search.tries)
+    reached = search.reached_classes(classes)
     if reached < classes:
         raise SpecError(
             f"search.trials_per_round={search.trials_per_round} with search.tries_per_class="

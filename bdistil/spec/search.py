@@ -114,6 +114,10 @@ class SearchSpec(Section):
         every_class = self.tries * classes
         return min(self.trials_per_round or every_class, every_class)
 
+    def reached_classes(self, classes: int) -> int:
+        """To how many of so many classes the trials of a round get."""
+        return -(-self.most_trials(classes) // self.tries)
+
     @model_validator(mode="after")
     def _grace_needs_first(self) -> SearchSpec:
         if self.grace and self.select == "best":
