@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -61,7 +62,7 @@ def learn_columns(
         rows: positions of the training rows, the only ones to learn categories from.
 
     Raises:
-        DataError: if a column is neither numbers nor dates nor a few categories.
+        DataError: if a column is neither numbers nor dates nor texts.
     """
     features = tuple(_learn_column(frame[name], rows) for name in names)
     if not isinstance(label, str):
@@ -125,7 +126,19 @@ def _learn_dates(series: pd.Series[Any], missing: Mask, trained: Mask) -> Featur
 
 
 def _learn_categories(series: pd.Series[Any], missing: Mask, trained: Mask) -> FeatureColumn:
-    return FeatureColumn(str(series.name), categories=_categories(series, missing, trained))
+    """All texts of the training rows, or the most frequent ones."""
+    counts: Counter[str] = Counter()
+    for value, count in series[trained].value_counts().items():
+        if count:  # a categorical column counts categories without rows, too
+            counts[as_text(value)] += count
+    texts = sorted_texts(counts)
+    _refuse_misread_numbers(series, missing, texts)
+    frequent = sorted(texts, key=lambda text: -counts[text])[:MOST_CATEGORIES]
+    return FeatureColumn(
+        str(series.name),
+        categories=tuple(sorted_texts(frequent)),
+        rarer=len(texts) - len(frequent),
+    )
 
 
 def _note_lost_digits(name: str, series: pd.Series[Any], numbers: NDArray[np.float32]) -> None:
@@ -138,18 +151,6 @@ def _note_lost_digits(name: str, series: pd.Series[Any], numbers: NDArray[np.flo
             BdistilWarning,
             stacklevel=2,
         )
-
-
-def _categories(series: pd.Series[Any], missing: Mask, trained: Mask) -> tuple[str, ...]:
-    categories = sorted_texts(as_text(value) for value in series[trained].unique())
-    _refuse_misread_numbers(series, missing, categories)
-    if len(categories) <= MOST_CATEGORIES:
-        return tuple(categories)
-    raise DataError(
-        f"column {series.name!r} holds {len(categories)} different texts, more than the "
-        f"{MOST_CATEGORIES} that are encoded as categories; leave it out with data.ignore or "
-        "encode it as numbers."
-    )
 
 
 def _refuse_misread_numbers(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bdistil.data.data_card import ColumnNote
-from bdistil.data.set_aside import is_nested, reason_to_set_aside
+from bdistil.data.set_aside import NAMED_AS_ID, is_nested, reason_to_set_aside
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError, did_you_mean
 from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
@@ -49,6 +49,9 @@ def _use(column: FeatureColumn) -> str:
         said, filled = f"dates, as {', '.join(column.parts)}", "medians"
     elif column.categories is not None:
         said, filled = "categories, one-hot", "zeros"
+        if column.rarer:
+            known = len(column.categories)
+            said += f" for the {known:,} most frequent of {known + column.rarer:,}"
     else:
         said, filled = "numbers", "the median"
     if not column.missing:
@@ -94,20 +97,26 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
 
 
 def possible_groups(table: Table, roles: Roles, spec: DataSpec) -> Iterator[str]:
-    """Columns beside photographs or recordings that may tell whose these are, in sentences.
+    """Columns that may tell whose the rows are, in sentences.
 
-    Figures of speakers who were heard in training say little of others
+    These are identifiers that repeat, and whatever repeats often beside photographs or recordings:
+    figures of speakers who were heard in training say little of others
     (results/2026-11-29-spoken).
     """
     if spec.group is not None or spec.split is not None:
         return
     beside = f"{LEFT_OUT} beside {roles.features[0]}"
-    for name, use in roles.others.items():
+    names = [name for name in roles.features if name not in table.media]
+    for name in [*names, *(name for name, use in roles.others.items() if use.startswith(LEFT_OUT))]:
+        named = NAMED_AS_ID.search(name) is not None
+        if not named and roles.others.get(name) != beside:
+            continue
         values = table.frame[name]
-        if use != beside or is_nested(values):
+        if is_nested(values):
             continue
         count = values.nunique()
-        if 1 < count <= len(values) / FEWEST_OF_A_GROUP:
+        most = len(values) - 1 if named else len(values) / FEWEST_OF_A_GROUP
+        if 1 < count <= most:
             yield (
                 f"{name} has {count:,} values: if they are people, places or devices, "
                 f"data.group={name} keeps each in one split, and figures hold for new ones"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from bdistil.data.learn_columns import are_dates
+from bdistil.data.learn_columns import MOST_CATEGORIES, are_dates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +16,9 @@ NEITHER = (
     "files that are neither photographs (JPEG, PNG, WebP) nor recordings (WAV, FLAC, MP3, Ogg)"
 )
 NAMED_AS_IDENTIFIER = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid|key|index)$)|[a-z]I[dD]$")
+NAMED_AS_ID = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid)$)|[a-z]I[dD]$")
+MOSTLY = 0.5
+"""Share of the rows that have values of their own, above which a text is hardly a category."""
 
 
 def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
@@ -23,24 +26,37 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
 
     Row numbers are whole numbers without a gap, in any order: sorted by class they would give the
     class away in training and mean nothing afterwards. Whole numbers that differ in each row are
-    identifiers if their column is named as one, texts that do always.
+    identifiers if their column is named as one, texts that do always; so are both if they differ
+    in most rows, and texts are more than can be told apart as categories.
     """
     if is_nested(values):
         return NEITHER if _are_files(values) else "lists or structures, which are no features"
     different = values.nunique(dropna=False)
     if different == 1:
         return "the same in every row"
-    if len(values) < FEWEST_ROWS or different < len(values) or values.isna().any():
+    if len(values) < FEWEST_ROWS or different <= MOSTLY * len(values):
         return None
     if values.dtype.kind in "iu":
-        if int(values.max()) - int(values.min()) + 1 == len(values):
-            return "row numbers"
-        named = NAMED_AS_IDENTIFIER.search(str(values.name)) is not None
-        return "identifiers, another number in each row" if named else None
-    is_text = values.dtype.kind in "OSU" and all(isinstance(value, str) for value in values)
-    if not is_text or looks_like_numbers(values) or are_dates(values):
+        return _reason_of_whole_numbers(values, different)
+    texts = values.dropna()
+    is_text = values.dtype.kind in "OSU" and all(isinstance(value, str) for value in texts)
+    if not is_text or looks_like_numbers(texts) or are_dates(texts):
         return None
-    return "identifiers, another text in each row"
+    if different == len(values) == len(texts):
+        return "identifiers, another text in each row"
+    if different <= MOST_CATEGORIES:
+        return None
+    return f"{different:,} different texts in {len(values):,} rows"
+
+
+def _reason_of_whole_numbers(values: pd.Series[Any], different: int) -> str | None:
+    every = different == len(values)
+    if every and int(values.max()) - int(values.min()) + 1 == len(values):
+        return "row numbers"
+    named = NAMED_AS_IDENTIFIER if every else NAMED_AS_ID
+    if named.search(str(values.name)) is None:
+        return None
+    return f"identifiers, another number in {'each row' if every else 'most rows'}"
 
 
 def is_nested(values: pd.Series[Any]) -> bool:

@@ -24,6 +24,8 @@ class FeatureColumn:
     Attributes:
         name: the column's name.
         categories: the known values as text; None for a column of numbers or dates.
+        rarer: how many different values training had beside the known ones; they count as none of
+            these, as do values that training did not have.
         parts: of a column of dates, in :data:`~bdistil.runtime.dates.DATE_PARTS`; else None.
         missing: how many values training lacked. If any, one more feature says where a value is
             missing, and `fill` stands in its place; if none, a missing value is refused.
@@ -33,6 +35,7 @@ class FeatureColumn:
 
     name: str
     categories: tuple[str, ...] | None = None
+    rarer: int = 0
     parts: tuple[str, ...] | None = None
     missing: int = 0
     fill: tuple[float, ...] = ()
@@ -93,7 +96,8 @@ class FeatureColumn:
             return finite_numbers(values, what, REMEDY).reshape(-1, 1)
         texts = np.array([as_text(value) for value in values], dtype=object)
         one_hot: NDArray[np.bool_] = texts[:, None] == np.array(self.categories, dtype=object)
-        _note_unknown(what, texts[~one_hot.any(axis=1)], len(texts))
+        if not self.rarer:
+            _note_unknown(what, texts[~one_hot.any(axis=1)], len(texts))
         return one_hot.astype(np.float32)
 
 
@@ -119,10 +123,11 @@ class TableColumns:
         features = (
             FeatureColumn(
                 each["name"],
-                each.get("categories") and tuple(each["categories"]),
-                each.get("parts") and tuple(each["parts"]),
-                each.get("missing", 0),
-                tuple(each.get("fill", ())),
+                categories=each.get("categories") and tuple(each["categories"]),
+                rarer=each.get("rarer", 0),
+                parts=each.get("parts") and tuple(each["parts"]),
+                missing=each.get("missing", 0),
+                fill=tuple(each.get("fill", ())),
             )
             for each in content["features"]
         )

@@ -269,6 +269,8 @@ def warn_if_worse_than_guessing(kind: str, dataset: Dataset, logits: Logits) -> 
             is_below = f"which {len(dataset.validation)} examples cannot tell from the {guess:.4f}"
         answer = "the mean" if dataset.task == "regression" else "the commonest answer"
         remedy = REMEDIES.get(kind, "teacher.inputs, and the order of the model's outputs")
+        if dataset.task == "classification" and reached >= guess:
+            remedy += ", or judge by goal.metric=auc, which a common class does not lift"
         warnings.warn(
             f"the teacher's validation metric is {reached:.4f}, {is_below} "
             f"of always giving {answer}; check {remedy}.",

@@ -1,4 +1,5 @@
 import json
+import warnings
 from dataclasses import asdict
 from datetime import datetime
 
@@ -241,11 +242,27 @@ def test_text_in_a_column_of_numbers_is_shown():
         learn().encode({**FRAME, "age": ["3", "?", "4"]})
 
 
-def test_too_many_texts_are_refused():
-    frame = pd.DataFrame({"name": [f"n{i}" for i in range(101)]})
-    with pytest.raises(DataError, match=r"'name' holds 101 different texts.*data.ignore"):
-        learn(frame, ["name"])
-    assert learn(frame[:100], ["name"]).width == 100
+def test_of_many_texts_the_most_frequent_are_known():
+    texts = [f"n{i}" for i in range(101)] + ["n100", "n7", "n100"]
+    frame = pd.DataFrame({"name": texts})
+    assert learn(frame[:100], ["name"]).features[0].rarer == 0
+    columns = learn(frame, ["name"])
+    (column,) = columns.features
+    assert (columns.width, column.rarer) == (100, 1)
+    assert {"n7", "n100"} < set(column.categories)
+    (left_out,) = set(texts) - set(column.categories)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing new: most of what is not known is merely rare
+        x = columns.encode({"name": ["n100", left_out, "another"]})
+    assert x.sum(1).tolist() == [1, 0, 0]
+    restored = TableColumns.of(json.loads(json.dumps(asdict(columns))))
+    assert restored == columns
+
+
+def test_frequencies_are_of_training_rows_and_of_categories_with_rows():
+    texts = ["rare", *["often"] * 3, *["later"] * 9]
+    frame = pd.DataFrame({"name": pd.Categorical(texts, categories=[*set(texts), "never"])})
+    assert learn(frame, ["name"], rows=range(4)).features[0].categories == ("often", "rare")
 
 
 def test_a_stray_text_among_numbers_is_pointed_at():
