@@ -146,18 +146,17 @@ def model_name(settings: TeacherSpec, dataset: Dataset) -> str:
 
 
 def check_trained_here(kind: str, spec: Spec) -> None:
-    """Refuse options of this kind's training for a source of another kind.
+    """Refuse settings of this kind's training for a source of another kind.
 
     Raises:
-        TeacherError: naming the option.
+        TeacherError: naming the setting.
     """
-    for name in ("workers", "precision"):
-        value = getattr(spec.teacher, name)
-        if kind != TrainedSource.kind and value != TeacherSpec.model_fields[name].default:
-            raise TeacherError(
-                f"teacher.{name} is {value}, which is for training teachers of the zoo, and this "
-                f"teacher is another ({kind}); leave it out."
-            )
+    settings = {} if kind == TrainedSource.kind else spec.teacher.training()
+    for name, value in settings.items():
+        raise TeacherError(
+            f"teacher.{name} is {value}, which is for training teachers of the zoo, and this "
+            f"teacher is your own; leave it out."
+        )
 
 
 def _weights(split: Split) -> Tensor | None:

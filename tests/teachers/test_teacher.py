@@ -261,7 +261,7 @@ def test_logits_of_labels_are_not_centred(tmp_path: Path) -> None:
 
 def test_known_answers_are_not_trained_by_several(tmp_path: Path) -> None:
     spec = of_labels(tmp_path, SOME[:, :2]).model_copy(update={"teacher": TeacherSpec(workers=2)})
-    with pytest.raises(TeacherError, match=r"teacher\.workers is 2.* is another \(columns\)"):
+    with pytest.raises(TeacherError, match=r"teacher\.workers is 2.* is your own"):
         check_teacher(loaded(spec), spec)
 
 
