@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bdistil.core.seeds import derived_seed
 from bdistil.data.dataset import Dataset
+from bdistil.data.repeats import row_hashes
 from bdistil.errors import TeacherError
 from bdistil.spec import Spec
 from bdistil.teachers.answers import on_disk
@@ -103,16 +104,23 @@ def out_of_fold(
 def folds_of(dataset: Dataset, count: int, seed: int) -> dict[int, Rows]:
     """Rows of each fold, numbered from 1, in ascending order; classes are spread evenly.
 
-    Groups of `data.group` stay whole, so that no teacher has heard the speaker it is asked about.
+    Groups of `data.group` stay whole, so that no teacher has heard the speaker it is asked about,
+    and so do rows of equal features, unless hardly any are different.
     """
     random, train = np.random.default_rng(derived_seed(seed, "folds")), dataset.train
     classes = train.y if dataset.task == "classification" else np.zeros(len(train), np.int64)
     if train.groups is not None:
         fold = folds_of_groups(classes, train.groups, count, random)
         return {b + 1: np.flatnonzero(fold == b) for b in range(count)}
-    order = random.permutation(len(train))
+    _, first, twins = np.unique(row_hashes(train.x), return_index=True, return_inverse=True)
+    if 2 * len(first) < len(train) or len(first) < count:
+        first = twins = np.arange(len(train))
+    kept = np.sort(first)
+    order = kept[random.permutation(len(kept))]
     order = order[np.argsort(classes[order], kind="stable")]
-    return {b + 1: np.sort(order[b::count]) for b in range(count)}
+    fold = np.empty(len(train), np.int64)
+    fold[order] = np.arange(len(order)) % count
+    return {b + 1: np.flatnonzero(fold[first][twins] == b) for b in range(count)}
 
 
 def folds_of_groups(

@@ -101,6 +101,20 @@ def test_every_example_is_in_one_fold_and_classes_are_spread() -> None:
     assert any(not np.array_equal(folds[b], other[b]) for b in folds)
 
 
+def test_rows_of_equal_features_are_in_one_fold() -> None:
+    whole = load_dataset(trees().data, 0)
+    x, y = whole.train.x.copy(), whole.train.y
+    x[40:70] = x[:30]
+    folds = folds_of(replace(whole, train=Split(x, y)), 4, 0)
+    assert sorted(np.concatenate(list(folds.values()))) == list(range(len(y)))
+    for rows in folds.values():
+        assert np.isin(np.arange(40, 70)[np.isin(np.arange(30), rows)], rows).all()
+        assert np.isin(np.arange(30)[np.isin(np.arange(40, 70), rows)], rows).all()
+    x[10:] = x[np.arange(10, len(x)) % 10]  # ten different rows: all of them would be torn anyway
+    sizes = [len(rows) for rows in folds_of(replace(whole, train=Split(x, y)), 4, 0).values()]
+    assert max(sizes) - min(sizes) <= 1
+
+
 def test_the_table_is_what_each_folds_own_teacher_says(tmp_path: Path) -> None:
     spec = trees()
     dataset, store = load_dataset(spec.data, 0), TeacherStore(tmp_path / "teacher")
