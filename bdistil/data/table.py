@@ -21,6 +21,7 @@ from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles, possible_groups
 from bdistil.data.split import SplitIndices
+from bdistil.data.unlabelled import without_unlabelled
 from bdistil.data.weights import weights_named
 from bdistil.errors import TeacherError
 from bdistil.files.array_files import cache_folder
@@ -54,6 +55,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     table = open_table(spec)
     with errors_naming(spec.path):
         roles = assign_roles(table, spec, teacher_columns or ())
+        table = without_unlabelled(table, spec)
         labels = _labels(table, spec)
         teacher_outputs = None if teacher_columns is None else _teacher(table, teacher_columns)
         known = known_of(table.frame, spec, table.parts)

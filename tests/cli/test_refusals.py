@@ -110,10 +110,14 @@ def table(**changes: Any) -> pd.DataFrame:
     return pd.DataFrame(columns | changes)
 
 
-WITH_NAN, WITH_INFINITY = (np.where(np.arange(ROWS) == 7, v, 1.0) for v in (np.nan, np.inf))
+WITH_INFINITY = np.where(np.arange(ROWS) == 7, np.inf, 1.0)
 TABLES: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "infinity": ({"a": WITH_INFINITY}, (), "column 'a' has 1 infinite value in row 7"),
-    "label NaN": ({"y": WITH_NAN}, (), "label column 'y' has 1 missing value in row 7"),
+    "label NaN": (
+        {"y": np.where(np.arange(ROWS) < 7, 1.0, np.nan)},
+        (),
+        f"label column 'y' has {ROWS - 7} missing values, the first in row 7",
+    ),
     "one class": ({"y": "yes"}, (), "label column 'y' holds only one class, 'yes'"),
     "continuous": (
         {"y": np.linspace(0, 1, ROWS)},

@@ -146,10 +146,29 @@ def test_settings_that_do_not_fit_the_table(tmp_path, settings, message):
 
 def test_missing_labels_are_located(tmp_path):
     frame = make_frame()
-    frame.loc[[5, 9], "label"] = None
-    message = r"animals\.csv: .*label' has 2 missing values, the first in row 5 .*; correct"
+    frame.loc[5 : len(frame), "label"] = None
+    message = r"animals\.csv: .*label' has \d+ missing values, the first in row 5 .*; correct"
     with pytest.raises(DataError, match=message):
         load(write(frame, tmp_path))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["class", "number", "boolean"])
+def test_rows_without_a_label_are_left_out_and_told(tmp_path, suffix, kind):
+    frame = make_frame()
+    if kind != "class":
+        frame["label"] = [k % 3 if kind == "number" else k % 2 == 0 for k in range(len(frame))]
+    alone = load(write(frame.drop([5, 9]), tmp_path))
+    frame["label"] = frame["label"].astype(object)
+    frame.loc[[5, 9], "label"] = None
+    path = tmp_path / f"gaps.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path, index=False)
+    dataset = load(path)
+    assert "2 rows without label are left out" in dataset.card.notes
+    assert (dataset.class_names, dataset.class_type) == (alone.class_names, alone.class_type)
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(dataset, name).x, getattr(alone, name).x)
+        np.testing.assert_array_equal(getattr(dataset, name).y, getattr(alone, name).y)
 
 
 def test_rare_and_single_classes(tmp_path):
