@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bdistil.cli.arguments import Modules, Run
 from bdistil.cli.display import console, output, plain_table
 from bdistil.optional import require_search
 from bdistil.runtime.clock import microseconds, told_ratio
+from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import check_local, check_place, write_atomic
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    directory: Annotated[str, typer.Argument(help="The run directory.")],
+    directory: Run,
     batch: Annotated[list[int] | None, typer.Option(help="Examples at once; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0, max=86_400, help="On each batch size.")] = 5.0,
     single_student: Annotated[
@@ -35,9 +37,11 @@ def bench(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="For bench.json and plot. Default: DIR.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    module: Modules = None,
 ) -> None:
     """Time teacher, stages and peers on this machine, by torch and onnxruntime, one thread."""
     require_search()
+    import_modules(module or [])
     from bdistil.report.bench import bench as measure
     from bdistil.report.plots import bench_plot
     from bdistil.searching.result import SearchResult

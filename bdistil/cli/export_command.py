@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bdistil.cli.arguments import Modules, Run
 from bdistil.cli.display import console, output
 from bdistil.cli.export_formats import (
     FORMATS,
@@ -17,6 +18,7 @@ from bdistil.cli.export_formats import (
 )
 from bdistil.errors import SpecError
 from bdistil.optional import require_search
+from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import check_local
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     context: typer.Context,
-    directory: Annotated[str, typer.Argument(help="The run directory, a path or URI.")],
+    directory: Run,
     out: Annotated[Path | None, typer.Option(help="Default: DIR/ensemble.")] = None,
     stages: Annotated[int | None, typer.Option(help="Keep the first so many students.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs too.")] = False,
@@ -62,9 +64,11 @@ def export(
         Path | None,
         typer.Option(help="Folder of the npm package onnxruntime-web. Default: node_modules."),
     ] = None,
+    module: Modules = None,
 ) -> None:
     """Write the ensemble as safetensors, config.json and a model card, and in other formats."""
     require_search()
+    import_modules(module or [])
     from bdistil.export.web_export import find_runtime
     from bdistil.searching.result import SearchResult
 

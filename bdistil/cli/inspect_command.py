@@ -9,18 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from bdistil.cli.arguments import Modules, Run
 from bdistil.cli.display import output, plain_table, rounds_table
 from bdistil.cli.evaluation_tables import print_evaluation
 from bdistil.optional import require_search
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec.user_modules import import_modules
 from bdistil.words import counted
-
-Modules = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FILE", help="Your own .py file or installed module to import first."),
-]
-Run = Annotated[str, typer.Argument(help="The run directory, a path or URI.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +27,11 @@ def register(app: typer.Typer) -> None:
 def status(
     directory: Run,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    module: Modules = None,
 ) -> None:
     """Show how far a search is, and its anytime curve on the test split."""
     require_search()
+    import_modules(module or [])
     from bdistil.data.data_card import stored_card
     from bdistil.runs.open_round import kept_candidates
     from bdistil.searching.result import SearchResult
@@ -78,9 +75,11 @@ def status(
 def report(
     directory: Run,
     out: Annotated[Path | None, typer.Option(help="Default: DIR/report.html.")] = None,
+    module: Modules = None,
 ) -> None:
     """Write a report that one file holds: figures, plots, rounds and trials."""
     require_search()
+    import_modules(module or [])
     from bdistil.report.report import write_report
     from bdistil.searching.result import SearchResult
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from bdistil.cli.arguments import Modules
 from bdistil.cli.display import console, output, plain_table
 from bdistil.cli.export_formats import MOST_CHECKED
 from bdistil.errors import SpecError
 from bdistil.names import RUNTIMES, Runtime
 from bdistil.optional import require_search
 from bdistil.runtime.clock import microseconds, told_ratio
+from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import check_place, write_atomic
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ def register(app: typer.Typer) -> None:
 
 
 def pareto(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories on the same data.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Run directories on the same data, paths or URIs.")
+    ],
     cost: Annotated[
         list[str] | None,
         typer.Option(help="latency (the default), flops, parameters or memory; repeatable."),
@@ -46,6 +50,7 @@ def pareto(
     export: Annotated[Path | None, typer.Option(help="Save the front's ensembles here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    module: Modules = None,
 ) -> None:
     """Find the stages of all runs that no other stage beats, and export those within limits.
 
@@ -53,6 +58,7 @@ def pareto(
     onnxruntime is installed (and --export writes these).
     """
     require_search()
+    import_modules(module or [])
     from bdistil.export.served import default_runtime
     from bdistil.report.pareto import Limits, check_costs, front, points_of
     from bdistil.report.plots import pareto_plot
@@ -103,7 +109,7 @@ def table(points: Sequence[Point]) -> object:
     """The points for people."""
     rows: list[tuple[str, ...]] = [
         (
-            str(point.run),
+            point.run,
             str(point.stage),
             f"{point.validation:.4f}",
             f"{point.test:.4f}",
@@ -121,20 +127,24 @@ def table(points: Sequence[Point]) -> object:
     return plain_table(rows, *headers, "of teacher", "parameters", "bytes")
 
 
-def check_names(runs: Sequence[Path]) -> None:
+def check_names(runs: Sequence[str]) -> None:
     """Refuse runs whose exports would be named alike.
 
     Raises:
         SpecError: if there are such.
     """
-    places = {run.resolve() for run in runs}
-    if len({place.name for place in places}) < len(places):
+    from bdistil.report.pareto import name_of
+    from bdistil.store.remote import is_uri
+
+    places = {run if is_uri(run) else str(Path(run).resolve()) for run in runs}
+    if len({name_of(place) for place in places}) < len(places):
         raise SpecError("--export names folders after runs, and two runs share a name; rename one.")
 
 
 def save(points: Sequence[Point], folder: Path) -> None:
     """Each point as an ensemble in a folder of its own, named by run and stage, as it was timed."""
     from bdistil.export.onnx_export import export_onnx
+    from bdistil.report.pareto import name_of
     from bdistil.runtime.onnx_runner import ONNX_FOLDER
     from bdistil.searching.result import SearchResult
 
@@ -144,7 +154,7 @@ def save(points: Sequence[Point], folder: Path) -> None:
         examples = result.dataset.validation.x[:MOST_CHECKED].astype(np.float32)
         for point in points:
             if point.run == run:
-                target = folder / f"{run.resolve().name}-{point.stage}"
+                target = folder / f"{name_of(run)}-{point.stage}"
                 prefix = result.first_stages(ensemble, point.stage)
                 with prefix.saving(target) as aside:
                     if point.runtime == "onnxruntime":

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bdistil.cli.arguments import Modules
 from bdistil.cli.display import console
-from bdistil.cli.inspect_command import Modules
 from bdistil.cli.predictions import write_predictions
 from bdistil.spec.user_modules import import_modules
 

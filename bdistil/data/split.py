@@ -90,10 +90,10 @@ def _check_enough(
         raise DataError(f"the data hold {found}, but {need}; add more.")
     others = int((counts < len(splits)).sum()) - 1
     more = f" (and {others} more class{'es' if others > 1 else ''} too few)" if others else ""
-    raise DataError(
-        f"class {class_names[rarest]!r} has {found}{more}, but {need}; add examples of it, "
-        "or drop or merge the class."
-    )
+    remedy = "add examples of it, or drop or merge the class"
+    if all(name.lstrip("-").isdecimal() for name in class_names):
+        remedy += "; or, if these are numbers of something, set data.task=regression"
+    raise DataError(f"class {class_names[rarest]!r} has {found}{more}, but {need}; {remedy}.")
 
 
 def _quota(counts: Indices, share: float, most: Indices) -> Indices:

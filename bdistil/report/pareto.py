@@ -26,6 +26,7 @@ from bdistil.names import Runtime, Stacking
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import teacher_network
 from bdistil.searching.result import SearchResult
+from bdistil.store.remote import is_uri
 from bdistil.store.scratch import ScratchFolder
 
 COSTS = ("latency", "flops", "parameters", "memory")
@@ -37,7 +38,7 @@ class Point:
     """One prefix of one run.
 
     Attributes:
-        run: the run directory.
+        run: the run directory, a path or URI.
         stage: number of students.
         validation: accuracy, micro F1 or R², on the validation split.
         test: the same on the test split.
@@ -52,7 +53,7 @@ class Point:
         batch: examples at once.
     """
 
-    run: Path
+    run: str
     stage: int
     validation: float
     test: float
@@ -69,15 +70,20 @@ class Point:
     @property
     def label(self) -> str:
         """Short name for tables."""
-        return f"{self.run.resolve().name}:{self.stage}"
+        return f"{name_of(self.run)}:{self.stage}"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return asdict(self) | {"run": str(self.run)}
+        return asdict(self)
+
+
+def name_of(run: str) -> str:
+    """The last part of a run's path or URI."""
+    return Path(run if is_uri(run) else Path(run).resolve()).name
 
 
 def points_of(
-    runs: Sequence[Path],
+    runs: Sequence[str],
     runtime: Runtime,
     batch: int = 1,
     say: Callable[[str], None] = lambda _: None,
@@ -85,7 +91,7 @@ def points_of(
     """Every prefix of the runs' ensembles, timed on this machine in turns.
 
     Args:
-        runs: run directories on the same data.
+        runs: run directories on the same data, paths or URIs.
         runtime: that will serve them.
         batch: examples that will be asked about at once.
         say: is told what takes time.
@@ -135,7 +141,7 @@ class _Timed:
         """Makes what answers; graphs go into the folder."""
         count = len(result.rounds)
         told = f"{count} stage{'s' * (count != 1)}"
-        say(f"{result.run.path}: making ready {told} for {runtime}")
+        say(f"{result.run.place}: making ready {told} for {runtime}")
         ensemble = result.build_ensemble()
         network = teacher_network(result.run, result.dataset)
         teacher = None if network is None else RawTeacher(network, ensemble).eval()
@@ -152,7 +158,7 @@ class _Timed:
         prefixes = [FoldedPrefix(result.students, s.stage).eval() for s in stages]
         return [
             Point(
-                run=result.run.path,
+                run=result.run.place,
                 stage=figures.stage,
                 validation=rounds[place].result.metric,
                 test=figures.metric,
@@ -186,7 +192,7 @@ def _check_comparable(runs: Sequence[RunDirectory]) -> None:
     for run in runs[1:]:
         if not _same_split(run, runs[0]):
             raise SpecError(
-                f"{run.path} has other data or another seed than {runs[0].path}, so their "
+                f"{run.place} has other data or another seed than {runs[0].place}, so their "
                 "validation splits differ; give runs with the same data and seed."
             )
 

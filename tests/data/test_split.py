@@ -60,3 +60,11 @@ def test_a_class_too_rare_for_three_splits_is_named():
 def test_too_few_rows_for_a_regression():
     with pytest.raises(DataError, match="hold 2 examples, but training, validation and test"):
         split_indices(np.zeros(2), None, validation=0.2, test=0.2, seed=0)
+
+
+@pytest.mark.parametrize(("names", "advised"), [(["0", "1", "-12"], True), (["a", "1"], False)])
+def test_rare_whole_numbers_may_be_a_quantity(names, advised):
+    y = np.repeat(np.arange(len(names)), [9] * (len(names) - 1) + [1])
+    with pytest.raises(DataError, match="has 1 example, but") as caught:
+        split_indices(y, names, validation=0.2, test=0.2, seed=0)
+    assert ("data.task=regression" in str(caught.value)) is advised

@@ -24,7 +24,7 @@ def point(stage: int, **figures: Any) -> Point:
     known = {"validation": 0.5, "test": 0.4, "flops": 100, "flops_fraction": 0.1}
     known |= {"parameters": 10, "memory": 40, "latency": 0.001, "latency_ratio": 0.5}
     known |= {"runtime": "torch", "way": "none", "batch": 1}
-    return Point(run=Path("a"), stage=stage, **(known | figures))
+    return Point(run="a", stage=stage, **(known | figures))
 
 
 points = st.lists(
@@ -118,6 +118,24 @@ def test_the_command_shows_and_exports_the_front(
         prefix = Ensemble.from_pretrained(out / f"run-{shown['stage']}")
         assert len(prefix) == shown["stage"]
         np.testing.assert_array_equal(prefix.predict(x), whole.predict(x, stages=shown["stage"]))
+
+
+def test_a_run_elsewhere_is_named_by_its_uri(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "there" / "far")
+    uri, out = f"file://{tmp_path}/there/far", tmp_path / "front"
+    options = ("--runtime", "torch", "--cost", "flops")
+    answer = bdistil("pareto", run, uri, *options, "--json", "--export", out)
+    assert answer.status == 0, answer.errors
+    found = json.loads(answer.printed)
+    assert {each["run"] for each in found} <= {str(run), uri}
+    assert {path.name.rpartition("-")[0] for path in out.iterdir()} <= {"run", "far"}
+    alone = json.loads(bdistil("pareto", uri, *options, "--json").printed)
+    assert {each["run"] for each in alone} == {uri}
+    twice = bdistil("pareto", uri, f"{uri}/", *options, "--export", tmp_path / "other")
+    assert twice.status == 2
+    assert "two runs share a name" in " ".join(twice.errors.split())
 
 
 def test_what_is_exported_runs_by_what_was_timed(
