@@ -226,13 +226,18 @@ class Ensemble(ProgressiveEnsemble):
         """
         return flattened(self._stacked_stages(stages, way))
 
+    @property
+    def affine(self) -> Affine:
+        """The standardisation of raw features."""
+        return Affine(self.shift, self.scale)
+
     def kept_apart(self) -> dict[str, str]:
         """Student classes whose bodies run one by one in any case, each with the reason."""
         return self._stacked_stages(len(self), "apart").apart
 
     def with_fastest_ways(self) -> Ensemble:
         """The same, measured: it goes straight to each stage in the way that is fastest here."""
-        affine, shape = Affine(self.shift, self.scale), self.config.input_shape
+        affine, shape = self.affine, self.config.input_shape
         inputs = random_inputs(affine, shape)
         found = [
             fastest_way(ways_to(self, affine, shape, stage), inputs)
@@ -249,8 +254,7 @@ class Ensemble(ProgressiveEnsemble):
             raise DataError("stages is empty; give the number of one stage, or several.")
         if way not in STACKINGS:
             raise SpecError(f"way is {way!r}; choose one of {', '.join(STACKINGS)}.")
-        affine = Affine(self.shift, self.scale)
-        return StackedStages(self, affine, self.config.input_shape, stages, way).eval()
+        return StackedStages(self, self.affine, self.config.input_shape, stages, way).eval()
 
     @torch.no_grad()
     def predict(self, x: Any, stages: int | None = None) -> NDArray[Any]:

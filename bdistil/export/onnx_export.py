@@ -27,7 +27,6 @@ from bdistil.export.graphs import (
     difference_of,
     stage_inputs,
 )
-from bdistil.export.merged_layers import Affine
 from bdistil.export.nested_exits import write_exit_graph
 from bdistil.export.streaming import StreamGraph, can_stream
 from bdistil.export.torch_runner import TorchRunner
@@ -182,7 +181,7 @@ def opened_ways(
 
 def _fastest_ways(ensemble: Ensemble, examples: NDArray[np.float32]) -> FastestWays:
     """Of going straight to the last stage, by onnxruntime, and of those that go one by one."""
-    affine, shape = Affine(ensemble.shift, ensemble.scale), ensemble.config.input_shape
+    affine, shape = ensemble.affine, ensemble.config.input_shape
     ways = ways_to(ensemble, affine, shape, len(ensemble))
     with ScratchFolder("onnx") as folder:
         calls = opened_ways(ways, examples, folder, ensemble.outputs)

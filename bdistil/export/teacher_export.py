@@ -7,34 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from bdistil.errors import CheckpointError
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.graphs import BATCH, LARGEST_DIFFERENCE, difference_of
 from bdistil.export.onnx_export import export_module
+from bdistil.export.stacking import Standardised
 from bdistil.runtime.cascade import TEACHER_FILE
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
 from bdistil.runtime.onnx_runner import OnnxRunner
 from bdistil.store.durable import replacing_files, write_atomic
-
-
-class RawTeacher(nn.Module):
-    """The teacher from raw features, as the ensemble takes them."""
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, network: nn.Module, ensemble: Ensemble) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("shift", ensemble.shift)
-        self.register_buffer("scale", ensemble.scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, float (B, L)."""
-        logits: Tensor = self.network((x - self.shift) / self.scale)
-        return logits
 
 
 @torch.no_grad()
@@ -56,7 +39,7 @@ def export_teacher(
         MissingDependencyError: if onnx, onnxscript or onnxruntime is not installed.
         CheckpointError: if the disk is full or the difference is too large.
     """
-    teacher = RawTeacher(network, ensemble).eval()
+    teacher = Standardised(network, ensemble.affine).eval()
     with replacing_files(directory, last=HASHES_FILE) as aside:
         export_module(teacher, examples, aside / TEACHER_FILE)
         few = examples[:BATCH]

@@ -22,7 +22,7 @@ from bdistil.errors import MissingDependencyError, SpecError
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.evaluation import Evaluation
 from bdistil.export.onnx_export import export_module, export_onnx
-from bdistil.export.teacher_export import RawTeacher
+from bdistil.export.stacking import Standardised
 from bdistil.names import Stacking
 from bdistil.report.bench_peers import Peer, scikit_peers, single_student, why_no_peers
 from bdistil.report.single_student import single_student_peer
@@ -159,7 +159,7 @@ def bench(
             f"{', '.join(map(str, batches))}."
         )
     network = teacher_network(result.run, dataset)
-    raw = None if network is None else RawTeacher(network, ensemble).eval()
+    raw = None if network is None else Standardised(network, ensemble.affine).eval()
     reason = why_no_peers(dataset)
     peers = [] if reason else scikit_peers(dataset, say)
     notes = (*untimed_teacher(raw), *([f"{reason}."] if reason else []), single_student(result))
@@ -181,14 +181,14 @@ def bench(
     return Bench(tuple(timed), tuple(overheads), tuple(others), notes)
 
 
-def untimed_teacher(raw_teacher: RawTeacher | None) -> tuple[str, ...]:
+def untimed_teacher(raw_teacher: Standardised | None) -> tuple[str, ...]:
     """A sentence about a teacher that is not timed; none about one that is."""
     if raw_teacher is not None:
         return ()
     return ("Teacher: no network of torch, so not timed here; `bdistil status` has what is known.",)
 
 
-def torch_subjects(ensemble: Ensemble, raw_teacher: RawTeacher | None) -> list[Subject]:
+def torch_subjects(ensemble: Ensemble, raw_teacher: Standardised | None) -> list[Subject]:
     """Teacher, prefixes and streamed stages by torch."""
 
     def straight(stage: int) -> Callable[[NDArray[np.float32]], object]:
@@ -210,7 +210,10 @@ def torch_subjects(ensemble: Ensemble, raw_teacher: RawTeacher | None) -> list[S
 
 
 def onnx_subjects(
-    ensemble: Ensemble, raw_teacher: RawTeacher | None, folder: Path, examples: NDArray[np.float32]
+    ensemble: Ensemble,
+    raw_teacher: Standardised | None,
+    folder: Path,
+    examples: NDArray[np.float32],
 ) -> list[Subject]:
     """The same by onnxruntime; nothing where it cannot be exported or run."""
     try:

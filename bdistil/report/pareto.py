@@ -21,7 +21,7 @@ from bdistil.core.cost import timed_in_turns
 from bdistil.core.folding import FoldedPrefix
 from bdistil.errors import SpecError
 from bdistil.export.served import Call, served
-from bdistil.export.teacher_export import RawTeacher
+from bdistil.export.stacking import Standardised
 from bdistil.names import Runtime, Stacking
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.outcome import teacher_network
@@ -144,7 +144,7 @@ class _Timed:
         say(f"{result.run.place}: making ready {told} for {runtime}")
         ensemble = result.build_ensemble()
         network = teacher_network(result.run, result.dataset)
-        teacher = None if network is None else RawTeacher(network, ensemble).eval()
+        teacher = None if network is None else Standardised(network, ensemble.affine).eval()
         examples = result.dataset.validation.x.astype(np.float32)
         found = served(ensemble, teacher, runtime, folder, examples)
         last = [] if found.teacher is None else [found.teacher]
