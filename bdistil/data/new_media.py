@@ -18,7 +18,7 @@ from bdistil.files.column_file import ColumnFile
 from bdistil.files.encoded import Cells, Examples, Files, Form, Medium, decode_each
 from bdistil.files.file_readers import TABLE_SUFFIXES, has_suffix
 from bdistil.files.media import MEDIA, media_columns
-from bdistil.files.table_files import is_parquet, kept_columns, table_files
+from bdistil.files.table_files import kept_columns, kind_of, table_files
 from bdistil.files.wording import some
 from bdistil.spec.mistakes import first_fault
 
@@ -77,7 +77,7 @@ def open_new_media(
         return _of_files(files, class_names)
     other = path.is_file() and not has_suffix(path, TABLE_SUFFIXES)
     tables = [] if other else table_files(path)
-    if not tables or not is_parquet(tables):
+    if not tables or kind_of(tables) != "Parquet":
         raise DataError(
             f"training used {medium.noun}s; give a file or a folder of them "
             f"({', '.join(medium.suffixes)}), or Parquet with a column of them."

@@ -9,7 +9,14 @@ from bdistil.data.dataset import Dataset
 from bdistil.data.folders import load_folder
 from bdistil.data.table import load_table
 from bdistil.errors import DataError
-from bdistil.files.file_readers import ARRAY_SUFFIXES, TABLE_SUFFIXES, errors_naming, has_suffix
+from bdistil.files.file_readers import (
+    ARRAY_SUFFIXES,
+    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
+    errors_naming,
+    has_suffix,
+)
 from bdistil.files.media import MEDIA, medium_of_folder
 from bdistil.files.table_files import table_files
 from bdistil.spec import DataSpec
@@ -22,7 +29,7 @@ def load_own(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None = 
     if has_suffix(path, ARRAY_SUFFIXES) or (path / "x.npy").exists():
         return load_arrays(spec, seed, teacher_columns)
     if path.is_dir():
-        medium = medium_of_folder(path, TABLE_SUFFIXES)
+        medium = medium_of_folder(path, (*PARQUET_SUFFIXES, *TEXT_SUFFIXES))
         if medium is not None:
             return load_folder(spec, seed, medium, teacher_columns)
         with errors_naming(path):

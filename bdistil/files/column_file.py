@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 
 from bdistil.errors import DataError
 from bdistil.files.array_files import is_large
+from bdistil.files.arrow_schemas import class_names, columns_of_bytes, index_of, is_number, unified
 from bdistil.files.file_readers import reading
 from bdistil.files.wording import some
 from bdistil.optional import require
@@ -59,13 +59,12 @@ class ColumnFile:
         check_same_columns(paths, names)
         refuse_twins(names[0])
         self.columns: list[str] = names[0]
-        schema = _unified(schemas)
-        self.of_bytes = _of_bytes(schema)
-        self.of_numbers = {field.name for field in schema if _is_number(field.type)}
-        metadata = schemas[0].metadata or {}
+        schema = unified(schemas)
+        self.of_bytes = columns_of_bytes(schema)
+        self.of_numbers = {field.name for field in schema if is_number(field.type)}
         with reading(paths[0], alone=len(paths) == 1):
-            self.index, self.notes = _index_of(metadata)
-            self.class_names = _class_names(metadata)
+            self.index, self.notes = index_of(schemas[0])
+            self.class_names = class_names(schemas[0])
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[Any]:
@@ -150,52 +149,6 @@ def check_same_columns(files: Sequence[Path], names: Sequence[Sequence[str]]) ->
                     f"{lacking.name} lacks column{'s' if len(missing) > 1 else ''} "
                     f"{some(missing)}, which other parts have; give all parts the same columns."
                 )
-
-
-def _unified(schemas: Sequence[Any]) -> Any:
-    pyarrow = require("pyarrow", "table")
-    try:
-        return pyarrow.unify_schemas(schemas, promote_options="permissive")
-    except pyarrow.ArrowException as error:
-        raise DataError(
-            f"the parts differ in the types of their columns ({error}); write them alike."
-        ) from None
-
-
-def _is_number(kind: Any) -> bool:
-    types = require("pyarrow", "table").types
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
-
-
-def _of_bytes(schema: Any) -> list[str]:
-    types = require("pyarrow", "table").types
-    fields = {field.name: field.type for field in schema}
-    inner = {
-        name: kind.field("bytes").type
-        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-        else kind
-        for name, kind in fields.items()
-    }
-    return [name for name, kind in inner.items() if "binary" in str(kind)]
-
-
-def _index_of(metadata: dict[bytes, bytes]) -> tuple[list[str], list[str]]:
-    """Columns that were the index of a pandas frame; what to say of one that is no column."""
-    entries = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
-    columns = [entry for entry in entries if isinstance(entry, str)]
-    ranges = [entry["name"] for entry in entries if isinstance(entry, dict) and entry.get("name")]
-    return columns, [f"the index {name!r}, row numbers, is left out" for name in ranges]
-
-
-def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
-    """What the codes of a column mean, by column."""
-    content = json.loads(metadata.get(b"huggingface", b"{}"))
-    features = content.get("info", {}).get("features", {})
-    return {
-        name: feature["names"]
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("names")
-    }
 
 
 def refuse_twins(names: Sequence[Any]) -> None:

@@ -17,7 +17,9 @@ from bdistil.store.durable import is_special
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parquet.gzip")
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES)
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+FRAME_SUFFIXES = (".feather", ".arrow", ".ipc", ".orc", *JSON_SUFFIXES)
+TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES, *FRAME_SUFFIXES)
 ARRAY_SUFFIXES = (".npz", ".npy")
 
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,13 +16,16 @@ from bdistil.errors import DataError, did_you_mean
 from bdistil.files.class_folders import visible
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.file_readers import (
+    FRAME_SUFFIXES,
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
     check_file,
     errors_naming,
     has_suffix,
     refuse_special,
 )
+from bdistil.files.frame_files import Frame, read_frames
 from bdistil.files.parts import Parts, join_parts, part_in
 from bdistil.files.text_tables import read_texts
 from bdistil.files.wording import some
@@ -34,6 +37,12 @@ if TYPE_CHECKING:
     from bdistil.files.encoded import Medium
     from bdistil.spec import DataSpec
 
+Kind = Literal["Parquet", "text", "Arrow, ORC or JSON"]
+KINDS: dict[Kind, tuple[str, ...]] = {
+    "Parquet": PARQUET_SUFFIXES,
+    "text": TEXT_SUFFIXES,
+    "Arrow, ORC or JSON": FRAME_SUFFIXES,
+}
 UNNAMED = r"__index_level_\d+__"
 UNNAMED_IN_TEXT = r"Unnamed: \d+(\.\d+)?"
 """What pandas calls an index without a name, in Parquet and, of the first columns, in text."""
@@ -90,10 +99,13 @@ def open_new_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame | Co
     """
     require("pandas", "table")
     files = table_files(path)
-    if is_parquet(files):
+    kind = kind_of(files)
+    if kind == "Parquet":
         table = _column_file(files)
         return table if table.is_large else table.read(table.columns)
-    return _below_one_another(_text_frames(files, texts))
+    if kind == "text":
+        return _below_one_another(_text_frames(files, texts))
+    return _frame(files).frame
 
 
 def open_table(spec: DataSpec) -> Table:
@@ -109,7 +121,8 @@ def open_table(spec: DataSpec) -> Table:
     found = {key: _named_files(path) for key, path in spec.sources.items()}
     files = [file for own in found.values() for file in own]
     with errors_naming(files[0].path) if len(files) == 1 else nullcontext():
-        if is_parquet(files):
+        kind = kind_of(files)
+        if kind == "Parquet":
             columns = _column_file(files)
             media = media_columns(columns)
             lazy = bool(media) or columns.is_large
@@ -122,12 +135,22 @@ def open_table(spec: DataSpec) -> Table:
                 notes=columns.notes,
             )
             rows = columns.rows
-        else:
+        elif kind == "text":
             names = () if spec.task == "regression" else (*spec.labels, spec.group)
             frames = _text_frames(files, names=[name for name in names if name is not None])
             first = takewhile(re.compile(UNNAMED_IN_TEXT).fullmatch, frames[0].columns)
             table = Table(_below_one_another(frames), _said(files), index=list(first))
             rows = [len(frame) for frame in frames]
+        else:
+            read = _frame(files)
+            table = Table(
+                read.frame,
+                _said(files),
+                index=[*read.index, *filter(re.compile(UNNAMED).fullmatch, read.frame.columns)],
+                class_names=read.class_names,
+                notes=read.notes,
+            )
+            rows = read.rows
     counts = iter(rows)
     parts = {key: _parts(own, [next(counts) for _ in own]) for key, own in found.items()}
     return replace(table, parts=join_parts(parts))
@@ -144,6 +167,8 @@ def table_files(path: Path) -> list[TableFile]:
         return [TableFile(path)]
     inner = [file for file, is_folder in visible(path) if not is_folder]
     inner = [file for file in inner if has_suffix(file, TABLE_SUFFIXES)]
+    beside = [file for file in inner if not has_suffix(file, (".json",))]
+    inner = beside or inner  # JSON beside a table's parts tells about them
     parts = [part_in("/".join(name for name in file.parts if "=" not in name)) for file in inner]
     for file in inner:
         with errors_naming(file):
@@ -160,17 +185,17 @@ def table_files(path: Path) -> list[TableFile]:
     ]
 
 
-def is_parquet(files: Sequence[TableFile]) -> bool:
-    """Whether files are Parquet; else they are text.
+def kind_of(files: Sequence[TableFile]) -> Kind:
+    """What files are: Parquet, text, or frames with types of another form.
 
     Raises:
-        DataError: if there are none, or some of both.
+        DataError: if there are none, or some of several.
     """
-    kinds = {has_suffix(file.path, PARQUET_SUFFIXES) for file in files}
+    kinds = [kind for kind, own in KINDS.items() if any(has_suffix(f.path, own) for f in files)]
     if len(kinds) != 1:
-        found = "both Parquet and text files" if kinds else "no table"
+        found = f"both {' and '.join(kinds)} files" if kinds else "no table"
         raise DataError(f"there is {found}; give a file or folder of one kind.")
-    return kinds.pop()
+    return kinds[0]
 
 
 def _named_files(path: Path) -> list[TableFile]:
@@ -190,6 +215,12 @@ def _text_frames(
     frames = read_texts([file.path for file in files], texts, names)
     _check_rows(sum(map(len, frames)))
     return frames
+
+
+def _frame(files: Sequence[TableFile]) -> Frame:
+    read = read_frames([file.path for file in files])
+    _check_rows(len(read.frame))
+    return read
 
 
 def _below_one_another(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
