@@ -15,6 +15,7 @@ from bdistil.data.data_card import ColumnNote
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.describe import describe
 from bdistil.data.divide import Known, divide
+from bdistil.data.giveaways import giveaways
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.teacher_outputs import check_width
@@ -102,7 +103,7 @@ def assemble_own(
         groups=None if known.groups is None else numbered_groups(known.groups)[1],
     )
     columns, said = features.said()
-    notes = [*said, *notes, *division.notes, *_single_groups(dataset)]
+    notes = [*said, *notes, *division.notes, *_single_groups(dataset), *giveaways(dataset)]
     card = describe(dataset, source, division.how, columns, notes, features.form)
     return weighed(replace(dataset, card=card, form=features.form, layout=spec.layout), spec)
 

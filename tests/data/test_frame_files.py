@@ -95,7 +95,9 @@ def test_an_index_is_left_out_with_a_word(tmp_path: Path, suffix: str) -> None:
     if suffix == "json":
         FRAME.set_index(FRAME.index + 7).to_json(path)
     else:
-        table = pa.Table.from_pandas(FRAME.set_index(pd.Index(7 * np.arange(ROWS) % 61, name="row")))
+        table = pa.Table.from_pandas(
+            FRAME.set_index(pd.Index(7 * np.arange(ROWS) % 61, name="row"))
+        )
         pyarrow.feather.write_feather(table, path)
     with pytest.warns(UserWarning, match="was the table's index and is left out"):
         dataset = load(path)
