@@ -27,8 +27,7 @@ from bdistil import BDistilClassifier, BDistilRegressor, Predictor
 from bdistil.core.folding import FoldedPrefix
 from bdistil.errors import DataError, SpecError
 
-QUICK_STUDENTS = {"space.epochs": 10}
-QUICK = QUICK_STUDENTS | {"teacher.epochs": 30}
+QUICK = {"teacher.epochs": 30, "space.epochs": 10}
 
 
 @pytest.mark.slow
@@ -161,7 +160,7 @@ def test_a_teacher_that_chooses_columns_by_name_gets_names() -> None:
     teacher = make_pipeline(
         ColumnTransformer([("petal", "passthrough", wide)]), LogisticRegression()
     )
-    model = BDistilClassifier(teacher, rounds=1, trials=1, overrides=QUICK_STUDENTS, random_state=0)
+    model = BDistilClassifier(teacher, rounds=1, trials=1, overrides=QUICK, random_state=0)
     model.fit(frame, y)
     assert model.teacher_.score(frame, y) > 0.9
 
@@ -177,8 +176,7 @@ def imbalanced() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("teacher", [None, LogisticRegression()], ids=["network", "estimator"])
 def test_classes_count_as_asked(teacher: object) -> None:
     x, y = imbalanced()
-    quick = QUICK if teacher is None else QUICK_STUDENTS
-    settings = {"rounds": 2, "trials": 1, "overrides": quick, "random_state": 0}
+    settings = {"rounds": 2, "trials": 1, "overrides": QUICK, "random_state": 0}
     plain = BDistilClassifier(teacher, **settings).fit(x, y)
     balanced = BDistilClassifier(teacher, class_weight="balanced", **settings).fit(x, y)
     by_name = BDistilClassifier(teacher, class_weight={"rare": 9}, **settings).fit(x, y)
@@ -201,7 +199,7 @@ def test_weights_are_routed_as_scikit_learn_does() -> None:
 
 def test_a_teacher_without_weights_says_so_and_a_frozen_one_need_not() -> None:
     x, y = imbalanced()
-    settings = {"rounds": 1, "trials": 1, "overrides": QUICK_STUDENTS, "random_state": 0}
+    settings = {"rounds": 1, "trials": 1, "overrides": QUICK, "random_state": 0}
     neighbours = KNeighborsClassifier()
     with pytest.warns(bdistil.errors.BdistilWarning, match="KNeighborsClassifier.* no weights"):
         BDistilClassifier(neighbours, **settings).fit(x, y, np.ones(300))
@@ -219,7 +217,7 @@ def test_a_negative_weight_is_refused() -> None:
 
 def test_a_goal_ends_a_fit_before_its_rounds() -> None:
     x, y = load_iris(return_X_y=True)
-    goal = QUICK_STUDENTS | {"goal.keep": "10%", "goal.within_parameters": 60}
+    goal = QUICK | {"goal.keep": "10%", "goal.within_parameters": 60}
     model = BDistilClassifier(
         LogisticRegression(), rounds=None, trials=1, ladder=(2,), overrides=goal, random_state=0
     ).fit(x, y)
@@ -231,11 +229,11 @@ def test_a_goal_ends_a_fit_before_its_rounds() -> None:
 @pytest.mark.parametrize("limit", [90.0, "1s"])
 def test_an_estimator_as_teacher_is_timed(limit: object) -> None:
     x, y = load_iris(return_X_y=True)
-    goal = QUICK_STUDENTS | {"goal.within_time": limit}
+    goal = QUICK | {"goal.within_time": limit}
     teacher = RandomForestClassifier(5, random_state=0)
     model = BDistilClassifier(teacher, rounds=2, trials=1, overrides=goal, random_state=0)
     assert 1 <= len(model.fit(x, y).ensemble_) <= 2
-    faster = QUICK_STUDENTS | {"goal.within_time": 1e-6 if isinstance(limit, float) else "1us"}
+    faster = QUICK | {"goal.within_time": 1e-6 if isinstance(limit, float) else "1us"}
     with pytest.raises(SpecError, match=r"goal.within_time is .*, but the smallest student"):
         model.set_params(overrides=faster).fit(x, y)
 
@@ -271,7 +269,7 @@ def test_a_network_of_ones_own_is_a_teacher_with_limits(tmp_path: Path) -> None:
     }
     limits = {"goal.within_time": "500%", "goal.within": "30%", "goal.within_parameters": "10%"}
     model = BDistilClassifier(
-        rounds=3, trials=1, overrides=QUICK_STUDENTS | own | limits, random_state=0
+        rounds=3, trials=1, overrides=QUICK | own | limits, random_state=0
     ).fit(x, y)
     teacher = sum(each.numel() for each in network.parameters())
     folded = FoldedPrefix(model.ensemble_, len(model.ensemble_))

@@ -17,8 +17,6 @@ from pydantic import (
 from bdistil.names import Precision, TeacherInputs, TeacherOutputs
 from bdistil.spec.section import MOST_WORKERS, Count, Section
 
-OF_TRAINING = ("epochs", "lr", "weight_decay", "workers", "precision")
-
 
 class TeacherSpec(Section):
     """The model to distil: trained here, the user's own, or columns of the user's table."""
@@ -84,20 +82,16 @@ class TeacherSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _only_the_zoo_trains(self) -> TeacherSpec:
-        if not (self.is_foreign or self.columns is not None):
-            return self
-        for name, value in self.training().items():
-            raise ValueError(
-                f"{name} is {value}, which is for training teachers of the zoo, and this teacher "
-                f"is your own; leave it out, or say in options what it takes"
-            )
+    def _zoo_trains_together(self) -> TeacherSpec:
+        known = self.is_foreign or self.columns is not None
+        for name, usual in (("workers", 1), ("precision", "fp32")):
+            value = getattr(self, name)
+            if known and value != usual:
+                raise ValueError(
+                    f"{name} is {value}, which is for training teachers of the zoo, and this "
+                    f"teacher is none; leave it out"
+                )
         return self
-
-    def training(self) -> dict[str, Any]:
-        """Settings of the training of teachers of the zoo that are not the usual ones."""
-        usual = {name: type(self).model_fields[name].default for name in OF_TRAINING}
-        return {k: getattr(self, k) for k, value in usual.items() if getattr(self, k) != value}
 
     @property
     def is_foreign(self) -> bool:

@@ -18,6 +18,7 @@ from bdistil.spec import Spec
 from bdistil.teachers.answers import Examinee
 from bdistil.teachers.source import EpochProgress, Rows, Teacher
 
+TRAINING = ("epochs", "lr", "batch_size", "weight_decay")  # of networks, no estimator's
 ROWS = 8192  # trees take as long for one example as for a hundred
 
 
@@ -45,12 +46,14 @@ class EstimatorSource:
                 f"teacher.weights is {str(settings.weights)!r}, but {settings.model} is fitted "
                 f"here; remove teacher.weights."
             )
-        if settings.batch_size != type(settings).model_fields["batch_size"].default:
-            raise TeacherError(
-                f"teacher.batch_size is {settings.batch_size}, which is for networks, but "
-                f"{settings.model} is an estimator; remove it, or say in teacher.options what "
-                f"the estimator takes."
-            )
+        for name in TRAINING:
+            value = getattr(settings, name)
+            if value != type(settings).model_fields[name].default:
+                raise TeacherError(
+                    f"teacher.{name} is {value:g}, which is for training networks, but "
+                    f"{settings.model} is an estimator; remove it, or say in teacher.options what "
+                    f"the estimator takes."
+                )
         wanted = "predict" if self.dataset.task == "regression" else "predict_proba"
         if not hasattr(self.estimator, wanted):
             raise TeacherError(

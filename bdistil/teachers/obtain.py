@@ -204,7 +204,7 @@ def check_teacher(dataset: Dataset, spec: Spec) -> None:
     source = teacher_source(dataset, spec)
     checked(source)
     check_folds(source, dataset, spec)
-    check_trained_here(source.kind, spec)
+    check_trained_here(source, spec)
     if source.kind == "columns":  # the only answers that are there without work
         teacher = source.obtain()
         check_says_something({"train": teacher.logits(dataset.train, None)})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -19,11 +20,12 @@ from bdistil.core.tensors import as_tensor
 from bdistil.core.views import ViewMaker
 from bdistil.data.dataset import Dataset, Split
 from bdistil.data.standardise import TargetScale, standardised
-from bdistil.errors import TeacherError, is_ours
+from bdistil.errors import BdistilWarning, TeacherError, is_ours
+from bdistil.files.wording import some
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.spec.views import ViewSpec
 from bdistil.teachers.answers import on_disk
-from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher
+from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, TeacherSource
 from bdistil.zoo.data_parallel import ALONE, Share
 from bdistil.zoo.dry_run import check_teacher_runs
 from bdistil.zoo.registry import build_teacher, default_teacher, teacher_class
@@ -145,18 +147,32 @@ def model_name(settings: TeacherSpec, dataset: Dataset) -> str:
     return default_teacher(dataset.domain, dataset.is_recorded) if auto else settings.model
 
 
-def check_trained_here(kind: str, spec: Spec) -> None:
-    """Refuse settings of this kind's training for a source of another kind.
+def check_trained_here(source: TeacherSource, spec: Spec) -> None:
+    """Refuse options of this kind's training for another kind; say what has no effect on it.
 
     Raises:
-        TeacherError: naming the setting.
+        TeacherError: naming the option.
     """
-    settings = {} if kind == TrainedSource.kind else spec.teacher.training()
-    for name, value in settings.items():
-        raise TeacherError(
-            f"teacher.{name} is {value}, which is for training teachers of the zoo, and this "
-            f"teacher is your own; leave it out."
+    for name in _unusual(spec.teacher, ("workers", "precision")):
+        if source.kind != TrainedSource.kind:
+            raise TeacherError(
+                f"teacher.{name} is {getattr(spec.teacher, name)}, which is for training teachers "
+                f"of the zoo, and this teacher is another ({source.kind}); leave it out."
+            )
+    idle = _unusual(spec.teacher, ("epochs", "lr", "weight_decay"))
+    if idle and not source.can_refit:
+        warnings.warn(
+            f"the teacher comes trained ({source.kind}), so {some(idle)} of `teacher` "
+            f"{'has' if len(idle) == 1 else 'have'} no effect.",
+            BdistilWarning,
+            stacklevel=2,
         )
+
+
+def _unusual(settings: TeacherSpec, names: Sequence[str]) -> list[str]:
+    """Those of some settings that are not as they are by default."""
+    usual = {name: TeacherSpec.model_fields[name].default for name in names}
+    return [name for name in names if getattr(settings, name) != usual[name]]
 
 
 def _weights(split: Split) -> Tensor | None:

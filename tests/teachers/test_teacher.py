@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,17 @@ def test_logits_of_labels_are_not_centred(tmp_path: Path) -> None:
 
 def test_known_answers_are_not_trained_by_several(tmp_path: Path) -> None:
     spec = of_labels(tmp_path, SOME[:, :2]).model_copy(update={"teacher": TeacherSpec(workers=2)})
-    with pytest.raises(TeacherError, match=r"teacher\.workers is 2.* is your own"):
+    with pytest.raises(TeacherError, match=r"teacher\.workers is 2.* is another \(columns\)"):
+        check_teacher(loaded(spec), spec)
+
+
+def test_settings_of_training_are_said_to_have_no_effect_on_known_answers(tmp_path: Path) -> None:
+    spec = of_labels(tmp_path, SOME[:, :2])
+    idle = spec.teacher.model_copy(update={"epochs": 3, "lr": 0.5})
+    with pytest.warns(BdistilWarning, match=r"trained \(columns\), so epochs, lr of .* no effect"):
+        check_teacher(loaded(spec), spec.model_copy(update={"teacher": idle}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         check_teacher(loaded(spec), spec)
 
 
