@@ -19,8 +19,8 @@ from bdistil.searching.outcome import teacher_network
 from bdistil.searching.progress import Reporter
 from bdistil.searching.time_limit import TimeLimit, timer_of
 from bdistil.spec import Spec
-from bdistil.teachers.obtain import metric_of
 from bdistil.teachers.teacher_store import Logits
+from bdistil.teachers.yardsticks import metric_of
 from bdistil.words import counted
 
 BEST = 1.0

@@ -53,6 +53,8 @@ from bdistil.teachers.obtain import (
 )
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.teacher_store import Logits
+from bdistil.teachers.trained import TrainedSource
+from bdistil.teachers.yardsticks import has_yardstick, warn_if_trees_are_better
 from bdistil.words import counted
 
 SHOWN = 5e-5  # of a metric, half of its last digit
@@ -103,6 +105,8 @@ def run_search(
         if teacher_dir is not None and not run.teacher.exists:
             take_over(RunDirectory.existing(teacher_dir), run)
         logits = obtain_logits(run, spec, dataset, backend, reporter)
+        if asked.teacher.model == "auto" and not run.journal.read():
+            say_if_another_teacher_is_better(run, dataset, logits)
         play(run, spec, dataset, logits, backend, reporter)
         result = SearchResult(run, dataset)
         with run.while_there():
@@ -237,6 +241,12 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(views)
     if precision := told_precision(spec):
         reporter.message(precision)
+
+
+def say_if_another_teacher_is_better(run: RunDirectory, dataset: Dataset, logits: Logits) -> None:
+    """Tell whoever left the choice of a teacher of a table to us, before rounds are played."""
+    if run.teacher.card().source == TrainedSource.kind and has_yardstick(dataset):
+        warn_if_trees_are_better(dataset, logits)
 
 
 def obtain_logits(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -11,12 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.core.examples import metric
-from bdistil.core.tensors import as_tensor
 from bdistil.core.views import ViewMaker
 from bdistil.data.dataset import Dataset
-from bdistil.data.standardise import TargetScale
-from bdistil.errors import BdistilWarning, CheckpointError, TeacherError
+from bdistil.errors import CheckpointError, TeacherError
 from bdistil.spec import Spec, TeacherSpec
 from bdistil.teachers.contract import checked, obtained
 from bdistil.teachers.crossfit import (
@@ -26,7 +21,6 @@ from bdistil.teachers.crossfit import (
     fit_one_by_one,
     out_of_fold,
 )
-from bdistil.teachers.guess import best_guess
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Teacher, TeacherSource
 from bdistil.teachers.teacher_files import files_of, files_sha256
@@ -40,6 +34,7 @@ from bdistil.teachers.teacher_store import (
 )
 from bdistil.teachers.trained import check_trained_here, model_name
 from bdistil.teachers.view_answers import answer_views, views_identity
+from bdistil.teachers.yardsticks import metric_of, warn_if_worse_than_guessing
 
 LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 
@@ -245,40 +240,6 @@ def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
     )
 
 
-REMEDIES: dict[str, str] = {
-    "trained": "teacher.lr and teacher.epochs, or try another teacher.model",
-    "columns": "the order of teacher.columns",
-}
-
-
-def warn_if_worse_than_guessing(kind: str, dataset: Dataset, logits: Logits) -> None:
-    """Say so if the teacher knows no more than who always gives the best constant answer.
-
-    Both are counted by the examples' weights, if they have any. A share of right answers must be
-    two standard errors above the guess's to be told from it.
-    """
-    weights = dataset.validation.weights
-    guess = best_guess(dataset.validation.y, dataset.task, weights)
-    reached = metric_of(dataset, "validation", logits, weights)
-    doubt = 0.0
-    if dataset.task == "classification":
-        doubt = 2 * math.sqrt(guess * (1 - guess) / len(dataset.validation))
-    if reached < guess + doubt:
-        is_below = f"below the {guess:.4f}"
-        if reached >= guess:
-            is_below = f"which {len(dataset.validation)} examples cannot tell from the {guess:.4f}"
-        answer = "the mean" if dataset.task == "regression" else "the commonest answer"
-        remedy = REMEDIES.get(kind, "teacher.inputs, and the order of the model's outputs")
-        if dataset.task == "classification" and reached >= guess:
-            remedy += ", or judge by goal.metric=auc, which a common class does not lift"
-        warnings.warn(
-            f"the teacher's validation metric is {reached:.4f}, {is_below} "
-            f"of always giving {answer}; check {remedy}.",
-            BdistilWarning,
-            stacklevel=2,
-        )
-
-
 def check_says_something(logits: Logits) -> None:
     """Refuse a teacher that gives all classes of all examples the same logit.
 
@@ -292,12 +253,3 @@ def check_says_something(logits: Logits) -> None:
             "learn from it; correct teacher.columns or the model, or train it longer "
             "(teacher.epochs)."
         )
-
-
-def metric_of(
-    dataset: Dataset, split: str, logits: Logits, weights: NDArray[np.float32] | None = None
-) -> float:
-    """Accuracy, micro F1 or R² of the teacher on a split."""
-    truth = as_tensor(TargetScale.of(dataset).standardise(getattr(dataset, split).y))
-    each = None if weights is None else as_tensor(weights)
-    return metric(as_tensor(logits[split]), truth, dataset.task, each)

@@ -35,7 +35,7 @@ from bdistil.searching.progress import Silent
 from bdistil.searching.run import run_search
 from bdistil.spec import DataSpec
 from bdistil.store.durable import disk_errors
-from bdistil.teachers.obtain import warn_if_worse_than_guessing
+from bdistil.teachers.yardsticks import warn_if_worse_than_guessing
 
 Command = Callable[..., Any]
 QUICK = (
