@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,15 @@ FEWEST_ERRORS = 20
 Codes = NDArray[np.int64]
 
 
-def giveaways(dataset: Dataset) -> Iterator[str]:
+def giveaways(dataset: Dataset, ignored: Sequence[str] = ()) -> Iterator[str]:
     """A sentence that names such columns, if there are any.
 
     A column is asked alone: each of its values is answered by the commonest class, or the mean, of
     the training rows that have it, or the number next to it; numbers by a straight line, too.
+
+    Args:
+        dataset: any, of which only tables are looked at.
+        ignored: columns that `data.ignore` names already.
     """
     if dataset.columns is None or dataset.task == "multilabel":
         return
@@ -40,9 +46,10 @@ def giveaways(dataset: Dataset) -> Iterator[str]:
     if found:
         label = some(dataset.columns.labels)
         alone, it = ("alone tells", "it is") if len(found) == 1 else ("each alone tell", "they are")
+        remedy = f"data.ignore={json.dumps([*ignored, *found], ensure_ascii=False)}"
         yield (
             f"{some(found)} {alone} {label} on validation: if {it} known only afterwards, leave "
-            f"out what gives it away (data.ignore=[{', '.join(found)}])"
+            f"out what gives it away ({shlex.quote(remedy)})"
         )
 
 
@@ -65,10 +72,19 @@ def _tells(
         return _tells_classes(*codes, y, truth, dataset.outputs)
     answers = [_means(*codes, y[:, 0])]
     if column.categories is None:
-        slope, level = np.polyfit(train[:, 0].astype(np.float64), y[:, 0], 1)
-        answers.append(slope * validation[:, 0] + level)
+        answers.append(_line(train[:, 0].astype(np.float64), validation[:, 0], y[:, 0]))
     left = min(np.square(truth[:, 0] - answer).mean() for answer in answers)
     return bool(left <= ERROR_LEFT * truth.var())
+
+
+def _line(
+    train: NDArray[np.float64], validation: NDArray[Any], y: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Answers of the straight line with the least squares; the mean if the column is constant."""
+    apart, variance = train - train.mean(), train.var()
+    slope = (apart * (y - y.mean())).mean() / variance if variance > 0 else 0.0
+    answers: NDArray[np.float64] = y.mean() + slope * (validation - train.mean())
+    return answers
 
 
 def _codes(

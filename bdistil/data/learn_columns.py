@@ -28,6 +28,7 @@ FEWEST_NUMBERS = 10
 """Different texts from which on a column of them that look like numbers was meant as numbers."""
 OTHER_NOTATION = re.compile(r"[-+]?[$€£]?\s?(\d+|\d{1,3}([.,' ]\d{3})+)([.,]\d+)?\s?(%|[$€£])?")
 """Decimal commas, thousands, percent and currencies."""
+ZEROS_IN_FRONT = re.compile(r"0\d+")
 OTHER_DATES = re.compile(
     r"(\d{1,2}([./-])\d{1,2}\2(\d{4}|\d{2})|\d{4}([./])\d{1,2}\4\d{1,2})([ T]\d{1,2}:.*)?"
 )
@@ -165,6 +166,12 @@ def _refuse_misread_numbers(
         return
     numbers = require("pandas", "table").to_numeric(series, errors="coerce").notna()
     are_numbers = numbers[~missing].mean()
+    are_codes = any(ZEROS_IN_FRONT.fullmatch(text) for text in categories)  # such as of post
+    if are_numbers == 1 and len(categories) > MOST_CATEGORIES and not are_codes:
+        raise DataError(
+            f"column {series.name!r} holds numbers as texts, such as {categories[0]!r}; write them "
+            "as numbers, or leave the column out with data.ignore."
+        )
     if 0.5 < are_numbers < 1:
         row = int(np.argmax(~numbers & ~missing))
         raise DataError(

@@ -103,7 +103,13 @@ def assemble_own(
         groups=None if known.groups is None else numbered_groups(known.groups)[1],
     )
     columns, said = features.said()
-    notes = [*said, *notes, *division.notes, *_single_groups(dataset), *giveaways(dataset)]
+    notes = [
+        *said,
+        *notes,
+        *division.notes,
+        *_single_groups(dataset),
+        *giveaways(dataset, spec.ignore),
+    ]
     card = describe(dataset, source, division.how, columns, notes, features.form)
     return weighed(replace(dataset, card=card, form=features.form, layout=spec.layout), spec)
 

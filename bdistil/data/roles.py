@@ -140,7 +140,10 @@ def _set_aside(table: Table, names: Sequence[str]) -> dict[str, str]:
     """Columns that teach nothing, and why they are left out."""
     found: dict[str, str] = {}
     for name in names:
-        if name in table.media or (reason := reason_to_set_aside(table.frame[name])) is None:
+        frames = [table.frame] if table.whole is None else [table.frame, table.whole]
+        reasons = (reason_to_set_aside(frame[name]) for frame in frames if name not in table.media)
+        reason = next((reason for reason in reasons if reason is not None), None)
+        if reason is None:
             continue
         found[name] = f"{LEFT_OUT}, {reason}"
         warnings.warn(

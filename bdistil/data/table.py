@@ -54,8 +54,8 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     assert spec.path is not None
     table = open_table(spec)
     with errors_naming(spec.path):
-        roles = assign_roles(table, spec, teacher_columns or ())
         table = without_unlabelled(table, spec)
+        roles = assign_roles(table, spec, teacher_columns or ())
         labels = _labels(table, spec)
         teacher_outputs = None if teacher_columns is None else _teacher(table, teacher_columns)
         known = known_of(table.frame, spec, table.parts)

@@ -30,7 +30,8 @@ def without_unlabelled(table: Table, spec: DataSpec) -> Table:
     if isinstance(table.frame, ColumnFile):
         return table
     lacking = np.zeros(len(table.frame), bool)
-    for name in spec.labels:
+    labels = [name for name in spec.labels if name in table.frame]  # others are refused elsewhere
+    for name in labels:
         lacking |= missing_values(name_codes(table.frame[name], table.class_names.get(name)))
     if not lacking.any() or lacking.mean() >= MOST:
         return table
@@ -38,9 +39,13 @@ def without_unlabelled(table: Table, spec: DataSpec) -> Table:
     frame = table.frame[~lacking].reset_index(drop=True)
     return replace(
         table,
-        frame=frame.assign(**{name: _as_before_gaps(frame[name]) for name in spec.labels}),
+        frame=frame.assign(**{name: _as_before_gaps(frame[name]) for name in labels}),
         parts=None if table.parts is None else table.parts[~lacking],
-        notes=[*table.notes, f"{rows} without {some(spec.labels)} are left out"],
+        notes=[
+            *table.notes,
+            f"{rows} without {some(labels)} are left out, also where others are numbered",
+        ],
+        whole=table.frame,
     )
 
 

@@ -41,7 +41,8 @@ def columns_of_bytes(schema: Any) -> list[str]:
         else kind
         for name, kind in fields.items()
     }
-    return [name for name, kind in inner.items() if "binary" in str(kind)]
+    kinds = ("is_binary", "is_large_binary", "is_fixed_size_binary", "is_binary_view")
+    return [name for name, kind in inner.items() if any(getattr(types, own)(kind) for own in kinds)]
 
 
 def index_of(schema: Any) -> tuple[list[str], list[str]]:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from bdistil.errors import DataError
 from bdistil.files.array_files import is_large
 from bdistil.files.arrow_schemas import class_names, columns_of_bytes, index_of, is_number, unified
+from bdistil.files.column_names import check_same_columns, refuse_twins
 from bdistil.files.file_readers import reading
-from bdistil.files.wording import some
+from bdistil.files.folder_columns import folder_columns
 from bdistil.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 class ColumnFile:
@@ -50,7 +45,7 @@ class ColumnFile:
         self, paths: Sequence[Path], folders: Sequence[Sequence[str]] | None = None
     ) -> None:
         self.paths = paths
-        self.keys = _typed([_folder_keys(names) for names in folders or [()] * len(paths)])
+        self.keys = folder_columns(folders or [()] * len(paths))
         schemas = []
         for path in paths:
             with self._opened(path) as file:
@@ -133,46 +128,3 @@ class ColumnFile:
         there = [name for name in names if name in self.columns]
         for batch, constant in self.blocks(there, rows):
             yield batch.to_pandas(ignore_metadata=True).assign(**constant)
-
-
-def check_same_columns(files: Sequence[Path], names: Sequence[Sequence[str]]) -> None:
-    """Refuse parts of a table that differ in columns.
-
-    Raises:
-        DataError: naming the columns.
-    """
-    first, *others = names
-    for file, own in zip(files[1:], others, strict=True):
-        for lacking, there, having in ((file, own, first), (files[0], first, own)):
-            if missing := [name for name in having if name not in there]:
-                raise DataError(
-                    f"{lacking.name} lacks column{'s' if len(missing) > 1 else ''} "
-                    f"{some(missing)}, which other parts have; give all parts the same columns."
-                )
-
-
-def refuse_twins(names: Sequence[Any]) -> None:
-    """Refuse columns of one name.
-
-    Raises:
-        DataError: naming the first.
-    """
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise DataError(f"column {name!r} stands there {count} times; rename the others.")
-
-
-def _folder_keys(folders: Sequence[str]) -> dict[str, str | None]:
-    """Columns that the names of folders are: ``year=2020/month=5``."""
-    pairs = (name.split("=", 1) for name in folders if "=" in name)
-    return {key: None if value == NO_VALUE else unquote(value) for key, value in pairs}
-
-
-def _typed(keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Whole numbers where all values of a key are."""
-    for name in keys[0]:
-        values = [own.get(name) for own in keys]
-        if all(value is None or value.lstrip("-").isdecimal() for value in values):
-            for own in keys:
-                own[name] = None if own.get(name) is None else int(own[name])
-    return [*keys]

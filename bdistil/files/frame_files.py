@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bdistil.errors import DataError
 from bdistil.files.arrow_schemas import class_names, columns_of_bytes, index_of, unified
-from bdistil.files.column_file import check_same_columns, refuse_twins
+from bdistil.files.column_names import check_same_columns, refuse_twins
 from bdistil.files.file_readers import JSON_SUFFIXES, has_suffix, reading
 from bdistil.optional import require
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 ARROW, FEATHER_1 = b"ARROW1", b"FEA1"
 """What files begin with; streams of Arrow's have no such mark."""
+LARGEST_WHOLE = 2**53  # up to which float64 has all whole numbers
 Row = dict[str, Any]
+SURROGATE = re.compile("[\\ud800-\\udfff]")
 LABELS = "Unnamed: 0"
 """What row labels are called, as in a text that pandas wrote."""
 
@@ -34,6 +38,7 @@ class Frame:
         index: columns that were the index of a pandas frame.
         notes: on an index that is no column.
         class_names: what the codes of some columns mean.
+        of_bytes: columns of bytes, or of structs with a field `bytes`.
     """
 
     frame: pd.DataFrame
@@ -41,6 +46,7 @@ class Frame:
     index: Sequence[str] = ()
     notes: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    of_bytes: Sequence[str] = ()
 
 
 def read_frames(paths: Sequence[Path]) -> Frame:
@@ -66,16 +72,12 @@ def _read_arrow(paths: Sequence[Path]) -> Frame:
     check_same_columns(paths, [schema.names for schema in schemas])
     refuse_twins(schemas[0].names)
     schema = unified(schemas)
-    for name in columns_of_bytes(schema):
-        raise DataError(
-            f"column {name!r} holds whole files or bytes, which are read from Parquet alone; save "
-            "the table as Parquet."
-        )
     joined = require("pyarrow", "table").concat_tables(tables, promote_options="permissive")
     index, notes = index_of(schemas[0])
     frame = joined.replace_schema_metadata().to_pandas()
     rows = [table.num_rows for table in tables]
-    return Frame(frame, rows, index, notes, class_names(schemas[0]))
+    of_bytes = columns_of_bytes(schema)
+    return Frame(frame, rows, index, notes, class_names(schemas[0]), of_bytes)
 
 
 def _arrow_table(path: Path) -> Any:
@@ -102,13 +104,17 @@ def _read_json(paths: Sequence[Path]) -> Frame:
             index = [LABELS]
         rows += own
         counts.append(len(own))
-    frame = require("pandas", "table").DataFrame(rows)
+    pandas = require("pandas", "table")
+    frame = pandas.DataFrame(rows)
+    for name in frame.select_dtypes("float"):
+        if (frame[name].abs() > LARGEST_WHOLE).any():  # whole numbers beside gaps, maybe
+            frame[name] = pandas.Series([row.get(name) for row in rows], dtype=object)
     frame.columns = frame.columns.map(str)
     return Frame(frame, counts, index)
 
 
-def _json_rows(text: str) -> tuple[list[Row], list[str] | None]:
-    """The rows of a file: a list of them, one a line, or columns by name as pandas writes them.
+def _json_rows(text: str) -> tuple[list[Row], Sequence[Any] | None]:
+    """The rows of a file: a list of them, one a line, or columns as pandas writes them.
 
     Returns:
         The rows, and the labels of pandas' rows unless they are their numbers.
@@ -118,30 +124,54 @@ def _json_rows(text: str) -> tuple[list[Row], list[str] | None]:
     """
     text = text.strip()
     try:
-        whole = json.loads(text, object_pairs_hook=_object)
+        whole = json.loads(text, object_pairs_hook=_object) if text else []
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise
         whole = list(_lines(text))
-    if isinstance(whole, dict) and whole and all(isinstance(c, dict) for c in whole.values()):
-        labels = list(dict.fromkeys(label for column in whole.values() for label in column))
-        rows = [{name: whole[name].get(label) for name in whole} for label in labels]
-        return rows, None if labels == [str(n) for n in range(len(labels))] else labels
-    rows = [whole] if isinstance(whole, dict) else whole
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if isinstance(whole, dict) and whole:
+        if set(whole) == {"columns", "index", "data"}:  # orient="split"
+            rows = [dict(zip(whole["columns"], row, strict=True)) for row in whole["data"]]
+            return rows, _unless_numbers(whole["index"])
+        if set(whole) == {"schema", "data"}:  # orient="table"
+            (key,) = whole["schema"].get("primaryKey", [None])[:1]
+            return whole["data"], _unless_numbers([row.pop(key, None) for row in whole["data"]])
+        if all(isinstance(column, dict) for column in whole.values()):
+            labels = list(dict.fromkeys(label for column in whole.values() for label in column))
+            rows = [{name: whole[name].get(label) for name in whole} for label in labels]
+            return rows, _unless_numbers(labels)
+        if all(isinstance(column, list) for column in whole.values()):
+            columns = zip(*whole.values(), strict=True)
+            return [dict(zip(whole, row, strict=True)) for row in columns], None
+    found = [whole] if isinstance(whole, dict) and whole else whole
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise DataError(
             "the JSON is no table; write an object a row: a list of them, or one a line "
             "(DataFrame.to_json(orient='records'))."
         )
-    return rows, None
+    return found, None
+
+
+def _unless_numbers(labels: Sequence[Any]) -> Sequence[Any] | None:
+    """Labels of rows that say more than their places."""
+    return None if [str(label) for label in labels] == [*map(str, range(len(labels)))] else labels
 
 
 def _lines(text: str) -> Iterator[Any]:
-    for line in text.split("\n"):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield json.loads(line, object_pairs_hook=_object)
+            try:
+                yield json.loads(line, object_pairs_hook=_object)
+            except json.JSONDecodeError as error:
+                raise DataError(f"line {number} is no JSON ({error.msg}); correct it.") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
-    refuse_twins([name for name, _ in pairs])
-    return dict(pairs)
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        twin = next(name for name, count in Counter(n for n, _ in pairs).items() if count > 1)
+        raise DataError(f"an object names {twin!r} more than once; name each value once.")
+    for text in (text for pair in pairs for text in pair if isinstance(text, str)):
+        if not text.isascii() and SURROGATE.search(text):
+            raise DataError(f"the text {text!r} is cut within a character; correct it.")
+    return names

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bdistil.errors import DataError
 from bdistil.files.class_folders import visible
 from bdistil.files.encoded import Medium, content_of
 from bdistil.files.file_readers import has_suffix
@@ -14,7 +16,10 @@ from bdistil.files.photographs import PHOTOGRAPHS
 from bdistil.files.recordings import RECORDINGS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bdistil.files.column_file import ColumnFile
+    from bdistil.spec import DataSpec
 
 MEDIA: tuple[Medium[Any, Any], ...] = (PHOTOGRAPHS, RECORDINGS)
 LOOKED_AT = 16
@@ -44,8 +49,33 @@ def media_columns(table: ColumnFile) -> dict[str, Medium[Any, Any]]:
     for name in table.of_bytes:
         batch, _ = next(table.blocks([name], LOOKED_AT))
         contents = map(content_of, batch.column(0).to_pylist())
-        first = next((content for content in contents if content), b"")
-        medium = next((m for m in MEDIA if re.match(m.magic, first, re.DOTALL)), None)
+        medium = _medium_of(contents)
         if medium is not None:
             found[name] = medium
     return found
+
+
+def refuse_media(frame: pd.DataFrame, names: Sequence[str], spec: DataSpec) -> None:
+    """Refuse photographs and recordings among the features of a table that is in memory.
+
+    Args:
+        frame: the table.
+        names: of its columns of bytes.
+        spec: that may leave them out.
+
+    Raises:
+        DataError: naming the column.
+    """
+    for name in names:
+        unused = name in spec.ignore or name not in (spec.features or names)
+        if unused or (medium := _medium_of(map(content_of, frame[name][:LOOKED_AT]))) is None:
+            continue
+        raise DataError(
+            f"column {name!r} holds {medium.noun}s, which are read from Parquet alone; save the "
+            "table as Parquet, or leave the column out with data.ignore."
+        )
+
+
+def _medium_of(contents: Iterable[bytes | None]) -> Medium[Any, Any] | None:
+    first = next((content for content in contents if content), b"")
+    return next((m for m in MEDIA if re.match(m.magic, first, re.DOTALL)), None)

@@ -17,6 +17,7 @@ from bdistil.files.class_folders import visible
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.file_readers import (
     FRAME_SUFFIXES,
+    JSON_SUFFIXES,
     PARQUET_SUFFIXES,
     TABLE_SUFFIXES,
     TEXT_SUFFIXES,
@@ -25,6 +26,7 @@ from bdistil.files.file_readers import (
     has_suffix,
     refuse_special,
 )
+from bdistil.files.folder_columns import with_folder_columns
 from bdistil.files.frame_files import Frame, read_frames
 from bdistil.files.parts import Parts, join_parts, part_in
 from bdistil.files.text_tables import read_texts
@@ -43,6 +45,8 @@ KINDS: dict[Kind, tuple[str, ...]] = {
     "text": TEXT_SUFFIXES,
     "Arrow, ORC or JSON": FRAME_SUFFIXES,
 }
+METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""What the library `datasets` writes beside its tables."""
 UNNAMED = r"__index_level_\d+__"
 UNNAMED_IN_TEXT = r"Unnamed: \d+(\.\d+)?"
 """What pandas calls an index without a name, in Parquet and, of the first columns, in text."""
@@ -74,6 +78,7 @@ class Table:
         class_names: what the codes of a column mean.
         media: columns that hold photographs or recordings, and which of them.
         notes: what else a reader should know.
+        whole: the columns with rows that have been left out; None if none have been.
     """
 
     frame: pd.DataFrame | ColumnFile
@@ -83,6 +88,7 @@ class Table:
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    whole: pd.DataFrame | None = None
 
 
 def open_new_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame | ColumnFile:
@@ -104,7 +110,7 @@ def open_new_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame | Co
         table = _column_file(files)
         return table if table.is_large else table.read(table.columns)
     if kind == "text":
-        return _below_one_another(_text_frames(files, texts))
+        return _below_one_another(files, _text_frames(files, texts))
     return _frame(files).frame
 
 
@@ -115,7 +121,8 @@ def open_table(spec: DataSpec) -> Table:
         DataError: if a file is missing, empty or damaged, or the parts do not belong together.
         MissingDependencyError: if pandas or pyarrow is not installed.
     """
-    from bdistil.files.media import media_columns  # which reading a plain table does without
+    # Which reading a plain table does without.
+    from bdistil.files.media import media_columns, refuse_media
 
     require("pandas", "table")
     found = {key: _named_files(path) for key, path in spec.sources.items()}
@@ -139,10 +146,11 @@ def open_table(spec: DataSpec) -> Table:
             names = () if spec.task == "regression" else (*spec.labels, spec.group)
             frames = _text_frames(files, names=[name for name in names if name is not None])
             first = takewhile(re.compile(UNNAMED_IN_TEXT).fullmatch, frames[0].columns)
-            table = Table(_below_one_another(frames), _said(files), index=list(first))
+            table = Table(_below_one_another(files, frames), _said(files), index=list(first))
             rows = [len(frame) for frame in frames]
         else:
             read = _frame(files)
+            refuse_media(read.frame, read.of_bytes, spec)
             table = Table(
                 read.frame,
                 _said(files),
@@ -167,8 +175,10 @@ def table_files(path: Path) -> list[TableFile]:
         return [TableFile(path)]
     inner = [file for file, is_folder in visible(path) if not is_folder]
     inner = [file for file in inner if has_suffix(file, TABLE_SUFFIXES)]
-    beside = [file for file in inner if not has_suffix(file, (".json",))]
-    inner = beside or inner  # JSON beside a table's parts tells about them
+    inner = [file for file in inner if file.name not in METADATA]
+    others = [file for file in inner if not has_suffix(file, JSON_SUFFIXES)]
+    if others:  # beside which JSON tells about them
+        inner = [file for file in inner if not has_suffix(file, (".json",))]
     parts = [part_in("/".join(name for name in file.parts if "=" not in name)) for file in inner]
     for file in inner:
         with errors_naming(file):
@@ -220,12 +230,14 @@ def _text_frames(
 def _frame(files: Sequence[TableFile]) -> Frame:
     read = read_frames([file.path for file in files])
     _check_rows(len(read.frame))
-    return read
+    frame = with_folder_columns(read.frame, [file.folders for file in files], read.rows)
+    return replace(read, frame=frame)
 
 
-def _below_one_another(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    frame: pd.DataFrame = require("pandas", "table").concat(frames, ignore_index=True)
-    return frame
+def _below_one_another(files: Sequence[TableFile], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]  # others have no types
+    frame: pd.DataFrame = require("pandas", "table").concat(filled, ignore_index=True)
+    return with_folder_columns(frame, [file.folders for file in files], [*map(len, frames)])
 
 
 def _check_rows(rows: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdistil.errors import DataError
-from bdistil.files.column_file import check_same_columns, refuse_twins
+from bdistil.files.column_names import check_same_columns, refuse_twins
 from bdistil.files.file_readers import reading
 from bdistil.optional import require
 from bdistil.runtime.dates import ISO
@@ -62,7 +62,8 @@ def read_texts(
             frames.append(_read_text(path, texts, names))
     check_same_columns(paths, [list(frame.columns) for frame in frames])
     numeric = require("pandas", "table").api.types.is_numeric_dtype
-    kinds = {str(name): {bool(numeric(frame[name])) for frame in frames} for name in frames[0]}
+    filled = [frame for frame in frames if len(frame)]
+    kinds = {str(name): {bool(numeric(frame[name])) for frame in filled} for name in frames[0]}
     mixed = {name for name, own in kinds.items() if len(own) > 1 and name not in texts}
     return read_texts(paths, {*texts, *mixed}) if mixed else frames
 

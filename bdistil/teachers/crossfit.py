@@ -105,7 +105,7 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> dict[int, Rows]:
     """Rows of each fold, numbered from 1, in ascending order; classes are spread evenly.
 
     Groups of `data.group` stay whole, so that no teacher has heard the speaker it is asked about,
-    and so do rows of equal features, unless hardly any are different.
+    and so do rows of equal features, unless a class or a fold would be made of hardly any others.
     """
     random, train = np.random.default_rng(derived_seed(seed, "folds")), dataset.train
     classes = train.y if dataset.task == "classification" else np.zeros(len(train), np.int64)
@@ -113,7 +113,9 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> dict[int, Rows]:
         fold = folds_of_groups(classes, train.groups, count, random)
         return {b + 1: np.flatnonzero(fold == b) for b in range(count)}
     _, first, twins = np.unique(row_hashes(train.x), return_index=True, return_inverse=True)
-    if 2 * len(first) < len(train) or len(first) < count:
+    rows, different = np.bincount(classes), np.bincount(classes[first], minlength=classes.max() + 1)
+    crowd = np.bincount(twins).max() > len(train) / count
+    if crowd or (different < np.minimum(rows, count)).any() or 2 * len(first) < len(train):
         first = twins = np.arange(len(train))
     kept = np.sort(first)
     order = kept[random.permutation(len(kept))]

@@ -18,8 +18,9 @@ from bdistil.optional import require
 from bdistil.teachers.guess import best_guess
 from bdistil.teachers.teacher_store import Logits
 
-WORK = 3e8  # rows times features times trees, about two seconds of one core
-ITERATIONS = 100  # of boosting, as scikit-learn has it
+WORK = 3e8  # rows times features times trees, about two seconds of one core, ...
+MOST_TREES = 2000  # ... as are so many trees of few rows
+ITERATIONS, FEWEST_ITERATIONS = 100, 50  # of boosting; 100 is scikit-learn's own number
 FEWEST_ROWS = 1000  # to train on, if the data have as many
 MOST_ROWS = 20_000
 ERRORS = 2.0  # standard errors by which trees must be better
@@ -62,15 +63,17 @@ def warn_if_trees_are_better(dataset: Dataset, logits: Logits) -> None:
     """Say so if boosted trees know clearly more than a teacher that nobody chose.
 
     Networks read numbers smoothly: where the label hangs on exact values, as of identifiers, trees
-    find it and a network does not. scikit-learn's trees are fitted with their defaults to as many
-    training rows as take a few seconds, none if that is too few.
+    find it and a network does not. scikit-learn's trees are fitted to as many training rows, in as
+    many iterations, as take a few seconds; not at all if that is too few, as of many classes.
     """
     trees = dataset.outputs if dataset.task == "classification" and dataset.outputs > 2 else 1
-    work = ITERATIONS * trees * dataset.train.x.shape[1]
+    iterations = min(ITERATIONS, MOST_TREES // trees)
+    work = max(1, iterations) * trees * dataset.train.x.shape[1]
     rows = min(len(dataset.train), MOST_ROWS, int(WORK / work))
-    if rows < min(FEWEST_ROWS, len(dataset.train)):
+    if rows < min(FEWEST_ROWS, len(dataset.train)) or iterations < FEWEST_ITERATIONS:
         return
-    boosting = _fitted_trees(dataset, dataset.train.take(_evenly(len(dataset.train), rows)))
+    train = dataset.train.take(_evenly(len(dataset.train), rows))
+    boosting = _fitted_trees(dataset, train, iterations)
     asked = _evenly(len(dataset.validation), MOST_ROWS)
     validation, ours = dataset.validation.take(asked), logits["validation"][asked]
     if dataset.task == "classification":
@@ -87,7 +90,7 @@ def warn_if_trees_are_better(dataset: Dataset, logits: Logits) -> None:
         figures = [1 - miss.mean() / truth.var() for miss in misses]
     if gains.mean() > ERRORS * gains.std() / math.sqrt(len(gains)):
         warnings.warn(
-            f"boosted trees with their defaults have {figures[0]:.4f} on validation, this teacher "
+            f"boosted trees as they come have {figures[0]:.4f} on validation, this teacher "
             f"{figures[1]:.4f}: trees find what hangs on exact values; see whether these will be "
             f"known of new rows, or teach by trees (teacher.model=sklearn.ensemble:{name}).",
             BdistilWarning,
@@ -103,12 +106,14 @@ def has_yardstick(dataset: Dataset) -> bool:
     return dataset.domain == "tabular" and one
 
 
-def _fitted_trees(dataset: Dataset, train: Split) -> Any:
+def _fitted_trees(dataset: Dataset, train: Split, iterations: int) -> Any:
     ensemble = require("sklearn.ensemble", "search")
+    # To stop early it would want two rows of each class at least.
+    options = {"random_state": 0, "max_iter": iterations, "early_stopping": False}
     if dataset.task == "classification":
-        trees, y = ensemble.HistGradientBoostingClassifier(random_state=0), train.y
+        trees, y = ensemble.HistGradientBoostingClassifier(**options), train.y
     else:
-        trees = ensemble.HistGradientBoostingRegressor(random_state=0)
+        trees = ensemble.HistGradientBoostingRegressor(**options)
         y = TargetScale.of(dataset).standardise(train.y)[:, 0]
     return trees.fit(train.x, y, sample_weight=train.weights)
 

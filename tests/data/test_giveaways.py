@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from bdistil.data.dataset import Dataset
 from bdistil.data.table import load_table
-from bdistil.spec import DataSpec
+from bdistil.spec import DataSpec, load_spec
 
 ROWS = 300
 RANDOM = np.random.default_rng(0)
@@ -41,7 +43,26 @@ TELLING = {
 def test_a_column_that_gives_a_class_away_is_named(tmp_path: Path, kind: str) -> None:
     (note,) = said(load(tmp_path, LABEL, leak=TELLING[kind], other=RANDOM.random(ROWS)))
     assert note.startswith("leak alone tells y on validation: if it is known only afterwards")
-    assert note.endswith("(data.ignore=[leak])")
+    assert note.endswith("""('data.ignore=["leak"]')""")
+
+
+def test_a_constant_column_and_a_flag_of_gaps_tell_nothing(tmp_path: Path) -> None:
+    flag = np.where(RANDOM.random(ROWS) < 0.1, np.nan, 0.0)  # all 0 once gaps are filled
+    once = np.eye(1, ROWS)[0]  # 0 in all training rows, perhaps
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not said(load(tmp_path, AMOUNT, flag=flag, once=once))
+        assert not said(load(tmp_path, LABEL, flag=flag, once=once))
+
+
+def test_the_remedy_keeps_what_is_ignored_and_can_be_pasted(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": AMOUNT, "id, old": TELLING["number"], "b": AMOUNT, "y": LABEL})
+    frame.to_parquet(tmp_path / "mine.parquet", index=False)
+    spec = DataSpec(path=tmp_path / "mine.parquet", label="y", ignore=["b"])
+    (note,) = said(load_table(spec, seed=0))
+    (override,) = shlex.split(note[note.index("(") + 1 : -1])
+    data = {"path": str(tmp_path / "mine.parquet"), "label": "y"}
+    assert load_spec({"data": data}, [override]).data.ignore == ["b", "id, old"]
 
 
 def test_several_are_named_together(tmp_path: Path) -> None:

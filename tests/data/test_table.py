@@ -152,6 +152,18 @@ def test_missing_labels_are_located(tmp_path):
         load(write(frame, tmp_path))
 
 
+def test_columns_are_judged_by_the_rows_that_stay(tmp_path):
+    frame = make_frame().assign(row=range(len(make_frame())), only=np.nan, same=1.0)
+    frame.loc[[5, 9], "label"] = None
+    frame.loc[[5, 9], "only"] = 3.0  # in no other row
+    frame.loc[5, "same"] = 2.0
+    dataset = load(write(frame, tmp_path))
+    assert not {"row", "only", "same"} & set(dataset.columns.names)
+    uses = {column.name: column.use for column in dataset.card.columns}
+    assert uses["row"] == "left out, row numbers"  # with two gaps now
+    assert uses["only"] == uses["same"] == "left out, the same in every row"
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize("kind", ["class", "number", "boolean"])
 def test_rows_without_a_label_are_left_out_and_told(tmp_path, suffix, kind):
@@ -164,7 +176,7 @@ def test_rows_without_a_label_are_left_out_and_told(tmp_path, suffix, kind):
     path = tmp_path / f"gaps.{suffix}"
     frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path, index=False)
     dataset = load(path)
-    assert "2 rows without label are left out" in dataset.card.notes
+    assert "2 rows without label are left out, also where others are numbered" in dataset.card.notes
     assert (dataset.class_names, dataset.class_type) == (alone.class_names, alone.class_type)
     for name in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(dataset, name).x, getattr(alone, name).x)

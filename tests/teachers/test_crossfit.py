@@ -110,6 +110,11 @@ def test_rows_of_equal_features_are_in_one_fold() -> None:
     for rows in folds.values():
         assert np.isin(np.arange(40, 70)[np.isin(np.arange(30), rows)], rows).all()
         assert np.isin(np.arange(30)[np.isin(np.arange(40, 70), rows)], rows).all()
+    alike = np.flatnonzero(y == 1)
+    x[alike] = x[alike[0]]  # a class of one example: all folds but one would lack it
+    folds = folds_of(replace(whole, train=Split(x, y)), 4, 0)
+    counts = [(y[rows] == 1).sum() for rows in folds.values()]
+    assert max(counts) - min(counts) <= 1
     x[10:] = x[np.arange(10, len(x)) % 10]  # ten different rows: all of them would be torn anyway
     sizes = [len(rows) for rows in folds_of(replace(whole, train=Split(x, y)), 4, 0).values()]
     assert max(sizes) - min(sizes) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -70,3 +71,19 @@ def test_what_would_take_long_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(yardsticks, "FEWEST_ROWS", 100)
     with pytest.warns(BdistilWarning, match="boosted trees"):
         warn_if_trees_are_better(dataset, poor)
+
+
+def test_a_class_of_one_row_and_many_classes_end_no_search(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(20_000, 1))
+    y = np.where(np.arange(len(x)) < 3, "rare", np.where(x[:, 0] > 0, "yes", "no"))
+    pd.DataFrame({"a": x[:, 0], "y": y}).to_parquet(tmp_path / "rare.parquet")
+    data = {"path": str(tmp_path / "rare.parquet"), "label": "y"}
+    dataset = load_dataset(load_spec({"data": data}).data, 0)
+    poor = {"validation": np.zeros((len(dataset.validation), 3), np.float32)}
+    with pytest.warns(BdistilWarning, match="boosted trees as they come"):
+        warn_if_trees_are_better(dataset, poor)
+    many = dataclasses.replace(dataset, outputs=41)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_trees_are_better(many, poor)
