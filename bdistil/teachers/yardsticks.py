@@ -73,9 +73,11 @@ def warn_if_trees_are_better(dataset: Dataset, logits: Logits) -> None:
     if rows < min(FEWEST_ROWS, len(dataset.train)) or iterations < FEWEST_ITERATIONS:
         return
     train = dataset.train.take(_evenly(len(dataset.train), rows))
-    boosting = _fitted_trees(dataset, train, iterations)
     asked = _evenly(len(dataset.validation), MOST_ROWS)
     validation, ours = dataset.validation.take(asked), logits["validation"][asked]
+    if min(len(np.unique(split.y)) for split in (train, validation)) < 2:  # of a rare class
+        return
+    boosting = _fitted_trees(dataset, train, iterations)
     if dataset.task == "classification":
         name = "HistGradientBoostingClassifier"
         theirs = boosting.predict(validation.x)

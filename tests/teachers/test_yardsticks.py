@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bdistil.cluster.launch import launch_search
+from bdistil.data.dataset import Split
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilWarning
 from bdistil.spec import Spec, load_spec
@@ -84,6 +85,8 @@ def test_a_class_of_one_row_and_many_classes_end_no_search(tmp_path: Path) -> No
     with pytest.warns(BdistilWarning, match="boosted trees as they come"):
         warn_if_trees_are_better(dataset, poor)
     many = dataclasses.replace(dataset, outputs=41)
+    alike = Split(dataset.train.x, np.zeros_like(dataset.train.y))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_trees_are_better(many, poor)
+        warn_if_trees_are_better(dataclasses.replace(dataset, train=alike), poor)
