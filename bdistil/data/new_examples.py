@@ -96,7 +96,9 @@ def _table_examples(path: Path, expected: Manifest, keep: Sequence[str]) -> NewE
     if columns is None:
         check_file(path, TABLE_SUFFIXES)
         raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
-    table = open_new_table(path, {*columns.texts, *keep} - ({*columns.names} - columns.texts))
+    texts = {*columns.texts, *keep} - ({*columns.names} - columns.texts)
+    gaps = [column.name for column in columns.features if column.missing]
+    table = open_new_table(path, texts, gaps)
     rows = BLOCKS * block_rows(expected.input_shape)
     blocks = (
         table.frames(columns.names, rows) if isinstance(table, ColumnFile) else _slices(table, rows)

@@ -91,13 +91,16 @@ class Table:
     whole: pd.DataFrame | None = None
 
 
-def open_new_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame | ColumnFile:
+def open_new_table(
+    path: Path, texts: Collection[str] = (), optional: Collection[str] = ()
+) -> pd.DataFrame | ColumnFile:
     """A table to predict on, in one file or parts; read on demand if it is large.
 
     Args:
         path: the file, or a folder of parts.
         texts: columns of a text file that must not be taken for numbers or booleans: "007" stays
             what it is.
+        optional: columns that may lack values, and do so where no row of JSON names them.
 
     Raises:
         DataError: if a file is missing, empty or damaged.
@@ -111,7 +114,11 @@ def open_new_table(path: Path, texts: Collection[str] = ()) -> pd.DataFrame | Co
         return table if table.is_large else table.read(table.columns)
     if kind == "text":
         return _below_one_another(files, _text_frames(files, texts))
-    return _frame(files).frame
+    frame = _frame(files).frame
+    if has_suffix(files[0].path, JSON_SUFFIXES):
+        absent = [name for name in optional if name not in frame]
+        frame = frame.assign(**dict.fromkeys(absent))
+    return frame
 
 
 def open_table(spec: DataSpec) -> Table:

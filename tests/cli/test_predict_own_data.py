@@ -147,3 +147,22 @@ def test_identifiers_are_carried_to_the_answers(
     np.save(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
     answer = bdistil("predict", run, tmp_path / "x.npy", "--keep", "code")
     assert "arrays have no columns to keep" in answer.errors
+
+
+def test_rows_of_json_may_leave_out_what_may_be_missing(bdistil: Command, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=80), "b": random.normal(size=80)})
+    frame["y"] = np.where(frame["a"] > 0, "yes", "no")
+    frame.loc[::3, "b"] = np.nan
+    frame.to_json(tmp_path / "mine.jsonl", orient="records", lines=True)
+    run = tmp_path / "run"
+    data = ("--data", tmp_path / "mine.jsonl", "--label", "y")
+    assert bdistil("search", *data, "--out", run, *QUICK).status == 0
+    (tmp_path / "new.jsonl").write_text('{"a": 2.0}\n{"a": -2.0}\n')
+    assert [row["prediction"] for row in predicted(bdistil, run, tmp_path / "new.jsonl")[0]] == [
+        "yes",
+        "no",
+    ]
+    (tmp_path / "new.jsonl").write_text('{"b": 2.0}\n')
+    answer = bdistil("predict", run, tmp_path / "new.jsonl")
+    assert (answer.status, "the table lacks column 'a'" in answer.errors) == (2, True)
