@@ -235,8 +235,9 @@ def check_same_files(store: TeacherStore, settings: TeacherSpec) -> None:
 
 def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
     return CheckpointError(
-        f"{dataset.name} has changed since the teacher in {store.path} learnt from it; restore "
-        f"the data, or choose another --out."
+        f"{dataset.name} has changed since the teacher in {store.path} learnt from it, or another "
+        f"version of bdistil read it otherwise (see its data.json); restore the data or that "
+        f"version, or choose another --out."
     )
 
 
