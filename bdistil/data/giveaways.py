@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.data.dataset import Dataset, Split
+from bdistil.data.split import evenly_spread
 from bdistil.files.wording import some
 from bdistil.runtime.columns import FeatureColumn
 
@@ -55,8 +56,7 @@ def giveaways(dataset: Dataset, ignored: Sequence[str] = ()) -> Iterator[str]:
 
 def _some_rows(split: Split) -> Split:
     most = min(MOST_ROWS, max(1, MOST_VALUES // split.x.shape[1]))
-    rows = np.unique(np.linspace(0, len(split) - 1, min(len(split), most)).astype(np.int64))
-    return split.take(rows)
+    return split.take(evenly_spread(len(split), most))
 
 
 def _tells(

@@ -76,6 +76,11 @@ def stratified_order(y: NDArray[np.int64], classes: int, seed: int) -> Indices:
     return order
 
 
+def evenly_spread(rows: int, most: int) -> Indices:
+    """At most so many of some rows, spread over all."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
+
+
 def _check_enough(
     counts: Indices,
     class_names: Sequence[str] | None,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bdistil.core.examples import metric
 from bdistil.core.tensors import as_tensor
 from bdistil.data.dataset import Dataset, Split
+from bdistil.data.split import evenly_spread
 from bdistil.data.standardise import TargetScale
 from bdistil.errors import BdistilWarning
 from bdistil.optional import require
@@ -72,8 +73,8 @@ def warn_if_trees_are_better(dataset: Dataset, logits: Logits) -> None:
     rows = min(len(dataset.train), MOST_ROWS, int(WORK / work))
     if rows < min(FEWEST_ROWS, len(dataset.train)) or iterations < FEWEST_ITERATIONS:
         return
-    train = dataset.train.take(_evenly(len(dataset.train), rows))
-    asked = _evenly(len(dataset.validation), MOST_ROWS)
+    train = dataset.train.take(evenly_spread(len(dataset.train), rows))
+    asked = evenly_spread(len(dataset.validation), MOST_ROWS)
     validation, ours = dataset.validation.take(asked), logits["validation"][asked]
     if min(len(np.unique(split.y)) for split in (train, validation)) < 2:  # of a rare class
         return
@@ -118,11 +119,6 @@ def _fitted_trees(dataset: Dataset, train: Split, iterations: int) -> Any:
         trees = ensemble.HistGradientBoostingRegressor(**options)
         y = TargetScale.of(dataset).standardise(train.y)[:, 0]
     return trees.fit(train.x, y, sample_weight=train.weights)
-
-
-def _evenly(rows: int, most: int) -> NDArray[np.int64]:
-    """At most so many rows, spread over all."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
 
 
 def metric_of(
