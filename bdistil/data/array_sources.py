@@ -53,7 +53,7 @@ def load_arrays(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None
         TeacherError: if the teacher's array is missing or unfit.
     """
     assert spec.path is not None
-    check_unset(spec, ("features", "ignore"), "holds arrays")
+    check_unset(spec, ("features", "ignore", "series", "time"), "holds arrays")
     check_unused(spec, "layout", "holds arrays")
     if spec.label not in ("label", "y"):
         raise SpecError(

@@ -34,7 +34,7 @@ def giveaways(dataset: Dataset, ignored: Sequence[str] = ()) -> Iterator[str]:
         dataset: any, of which only tables are looked at.
         ignored: columns that `data.ignore` names already.
     """
-    if dataset.columns is None or dataset.task == "multilabel":
+    if dataset.columns is None or dataset.domain != "tabular" or dataset.task == "multilabel":
         return
     if dataset.task == "regression" and dataset.outputs > 1:
         return

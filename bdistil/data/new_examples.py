@@ -26,6 +26,7 @@ from bdistil.files.table_files import kept_columns, open_new_table
 from bdistil.optional import needing
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.manifest import Manifest
+from bdistil.runtime.series import SeriesRule, lay_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +43,8 @@ class NewExamples(NamedTuple):
         batches: of features, float32 (B, ...).
         labels: raw, as in the file, (N,) or (N, L) where there are several (see
             :func:`bdistil.data.labels.class_indices`), or None.
-        beside: what identifies the rows, by name, (N,) each: the columns to keep, or of files
-            their names.
+        beside: what identifies the rows, by name, (N,) each: the columns to keep, of files their
+            names, of series in rows their identifiers.
     """
 
     batches: Iterator[NDArray[np.float32]]
@@ -99,12 +100,33 @@ def _table_examples(path: Path, expected: Manifest, keep: Sequence[str]) -> NewE
     texts = {*columns.texts, *keep} - ({*columns.names} - columns.texts)
     gaps = [column.name for column in columns.features if column.missing]
     table = open_new_table(path, texts, gaps)
+    if columns.series is not None and not columns.series.across:
+        return _series_examples(path, table, expected, columns.series, keep)
     rows = BLOCKS * block_rows(expected.input_shape)
     blocks = (
         table.frames(columns.names, rows) if isinstance(table, ColumnFile) else _slices(table, rows)
     )
     labels, beside = _raw_labels(table, columns), kept_columns(table, keep)
     return NewExamples(_batches(path, blocks, expected), labels, beside)
+
+
+def _series_examples(
+    path: Path,
+    table: pd.DataFrame | ColumnFile,
+    expected: Manifest,
+    rule: SeriesRule,
+    keep: Sequence[str],
+) -> NewExamples:
+    """Of each series the features, and the label and the kept columns of its first row."""
+    assert expected.columns is not None
+    if isinstance(table, ColumnFile):
+        table = table.read(table.columns)
+    x = expected.as_examples(table)
+    lists = rule.column is None
+    first = lay_out(table, rule, expected.columns.names if lists else ()).first
+    table = table.iloc[first]
+    beside = kept_columns(table, keep if lists else list(dict.fromkeys((str(rule.column), *keep))))
+    return NewExamples(_batches(path, [x], expected), _raw_labels(table, expected.columns), beside)
 
 
 def _batches(

@@ -133,7 +133,7 @@ def count_groups(split: Split) -> int | None:
     return None if split.groups is None else len(np.unique(split.groups))
 
 
-FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays"}
+FORMS = {"size": "photographs", "seconds": "recordings", "layout": "arrays and series"}
 USES = {
     **FORMS,
     **dict.fromkeys(("features", "ignore", *COLUMN_KEYS), "columns"),

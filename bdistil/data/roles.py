@@ -140,7 +140,9 @@ def _set_aside(table: Table, names: Sequence[str]) -> dict[str, str]:
     """Columns that teach nothing, and why they are left out."""
     found: dict[str, str] = {}
     for name in names:
-        frames = [table.frame] if table.whole is None else [table.frame, table.whole]
+        frames = [table.frame]
+        if table.whole is not None and name in table.whole:
+            frames.append(table.whole)
         reasons = (reason_to_set_aside(frame[name]) for frame in frames if name not in table.media)
         reason = next((reason for reason in reasons if reason is not None), None)
         if reason is None:
@@ -173,13 +175,13 @@ def _media_alone(table: Table, names: list[str], given: bool) -> tuple[list[str]
 
 
 def _check_named(spec: DataSpec, known: list[str], teacher: Sequence[str]) -> None:
-    _check_known(spec.labels, known, "data.label")
-    _check_known(spec.ignore, known, "data.ignore")
-    _check_known(spec.features or (), known, "data.features")
+    check_known(spec.labels, known, "data.label")
+    check_known(spec.ignore, known, "data.ignore")
+    check_known(spec.features or (), known, "data.features")
     for key in COLUMN_KEYS:
         name = getattr(spec, key)
-        _check_known([] if name is None else [name], known, f"data.{key}")
-    _check_known(teacher, known, "teacher.columns", TeacherError)
+        check_known([] if name is None else [name], known, f"data.{key}")
+    check_known(teacher, known, "teacher.columns", TeacherError)
     _check_no_clash(spec.labels, {*spec.ignore, *teacher})
 
 
@@ -196,9 +198,14 @@ def _check_flat(spec: DataSpec, table: Table) -> None:
                 )
 
 
-def _check_known(
+def check_known(
     wanted: Iterable[str], known: list[str], key: str, error: type[BdistilError] = DataError
 ) -> None:
+    """Refuse names of columns that a table has not.
+
+    Raises:
+        BdistilError: of the class given, naming the spec's key.
+    """
     for name in wanted:
         if name not in known:
             hint = f"{did_you_mean(name, known)} ".lstrip()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bdistil.data.learn_columns import MOST_CATEGORIES, are_dates
+from bdistil.runtime.series import is_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +33,8 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
     in most rows, and texts are more than can be told apart as categories.
     """
     if is_nested(values):
+        if holds_numbers(values):
+            return "lists of numbers, which data.layout=sequence takes for the steps of series"
         return NEITHER if _are_files(values) else "lists or structures, which are no features"
     different = values.nunique(dropna=False)
     if different == 1:
@@ -64,6 +69,20 @@ def is_nested(values: pd.Series[Any]) -> bool:
     if values.dtype.kind != "O":
         return False
     return any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in values)
+
+
+def holds_numbers(values: pd.Series[Any]) -> bool:
+    """Whether all values are lists of numbers, maybe with gaps."""
+    return all(is_list(value) and _are_numbers(value) for value in values)
+
+
+def _are_numbers(value: Any) -> bool:
+    array = np.asarray(value)
+    if array.ndim != 1:
+        return False
+    return array.dtype.kind in "biuf" or all(
+        each is None or isinstance(each, int | float | np.number) for each in array
+    )
 
 
 def _are_files(values: pd.Series[Any]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from bdistil.data.learn_columns import learn_columns
 from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles, possible_groups
+from bdistil.data.series import SEQUENCES, find_series
+from bdistil.data.series_features import AcrossFeatures, SeriesFeatures
+from bdistil.data.series_hints import possible_series, possible_steps, possible_time
 from bdistil.data.split import SplitIndices
 from bdistil.data.unlabelled import without_unlabelled
 from bdistil.data.weights import weights_named
@@ -54,12 +57,20 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     assert spec.path is not None
     table = open_table(spec)
     with errors_naming(spec.path):
-        table = without_unlabelled(table, spec)
-        roles = assign_roles(table, spec, teacher_columns or ())
+        series = find_series(table, spec, teacher_columns or ())
+        if series is not None:
+            roles = assign_roles(series.steps, spec, teacher_columns or ())
+            features: Features = SeriesFeatures(series, roles, spec)
+            hints = [*series.examples.notes, *possible_time(series, roles)]
+            table = replace(series.examples, notes=hints)
+        else:
+            table = without_unlabelled(table, spec)
+            roles = assign_roles(table, spec, teacher_columns or ())
+            features = _features(table, roles, spec)
+            table = replace(table, notes=[*table.notes, *_hints(table, roles, spec)])
         labels = _labels(table, spec)
         teacher_outputs = None if teacher_columns is None else _teacher(table, teacher_columns)
         known = known_of(table.frame, spec, table.parts)
-        features = _features(table, roles, spec)
         return assemble_own(
             spec,
             seed,
@@ -73,6 +84,12 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         )
 
 
+def _hints(table: Table, roles: Roles, spec: DataSpec) -> Iterator[str]:
+    if not table.media:
+        yield from possible_series(table, roles, spec)
+        yield from possible_steps(roles, spec)
+
+
 def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
     first = roles.features[0]
     if first in table.media:
@@ -80,8 +97,9 @@ def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
         examples = Cells(table.frame, first)
         names = {"column": first, "label": spec.label}
         return DecodedFeatures(examples, table.media[first], spec, roles.notes(), names)
-    check_unused(spec, None, "is a table")
-    return ColumnFeatures(table, roles, spec)
+    across = spec.layout in SEQUENCES and not isinstance(table.frame, ColumnFile)
+    check_unused(spec, "layout" if across else None, "is a table")
+    return (AcrossFeatures if across else ColumnFeatures)(table, roles, spec)
 
 
 @dataclass

@@ -16,22 +16,7 @@ from bdistil.datasets.catalogue import register_dataset
 from bdistil.datasets.local_files import LocalFiles
 from bdistil.errors import DataError
 from bdistil.files.file_readers import errors_naming
-
-Series = NDArray[np.float32]
-
-
-class Archive(NamedTuple):
-    """The content of one .ts file.
-
-    Attributes:
-        series: float32 (steps, channels) each; steps may differ.
-        y: int64 (N,).
-        class_names: in the order of the file's header.
-    """
-
-    series: list[Series]
-    y: NDArray[np.int64]
-    class_names: tuple[str, ...]
+from bdistil.files.series_files import Series, read_ts
 
 
 def _local(problem: str) -> LocalFiles:
@@ -96,26 +81,6 @@ def basic_motions(seed: int, validation: float, test: float, root: Path | None =
     return _load("basic_motions", "BasicMotions", 100, seed, validation, root)
 
 
-def read_ts(path: Path) -> Archive:
-    """Read a .ts file of labelled series, without time stamps or missing values.
-
-    Raises:
-        DataError: if it is missing, damaged or holds what is not supported.
-    """
-    with errors_naming(path):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise DataError("the file cannot be read; download it again.") from None
-        names = _class_names(lines)
-        rows = [line for line in lines if line.strip() and line.lstrip()[0] not in "#@"]
-        parsed = [_parse(row, names) for row in rows]
-        if not parsed:
-            raise DataError("the file holds no series; download it again.")
-        series, codes = zip(*parsed, strict=True)
-        return Archive(list(series), np.array(codes, np.int64), names)
-
-
 def padded(series: list[Series], steps: int) -> NDArray[np.float32]:
     """Series (N, steps, channels), float32, with zeros in front of shorter ones.
 
@@ -132,7 +97,24 @@ def padded(series: list[Series], steps: int) -> NDArray[np.float32]:
     x = np.zeros((len(series), steps, channels.pop()), np.float32)
     for row, one in zip(x, series, strict=True):
         row[steps - len(one) :] = one
+    if not np.isfinite(x).all():
+        raise DataError("there are missing values; download the file again.")
     return x
+
+
+class _Part(NamedTuple):
+    split: Split
+    class_names: tuple[str, ...]
+
+
+def _part(path: Path, steps: int) -> _Part:
+    with errors_naming(path):
+        archive = read_ts(path)
+        names = archive.class_names
+        if names is None:
+            raise DataError("the labels are no classes; download the file again.")
+        y = np.array([names.index(label) for label in archive.labels], np.int64)
+        return _Part(Split(padded(archive.series, steps), y), names)
 
 
 def _load(
@@ -145,38 +127,14 @@ def _load(
     padding: float | None = None,
 ) -> Dataset:
     folder = _local(problem).required(root)
-    parts = [read_ts(folder / f"{problem}_{part}.ts") for part in ("TRAIN", "TEST")]
-    train, test = (Split(padded(part.series, steps), part.y) for part in parts)
+    train, test = (_part(folder / f"{problem}_{part}.ts", steps) for part in ("TRAIN", "TEST"))
     return assemble_published(
         name,
         "sequence",
-        train,
-        test,
-        class_names=parts[0].class_names,
+        train.split,
+        test.split,
+        class_names=train.class_names,
         validation=validation,
         seed=seed,
         padding=padding,
     )
-
-
-def _class_names(lines: list[str]) -> tuple[str, ...]:
-    for line in lines:
-        word, *values = line.split() or [""]
-        if word.lower() == "@classlabel" and len(values) > 2 and values[0].lower() == "true":
-            return tuple(values[1:])
-    raise DataError("the line '@classLabel true <classes>' is missing; download the file again.")
-
-
-def _parse(row: str, names: tuple[str, ...]) -> tuple[Series, int]:
-    *channels, label = row.strip().split(":")
-    try:
-        one = np.array([channel.split(",") for channel in channels], np.float32).T
-        code = names.index(label.strip())
-    except ValueError:
-        raise DataError(
-            f"the series {row[:30]!r}... is not of the form 1.0,2.0:3.0,4.0:label; time stamps and "
-            "missing values are not supported."
-        ) from None
-    if not np.isfinite(one).all():
-        raise DataError(f"the series {row[:30]!r}... has missing values; drop or fill them.")
-    return one, code

@@ -18,7 +18,8 @@ from bdistil.store.durable import is_special
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parquet.gzip")
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-FRAME_SUFFIXES = (".feather", ".arrow", ".ipc", ".orc", *JSON_SUFFIXES)
+SERIES_SUFFIXES = (".ts",)
+FRAME_SUFFIXES = (".feather", ".arrow", ".ipc", ".orc", *JSON_SUFFIXES, *SERIES_SUFFIXES)
 TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES, *FRAME_SUFFIXES)
 ARRAY_SUFFIXES = (".npz", ".npy")
 

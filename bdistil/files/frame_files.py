@@ -1,4 +1,4 @@
-"""Tables with types of their own beside Parquet: Arrow and Feather, ORC, and JSON."""
+"""Tables with types of their own beside Parquet: Arrow, Feather, ORC, JSON and series in .ts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bdistil.errors import DataError
 from bdistil.files.arrow_schemas import class_names, columns_of_bytes, index_of, unified
 from bdistil.files.column_names import check_same_columns, refuse_twins
-from bdistil.files.file_readers import JSON_SUFFIXES, has_suffix, reading
+from bdistil.files.file_readers import JSON_SUFFIXES, SERIES_SUFFIXES, has_suffix, reading
+from bdistil.files.series_files import LABEL, read_ts_frame
 from bdistil.optional import require
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ARROW, FEATHER_1 = b"ARROW1", b"FEA1"
 LARGEST_WHOLE = 2**53  # up to which float64 has all whole numbers
 Row = dict[str, Any]
 SURROGATE = re.compile("[\\ud800-\\udfff]")
-LABELS = "Unnamed: 0"
+ROW_LABELS = "Unnamed: 0"
 """What row labels are called, as in a text that pandas wrote."""
 
 
@@ -39,6 +40,7 @@ class Frame:
         notes: on an index that is no column.
         class_names: what the codes of some columns mean.
         of_bytes: columns of bytes, or of structs with a field `bytes`.
+        of_series: columns of lists that are series, by the files' kind.
     """
 
     frame: pd.DataFrame
@@ -47,6 +49,7 @@ class Frame:
     notes: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     of_bytes: Sequence[str] = ()
+    of_series: Sequence[str] = ()
 
 
 def read_frames(paths: Sequence[Path]) -> Frame:
@@ -56,10 +59,14 @@ def read_frames(paths: Sequence[Path]) -> Frame:
         DataError: if a file is damaged, holds photographs or recordings, or the parts differ.
         MissingDependencyError: if pyarrow or pandas is not installed.
     """
-    kinds = {has_suffix(path, JSON_SUFFIXES) for path in paths}
-    if len(kinds) > 1:
-        raise DataError("there are both JSON and other files; give a file or folder of one kind.")
-    return _read_json(paths) if kinds.pop() else _read_arrow(paths)
+    if all(has_suffix(path, JSON_SUFFIXES) for path in paths):
+        return _read_json(paths)
+    if all(has_suffix(path, SERIES_SUFFIXES) for path in paths):
+        frame, rows = read_ts_frame(paths)
+        return Frame(frame, rows, of_series=[name for name in frame.columns if name != LABEL])
+    if any(has_suffix(path, (*JSON_SUFFIXES, *SERIES_SUFFIXES)) for path in paths):
+        raise DataError("there are files of several kinds; give a file or folder of one kind.")
+    return _read_arrow(paths)
 
 
 def _read_arrow(paths: Sequence[Path]) -> Frame:
@@ -100,8 +107,8 @@ def _read_json(paths: Sequence[Path]) -> Frame:
         with reading(path, alone=len(paths) == 1):
             own, labels = _json_rows(path.read_text("utf-8-sig"))
         if labels is not None:
-            own = [{LABELS: label} | row for label, row in zip(labels, own, strict=True)]
-            index = [LABELS]
+            own = [{ROW_LABELS: label} | row for label, row in zip(labels, own, strict=True)]
+            index = [ROW_LABELS]
         rows += own
         counts.append(len(own))
     pandas = require("pandas", "table")

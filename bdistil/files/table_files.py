@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from bdistil.files.encoded import Medium
     from bdistil.spec import DataSpec
 
-Kind = Literal["Parquet", "text", "Arrow, ORC or JSON"]
+Kind = Literal["Parquet", "text", "Arrow, ORC, JSON or .ts"]
 KINDS: dict[Kind, tuple[str, ...]] = {
     "Parquet": PARQUET_SUFFIXES,
     "text": TEXT_SUFFIXES,
-    "Arrow, ORC or JSON": FRAME_SUFFIXES,
+    "Arrow, ORC, JSON or .ts": FRAME_SUFFIXES,
 }
 METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """What the library `datasets` writes beside its tables."""
@@ -78,7 +78,9 @@ class Table:
         class_names: what the codes of a column mean.
         media: columns that hold photographs or recordings, and which of them.
         notes: what else a reader should know.
-        whole: the columns with rows that have been left out; None if none have been.
+        of_series: columns of lists that are series, by the files' kind.
+        whole: columns by which it is told, too, what can be a feature: with the rows that have been
+            left out, or of series with a row each; None if there is nothing else to look at.
     """
 
     frame: pd.DataFrame | ColumnFile
@@ -88,6 +90,7 @@ class Table:
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    of_series: Sequence[str] = ()
     whole: pd.DataFrame | None = None
 
 
@@ -164,6 +167,7 @@ def open_table(spec: DataSpec) -> Table:
                 index=[*read.index, *filter(re.compile(UNNAMED).fullmatch, read.frame.columns)],
                 class_names=read.class_names,
                 notes=read.notes,
+                of_series=read.of_series,
             )
             rows = read.rows
     counts = iter(rows)

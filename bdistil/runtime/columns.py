@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.runtime.dates import as_times, date_parts
+from bdistil.runtime.series import SeriesRule, fold, lay_out
 from bdistil.runtime.values import as_column, as_text, check_present, finite_numbers, missing_values
 
 REMEDY = "correct these values or drop their rows"
@@ -108,10 +109,12 @@ class TableColumns:
     Attributes:
         features: the columns that become features.
         label: name of the label column, or names of several.
+        series: how rows become sequences; None where each row is an example of its own.
     """
 
     features: tuple[FeatureColumn, ...]
     label: str | tuple[str, ...]
+    series: SeriesRule | None = None
 
     def __post_init__(self) -> None:
         if not self.features or not self.label:
@@ -131,8 +134,12 @@ class TableColumns:
             )
             for each in content["features"]
         )
-        label = content["label"]
-        return cls(tuple(features), label if isinstance(label, str) else tuple(label))
+        label, series = content["label"], content.get("series")
+        return cls(
+            tuple(features),
+            label if isinstance(label, str) else tuple(label),
+            None if series is None else SeriesRule(**series),
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -148,11 +155,12 @@ class TableColumns:
     def texts(self) -> set[str]:
         """Columns to be read as text, whatever they look like; a label may be one."""
         encoded = (column.name for column in self.features if column.categories or column.parts)
-        return {*self.labels, *encoded}
+        whose = () if self.series is None or self.series.column is None else (self.series.column,)
+        return {*self.labels, *encoded, *whose}
 
     @property
     def width(self) -> int:
-        """Number of features."""
+        """Number of features, of one step if rows are steps."""
         return sum(column.width for column in self.features)
 
     def encode(self, table: Any) -> NDArray[np.float32]:
@@ -163,11 +171,22 @@ class TableColumns:
                 has ``name in table`` and ``table[name]``.
 
         Returns:
-            float32 (N, width); columns not learnt are left out.
+            float32 (N, width), or (series, steps, width) in the order of the series' first rows;
+            columns not learnt are left out.
 
         Raises:
             DataError: if a column or a value is missing, or no number where one is expected.
         """
+        if self.series is None:
+            return self.encode_rows(table)
+        if self.series.across:
+            return self.encode_rows(table)[:, :, None]
+        steps = lay_out(table, self.series, self.names)
+        rows = self.encode_rows(steps.table)
+        return fold(rows, steps.series, len(steps.first), self.series.steps)
+
+    def encode_rows(self, table: Any) -> NDArray[np.float32]:
+        """Features of each row as it stands, float32 (N, width); for the rest see `encode`."""
         absent = [repr(name) for name in self.names if name not in table]
         if absent:
             raise DataError(

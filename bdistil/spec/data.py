@@ -12,7 +12,7 @@ from bdistil.spec.mistakes import shown
 from bdistil.spec.section import Section
 from bdistil.spec.views import ViewSpec
 
-COLUMN_KEYS = ("split", "group", "order", "weight")
+COLUMN_KEYS = ("split", "group", "order", "weight", "series", "time")
 """Keys that name one column of the user's, which is no feature."""
 
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -49,6 +49,12 @@ class DataSpec(Section):
     """a column such as date; the last rows are test, those before them validation"""
     weight: str | None = None
     """a column of numbers from 0: how much each row counts in training and in choosing students"""
+    series: str | None = None
+    """a column such as an identifier: its rows of one value are the steps of one sequence, which
+    has one label (docs/data.md)
+    """
+    time: str | None = None
+    """a column by which the steps of each series are sorted; left out, they stay as they stand"""
     class_weight: Literal["balanced"] | dict[str, PositiveFloat] | None = None
     """how much each class counts there: `balanced` lets rare ones count as much as common ones, or
     `{name: number}`; times `data.weight`. Choose `goal.metric: balanced_accuracy` beside it
@@ -100,6 +106,8 @@ class DataSpec(Section):
             raise ValueError("give either name (a known data set) or path (your own file)")
         if self.name is not None and self.sources:
             raise ValueError("data.validation_path and data.test_path go with data.path")
+        if self.time is not None and self.series is None:
+            raise ValueError("data.time sorts the steps of data.series; name that column, too")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave examples to train on (sum below 1)")
         return self

@@ -9,7 +9,7 @@ import pytest
 from bdistil.datasets.catalogue import list_datasets, load_dataset
 from bdistil.datasets.daily_sports import dsa19
 from bdistil.datasets.speech_commands import FRAMES, LEAST_ENERGY, RATE, read_wave
-from bdistil.datasets.time_series import padded, read_ts
+from bdistil.datasets.time_series import padded
 from bdistil.errors import DataError
 from bdistil.files.log_mel import log_mel
 from bdistil.spec import DataSpec
@@ -133,48 +133,13 @@ class TestActivities:
 
 
 class TestArchive:
-    def write(self, tmp_path, rows, labels="yes no"):
-        path = tmp_path / "a.ts"
-        path.write_text(files.series(rows, labels))
-        return path
-
-    def test_channels_steps_and_labels(self, tmp_path):
-        rows = [([[1, 2, 3], [4, 5, 6]], "no"), ([[7], [8]], "yes")]
-        archive = read_ts(self.write(tmp_path, rows))
-        assert archive.series[0].tolist() == [[1, 4], [2, 5], [3, 6]]
-        assert archive.series[1].tolist() == [[7, 8]]
-        assert archive.class_names == ("yes", "no")
-        assert archive.y.tolist() == [1, 0]
-
-    def test_shorter_series_get_zeros_in_front(self, tmp_path):
-        archive = read_ts(self.write(tmp_path, [([[1, 2, 3]], "no"), ([[7]], "yes")]))
-        assert padded(archive.series, 4)[:, :, 0].tolist() == [[0, 1, 2, 3], [0, 0, 0, 7]]
+    def test_shorter_series_get_zeros_in_front(self):
+        series = [np.array([[1], [2], [3]], np.float32), np.array([[7]], np.float32)]
+        assert padded(series, 4)[:, :, 0].tolist() == [[0, 1, 2, 3], [0, 0, 0, 7]]
         with pytest.raises(DataError, match="up to 3 steps"):
-            padded(archive.series, 2)
-
-    @pytest.mark.parametrize(
-        ("row", "message"),
-        [
-            (([["a"]], "yes"), "is not of the form"),
-            (([[1, 2], [3]], "yes"), "is not of the form"),
-            (([[1, 2]], "maybe"), "is not of the form"),
-            (([["(0,1)"]], "yes"), "is not of the form"),
-            (([["?"]], "yes"), "is not of the form"),
-            (([["nan"]], "yes"), "missing values"),
-        ],
-    )
-    def test_unfit_series_are_shown(self, tmp_path, row, message):
-        with pytest.raises(DataError, match=rf"a.ts: the series .*{message}"):
-            read_ts(self.write(tmp_path, [row]))
-
-    def test_files_without_classes_or_series(self, tmp_path):
-        with pytest.raises(DataError, match="holds no series"):
-            read_ts(self.write(tmp_path, []))
-        (tmp_path / "b.ts").write_text("@data\n1:yes\n")
-        with pytest.raises(DataError, match="@classLabel"):
-            read_ts(tmp_path / "b.ts")
-        with pytest.raises(DataError, match="cannot be read"):
-            read_ts(tmp_path / "none.ts")
+            padded(series, 2)
+        with pytest.raises(DataError, match="missing values"):
+            padded([np.array([[np.nan]], np.float32)], 2)
 
     @pytest.mark.skipif("japanese_vowels" not in PRESENT, reason="JapaneseVowels is not installed")
     def test_the_real_japanese_vowels(self):

@@ -59,7 +59,7 @@ function numbers(size, changed) {
 }
 
 function question({ columns, input_shape: shape }, range, changed) {
-  if (columns) return form(columns.features, changed);
+  if (columns && !columns.series) return form(columns.features, changed);
   if (shape.length === 3 && shape[0] === 1) return drawing(shape, range, changed);
   return numbers(shape.reduce((product, side) => product * side, 1), changed);
 }

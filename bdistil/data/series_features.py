@@ -1,0 +1,112 @@
+"""Series as features of a data set: of a table whose rows are steps, or whose columns are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bdistil.data.data_card import ColumnNote
+from bdistil.data.learn_columns import learn_columns
+from bdistil.data.repeats import row_hashes, table_hashes
+from bdistil.data.roles import Roles
+from bdistil.data.series import SeriesTable
+from bdistil.data.split import SplitIndices
+from bdistil.errors import DataError
+from bdistil.files.table_files import Table
+from bdistil.names import Domain
+from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.series import SeriesRule, fold
+from bdistil.spec import DataSpec
+
+
+@dataclass
+class SeriesFeatures:
+    """Features whose rows are steps, see :class:`~bdistil.data.own.Features`."""
+
+    table: SeriesTable
+    roles: Roles
+    spec: DataSpec
+    domain: Domain = "sequence"
+    form: None = None
+    encoding: TableColumns | None = field(default=None, init=False)
+
+    @property
+    def padding(self) -> float | None:
+        """Zeros, if some are shorter."""
+        return 0.0 if (self.table.layout.lengths < self.table.rule.steps).any() else None
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """Of the values of all steps, before they are encoded."""
+        own = table_hashes(self.table.steps.frame, self.roles.features)
+        return None if own is None else row_hashes(self._fold(own))
+
+    def splits(self, rows: SplitIndices) -> list[NDArray[np.float32]]:
+        """The encoded steps of each split's series."""
+        trained = np.zeros(len(self.table.layout.first), bool)
+        trained[rows.train] = True
+        own = np.flatnonzero(trained[self.table.layout.series])
+        steps = self.table.steps.frame
+        columns = learn_columns(steps, self.roles.features, self.spec.label, own)
+        self.encoding = replace(columns, series=self.table.rule)
+        x = self._fold(columns.encode(steps))
+        return [x[each] for each in rows]
+
+    def _fold(self, values: NDArray[Any]) -> NDArray[Any]:
+        layout = self.table.layout
+        return fold(values, layout.series, len(layout.first), self.table.rule.steps)
+
+    def columns(self) -> TableColumns | None:
+        """The encoding."""
+        return self.encoding
+
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """What became of each column."""
+        return self.roles.notes(self.encoding), []
+
+
+@dataclass
+class AcrossFeatures:
+    """Features whose columns are the steps of each row's series, likewise."""
+
+    table: Table
+    roles: Roles
+    spec: DataSpec
+    domain: Domain = "sequence"
+    padding: None = None
+    form: None = None
+    encoding: TableColumns | None = field(default=None, init=False)
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """Of the values before they are encoded."""
+        return table_hashes(self.table.frame, self.roles.features)
+
+    def splits(self, rows: SplitIndices) -> list[NDArray[np.float32]]:
+        """The columns of each split's rows, one after another.
+
+        Raises:
+            DataError: if one is no number in every row.
+        """
+        names = self.roles.features
+        columns = learn_columns(self.table.frame, names, self.spec.label, rows.train)
+        for column in columns.features:
+            if column.missing or column.parts or column.categories is not None:
+                raise DataError(
+                    f"column {column.name!r} cannot be a step, as data.layout={self.spec.layout} "
+                    "has it: it is no number in every row; fill or correct it, or leave it out "
+                    "with data.ignore."
+                )
+        self.encoding = replace(columns, series=SeriesRule(len(names), across=True))
+        x = self.encoding.encode(self.table.frame)
+        return [x[each] for each in rows]
+
+    def columns(self) -> TableColumns | None:
+        """The encoding."""
+        return self.encoding
+
+    def said(self) -> tuple[list[ColumnNote], list[str]]:
+        """What became of each column."""
+        steps = len(self.roles.features)
+        return self.roles.notes(self.encoding), [f"the {steps:,} columns are steps of one series"]

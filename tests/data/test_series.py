@@ -1,0 +1,308 @@
+"""Series in tables: steps in rows, in lists or in columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import tiny
+
+from bdistil import Predictor
+from bdistil.cluster.launch import launch_search
+from bdistil.data.dataset import Dataset
+from bdistil.data.new_examples import read_new_examples
+from bdistil.datasets.catalogue import load_dataset
+from bdistil.errors import DataError, SpecError
+from bdistil.export.predict import predict_file
+from bdistil.runtime.manifest import Manifest
+from bdistil.runtime.series import SeriesRule, fold, lay_out
+from bdistil.spec import DataSpec
+
+COUNT = 60
+LENGTHS = 3 + np.arange(COUNT) % 5
+RANDOM = np.random.default_rng(0)
+SERIES = [RANDOM.normal(size=(length, 2)).round(4) for length in LENGTHS]
+LABELS = np.array([f"c{number % 3}" for number in range(COUNT)])
+"""Of series."""
+
+
+def in_rows() -> pd.DataFrame:
+    """A row a step; identifiers that look like numbers, times that text would sort wrongly."""
+    frames = [
+        pd.DataFrame(
+            {
+                "who": f"{n:03}",
+                "t": np.arange(8, 8 + len(x)),
+                "a": x[:, 0],
+                "b": x[:, 1],
+                "label": label,
+            }
+        )
+        for n, (x, label) in enumerate(zip(SERIES, LABELS, strict=True))
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def in_lists() -> pd.DataFrame:
+    columns = {name: [x[:, i].tolist() for x in SERIES] for i, name in enumerate("ab")}
+    return pd.DataFrame({**columns, "label": LABELS})
+
+
+def saved(frame: pd.DataFrame, path: Path) -> Path:
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path, index=False)
+    return path
+
+
+def load(frame: pd.DataFrame, path: Path, **spec: Any) -> Dataset:
+    return load_dataset(DataSpec(path=saved(frame, path), **spec), 0)
+
+
+def expected(steps: int = 7) -> np.ndarray:
+    x = np.zeros((COUNT, steps, 2), np.float32)
+    for own, series in zip(x, SERIES, strict=True):
+        own[steps - len(series) :] = series
+    return x
+
+
+def sorted_rows(dataset: Dataset) -> np.ndarray:
+    x = np.concatenate([split.x for split in (dataset.train, dataset.validation, dataset.test)])
+    return x[np.lexsort(x[:, -1].T)]
+
+
+FORMS = {
+    "rows": (in_rows, "a.csv", {"series": "who", "time": "t"}),
+    "shuffled rows": (
+        lambda: in_rows().sample(frac=1, random_state=1),
+        "a.parquet",
+        {"series": "who", "time": "t"},
+    ),
+    "rows as they stand": (lambda: in_rows().drop(columns="t"), "a.csv", {"series": "who"}),
+    "lists": (in_lists, "a.parquet", {}),
+    "lists in JSON": (in_lists, "a.jsonl", {}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_data(tmp_path: Path, form: str) -> None:
+    make, name, spec = FORMS[form]
+    dataset = load(make(), tmp_path / name, **spec)
+    assert dataset.domain == "sequence"
+    assert dataset.padding == 0
+    x = expected()
+    np.testing.assert_array_equal(sorted_rows(dataset), x[np.lexsort(x[:, -1].T)])
+    assert dataset.card is not None
+    assert "steps of 60 series" in str(dataset.card)
+    assert "3 to 7 each" in str(dataset.card)
+    assert dataset.card.classes == {f"c{i}": (12, 4, 4) for i in range(3)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_predictions_are_those_of_the_arrays(tmp_path: Path, form: str) -> None:
+    """By file and from Python, in the order of the series' first rows, identifiers beside."""
+    make, name, spec = FORMS[form]
+    frame = make()
+    data = {"path": str(saved(frame, tmp_path / name)), **spec}
+    quick = ("teacher={model: cnn1d, epochs: 1}", "space.epochs=1", "space.student=cnn1d")
+    launch_search(
+        tiny(f"data={data}", *quick, "workers.count=0", "search.rounds=1"), tmp_path / "run"
+    )
+    predictor = Predictor(tmp_path / "run")
+    order = pd.unique(frame["who"]).astype(int) if "who" in frame else np.arange(COUNT)
+    answers = predictor.predict(expected()[order])
+    np.testing.assert_array_equal(predictor.predict(frame.drop(columns="label")), answers)
+    found = predict_file(tmp_path / "run", tmp_path / name, keep=["label"])
+    assert [row[-2] for row in found.rows] == answers.tolist()
+    assert found.comparison is not None
+    assert found.comparison.metric == pytest.approx(np.mean(answers == LABELS[order]))
+    if "who" in frame:
+        assert found.header[:2] == ["who", "label"]
+        assert [row[0] for row in found.rows] == pd.unique(frame["who"]).tolist()
+    new = read_new_examples(tmp_path / name, Manifest.read(tmp_path / "run" / "ensemble"))
+    np.testing.assert_array_equal(np.concatenate(list(new.batches)), expected()[order])
+
+
+def test_columns_may_be_steps(tmp_path: Path) -> None:
+    x = RANDOM.normal(size=(COUNT, 20)).astype(np.float32)
+    frame = pd.DataFrame(x, columns=[f"s{i}" for i in range(20)]).assign(label=LABELS)
+    plain = load(frame, tmp_path / "a.parquet")
+    assert plain.domain == "tabular"
+    assert "s0 to s19 are numbered one after another" in str(plain.card)
+    dataset = load(frame, tmp_path / "a.parquet", layout="sequence")
+    assert dataset.input_shape == (20, 1)
+    assert "numbered" not in str(dataset.card)
+    np.testing.assert_array_equal(dataset.train.x[:, :, 0], plain.train.x)
+    assert dataset.columns is not None
+    np.testing.assert_array_equal(dataset.columns.encode(frame)[:, :, 0], x)
+    frame.loc[3, "s4"] = None
+    with pytest.raises(DataError, match=r"column 's4' cannot be a step, .*no number in every row"):
+        load(frame, tmp_path / "a.parquet", layout="sequence")
+    with pytest.raises(SpecError, match=r"data\.layout is for arrays and series"):
+        load(frame, tmp_path / "a.parquet", layout="image")
+
+
+def test_one_column_of_lists_of_one_length_is_asked_about(tmp_path: Path) -> None:
+    lists = pd.DataFrame(
+        {
+            "v": [[1.0 * n, 2.0, 3.0] for n in range(COUNT)],
+            "age": np.arange(COUNT) % 7,
+            "label": LABELS,
+        }
+    )
+    with pytest.warns(
+        UserWarning, match=r"'v' is left out: lists of numbers, .*data\.layout=sequence"
+    ):
+        plain = load(lists, tmp_path / "a.parquet")
+    assert plain.input_shape == (1,)
+    dataset = load(lists, tmp_path / "a.parquet", layout="sequence")
+    assert dataset.input_shape == (3, 2)
+    assert dataset.train.x[0, 1:, 0].tolist() == [2, 3]
+    assert len(np.unique(dataset.train.x[0, :, 1])) == 1  # what is no list is that of every step
+
+
+def test_gaps_categories_and_what_stays_the_same(tmp_path: Path) -> None:
+    """A step is encoded as a row of a table is; what tells the series apart is left out."""
+    frame = in_rows()
+    frame["mode"] = np.where(np.arange(len(frame)) % 3, "on", "off")
+    frame["name"] = "n" + frame["who"]
+    frame.loc[4, "b"] = None
+    with pytest.warns(UserWarning, match="column 'name' is left out: identifiers"):
+        dataset = load(frame, tmp_path / "a.csv", series="who", time="t")
+    assert dataset.columns is not None
+    names = [name for column in dataset.columns.features for name in column.feature_names]
+    assert names == ["a", "b", "b is missing", "mode=off", "mode=on"]
+    assert (
+        dataset.train.x[:, :, 2].sum()
+        + dataset.validation.x[:, :, 2].sum()
+        + dataset.test.x[:, :, 2].sum()
+        == 1
+    )
+
+
+def test_few_long_series_are_cut(tmp_path: Path) -> None:
+    frame = in_rows()
+    longer = pd.DataFrame(
+        {"who": "long", "t": np.arange(40), "a": np.arange(40.0), "b": 0.0, "label": "c0"}
+    )
+    dataset = load(pd.concat([longer, frame]), tmp_path / "a.csv", series="who", time="t")
+    assert dataset.input_shape == (7, 2)
+    assert "1 are cut to their first 7 steps" in str(dataset.card)
+    assert sorted_rows(dataset)[:, :, 0].max() == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "spec", "message"),
+    [
+        (
+            {"label": LABELS[np.arange(len(in_rows())) % 3]},
+            {},
+            r"'label' \(data.label\) holds c0 and c1 in steps of who '000'",
+        ),
+        (
+            {"part": np.where(np.arange(len(in_rows())) % 2, "train", "test")},
+            {"split": "part"},
+            r"'part' \(data.split\) holds",
+        ),
+        ({"who": [None] + ["a"] * (len(in_rows()) - 1)}, {}, "column 'who' has 1 missing value"),
+        ({"t": [None] + [1] * (len(in_rows()) - 1)}, {}, "column 't' has 1 missing value"),
+        ({"t": ["soon"] * len(in_rows())}, {}, "column 't' holds 'soon'"),
+        ({}, {"time": "tt"}, "data.time names column 'tt', which is missing"),
+        (
+            {},
+            {"series": "wo"},
+            "data.series names column 'wo', which is missing; did you mean 'who'",
+        ),
+    ],
+)
+def test_series_that_make_no_sense_are_refused(
+    tmp_path: Path, change: dict, spec: dict, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load(
+            in_rows().assign(**change),
+            tmp_path / "a.parquet",
+            **{"series": "who", "time": "t", **spec},
+        )
+
+
+def test_lists_that_differ_in_length_are_refused(tmp_path: Path) -> None:
+    frame = in_lists()
+    frame.at[5, "a"] = frame.at[5, "a"][:-1]
+    with pytest.raises(DataError, match=r"lists in row 5 .* 2 in 'a' and 3 in 'b'"):
+        load(frame, tmp_path / "a.parquet")
+    frame.at[5, "a"] = frame.at[5, "b"] = []
+    with pytest.raises(DataError, match="an empty list in row 5"):
+        load(frame, tmp_path / "a.parquet")
+
+
+def test_series_are_for_tables(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((9, 4)), y=np.arange(9) % 3)
+    with pytest.raises(SpecError, match=r"data\.series is for columns"):
+        load_dataset(DataSpec(path=tmp_path / "a.npz", series="who"), 0)
+    with pytest.raises(ValueError, match=r"data\.time sorts the steps of data\.series"):
+        DataSpec(path=tmp_path / "a.csv", time="t")
+
+
+def test_what_may_be_series_is_named(tmp_path: Path) -> None:
+    rows = pd.concat([in_rows().assign(who=lambda f, k=k: f"{k}" + f["who"]) for k in range(3)])
+    plain = load(rows, tmp_path / "a.csv")
+    assert "all rows of one who (180 values) have one label" in str(plain.card)
+    assert "data.series=who" in str(plain.card)
+    dataset = load(rows, tmp_path / "a.csv", series="who")
+    assert "t rises with every step of each series" in str(dataset.card)
+    assert "t rises" not in str(load(rows, tmp_path / "a.csv", series="who", time="t").card)
+
+
+def test_groups_and_weights_are_of_series(tmp_path: Path) -> None:
+    frame = in_rows()
+    number = frame["who"].astype(int)
+    frame = frame.assign(person=number % 6, weight=1.0 + number % 2)
+    dataset = load(
+        frame, tmp_path / "a.csv", series="who", time="t", group="person", weight="weight"
+    )
+    assert dataset.train.groups is not None
+    assert dataset.train.weights is not None
+    splits = (dataset.train, dataset.validation, dataset.test)
+    homes = [set(split.groups.tolist()) for split in splits]  # type: ignore[union-attr]
+    assert len(set.union(*homes)) == sum(map(len, homes)) == 6
+    assert sum(map(len, splits)) == COUNT
+
+
+def test_new_lists_for_steps_in_rows_name_what_is_lacking(tmp_path: Path) -> None:
+    dataset = load(in_rows(), tmp_path / "a.csv", series="who", time="t")
+    assert dataset.columns is not None
+    with pytest.raises(DataError, match="the table lacks column 'who'"):
+        dataset.columns.encode(in_lists())
+    lists = load(in_lists(), tmp_path / "b.parquet").columns
+    assert lists is not None
+    with pytest.raises(DataError, match="no column holds lists"):
+        lists.encode(in_rows())
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 6), st.randoms())
+def test_steps_come_back_whatever_their_order(lengths: list[int], steps: int, random: Any) -> None:
+    """Each series is its steps sorted by time, cut at the end, zeros in front."""
+    rows = [
+        (f"s{n}", t, 100.0 * n + t + 1) for n, length in enumerate(lengths) for t in range(length)
+    ]
+    random.shuffle(rows)
+    who, time, value = (np.array(column) for column in zip(*rows, strict=True))
+    rule = SeriesRule(steps, "who", "time")
+    found = lay_out({"who": who, "time": time, "x": value}, rule, ["x"])
+    x = fold(found.table["x"], found.series, len(lengths), steps)
+    for place, name in enumerate(dict.fromkeys(who)):
+        n = int(name[1:])
+        own = [100.0 * n + t + 1 for t in range(min(lengths[n], steps))]
+        assert x[place].tolist() == [0.0] * (steps - len(own)) + own
+        assert who[found.first[place]] == name
+        assert time[found.first[place]] == 0
+    assert found.lengths.tolist() == [lengths[int(name[1:])] for name in dict.fromkeys(who)]
