@@ -52,7 +52,7 @@ Fallback = Literal["none", "helpful", "best"]
 
 Precision = Literal["fp32", "bf16"]
 
-Layout = Literal["sequence", "image", "NTF", "NFT", "NHW", "NCHW", "NHWC"]
+Layout = Literal["vector", "sequence", "image", "NTF", "NFT", "NHW", "NCHW", "NHWC"]
 """What the axes of an array of examples mean."""
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 

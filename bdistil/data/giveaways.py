@@ -42,6 +42,8 @@ def giveaways(dataset: Dataset, ignored: Sequence[str] = ()) -> Iterator[str]:
     found, start = [], 0
     for column in dataset.columns.features:
         own = slice(start, start := start + column.width)
+        if column.size:  # no value of which is the label's
+            continue
         if _tells(dataset, column, train.x[:, own], validation.x[:, own], train.y, validation.y):
             found.append(column.name)
     if found:

@@ -11,7 +11,7 @@ from bdistil.errors import DataError, SpecError
 from bdistil.names import LAYOUTS, Domain, Layout
 
 DOMAINS: dict[int, Domain] = {2: "tabular", 3: "sequence", 4: "image"}
-AXES: dict[str, str] = {"sequence": "NTF", "image": "NHW"}
+AXES: dict[str, str] = {"vector": "NF", "sequence": "NTF", "image": "NHW"}
 CHANNELS = (1, 3, 4)
 LEAST_SIDE = 8
 SQUARISH = 1.5
@@ -33,8 +33,8 @@ def arranged(x: NDArray[Any], layout: Layout | None) -> Reading:
     Args:
         x: numbers, (N, features), (N, time, features), or (N, channels, height, width) unless
             `layout` says otherwise.
-        layout: `data.layout`: NTF (sequence), NFT, NHW (image), NCHW or NHWC; None decides by the
-            shape.
+        layout: `data.layout`: NF (vector), NTF (sequence), NFT, NHW (image), NCHW or NHWC; None
+            decides by the shape.
 
     Raises:
         DataError: if the shape is none of these, or could mean two things.
@@ -84,6 +84,8 @@ def _as_told(x: NDArray[Any], layout: Layout) -> Reading:
             "or another layout."
         )
     said = f"axes read as {layout}"
+    if axes == "NF":
+        return Reading(x, "tabular", said)
     if axes == "NHW":
         return Reading(x[:, None], "image", said)
     if axes == "NHWC":

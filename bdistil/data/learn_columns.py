@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.lists import holds_numbers, is_nested, lengths_of
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.optional import require
 from bdistil.runtime.columns import FeatureColumn, TableColumns
 from bdistil.runtime.dates import DATE_PARTS, ISO, as_times, date_parts
-from bdistil.runtime.values import as_text, finite_numbers, missing_values, sorted_texts
+from bdistil.runtime.values import (
+    as_text,
+    check_present,
+    finite_numbers,
+    missing_values,
+    sorted_texts,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +99,8 @@ def _learner(values: pd.Series[Any], name: str) -> Learn:
     Raises:
         DataError: if they are neither numbers nor text nor dates.
     """
+    if is_nested(values) and holds_numbers(values):
+        return _learn_lists
     types = require("pandas", "table").api.types
     content = types.infer_dtype(values)
     if isinstance(values.dtype, types.CategoricalDtype):
@@ -106,6 +115,20 @@ def _learner(values: pd.Series[Any], name: str) -> Learn:
         f"column {name!r} holds {content} values, neither numbers nor text nor dates; convert it "
         "or leave it out with data.ignore."
     )
+
+
+def _learn_lists(series: pd.Series[Any], missing: Mask, trained: Mask) -> FeatureColumn:
+    """Vectors of one length, as embeddings are."""
+    name = str(series.name)
+    if missing.any():
+        check_present(series, f"column {name!r} of lists", REMEDY)
+    sizes = sorted(lengths_of(series))
+    if len(sizes) > 1 or not sizes[0]:
+        raise DataError(
+            f"column {name!r} holds lists of {sizes[0]:,} to {sizes[-1]:,} numbers, no vectors; "
+            "leave data.layout out if they are series, or the column with data.ignore."
+        )
+    return FeatureColumn(name, size=sizes[0])
 
 
 def _learn_numbers(series: pd.Series[Any], missing: Mask, trained: Mask) -> FeatureColumn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.lists import holds_numbers, lengths_of
 from bdistil.optional import require
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ def table_hashes(
     hashed = require("pandas", "table").util.hash_pandas_object
     total: Any = np.uint64(0)
     for name in names:
+        values = frame[name]
         try:
-            own = hashed(frame[name], index=False).to_numpy()
-        except TypeError:  # lists and the like, which are no features
-            return None
+            own = hashed(values, index=False).to_numpy()
+        except TypeError:  # lists
+            if not holds_numbers(values) or len(lengths_of(values)) > 1:
+                return None
+            own = row_hashes(np.stack([np.asarray(value, np.float64) for value in values]))
         total = (total ^ own) * MIX
     hashes: NDArray[np.uint64] = total
     return hashes

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bdistil.data.data_card import ColumnNote
-from bdistil.data.set_aside import NAMED_AS_ID, is_nested, reason_to_set_aside
+from bdistil.data.lists import holds_numbers, is_nested
+from bdistil.data.set_aside import NAMED_AS_ID, reason_to_set_aside
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError, did_you_mean
 from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
@@ -47,6 +48,8 @@ def _use(column: FeatureColumn) -> str:
     """What a column became, in words."""
     if column.parts is not None:
         said, filled = f"dates, as {', '.join(column.parts)}", "medians"
+    elif column.size:
+        return f"lists of {column.size:,} numbers"
     elif column.categories is not None:
         said, filled = "categories, one-hot", "zeros"
         if column.rarer:
@@ -82,7 +85,8 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
             others.setdefault(name, f"data.{key}")
     if spec.features is None:
         others |= dict.fromkeys(_index(table, others), f"{LEFT_OUT}, the table's index")
-        others |= _set_aside(table, [name for name in known if name not in others])
+        free = [name for name in known if name not in others]
+        others |= _set_aside(table, [name for name in free if not _is_vector(table, name, spec)])
     free = [name for name in known if name not in others]
     names = list(dict.fromkeys(free if spec.features is None else spec.features))
     _check_no_clash(names, others)
@@ -191,11 +195,20 @@ def _check_flat(spec: DataSpec, table: Table) -> None:
     named |= {key: [getattr(spec, key)] for key in COLUMN_KEYS}
     for key, names in named.items():
         for name in names:
+            if key == "features" and _is_vector(table, name, spec):
+                continue
             if name is not None and name not in table.media and is_nested(table.frame[name]):
                 raise DataError(
                     f"data.{key} names column {name!r}, which holds lists or structures; give "
                     "each value a column of its own."
                 )
+
+
+def _is_vector(table: Table, name: str, spec: DataSpec) -> bool:
+    """Whether a column holds lists of numbers, which are to be features."""
+    if spec.layout != "vector" or name in table.media:
+        return False
+    return is_nested(table.frame[name]) and holds_numbers(table.frame[name])
 
 
 def check_known(
@@ -230,7 +243,9 @@ def _check_no_split(table: Table, names: Sequence[str]) -> None:
         if name in table.media or name in getattr(table.frame, "of_numbers", ()):
             continue
         values = table.frame[name]
-        if values.dtype.kind == "O" and looks_like_parts(values.unique()):
+        if is_nested(values) or values.dtype.kind != "O":
+            continue
+        if looks_like_parts(values.unique()):
             raise DataError(
                 f"column {name!r} holds nothing but names of splits, such as {values.iloc[0]!r}; "
                 f"set data.split={name} to split by it, or leave it out with data.ignore."

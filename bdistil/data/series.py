@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bdistil.data.lists import holds_numbers, is_nested, lengths_of
 from bdistil.data.own import check_unset
 from bdistil.data.roles import check_known
-from bdistil.data.set_aside import holds_numbers
 from bdistil.errors import DataError
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.table_files import Table
+from bdistil.files.wording import some
 from bdistil.runtime.series import SeriesRule, Steps, lay_out
 from bdistil.runtime.values import as_text, missing_values
 from bdistil.spec import DataSpec
@@ -107,16 +108,25 @@ def _with_series(
 def _lists(table: Table, frame: pd.DataFrame, spec: DataSpec) -> list[str]:
     """Columns that hold series as lists of numbers.
 
-    These are lists whose lengths differ, or are the same in several columns; one column of lists of
-    one length may as well hold vectors, so it is series if `data.layout` says so.
+    Raises:
+        DataError: if all are of one length, so that they may as well be vectors, and nothing says
+            which they are.
     """
+    if spec.layout == "vector":
+        return []
     named = {*spec.labels, *spec.ignore, spec.split, spec.group, spec.order, spec.weight}
     names = [name for name in frame.columns if name not in named and frame[name].dtype.kind == "O"]
     names = [name for name in names if spec.features is None or name in spec.features]
-    lists = [name for name in names if holds_numbers(frame[name])]
-    if len(lists) > 1 or table.of_series or spec.layout in SEQUENCES:
+    lists = [name for name in names if is_nested(frame[name]) and holds_numbers(frame[name])]
+    if not lists or table.of_series or spec.layout in SEQUENCES:
         return lists
-    return lists if lists and len({len(value) for value in frame[lists[0]]}) > 1 else []
+    if all(len(lengths_of(frame[name])) == 1 for name in lists):
+        raise DataError(
+            f"lists of numbers, all of one length, stand in {some(lists)}: vectors, such as "
+            "embeddings, or the steps of series; set data.layout=vector or data.layout=sequence, "
+            "or leave them out with data.ignore."
+        )
+    return lists
 
 
 def _inferred(values: NDArray[Any]) -> Any:

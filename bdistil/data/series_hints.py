@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bdistil.data.lists import is_nested
 from bdistil.data.roles import FEWEST_OF_A_GROUP, Roles
 from bdistil.data.series import SeriesTable
 from bdistil.data.set_aside import FEWEST_ROWS
@@ -54,7 +55,7 @@ def possible_series(table: Table, roles: Roles, spec: DataSpec) -> Iterator[str]
     labels = table.frame[spec.labels[0]]
     for name in roles.features:
         values = table.frame[name]
-        if values.dtype.kind == "f":
+        if values.dtype.kind == "f" or is_nested(values):
             continue
         count = values.nunique()
         if not max(FEWEST_ROWS, 2 * labels.nunique()) <= count <= len(values) / FEWEST_OF_A_GROUP:

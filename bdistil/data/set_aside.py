@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bdistil.data.learn_columns import MOST_CATEGORIES, are_dates
-from bdistil.runtime.series import is_list
+from bdistil.data.lists import holds_numbers, is_nested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +32,7 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
     """
     if is_nested(values):
         if holds_numbers(values):
-            return "lists of numbers, which data.layout=sequence takes for the steps of series"
+            return "lists of numbers, which data.layout says how to read (vector, sequence)"
         return NEITHER if _are_files(values) else "lists or structures, which are no features"
     different = values.nunique(dropna=False)
     if different == 1:
@@ -62,27 +60,6 @@ def _reason_of_whole_numbers(values: pd.Series[Any], different: int) -> str | No
     if named.search(str(values.name)) is None:
         return None
     return f"identifiers, another number in {'each row' if every else 'most rows'}"
-
-
-def is_nested(values: pd.Series[Any]) -> bool:
-    """Whether the values are lists, arrays or structures."""
-    if values.dtype.kind != "O":
-        return False
-    return any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in values)
-
-
-def holds_numbers(values: pd.Series[Any]) -> bool:
-    """Whether all values are lists of numbers, maybe with gaps."""
-    return all(is_list(value) and _are_numbers(value) for value in values)
-
-
-def _are_numbers(value: Any) -> bool:
-    array = np.asarray(value)
-    if array.ndim != 1:
-        return False
-    return array.dtype.kind in "biuf" or all(
-        each is None or isinstance(each, int | float | np.number) for each in array
-    )
 
 
 def _are_files(values: pd.Series[Any]) -> bool:

@@ -98,7 +98,7 @@ def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
         names = {"column": first, "label": spec.label}
         return DecodedFeatures(examples, table.media[first], spec, roles.notes(), names)
     across = spec.layout in SEQUENCES and not isinstance(table.frame, ColumnFile)
-    check_unused(spec, "layout" if across else None, "is a table")
+    check_unused(spec, "layout" if across or spec.layout == "vector" else None, "is a table")
     return (AcrossFeatures if across else ColumnFeatures)(table, roles, spec)
 
 

@@ -81,8 +81,14 @@ def _task(config: EnsembleConfig) -> str:
 
 def _inputs(config: EnsembleConfig) -> str:
     if config.columns is not None:
-        names = _list(config.columns.names)
-        return f"rows of a table (a DataFrame, CSV or Parquet) with the columns {names}"
+        names, series = _list(config.columns.names), config.columns.series
+        rows = f"rows of a table (a DataFrame, CSV or Parquet) with the columns {names}"
+        if series is None or series.across:
+            return rows
+        if series.column is None:
+            return f"{rows}, lists of the steps of a series each"
+        order = "" if series.time is None else f", in the order of {_plain(series.time)}"
+        return f"{rows}, those of one {_plain(series.column)} the steps of a series{order}"
     shape = ", ".join(map(str, ("batch", *config.input_shape)))
     if config.form is not None:
         medium = config.form["medium"]

@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 from bdistil.errors import BdistilWarning, DataError
 from bdistil.runtime.dates import as_times, date_parts
 from bdistil.runtime.series import SeriesRule, fold, lay_out
-from bdistil.runtime.values import as_column, as_text, check_present, finite_numbers, missing_values
+from bdistil.runtime.values import (
+    as_column,
+    as_text,
+    check_present,
+    finite_numbers,
+    is_list,
+    missing_values,
+)
 
 REMEDY = "correct these values or drop their rows"
 
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """One column: numbers and booleans as they are, text and categoricals one-hot, dates in parts.
+    """One column: numbers and vectors as they are, categories one-hot, dates in parts.
 
     Attributes:
         name: the column's name.
@@ -32,6 +39,7 @@ class FeatureColumn:
             missing, and `fill` stands in its place; if none, a missing value is refused.
         fill: for each number or part, the median of the training rows; empty for categories, all
             of which are zero where the value is missing.
+        size: numbers in the list that each value is; 0 if values are no lists.
     """
 
     name: str
@@ -40,8 +48,11 @@ class FeatureColumn:
     parts: tuple[str, ...] | None = None
     missing: int = 0
     fill: tuple[float, ...] = ()
+    size: int = 0
 
     def __post_init__(self) -> None:
+        if self.size and (self.categories is not None or self.parts or self.missing):
+            raise ValueError(f"column {self.name!r} holds lists, and something else, too")
         values = 0 if self.categories is not None else len(self.parts or (self.name,))
         if self.missing < 0 or (self.missing and len(self.fill) != values):
             raise ValueError(f"column {self.name!r} has {self.missing} gaps and fill {self.fill}")
@@ -49,12 +60,16 @@ class FeatureColumn:
     @property
     def width(self) -> int:
         """Number of features that the column becomes."""
+        if self.size:
+            return self.size
         values = self.categories if self.categories is not None else self.parts
         return (1 if values is None else len(values)) + bool(self.missing)
 
     @property
     def feature_names(self) -> list[str]:
         """Of the features that the column becomes, its own where it is one number."""
+        if self.size:
+            return [f"{self.name}[{place}]" for place in range(self.size)]
         values = self.categories if self.categories is not None else self.parts
         names = [self.name] if values is None else [f"{self.name}={value}" for value in values]
         return [*names, *([f"{self.name} is missing"] if self.missing else [])]
@@ -69,6 +84,8 @@ class FeatureColumn:
         if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
             raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
         values = as_column(values, what)
+        if self.size:
+            return self._encode_lists(values, what)
         if np.ndim(values) != 1:
             raise DataError(f"{what} has shape {np.shape(values)}; give one value a row.")
         if not self.missing:
@@ -89,6 +106,24 @@ class FeatureColumn:
     def _stopgap(self) -> Any:
         """What can be encoded in place of a missing value, so that rows keep their numbers."""
         return 0 if self.parts is None else np.datetime64(0, "us")
+
+    def _encode_lists(self, values: Any, what: str) -> NDArray[np.float32]:
+        """Lists, or the rows of a matrix, all as long as those of training."""
+        if np.ndim(values) == 1:
+            for row, value in enumerate(values):
+                if not is_list(value) or len(value) != self.size:
+                    found = f"a list of {len(value):,}" if is_list(value) else as_text(value)
+                    raise DataError(
+                        f"{what} holds {found} in row {row} (counted from 0), no list of "
+                        f"{self.size:,} numbers; {REMEDY}."
+                    )
+            rows = [np.asarray(as_column(value)) for value in values]
+            values = np.stack(rows) if rows else np.zeros((0, self.size))
+        if np.shape(values)[1:] != (self.size,):
+            raise DataError(
+                f"{what} has shape {np.shape(values)}; give a list of {self.size:,} numbers a row."
+            )
+        return finite_numbers(values, what, REMEDY)
 
     def _encode_present(self, values: Any, what: str) -> NDArray[np.float32]:
         if self.parts is not None:
@@ -131,6 +166,7 @@ class TableColumns:
                 parts=each.get("parts") and tuple(each["parts"]),
                 missing=each.get("missing", 0),
                 fill=tuple(each.get("fill", ())),
+                size=each.get("size", 0),
             )
             for each in content["features"]
         )

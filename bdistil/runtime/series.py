@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import DataError
 from bdistil.runtime.dates import as_times
-from bdistil.runtime.values import as_column, as_text, check_present
+from bdistil.runtime.values import as_column, as_text, check_present, is_list
 
 REMEDY = "correct these values or drop their rows"
 Codes = NDArray[np.int64]
@@ -123,11 +123,6 @@ def sortable_times(values: Any, what: str) -> NDArray[Any]:
     check_present(as_column(values, what), what, REMEDY)
     array = np.asarray(values)
     return array if array.dtype.kind in "biufM" else as_times(values, what, REMEDY)
-
-
-def is_list(value: Any) -> bool:
-    """Whether a cell holds several values: a list or an array, no text and no structure."""
-    return hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
 
 
 def _numbered(values: Any, what: str) -> Codes:

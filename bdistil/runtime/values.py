@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,11 @@ def _read_by_numpy(values: Any, what: str) -> NDArray[Any]:
             f"{what} is a {type(values).__name__} that numpy cannot read ({told(error)}); give an "
             "array."
         ) from None
+
+
+def is_list(value: Any) -> bool:
+    """Whether a cell holds several values: a list or an array, no text and no structure."""
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
 
 
 def as_text(value: Any) -> str:

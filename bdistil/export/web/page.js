@@ -59,7 +59,8 @@ function numbers(size, changed) {
 }
 
 function question({ columns, input_shape: shape }, range, changed) {
-  if (columns && !columns.series) return form(columns.features, changed);
+  const asked = columns && !columns.series && !columns.features.some(({ size }) => size);
+  if (asked) return form(columns.features, changed);
   if (shape.length === 3 && shape[0] === 1) return drawing(shape, range, changed);
   return numbers(shape.reduce((product, side) => product * side, 1), changed);
 }

@@ -1,0 +1,39 @@
+"""Columns whose values are lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bdistil.runtime.values import is_list, missing_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def is_nested(values: pd.Series[Any]) -> bool:
+    """Whether the values are lists, arrays or structures."""
+    if values.dtype.kind != "O":
+        return False
+    return any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in values)
+
+
+def holds_numbers(values: pd.Series[Any]) -> bool:
+    """Whether all values that are there are lists of numbers, maybe with gaps."""
+    there = values[~missing_values(values)]
+    return all(is_list(value) and _are_numbers(value) for value in there)
+
+
+def _are_numbers(value: Any) -> bool:
+    array = np.asarray(value)
+    if array.ndim != 1:
+        return False
+    return array.dtype.kind in "biuf" or all(
+        each is None or isinstance(each, int | float | np.number) for each in array
+    )
+
+
+def lengths_of(values: pd.Series[Any]) -> set[int]:
+    """The different lengths of lists; where a value is missing, 0."""
+    return {len(value) if is_list(value) else 0 for value in values}
