@@ -273,7 +273,7 @@ def test_a_stray_text_among_numbers_is_pointed_at():
 
 @pytest.mark.parametrize(
     ("values", "kind"),
-    [(pd.to_timedelta(["1h"] * 3), "timedelta"), ([[1], [2], [3]], "mixed")],
+    [(pd.to_timedelta(["1h"] * 3), "timedelta"), ([["a"], ["b"], ["c"]], "mixed")],
 )
 def test_other_types_are_refused(values, kind):
     with pytest.raises(DataError, match=rf"column 'a' holds {kind}\S* values.*data.ignore"):

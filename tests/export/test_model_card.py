@@ -77,6 +77,23 @@ def test_a_card_of_a_table_names_its_columns(tmp_path: Path) -> None:
     assert "data.csv" in text
 
 
+@pytest.mark.parametrize(
+    ("series", "said"),
+    [
+        (
+            {"column": "who", "time": "t_0"},
+            r"those of one who the steps of a series, in the order of t\_0",
+        ),
+        ({"column": "who"}, "those of one who the steps of a series\n"),
+        ({}, "lists of the steps of a series each"),
+        ({"across": True}, 'with the columns "a"\n'),
+    ],
+)
+def test_a_card_of_series_says_what_a_series_is(tmp_path: Path, series: dict, said: str) -> None:
+    columns = {"features": [{"name": "a"}], "label": "y", "series": {"steps": 5, **series}}
+    assert said in card(tmp_path, columns=columns)
+
+
 def test_a_card_of_recordings_names_files(tmp_path: Path) -> None:
     text = card(tmp_path, form={"medium": "recording"})
     assert "recordings in files or a folder" in text

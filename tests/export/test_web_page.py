@@ -23,6 +23,7 @@ from bdistil.export.onnx_export import export_onnx
 from bdistil.export.web_export import RUNTIME_FILES, export_web, find_runtime
 from bdistil.runtime.columns import FeatureColumn, TableColumns
 from bdistil.runtime.predictor import Predictor
+from bdistil.runtime.series import SeriesRule
 
 POST = """
     const post = (told) => fetch("/", { method: "POST", body: JSON.stringify(told) });
@@ -186,6 +187,39 @@ def test_a_form_encodes_columns_as_training_did(tmp_path: Path) -> None:
             f"{answer.values[0]} {100 * answer.probabilities.max():.1f}%"
         )
     assert refused == {"said": "colour is empty, which training never saw.", "rows": []}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "columns",
+    [
+        TableColumns((FeatureColumn("embedding", size=3),), "y"),
+        TableColumns((FeatureColumn("a"),), "y", SeriesRule(3, "who")),
+    ],
+)
+def test_what_no_form_has_fields_for_is_asked_as_numbers(
+    tmp_path: Path, columns: TableColumns
+) -> None:
+    runtime = needs_browser_and_runtime()
+    plain = deploy(tmp_path, ("mlp", 2, "none", True))
+    ensemble = Ensemble(
+        replace(plain.config, columns=columns), list(plain), plain.shift, plain.scale
+    )
+    ensemble.save_pretrained(tmp_path)
+    x = examples("mlp", 20)
+    web = published(tmp_path, ensemble, x, runtime)
+    script = f"""{USE_PAGE}
+        await settled(page);
+        const area = page().querySelector("#ask textarea");
+        area.value = "{" ".join(map(str, x[0].ravel().tolist()))}";
+        area.dispatchEvent(new Event("input", {{ bubbles: true }}));
+        await wait(300);
+        await post(rows());
+    """
+    for row, answer in zip(
+        look(web, script, tmp_path / "profile"), Predictor(tmp_path).stages(x[:1]), strict=True
+    ):
+        assert row[1].startswith(f"{answer.values[0]} ")
 
 
 @pytest.mark.browser
