@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,8 @@ def _json_rows(text: str) -> tuple[list[Row], Sequence[Any] | None]:
             return whole["data"], _unless_numbers([row.pop(key, None) for row in whole["data"]])
         if all(isinstance(column, dict) for column in whole.values()):
             labels = list(dict.fromkeys(label for column in whole.values() for label in column))
+            if _are_numbers(whole) and not _are_numbers(labels):  # orient="index"
+                return list(whole.values()), _unless_numbers(list(whole))
             rows = [{name: whole[name].get(label) for name in whole} for label in labels]
             return rows, _unless_numbers(labels)
         if all(isinstance(column, list) for column in whole.values()):
@@ -157,6 +159,10 @@ def _json_rows(text: str) -> tuple[list[Row], Sequence[Any] | None]:
             "(DataFrame.to_json(orient='records'))."
         )
     return found, None
+
+
+def _are_numbers(texts: Iterable[str]) -> bool:
+    return all(text.isdecimal() for text in texts)
 
 
 def _unless_numbers(labels: Sequence[Any]) -> Sequence[Any] | None:

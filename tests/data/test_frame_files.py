@@ -65,6 +65,7 @@ WRITE: dict[str, Callable[[Path], Any]] = {
     "old.feather": lambda path: pyarrow.feather.write_feather(FRAME, path, version=1),
     "pandas.orc": FRAME.to_orc,
     "pandas.json": FRAME.to_json,
+    "index.json": lambda path: FRAME.to_json(path, orient="index"),
     "records.json": lambda path: FRAME.to_json(path, orient="records"),
     "lines.jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
     "polars.ndjson": polars.from_pandas(FRAME).write_ndjson,
