@@ -83,7 +83,8 @@ class DataCard(BaseModel):
         """For people: one line for each thing to know."""
         shape = SHAPES[self.domain].format(*self.input_shape)
         splits = ", ".join(f"{count:,} {name}" for name, count in self.splits.items())
-        lines = [f"{self.source}: {self.rows:,} rows, {self.domain} with {shape}, {self.task}"]
+        noun = "series" if self.columns and self.domain == "sequence" and not self.form else "rows"
+        lines = [f"{self.source}: {self.rows:,} {noun}, {self.domain} with {shape}, {self.task}"]
         if self.classes is not None:
             counts = [f"{name} {sum(rows):,}" for name, rows in self.classes.items()]
             lines.append(f"classes: {some(counts, SHOWN_CLASSES)}")

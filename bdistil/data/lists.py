@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def _are_numbers(value: Any) -> bool:
     if array.ndim != 1:
         return False
     return array.dtype.kind in "biuf" or all(
-        each is None or isinstance(each, int | float | np.number) for each in array
+        each is None or isinstance(each, Number) for each in array
     )
 
 

@@ -124,6 +124,13 @@ def _series_examples(
     x = expected.as_examples(table)
     lists = rule.column is None
     first = lay_out(table, rule, expected.columns.names if lists else ()).first
+    labels = [name for name in expected.columns.labels if name in table]
+    if not lists and any(table.groupby(rule.column)[name].nunique().max() > 1 for name in labels):
+        warnings.warn(
+            "labels differ within series; those of first steps are compared with the answers.",
+            BdistilWarning,
+            stacklevel=2,
+        )
     table = table.iloc[first]
     beside = kept_columns(table, keep if lists else list(dict.fromkeys((str(rule.column), *keep))))
     return NewExamples(_batches(path, [x], expected), _raw_labels(table, expected.columns), beside)

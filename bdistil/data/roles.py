@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdistil.data.data_card import ColumnNote
 from bdistil.data.lists import holds_numbers, is_nested
-from bdistil.data.set_aside import NAMED_AS_ID, reason_to_set_aside
+from bdistil.data.set_aside import NAMED_AS_ID, SAME, reason_to_set_aside
 from bdistil.errors import BdistilError, BdistilWarning, DataError, TeacherError, did_you_mean
 from bdistil.files.parts import looks_like_parts
 from bdistil.files.table_files import Table
@@ -62,13 +62,16 @@ def _use(column: FeatureColumn) -> str:
     return f"{said}; {column.missing:,} missing values are {filled}, and marked by a feature"
 
 
-def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
+def assign_roles(
+    table: Table, spec: DataSpec, teacher: Sequence[str], constants: bool = False
+) -> Roles:
     """Decide on every column of a table.
 
     Args:
         table: with the columns.
         spec: that names some of them.
         teacher: columns of a teacher's outputs.
+        constants: whether what is the same in every row may be a feature, as a step is.
 
     Raises:
         DataError: if a named column is missing or named twice, or no feature is left.
@@ -86,7 +89,8 @@ def assign_roles(table: Table, spec: DataSpec, teacher: Sequence[str]) -> Roles:
     if spec.features is None:
         others |= dict.fromkeys(_index(table, others), f"{LEFT_OUT}, the table's index")
         free = [name for name in known if name not in others]
-        others |= _set_aside(table, [name for name in free if not _is_vector(table, name, spec)])
+        free = [name for name in free if not _is_vector(table, name, spec)]
+        others |= _set_aside(table, free, constants)
     free = [name for name in known if name not in others]
     names = list(dict.fromkeys(free if spec.features is None else spec.features))
     _check_no_clash(names, others)
@@ -140,7 +144,7 @@ def _index(table: Table, others: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _set_aside(table: Table, names: Sequence[str]) -> dict[str, str]:
+def _set_aside(table: Table, names: Sequence[str], constants: bool) -> dict[str, str]:
     """Columns that teach nothing, and why they are left out."""
     found: dict[str, str] = {}
     for name in names:
@@ -149,7 +153,7 @@ def _set_aside(table: Table, names: Sequence[str]) -> dict[str, str]:
             frames.append(table.whole)
         reasons = (reason_to_set_aside(frame[name]) for frame in frames if name not in table.media)
         reason = next((reason for reason in reasons if reason is not None), None)
-        if reason is None:
+        if reason is None or (constants and reason == SAME):
             continue
         found[name] = f"{LEFT_OUT}, {reason}"
         warnings.warn(

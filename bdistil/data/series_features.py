@@ -13,6 +13,7 @@ from bdistil.data.learn_columns import learn_columns
 from bdistil.data.repeats import row_hashes, table_hashes
 from bdistil.data.roles import Roles
 from bdistil.data.series import SeriesTable
+from bdistil.data.series_hints import are_in_order, are_numbered
 from bdistil.data.split import SplitIndices
 from bdistil.errors import DataError
 from bdistil.files.table_files import Table
@@ -20,6 +21,7 @@ from bdistil.names import Domain
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.series import SeriesRule, fold
 from bdistil.spec import DataSpec
+from bdistil.words import counted
 
 
 @dataclass
@@ -47,16 +49,17 @@ class SeriesFeatures:
         """The encoded steps of each split's series."""
         trained = np.zeros(len(self.table.layout.first), bool)
         trained[rows.train] = True
-        own = np.flatnonzero(trained[self.table.layout.series])
+        own = self.table.layout.order[trained[self.table.layout.series]]
         steps = self.table.steps.frame
         columns = learn_columns(steps, self.roles.features, self.spec.label, own)
         self.encoding = replace(columns, series=self.table.rule)
-        x = self._fold(columns.encode(steps))
+        x = self._fold(columns.encode_rows(steps))
         return [x[each] for each in rows]
 
     def _fold(self, values: NDArray[Any]) -> NDArray[Any]:
         layout = self.table.layout
-        return fold(values, layout.series, len(layout.first), self.table.rule.steps)
+        ordered = values[layout.order]
+        return fold(ordered, layout.series, len(layout.first), self.table.rule.steps)
 
     def columns(self) -> TableColumns | None:
         """The encoding."""
@@ -108,5 +111,8 @@ class AcrossFeatures:
 
     def said(self) -> tuple[list[ColumnNote], list[str]]:
         """What became of each column."""
-        steps = len(self.roles.features)
-        return self.roles.notes(self.encoding), [f"the {steps:,} columns are steps of one series"]
+        names = self.roles.features
+        said = f"the {counted(len(names), 'column')} from {names[0]} to {names[-1]} are the steps"
+        if are_numbered(names) and not are_in_order(names):
+            said += ", although their numbers are in another order: sort them"
+        return self.roles.notes(self.encoding), [said]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,16 +27,16 @@ NUMBERED = re.compile(r"(.*?)(\d+)")
 
 def possible_time(series: SeriesTable, roles: Roles) -> Iterator[str]:
     """A feature that rises in every series may be its time."""
-    whose, rule = series.layout.series, series.rule
-    inner = np.diff(whose) == 0
+    layout, rule = series.layout, series.rule
+    inner = np.diff(layout.series) == 0
     if rule.column is None or rule.time is not None or not inner.any():
         return
-    for name in roles.features if len(series.layout.first) >= FEWEST_ROWS else ():
+    for name in roles.features if len(layout.first) >= FEWEST_ROWS else ():
         try:
-            rises = np.diff(sortable_times(series.steps.frame[name], name))[inner]
+            values = sortable_times(series.steps.frame[name], name)[layout.order]
         except DataError:
             continue
-        if (rises > np.zeros((), rises.dtype)).all():
+        if (values[1:] > values[:-1])[inner].all():
             yield (
                 f"{name} rises with every step of each series: if it is their time, data.time="
                 f"{name} sorts by it and leaves it out"
@@ -70,13 +70,23 @@ def possible_series(table: Table, roles: Roles, spec: DataSpec) -> Iterator[str]
 
 def possible_steps(roles: Roles, spec: DataSpec) -> Iterator[str]:
     """Columns that are numbered one after another may be the steps of a series in each row."""
-    found = [NUMBERED.fullmatch(name) for name in roles.features]
-    pairs = [(match[1], int(match[2])) for match in found if match is not None]
-    if len(found) < FEWEST_STEPS or len(pairs) < len(found) or spec.layout is not None:
+    names = roles.features
+    if len(names) < FEWEST_STEPS or spec.layout is not None or not are_numbered(names):
         return
-    (first, start), *_ = pairs
-    if pairs == [(first, start + place) for place in range(len(pairs))]:
+    if are_in_order(names):
         yield (
-            f"{roles.features[0]} to {roles.features[-1]} are numbered one after another: if they "
-            "are steps in time, data.layout=sequence makes a series of each row"
+            f"{names[0]} to {names[-1]} are numbered one after another: if they are steps in time, "
+            "data.layout=sequence makes a series of each row"
         )
+
+
+def are_numbered(names: Sequence[str]) -> bool:
+    """Whether columns are named alike but for a number."""
+    found = [NUMBERED.fullmatch(name) for name in names]
+    return all(found) and len({match[1] for match in found if match is not None}) == 1
+
+
+def are_in_order(names: Sequence[str]) -> bool:
+    """Whether each number is the next one."""
+    numbers = [int(match[2]) for name in names if (match := NUMBERED.fullmatch(name)) is not None]
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -16,8 +16,10 @@ FEWEST_ROWS = 20
 NEITHER = (
     "files that are neither photographs (JPEG, PNG, WebP) nor recordings (WAV, FLAC, MP3, Ogg)"
 )
+SAME = "the same in every row"
 NAMED_AS_IDENTIFIER = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid|key|index)$)|[a-z]I[dD]$")
 NAMED_AS_ID = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid)$)|[a-z]I[dD]$")
+LIST_AS_TEXT = re.compile(r"\s*\[[-+\d.eE,;\s]*\]\s*")
 MOSTLY = 0.5
 """Share of the rows that have values of their own, above which a text is hardly a category."""
 
@@ -36,12 +38,14 @@ def reason_to_set_aside(values: pd.Series[Any]) -> str | None:
         return NEITHER if _are_files(values) else "lists or structures, which are no features"
     different = values.nunique(dropna=False)
     if different == 1:
-        return "the same in every row"
+        return SAME
     if len(values) < FEWEST_ROWS or different <= MOSTLY * len(values):
         return None
     if values.dtype.kind in "iu":
         return _reason_of_whole_numbers(values, different)
     texts = values.dropna()
+    if len(texts) and all(isinstance(v, str) and LIST_AS_TEXT.fullmatch(v) for v in texts):
+        return "lists written as text; Parquet and JSON keep lists"
     is_text = values.dtype.kind in "OSU" and all(isinstance(value, str) for value in texts)
     if not is_text or looks_like_numbers(texts) or are_dates(texts):
         return None

@@ -17,10 +17,11 @@ from bdistil.data.label_columns import encode_label_columns, name_codes
 from bdistil.data.labels import Labels, encode_labels
 from bdistil.data.large import table_splits
 from bdistil.data.learn_columns import learn_columns
+from bdistil.data.lists import is_nested
 from bdistil.data.own import Features, assemble_own, check_unused
 from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles, possible_groups
-from bdistil.data.series import SEQUENCES, find_series
+from bdistil.data.series import SEQUENCES, find_series, in_memory
 from bdistil.data.series_features import AcrossFeatures, SeriesFeatures
 from bdistil.data.series_hints import possible_series, possible_steps, possible_time
 from bdistil.data.split import SplitIndices
@@ -57,6 +58,7 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
     assert spec.path is not None
     table = open_table(spec)
     with errors_naming(spec.path):
+        table = in_memory(table, spec)
         series = find_series(table, spec, teacher_columns or ())
         if series is not None:
             roles = assign_roles(series.steps, spec, teacher_columns or ())
@@ -65,7 +67,8 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
             table = replace(series.examples, notes=hints)
         else:
             table = without_unlabelled(table, spec)
-            roles = assign_roles(table, spec, teacher_columns or ())
+            across = spec.layout in SEQUENCES
+            roles = assign_roles(table, spec, teacher_columns or (), constants=across)
             features = _features(table, roles, spec)
             table = replace(table, notes=[*table.notes, *_hints(table, roles, spec)])
         labels = _labels(table, spec)
@@ -97,8 +100,9 @@ def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
         examples = Cells(table.frame, first)
         names = {"column": first, "label": spec.label}
         return DecodedFeatures(examples, table.media[first], spec, roles.notes(), names)
-    across = spec.layout in SEQUENCES and not isinstance(table.frame, ColumnFile)
-    check_unused(spec, "layout" if across or spec.layout == "vector" else None, "is a table")
+    across = spec.layout in SEQUENCES
+    vectors = spec.layout == "vector" and any(is_nested(table.frame[n]) for n in roles.features)
+    check_unused(spec, "layout" if across or vectors else None, "is a table of single values")
     return (AcrossFeatures if across else ColumnFeatures)(table, roles, spec)
 
 

@@ -111,9 +111,9 @@ def _part(path: Path, steps: int) -> _Part:
     with errors_naming(path):
         archive = read_ts(path)
         names = archive.class_names
-        if names is None:
-            raise DataError("the labels are no classes; download the file again.")
-        y = np.array([names.index(label) for label in archive.labels], np.int64)
+        if names is None or None in archive.labels:
+            raise DataError("there are no classes; download the file again.")
+        y = np.array([names.index(str(label)) for label in archive.labels], np.int64)
         return _Part(Split(padded(archive.series, steps), y), names)
 
 

@@ -83,10 +83,15 @@ def _inputs(config: EnsembleConfig) -> str:
     if config.columns is not None:
         names, series = _list(config.columns.names), config.columns.series
         rows = f"rows of a table (a DataFrame, CSV or Parquet) with the columns {names}"
-        if series is None or series.across:
+        if series is None:
             return rows
+        if series.across:
+            return f"{rows}, the steps of a series in this order"
         if series.column is None:
-            return f"{rows}, lists of the steps of a series each"
+            return (
+                f"rows of a table (a DataFrame, Parquet or JSON) with the columns {names}: lists "
+                "of the steps of a series each, or one value for all of them"
+            )
         order = "" if series.time is None else f", in the order of {_plain(series.time)}"
         return f"{rows}, those of one {_plain(series.column)} the steps of a series{order}"
     shape = ", ".join(map(str, ("batch", *config.input_shape)))

@@ -31,6 +31,17 @@ def is_number(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
+def columns_of_lists(schema: Any) -> list[str]:
+    """Columns of lists of numbers."""
+    types = require("pyarrow", "table").types
+    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return [
+        field.name
+        for field in schema
+        if any(is_kind(field.type) for is_kind in kinds) and is_number(field.type.value_type)
+    ]
+
+
 def columns_of_bytes(schema: Any) -> list[str]:
     """Columns of bytes, or of structs with a field `bytes`."""
     types = require("pyarrow", "table").types

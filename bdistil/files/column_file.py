@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdistil.files.array_files import is_large
-from bdistil.files.arrow_schemas import class_names, columns_of_bytes, index_of, is_number, unified
+from bdistil.files.arrow_schemas import (
+    class_names,
+    columns_of_bytes,
+    columns_of_lists,
+    index_of,
+    is_number,
+    unified,
+)
 from bdistil.files.column_names import check_same_columns, refuse_twins
 from bdistil.files.file_readers import reading
 from bdistil.files.folder_columns import folder_columns
@@ -36,6 +43,7 @@ class ColumnFile:
             keep it.
         of_bytes: columns of bytes, or of structs with a field `bytes`.
         of_numbers: columns of numbers and booleans.
+        of_lists: columns of lists of numbers.
 
     Raises:
         DataError: if a part is damaged.
@@ -56,6 +64,7 @@ class ColumnFile:
         self.columns: list[str] = names[0]
         schema = unified(schemas)
         self.of_bytes = columns_of_bytes(schema)
+        self.of_lists = columns_of_lists(schema)
         self.of_numbers = {field.name for field in schema if is_number(field.type)}
         with reading(paths[0], alone=len(paths) == 1):
             self.index, self.notes = index_of(schemas[0])

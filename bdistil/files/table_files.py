@@ -79,6 +79,7 @@ class Table:
         media: columns that hold photographs or recordings, and which of them.
         notes: what else a reader should know.
         of_series: columns of lists that are series, by the files' kind.
+        rows: of each file.
         whole: columns by which it is told, too, what can be a feature: with the rows that have been
             left out, or of series with a row each; None if there is nothing else to look at.
     """
@@ -91,6 +92,7 @@ class Table:
     media: Mapping[str, Medium[Any, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     of_series: Sequence[str] = ()
+    rows: Sequence[int] = ()
     whole: pd.DataFrame | None = None
 
 
@@ -154,7 +156,8 @@ def open_table(spec: DataSpec) -> Table:
             rows = columns.rows
         elif kind == "text":
             names = () if spec.task == "regression" else (*spec.labels, spec.group)
-            frames = _text_frames(files, names=[name for name in names if name is not None])
+            texts = () if spec.series is None else (spec.series,)  # 0.1 is another one than 0.10
+            frames = _text_frames(files, texts, [name for name in names if name is not None])
             first = takewhile(re.compile(UNNAMED_IN_TEXT).fullmatch, frames[0].columns)
             table = Table(_below_one_another(files, frames), _said(files), index=list(first))
             rows = [len(frame) for frame in frames]
@@ -172,7 +175,7 @@ def open_table(spec: DataSpec) -> Table:
             rows = read.rows
     counts = iter(rows)
     parts = {key: _parts(own, [next(counts) for _ in own]) for key, own in found.items()}
-    return replace(table, parts=join_parts(parts))
+    return replace(table, parts=join_parts(parts), rows=rows)
 
 
 def table_files(path: Path) -> list[TableFile]:

@@ -218,8 +218,22 @@ class TableColumns:
         if self.series.across:
             return self.encode_rows(table)[:, :, None]
         steps = lay_out(table, self.series, self.names)
-        rows = self.encode_rows(steps.table)
-        return fold(rows, steps.series, len(steps.first), self.series.steps)
+        try:
+            rows = self.encode_rows(steps.table)
+        except DataError as error:
+            if self.series.column is not None:
+                raise
+            raise DataError(f"of the steps in all lists, {error}") from None
+        if len(rows) != len(steps.order):
+            raise DataError(f"column {self.series.column!r} is not as long as the others.")
+        if cut := int((steps.lengths > self.series.steps).sum()):
+            warnings.warn(
+                f"{cut:,} of {len(steps.first):,} series are longer than those of training; their "
+                f"first {self.series.steps:,} steps are answered.",
+                BdistilWarning,
+                stacklevel=2,
+            )
+        return fold(rows[steps.order], steps.series, len(steps.first), self.series.steps)
 
     def encode_rows(self, table: Any) -> NDArray[np.float32]:
         """Features of each row as it stands, float32 (N, width); for the rest see `encode`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -40,19 +41,21 @@ class SeriesRule:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of all series, one series after another in the order of their first rows.
+    """The steps of all series, one series after another in the order of their first steps' rows.
 
     Attributes:
-        table: values (S,) by column, of each step.
-        rows: row of the table that each step stands in, int64 (S,).
+        table: columns of steps, as they stand.
+        order: row of `table` that each step is, int64 (S,).
         series: number of each step's series, ascending, int64 (S,).
-        first: row of the table that is each series' first step, int64 (N,).
+        first: row of the user's table with each series' first step, int64 (N,).
+        tied: steps with the time of the one before.
     """
 
-    table: Mapping[str, Any]
-    rows: Codes
+    table: Any
+    order: Codes
     series: Codes
     first: Codes
+    tied: int = 0
 
     @property
     def lengths(self) -> Codes:
@@ -66,33 +69,28 @@ def lay_out(table: Any, rule: SeriesRule, names: Sequence[str]) -> Steps:
     Args:
         table: anything that has ``name in table`` and ``table[name]``.
         rule: which rows are one series.
-        names: columns to lay out; of those that hold no lists, where others do, the value is that
-            of every step.
+        names: columns of which lists are laid out; of those without, the value is every step's.
 
     Raises:
         DataError: if the column of the series or of the time is missing or lacks values, or lists
             differ in length.
     """
-    present = [name for name in names if name in table]  # what else is lacking is told elsewhere
     if rule.column is None:
-        return _of_lists({name: as_column(table[name], f"column {name!r}") for name in present})
-    for key, name in (("series", rule.column), ("time", rule.time)):
+        return _of_lists({name: _column(table, name) for name in names if name in table})
+    for name, use in ((rule.column, "tells whose step a row is"), (rule.time, "sorts steps")):
         if name is not None and name not in table:
-            raise DataError(
-                f"the table lacks column {name!r}, by which steps are put into {key}; add it."
-            )
-    whose = _numbered(table[rule.column], f"column {rule.column!r}")
-    time = None if rule.time is None else sortable_times(table[rule.time], f"column {rule.time!r}")
-    if time is not None and len(time) != len(whose):
-        raise DataError(f"columns {rule.column!r} and {rule.time!r} differ in length.")
-    order = np.argsort(whose, kind="stable") if time is None else np.lexsort((time, whose))
+            raise DataError(f"the table lacks column {name!r}, which {use}; add it.")
+    whose = _numbered(_column(table, rule.column), f"column {rule.column!r}")
+    order, tied = np.argsort(whose, kind="stable"), 0
+    if rule.time is not None:
+        time = sortable_times(_column(table, rule.time), f"column {rule.time!r}")
+        if len(time) != len(whose):
+            raise DataError(f"columns {rule.column!r} and {rule.time!r} differ in length.")
+        order = np.lexsort((time, whose))
+        same = (whose[order][1:] == whose[order][:-1]) & (time[order][1:] == time[order][:-1])
+        tied = int(same.sum())
     series = whose[order]
-    values = {name: np.asarray(as_column(table[name], f"column {name!r}")) for name in present}
-    for name, own in values.items():
-        if np.shape(own)[:1] != whose.shape:
-            raise DataError(f"columns {rule.column!r} and {name!r} differ in length.")
-    first = order[np.flatnonzero(np.diff(series, prepend=-1))]
-    return Steps({name: own[order] for name, own in values.items()}, order, series, first)
+    return Steps(table, order, series, order[np.flatnonzero(np.diff(series, prepend=-1))], tied)
 
 
 def fold(values: NDArray[Any], series: Codes, count: int, steps: int) -> NDArray[Any]:
@@ -122,7 +120,21 @@ def sortable_times(values: Any, what: str) -> NDArray[Any]:
     """
     check_present(as_column(values, what), what, REMEDY)
     array = np.asarray(values)
-    return array if array.dtype.kind in "biufM" else as_times(values, what, REMEDY)
+    if array.dtype.kind in "biufMm":
+        return array
+    if all(isinstance(value, Number) for value in array):
+        return array.astype(np.float64)
+    try:
+        return as_times(values, what, REMEDY)
+    except DataError as error:
+        raise DataError(f"{error} Numbers can be sorted, too.") from None
+
+
+def _column(table: Any, name: str) -> Any:
+    values = table[name]
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        raise DataError(f"column {name!r} is {values!r}, one value; give a list, one value a row.")
+    return as_column(values, f"column {name!r}")
 
 
 def _numbered(values: Any, what: str) -> Codes:
@@ -141,6 +153,10 @@ def _of_lists(columns: Mapping[str, Any]) -> Steps:
         raise DataError(
             "no column holds lists, which training took for series; give a list of steps a row."
         )
+    rows = {name: len(own) for name, own in columns.items()}
+    if len({*rows.values()}) > 1:
+        shown = ", ".join(map(str, rows.values()))
+        raise DataError(f"the columns differ in length ({shown}); give one value a row.")
     lengths = np.array([*map(list, zip(*(_lengths(*item) for item in lists.items()), strict=True))])
     first, *_ = lists
     for row, own in enumerate(lengths):
@@ -159,7 +175,7 @@ def _of_lists(columns: Mapping[str, Any]) -> Steps:
         name: _joined(own) if name in lists else np.asarray(own)[series]
         for name, own in columns.items()
     }
-    return Steps(steps, series, series, np.arange(len(lengths)))
+    return Steps(steps, np.arange(len(series)), series, np.arange(len(lengths)))
 
 
 def _lengths(name: str, values: Any) -> Iterator[int]:

@@ -67,8 +67,9 @@ def _read_by_numpy(values: Any, what: str) -> NDArray[Any]:
 
 
 def is_list(value: Any) -> bool:
-    """Whether a cell holds several values: a list or an array, no text and no structure."""
-    return hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
+    """Whether a cell holds several values in order: a list or an array, no text or structure."""
+    several = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return several and not isinstance(value, str | bytes | Mapping)
 
 
 def as_text(value: Any) -> str:

@@ -108,6 +108,8 @@ class DataSpec(Section):
             raise ValueError("data.validation_path and data.test_path go with data.path")
         if self.time is not None and self.series is None:
             raise ValueError("data.time sorts the steps of data.series; name that column, too")
+        if self.time is not None and self.time == self.series:
+            raise ValueError("data.time and data.series are one column; name two")
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave examples to train on (sum below 1)")
         return self

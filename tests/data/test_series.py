@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def test_few_long_series_are_cut(tmp_path: Path) -> None:
     )
     dataset = load(pd.concat([longer, frame]), tmp_path / "a.csv", series="who", time="t")
     assert dataset.input_shape == (7, 2)
-    assert "1 are cut to their first 7 steps" in str(dataset.card)
+    assert "of 1 the first 7 steps are kept" in str(dataset.card)
     assert sorted_rows(dataset)[:, :, 0].max() == 6
 
 
@@ -292,6 +293,163 @@ def test_lists_that_differ_in_length_are_refused(tmp_path: Path) -> None:
     frame.at[5, "a"] = frame.at[5, "b"] = []
     with pytest.raises(DataError, match="an empty list in row 5"):
         load(frame, tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("ids", [("0.1", "0.10"), ("01", "1"), ("1", "1.0"), ("7", "7 x")])
+def test_identifiers_of_texts_stay_apart(tmp_path: Path, ids: tuple[str, str]) -> None:
+    """As numbers they would be one series, its steps mixed with the other's."""
+    frame = in_rows()
+    twins = (
+        frame[frame["who"] == "003"].assign(who=ids[0], a=5.0),
+        frame[frame["who"] == "006"].assign(who=ids[1], a=7.0),
+    )
+    both = pd.concat([frame, *twins])
+    assert "steps of 62 series" in str(load(both, tmp_path / "a.csv", series="who", time="t").card)
+
+
+def test_what_hints_at_mixed_series_is_said(tmp_path: Path) -> None:
+    frame = in_rows()
+    (tmp_path / "parts").mkdir()
+    for part, other in ((frame, "a"), (frame[frame["who"] < "003"], "b")):
+        part.to_parquet(tmp_path / "parts" / f"{other}.parquet")
+    spec = DataSpec(path=tmp_path / "parts", series="who", time="t")
+    card = str(load_dataset(spec, 0).card)
+    assert "12 steps have the same t as the one before" in card
+    assert "3 series have steps in several files" in card
+    assert "same t" not in str(load(frame, tmp_path / "c.parquet", series="who", time="t").card)
+
+
+def test_longer_new_series_are_told(tmp_path: Path) -> None:
+    columns = load(in_rows(), tmp_path / "a.csv", series="who", time="t").columns
+    assert columns is not None
+    longer = {"who": [1] * 9 + [2], "t": [*range(9), 0], "a": np.arange(10), "b": np.zeros(10)}
+    with pytest.warns(UserWarning, match=r"1 of 2 series .*first 7 steps"):
+        x = columns.encode(longer)
+    assert x[0, :, 0].tolist() == [*range(7)]
+
+
+@pytest.mark.parametrize("layout", [None, "sequence", "vector"])
+def test_large_tables_of_lists_are_read_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str | None
+) -> None:
+    frame = in_lists()
+    if layout is not None:
+        frame["a"] = frame["b"] = [[1.0 * n, 2.0] for n in range(COUNT)]
+    known = load(frame, tmp_path / "a.parquet", layout=layout)
+    monkeypatch.setattr("bdistil.files.column_file.is_large", lambda _: True)
+    found = load(frame, tmp_path / "a.parquet", layout=layout)
+    assert found.columns == known.columns
+    np.testing.assert_array_equal(found.test.x, known.test.x)
+
+
+def test_steps_that_never_change_stay_steps(tmp_path: Path) -> None:
+    frame = pd.DataFrame(RANDOM.normal(size=(COUNT, 4)), columns=list("abcd")).assign(label=LABELS)
+    frame["b"] = 0.0
+    assert load(frame, tmp_path / "a.csv", layout="sequence").input_shape == (4, 1)
+
+
+def test_columns_in_another_order_than_their_numbers_are_told(tmp_path: Path) -> None:
+    names = sorted(f"s{i}" for i in range(20))
+    frame = pd.DataFrame(RANDOM.normal(size=(COUNT, 20)), columns=names).assign(label=LABELS)
+    card = str(load(frame, tmp_path / "a.csv", layout="sequence").card)
+    assert "from s0 to s9 are the steps, although their numbers are in another order" in card
+
+
+@pytest.mark.parametrize("form", ["rows", "lists"])
+def test_other_lists_are_left_out(tmp_path: Path, form: str) -> None:
+    frame, spec = (
+        (in_rows(), {"series": "who", "time": "t"}) if form == "rows" else (in_lists(), {})
+    )
+    frame["tags"] = [["x", "y"]] * len(frame)
+    known = load(frame.drop(columns="tags"), tmp_path / "a.parquet", **spec)
+    found = load(frame, tmp_path / "a.parquet", **spec, ignore=["tags"])
+    np.testing.assert_array_equal(found.test.x, known.test.x)
+    with pytest.warns(UserWarning, match="column 'tags' is left out: lists or structures"):
+        load(frame, tmp_path / "a.parquet", **spec)
+    with pytest.raises(DataError, match=r"data\.label names column 'tags', which holds lists"):
+        load(frame.drop(columns="label"), tmp_path / "a.parquet", **spec, label="tags")
+
+
+def test_lists_beside_series_are_refused(tmp_path: Path) -> None:
+    frame = in_lists().assign(who=np.arange(COUNT))
+    with pytest.raises(DataError, match=r"column 'a' holds lists in a table with data\.series"):
+        load(frame, tmp_path / "a.parquet", series="who")
+    with pytest.raises(DataError, match=r"data\.series names column 'a', which holds lists"):
+        load(frame, tmp_path / "a.parquet", series="a")
+    for layout in ("image", "NFT"):
+        with pytest.raises(SpecError, match=r"data\.layout is for .* holds lists of steps"):
+            load(frame, tmp_path / "a.parquet", layout=layout)
+
+
+def test_lists_as_text_are_not_taken_for_categories(tmp_path: Path) -> None:
+    frame = in_lists().assign(age=np.arange(COUNT) % 7)
+    with pytest.warns(UserWarning, match="column 'a' is left out: lists written as text; Parquet"):
+        assert load(frame, tmp_path / "a.csv").input_shape == (1,)
+
+
+def test_refused_values_are_in_the_rows_of_the_file(tmp_path: Path) -> None:
+    frame = in_rows().sample(frac=1, random_state=2).reset_index(drop=True)
+    frame.loc[228, "a"] = np.inf
+    with pytest.raises(DataError, match="'a' has 1 infinite value in row 228 "):
+        load(frame, tmp_path / "a.parquet", series="who", time="t")
+    columns = load(in_rows(), tmp_path / "b.parquet", series="who", time="t").columns
+    assert columns is not None
+    with pytest.raises(DataError, match="'a' has 1 infinite value in row 228 "):
+        columns.encode(frame)
+
+
+@pytest.mark.parametrize("form", ["rows", "lists"])
+def test_series_without_label_are_left_out(tmp_path: Path, form: str) -> None:
+    frame, spec = (
+        (in_rows(), {"series": "who", "time": "t"}) if form == "rows" else (in_lists(), {})
+    )
+    frame.loc[frame["who"] == "003" if form == "rows" else 3, "label"] = None
+    card = load(frame, tmp_path / "a.parquet", **spec).card
+    assert "steps of 59 series" in str(card)
+    assert "without label are left out" in str(card)
+    if form == "rows":
+        frame.loc[0, "label"] = None
+        with pytest.raises(DataError, match=r"holds a value and none in steps of who '000'"):
+            load(frame, tmp_path / "a.parquet", **spec)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool"])
+def test_falling_times_do_not_rise(tmp_path: Path, dtype: str) -> None:
+    frame = in_rows()
+    frame["t"] = (frame["t"].max() - frame["t"]).astype(int) % (256 if dtype == "uint8" else 2)
+    dataset = load(frame.astype({"t": dtype}), tmp_path / "a.parquet", series="who")
+    assert "rises" not in str(dataset.card)
+
+
+def test_times_may_be_decimals_or_durations(tmp_path: Path) -> None:
+    known = load(in_rows(), tmp_path / "a.parquet", series="who", time="t")
+    shuffled = in_rows().sample(frac=1, random_state=3)
+    for times in (shuffled["t"].map(Decimal), pd.to_timedelta(shuffled["t"], unit="s")):
+        found = load(shuffled.assign(t=times), tmp_path / "b.parquet", series="who", time="t")
+        np.testing.assert_array_equal(sorted_rows(found), sorted_rows(known))
+
+
+def test_single_values_for_columns_are_refused(tmp_path: Path) -> None:
+    rows = load(in_rows(), tmp_path / "a.csv", series="who", time="t").columns
+    lists = load(in_lists().assign(c=np.arange(COUNT) % 9), tmp_path / "b.parquet").columns
+    assert rows is not None
+    assert lists is not None
+    ones = {"a": [[1.0], [2.0]], "b": [[1.0], [2.0]]}
+    for columns, table, message in (
+        (rows, {"who": 1, "t": [0], "a": [1], "b": [1]}, "'who' is 1, one value"),
+        (rows, {"who": [1, 2], "t": [0, 1], "a": [1], "b": [1]}, "'who' is not as long"),
+        (lists, {**ones, "c": 3}, "'c' is 3, one value"),
+        (lists, {**ones, "c": [3]}, r"differ in length \(2, 2, 1\)"),
+        (lists, {"a": [{1.0}], "b": [{1.0}], "c": [1]}, "no column holds lists"),
+    ):
+        with pytest.raises(DataError, match=message):
+            columns.encode(table)
+
+
+def test_vectors_are_asked_for_where_there_are_some(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"age": np.arange(COUNT) % 7, "label": LABELS})
+    with pytest.raises(SpecError, match=r"data\.layout is for .* is a table of single values"):
+        load(frame, tmp_path / "a.csv", layout="vector")
 
 
 def test_series_are_for_tables(tmp_path: Path) -> None:
@@ -348,7 +506,7 @@ def test_steps_come_back_whatever_their_order(lengths: list[int], steps: int, ra
     who, time, value = (np.array(column) for column in zip(*rows, strict=True))
     rule = SeriesRule(steps, "who", "time")
     found = lay_out({"who": who, "time": time, "x": value}, rule, ["x"])
-    x = fold(found.table["x"], found.series, len(lengths), steps)
+    x = fold(value[found.order], found.series, len(lengths), steps)
     for place, name in enumerate(dict.fromkeys(who)):
         n = int(name[1:])
         own = [100.0 * n + t + 1 for t in range(min(lengths[n], steps))]

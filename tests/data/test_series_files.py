@@ -12,6 +12,7 @@ import pytest
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError
 from bdistil.files.series_files import read_ts
+from bdistil.files.table_files import open_new_table
 from bdistil.spec import DataSpec
 
 
@@ -75,6 +76,20 @@ def test_train_and_test_files_are_a_data_set(tmp_path: Path) -> None:
     last = read_ts(test).series[-1]
     np.testing.assert_array_equal(named.test.x[-1][-len(last) :], last)
     np.testing.assert_array_equal(named.test.x, folder.test.x)
+
+
+def test_files_without_labels_are_predicted(tmp_path: Path) -> None:
+    """As `@classLabel false`, or with `?` for what is not known; also with a mark of UTF-8."""
+    rows = "1,2:3,4\n5,6:7,8\n"
+    (tmp_path / "a.ts").write_text("\ufeff@classLabel false\n@data\n" + rows)
+    (tmp_path / "b.ts").write_text("@classLabel true y n\n@data\n" + rows.replace("\n", ":?\n"))
+    bare, unknown = (open_new_table(tmp_path / name) for name in ("a.ts", "b.ts"))
+    assert list(bare.columns) == ["channel_1", "channel_2"]
+    assert unknown["label"].isna().all()
+    for frame in (bare, unknown):
+        assert [own.tolist() for own in frame["channel_2"]] == [[3, 4], [7, 8]]
+    with pytest.raises(DataError, match="some files have classes, others"):
+        load_dataset(DataSpec(path=tmp_path), 0)
 
 
 def test_targets_are_numbers(tmp_path: Path) -> None:

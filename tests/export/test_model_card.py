@@ -85,8 +85,8 @@ def test_a_card_of_a_table_names_its_columns(tmp_path: Path) -> None:
             r"those of one who the steps of a series, in the order of t\_0",
         ),
         ({"column": "who"}, "those of one who the steps of a series\n"),
-        ({}, "lists of the steps of a series each"),
-        ({"across": True}, 'with the columns "a"\n'),
+        ({}, "lists of the steps of a series each, or one value for all of them"),
+        ({"across": True}, 'with the columns "a", the steps of a series in this order\n'),
     ],
 )
 def test_a_card_of_series_says_what_a_series_is(tmp_path: Path, series: dict, said: str) -> None:
