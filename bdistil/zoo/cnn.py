@@ -132,12 +132,24 @@ class CNN1dBody(nn.Module):
 
 
 def strided_along_time(
-    input_shape: tuple[int, ...], width: int, kernel: int, second_kernel: int
+    input_shape: tuple[int, ...], width: int, kernel: int, next_kernel: int, depth: int = 2
 ) -> tuple[list[nn.Module], int]:
-    """Two strided convolutions of (B, inputs, time) with their activations, and the steps left."""
+    """Strided convolutions of (B, inputs, time) with their activations, and the steps left.
+
+    Args:
+        input_shape: (time, inputs).
+        width: channels of the first one; all others have twice as many.
+        kernel: of the first one.
+        next_kernel: of all others.
+        depth: how many; from the third on, each halves the steps as long as some are left.
+    """
     steps, inputs = input_shape
     stride = min(4, max(1, steps // CELLS))  # short sequences keep four cells
-    first = nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)
-    second = nn.Conv1d(width, 2 * width, second_kernel, stride=2, padding=second_kernel // 2)
-    left = (steps - 1) // stride // 2 + 1
-    return [first, nn.GELU(), second, nn.GELU()], left
+    layers: list[nn.Module] = [nn.Conv1d(inputs, width, kernel, stride, padding=kernel // 2)]
+    left, channels = (steps - 1) // stride + 1, width
+    for number in range(2, depth + 1):
+        stride = 2 if number == 2 or left >= 2 * CELLS else 1
+        padding = next_kernel // 2
+        layers += [nn.GELU(), nn.Conv1d(channels, 2 * width, next_kernel, stride, padding=padding)]
+        left, channels = (left - 1) // stride + 1, 2 * width
+    return [*layers, nn.GELU()], left

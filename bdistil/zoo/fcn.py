@@ -64,9 +64,10 @@ class Slopes(nn.Module):
 
 @register_student("fcn", domains=("sequence",), lr=1e-2, growth=1.6)
 class FCNBody(nn.Module):
-    """Two strided convolutions along time, of `width` and twice the channels; mean and maximum.
+    """Strided convolutions along time, of `width` and twice the channels; mean and maximum.
 
-    Slopes before the last activation let these know when something happened.
+    Slopes before the last activation let these know when something happened. More than two layers
+    see longer shapes.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class FCNBody(nn.Module):
         *,
         kernel: Literal[3, 5, 9] = 5,
         second_kernel: Literal[3, 5, 9] = 3,
+        depth: Literal[2, 3, 4] = 2,
     ) -> None:
         super().__init__()
-        layers, steps = strided_along_time(input_shape, width, kernel, second_kernel)
+        layers, steps = strided_along_time(input_shape, width, kernel, second_kernel, depth)
         layers.insert(-1, Slopes(2 * width, steps))
         self.features = 4 * width
         self.layers = nn.Sequential(*layers, MeanAndMaximum(), nn.Flatten())

@@ -37,6 +37,7 @@ OPTIONS = {
     "convnet(kernel=5,depth=3,cells=2)": "image",
     "convnet(activation=relu)": "image",
     "separable(activation=relu)": "image",
+    "fcn(depth=4)": "sequence",
     "gru(layers=2,bidirectional=true)": "sequence",
     "lstm(layers=2,bidirectional=true)": "sequence",
     "mlp(activation=relu)": "tabular",

@@ -56,6 +56,17 @@ def test_a_default_that_is_asked_for_is_no_other_class():
     assert [type(layer) for layer in both.build((4,), 3).layers][2] is nn.Tanh
 
 
+@pytest.mark.parametrize(("depth", "seen"), [(2, 13), (3, 29), (4, 61)])
+def test_more_layers_see_longer_shapes(depth, seen):
+    """Steps 8, 16 and 32 apart of windows that begin with 5, 13 and 29 steps."""
+    body = student_class(f"fcn(depth={depth})").build((400, 1), 3)
+    x = torch.randn(1, 400, 1, requires_grad=True)
+    hidden = body.layers[:-3](x.transpose(1, 2))  # without activation, pool and flattening
+    hidden[0, :, hidden.shape[2] // 2].sum().backward()
+    steps = x.grad[0, :, 0].nonzero()
+    assert int(steps.max() - steps.min()) + 1 == seen
+
+
 def test_two_directions_read_the_sequence_from_both_ends():
     torch.manual_seed(0)
     body = student_class("gru(bidirectional=true)").build((7, 3), 4)
