@@ -20,6 +20,7 @@ from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, TrialBackend, Work, opened
 from bdistil.searching.cohort_size import told_cohorts
 from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
+from bdistil.searching.enough_steps import told_epochs
 from bdistil.searching.goal import Goal, goal_of
 from bdistil.searching.kept_trials import KeptTrials
 from bdistil.searching.ledger import Ledger
@@ -237,6 +238,8 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(told_ladder(spec))
     if limit := told_flops(asked, spec):
         reporter.message(limit)
+    if epochs := told_epochs(asked, spec, dataset):
+        reporter.message(epochs)
     if views := told_views(asked, spec, dataset):
         reporter.message(views)
     if precision := told_precision(spec):
