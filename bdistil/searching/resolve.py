@@ -17,7 +17,6 @@ from bdistil.errors import SpecError, is_ours
 from bdistil.names import Normalisation, RecipeName, Task
 from bdistil.searching.cohort_size import cohort_of, worth_stacking
 from bdistil.searching.cost_limits import CostLimits, check_counted
-from bdistil.searching.enough_steps import with_enough_steps
 from bdistil.searching.goal_metric import check_metric
 from bdistil.searching.problem import Problem
 from bdistil.searching.stage_plan import (
@@ -89,10 +88,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_students(space, dataset)
     if space.recipe == "auto":
         space = with_recipes(space, suiting_recipes(dataset), planned=spec.goal is not None)
-    few_steps_matter = spec.space.recipe == "auto"  # a recipe by name is what its table says
     spec = spec.model_copy(update={"space": space})
-    if few_steps_matter:
-        spec = with_enough_steps(spec, dataset)
     stacked = worth_stacking(spec, dataset)
     search = spec.search.model_copy(update={"tries_per_class": tries_of(spec, stacked)})
     if spec.goal is None:

@@ -20,7 +20,7 @@ from bdistil.runs.trial import TrialResult
 from bdistil.searching.backend import Backend, TrialBackend, Work, opened
 from bdistil.searching.cohort_size import told_cohorts
 from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
-from bdistil.searching.enough_steps import told_epochs
+from bdistil.searching.few_steps import told_few_steps
 from bdistil.searching.goal import Goal, goal_of
 from bdistil.searching.kept_trials import KeptTrials
 from bdistil.searching.ledger import Ledger
@@ -109,6 +109,8 @@ def run_search(
         if asked.teacher.model == "auto" and not run.journal.read():
             say_if_another_teacher_is_better(run, dataset, logits)
         play(run, spec, dataset, logits, backend, reporter)
+        if advice := told_few_steps(spec, dataset, run.journal.end()):
+            reporter.message(advice)
         result = SearchResult(run, dataset)
         with run.while_there():
             if result.rounds:
@@ -238,8 +240,6 @@ def say_what_was_decided(asked: Spec, spec: Spec, dataset: Dataset, reporter: Re
         reporter.message(told_ladder(spec))
     if limit := told_flops(asked, spec):
         reporter.message(limit)
-    if epochs := told_epochs(asked, spec, dataset):
-        reporter.message(epochs)
     if views := told_views(asked, spec, dataset):
         reporter.message(views)
     if precision := told_precision(spec):

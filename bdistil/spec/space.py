@@ -61,9 +61,7 @@ class Settings:
     an algorithm other than `grid`, a range from a tenth of the class's up to it
     """
     epochs: Count
-    """passes over the training split, with a cosine schedule. Left out, the recipe's; where nobody
-    chose a recipe either and these make fewer than 640 steps, more, up to 320
-    """
+    """passes over the training split, with a cosine schedule"""
     batch_size: Count | None = None
     """examples a step; min(128, max(16, N/4)) if the recipe has none"""
     label_share: Share

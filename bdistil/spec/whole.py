@@ -107,11 +107,10 @@ class Spec(Section):
             }
             | {"cohort": self.search.cohort or stored.search.together}
         )
-        open_too = ("epochs",) if self.space.recipe == "auto" else ()
         space = self.space.model_copy(
             update={
                 name: getattr(stored.space, name)
-                for name in ("ladder", "growth", "lr", "views", *open_too)
+                for name in ("ladder", "growth", "lr", "views")
                 if getattr(self.space, name) is None
             }
         )
