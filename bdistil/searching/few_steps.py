@@ -12,9 +12,9 @@ from bdistil.spec import Spec
 from bdistil.words import counted
 
 FEW_STEPS = 640
-"""Of a candidate's optimizer. With more of them students of 29 to 160 long series come up to 18
-points nearer to their teacher, while small tables are not better in the mean
-(results/2026-11-30-series); so it is advice and no default."""
+"""Of a candidate's optimizer. With more of them single students of long series come up to 18 points
+nearer to their teacher; whole searches, and tables, are not better in the mean
+(results/2026-11-30-series). So it is advice and no default."""
 MOST_EPOCHS = 320
 
 
@@ -30,6 +30,6 @@ def told_few_steps(spec: Spec, dataset: Dataset, ended: EndRecord | None) -> str
     more = min(MOST_EPOCHS, math.ceil(FEW_STEPS / steps))
     return (
         f"Students were trained for at most {counted(epochs * steps, 'step')}, as {rows:,} "
-        f"examples make {steps} an epoch; more may bring them nearer to the teacher "
+        f"examples make {steps} an epoch; more may bring first stages nearer to the teacher "
         f"(space.epochs={more})."
     )
