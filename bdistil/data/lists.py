@@ -23,16 +23,15 @@ def is_nested(values: pd.Series[Any]) -> bool:
 def holds_numbers(values: pd.Series[Any]) -> bool:
     """Whether all values that are there are lists of numbers, maybe with gaps."""
     there = values[~missing_values(values)]
-    return all(is_list(value) and _are_numbers(value) for value in there)
+    if not all(is_list(value) and _are_numbers(value) for value in there):
+        return False
+    return any(each is not None for value in there for each in value)
 
 
 def _are_numbers(value: Any) -> bool:
-    array = np.asarray(value)
-    if array.ndim != 1:
-        return False
-    return array.dtype.kind in "biuf" or all(
-        each is None or isinstance(each, Number) for each in array
-    )
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return value.ndim == 1
+    return all(each is None or isinstance(each, Number | np.bool_) for each in value)
 
 
 def lengths_of(values: pd.Series[Any]) -> set[int]:

@@ -27,6 +27,7 @@ from bdistil.optional import needing
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.series import SeriesRule, lay_out
+from bdistil.runtime.values import is_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,10 @@ def _table_examples(path: Path, expected: Manifest, keep: Sequence[str]) -> NewE
     if columns is None:
         check_file(path, TABLE_SUFFIXES)
         raise DataError("training used arrays, not a table; give an NPZ or NPY file.")
-    texts = {*columns.texts, *keep} - ({*columns.names} - columns.texts)
+    typed = {*columns.names} - columns.texts  # as numbers; kept or not
+    if columns.series is not None and columns.series.time is not None:
+        typed.add(columns.series.time)
+    texts = {*columns.texts, *keep} - typed
     gaps = [column.name for column in columns.features if column.missing]
     table = open_new_table(path, texts, gaps)
     if columns.series is not None and not columns.series.across:
@@ -124,16 +128,27 @@ def _series_examples(
     x = expected.as_examples(table)
     lists = rule.column is None
     first = lay_out(table, rule, expected.columns.names if lists else ()).first
-    labels = [name for name in expected.columns.labels if name in table]
-    if not lists and any(table.groupby(rule.column)[name].nunique().max() > 1 for name in labels):
-        warnings.warn(
-            "labels differ within series; those of first steps are compared with the answers.",
-            BdistilWarning,
-            stacklevel=2,
-        )
+    if not lists:
+        table = _with_labels_of_series(table, str(rule.column), expected.columns.labels)
     table = table.iloc[first]
     beside = kept_columns(table, keep if lists else list(dict.fromkeys((str(rule.column), *keep))))
     return NewExamples(_batches(path, [x], expected), _raw_labels(table, expected.columns), beside)
+
+
+def _with_labels_of_series(table: pd.DataFrame, whose: str, labels: Sequence[str]) -> pd.DataFrame:
+    """Every step with the first label that its series has."""
+    for name in labels:
+        if name not in table or table[name].map(is_list).any():
+            continue
+        known = table.groupby(whose, observed=True)[name]
+        if known.nunique().max() > 1:
+            warnings.warn(
+                f"{name} differs within series; the first value of each is compared with.",
+                BdistilWarning,
+                stacklevel=2,
+            )
+        table = table.assign(**{name: known.transform("first")})
+    return table
 
 
 def _batches(

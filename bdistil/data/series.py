@@ -69,7 +69,7 @@ def find_series(table: Table, spec: DataSpec, teacher: Sequence[str]) -> SeriesT
     frame = table.frame
     if isinstance(frame, ColumnFile):
         return None
-    lists = _lists(frame, spec)
+    lists = _lists(frame, spec, teacher)
     if spec.series is None:
         if not lists or (table.of_series == () and not _are_series(frame, lists, spec)):
             return None
@@ -108,7 +108,8 @@ def _with_series(table: Table, lists: Sequence[str], spec: DataSpec) -> SeriesTa
     agreed = [name for name in examples if name not in lists and agrees(steps[name], layout)]
     if table.parts is not None and not lists and not agrees(table.parts, layout):
         raise DataError(
-            f"rows of one {spec.series} stand in files of different splits; keep them in one."
+            f"rows of one {spec.series} stand in files of different splits; keep them in one, "
+            "or give every series a value of its own if they begin anew."
         )
     notes = [*table.notes, *_said(layout, rule, _several_files(table, layout, lists))]
     return SeriesTable(
@@ -124,9 +125,10 @@ def _with_series(table: Table, lists: Sequence[str], spec: DataSpec) -> SeriesTa
     )
 
 
-def _lists(frame: pd.DataFrame, spec: DataSpec) -> list[str]:
+def _lists(frame: pd.DataFrame, spec: DataSpec, teacher: Sequence[str]) -> list[str]:
     """Columns that may be features and hold lists of numbers."""
     named = {*spec.labels, *spec.ignore, spec.split, spec.group, spec.order, spec.weight}
+    named |= {*teacher}
     names = [name for name in frame.columns if name not in named and frame[name].dtype.kind == "O"]
     names = [name for name in names if spec.features is None or name in spec.features]
     return [name for name in names if is_nested(frame[name]) and holds_numbers(frame[name])]

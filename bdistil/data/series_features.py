@@ -13,10 +13,11 @@ from bdistil.data.learn_columns import learn_columns
 from bdistil.data.repeats import row_hashes, table_hashes
 from bdistil.data.roles import Roles
 from bdistil.data.series import SeriesTable
-from bdistil.data.series_hints import are_in_order, are_numbered
+from bdistil.data.series_hints import are_in_order, are_numbered, named_otherwise
 from bdistil.data.split import SplitIndices
 from bdistil.errors import DataError
 from bdistil.files.table_files import Table
+from bdistil.files.wording import some
 from bdistil.names import Domain
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.series import SeriesRule, fold
@@ -115,4 +116,6 @@ class AcrossFeatures:
         said = f"the {counted(len(names), 'column')} from {names[0]} to {names[-1]} are the steps"
         if are_numbered(names) and not are_in_order(names):
             said += ", although their numbers are in another order: sort them"
+        if others := named_otherwise(names):
+            said += f"; {some(others)} named otherwise than most: data.ignore, if it is no step"
         return self.roles.notes(self.encoding), [said]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -90,3 +91,13 @@ def are_in_order(names: Sequence[str]) -> bool:
     """Whether each number is the next one."""
     numbers = [int(match[2]) for name in names if (match := NUMBERED.fullmatch(name)) is not None]
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def named_otherwise(names: Sequence[str]) -> list[str]:
+    """Those few that are not named as most others are, but for a number."""
+    stems = {name: match[1] for name in names if (match := NUMBERED.fullmatch(name)) is not None}
+    if not stems:
+        return []
+    (common, count), *_ = Counter(stems.values()).most_common()
+    others = [name for name in names if stems.get(name) != common]
+    return others if count > 2 * len(others) else []

@@ -19,7 +19,7 @@ NEITHER = (
 SAME = "the same in every row"
 NAMED_AS_IDENTIFIER = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid|key|index)$)|[a-z]I[dD]$")
 NAMED_AS_ID = re.compile(r"(?i:(^|[ _.-])(id|ids|uuid|guid)$)|[a-z]I[dD]$")
-LIST_AS_TEXT = re.compile(r"\s*\[[-+\d.eE,;\s]*\]\s*")
+LIST_AS_TEXT = re.compile(r"\s*\[\s*[-+\d.eE]+([,;\s]+[-+\d.eE]+)+[,;\s]*\]\s*")
 MOSTLY = 0.5
 """Share of the rows that have values of their own, above which a text is hardly a category."""
 

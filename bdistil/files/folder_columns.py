@@ -21,7 +21,10 @@ def folder_columns(folders: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     keys = [_keys(names) for names in folders]
     for name in keys[0]:
         values = [own.get(name) for own in keys]
-        if all(value is None or value.lstrip("-").isdecimal() for value in values):
+        present = {value for value in values if value is not None}
+        if not all(value.lstrip("-").isdecimal() for value in present):
+            continue
+        if len({*map(int, present)}) == len(present):  # 01 and 1 are two
             for own in keys:
                 own[name] = None if own.get(name) is None else int(own[name])
     return keys

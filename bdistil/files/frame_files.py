@@ -145,7 +145,7 @@ def _json_rows(text: str) -> tuple[list[Row], Sequence[Any] | None]:
             return whole["data"], _unless_numbers([row.pop(key, None) for row in whole["data"]])
         if all(isinstance(column, dict) for column in whole.values()):
             labels = list(dict.fromkeys(label for column in whole.values() for label in column))
-            if _are_numbers(whole) and not _are_numbers(labels):  # orient="index"
+            if _are_numbers(whole) and not _are_numbers(labels) and _are_rows(whole):
                 return list(whole.values()), _unless_numbers(list(whole))
             rows = [{name: whole[name].get(label) for name in whole} for label in labels]
             return rows, _unless_numbers(labels)
@@ -159,6 +159,11 @@ def _json_rows(text: str) -> tuple[list[Row], Sequence[Any] | None]:
             "(DataFrame.to_json(orient='records'))."
         )
     return found, None
+
+
+def _are_rows(whole: Mapping[str, Row]) -> bool:
+    """Whether objects are rows of several types, and no columns, which are of one each."""
+    return any(len({isinstance(v, str) for v in row.values()}) > 1 for row in whole.values())
 
 
 def _are_numbers(texts: Iterable[str]) -> bool:

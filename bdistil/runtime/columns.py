@@ -118,6 +118,12 @@ class FeatureColumn:
                         f"{self.size:,} numbers; {REMEDY}."
                     )
             rows = [np.asarray(as_column(value)) for value in values]
+            for row, own in enumerate(rows):
+                if own.ndim > 1:
+                    raise DataError(
+                        f"{what} holds lists in a list in row {row} (counted from 0); give "
+                        f"{self.size:,} numbers."
+                    )
             values = np.stack(rows) if rows else np.zeros((0, self.size))
         if np.shape(values)[1:] != (self.size,):
             raise DataError(
@@ -226,6 +232,13 @@ class TableColumns:
             raise DataError(f"of the steps in all lists, {error}") from None
         if len(rows) != len(steps.order):
             raise DataError(f"column {self.series.column!r} is not as long as the others.")
+        if steps.tied:
+            warnings.warn(
+                f"{steps.tied:,} of {len(rows):,} steps have the same {self.series.time} as the "
+                f"one before in the series: {self.series.column} may stand for several series.",
+                BdistilWarning,
+                stacklevel=2,
+            )
         if cut := int((steps.lengths > self.series.steps).sum()):
             warnings.warn(
                 f"{cut:,} of {len(steps.first):,} series are longer than those of training; their "

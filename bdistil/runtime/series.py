@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Number
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdistil.errors import DataError
-from bdistil.runtime.dates import as_times
+from bdistil.runtime.dates import ISO, as_times
 from bdistil.runtime.values import as_column, as_text, check_present, is_list
 
 REMEDY = "correct these values or drop their rows"
+WHOLE, DECIMAL = re.compile(r"[-+]?\d+"), re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+KINDS = (WHOLE, DECIMAL, ISO)
 Codes = NDArray[np.int64]
 
 
@@ -119,15 +122,43 @@ def sortable_times(values: Any, what: str) -> NDArray[Any]:
         DataError: if a value is missing or neither.
     """
     check_present(as_column(values, what), what, REMEDY)
+    if getattr(getattr(values, "dtype", None), "tz", None) is not None and hasattr(values, "dt"):
+        values = values.dt.tz_convert(None)
     array = np.asarray(values)
     if array.dtype.kind in "biufMm":
         return array
-    if all(isinstance(value, Number) for value in array):
-        return array.astype(np.float64)
+    if all(isinstance(value, str) for value in array):
+        array = _parsed(array, what)
+    if all(isinstance(value, Number) for value in array):  # float64 has not all whole numbers
+        ranks: NDArray[np.int64] = np.unique(array, return_inverse=True)[1]
+        return ranks
     try:
         return as_times(values, what, REMEDY)
     except DataError as error:
         raise DataError(f"{error} Numbers can be sorted, too.") from None
+
+
+def _parsed(texts: NDArray[Any], what: str) -> NDArray[Any]:
+    """Texts that are all numbers as these, others that are all times as they are.
+
+    Raises:
+        DataError: naming the first that is neither, or a time among numbers.
+    """
+    kinds = [next((kind for kind in KINDS if kind.fullmatch(text.strip())), None) for text in texts]
+    if {*kinds} <= {WHOLE, DECIMAL}:
+        read: Any = int if {*kinds} == {WHOLE} else float
+        numbers = np.empty(len(texts), object)
+        numbers[:] = [read(text) for text in texts]
+        return numbers
+    if {*kinds} == {ISO}:
+        return texts
+    wrong = next((t for t, kind in zip(texts, kinds, strict=True) if kind is None), None)
+    if wrong is None:
+        raise DataError(f"{what} holds numbers and times, which cannot be sorted; {REMEDY}.")
+    raise DataError(
+        f"{what} holds {wrong!r}, which is neither a number nor a time as 2026-11-25T13:30; "
+        f"{REMEDY}."
+    )
 
 
 def _column(table: Any, name: str) -> Any:
@@ -142,7 +173,8 @@ def _numbered(values: Any, what: str) -> Codes:
     values = as_column(values, what)
     check_present(values, what, REMEDY)
     known: dict[str, int] = {}
-    codes = (known.setdefault(as_text(value), len(known)) for value in values)
+    texts = (value.hex() if isinstance(value, bytes) else as_text(value) for value in values)
+    codes = (known.setdefault(text, len(known)) for text in texts)
     return np.fromiter(codes, np.int64, len(values))
 
 

@@ -98,6 +98,15 @@ def test_a_frame_is_the_same_from_every_form(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(known.columns.encode(new), known.columns.encode(FRAME))
 
 
+def test_columns_named_by_numbers_are_no_rows(tmp_path: Path) -> None:
+    names = [f"sample {number}" for number in range(40)]
+    frame = pd.DataFrame({0: np.arange(40) / 7, 1: np.arange(40) % 5, 2: np.arange(40) % 2}, names)
+    frame.to_json(tmp_path / "a.json")
+    with pytest.warns(UserWarning, match="was the table's index"):
+        dataset = load_own(DataSpec(path=tmp_path / "a.json", label="2"), seed=0)
+    assert dataset.input_shape == (2,)
+
+
 @pytest.mark.parametrize("suffix", ["feather", "json"])
 def test_an_index_is_left_out_with_a_word(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"mine.{suffix}"

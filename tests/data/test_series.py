@@ -188,9 +188,13 @@ def test_vectors_are_features(tmp_path: Path, suffix: str) -> None:
     assert "lists of 5 numbers: v" in str(dataset.card)
     as_json = json.loads(json.dumps(asdict(dataset.columns)))
     assert TableColumns.of(as_json) == dataset.columns
+    ragged = {"v": [[1.0] * 5, [[1.0]] * 5], "age": [1, 2]}
+    with pytest.raises(DataError, match="'v' holds lists in a list in row 1 "):
+        dataset.columns.encode(ragged)
     for wrong, message in (
         ([1.0], "a list of 5 numbers a row"),
         (3.0, "3"),
+        ([[1.0], [2.0], [3.0], [4.0], [5.0]], r"shape \(1, 5, 1\)"),
         ([None] * 5, "missing value"),
     ):
         with pytest.raises(DataError, match=rf"column 'v' h.* {message}"):
@@ -427,6 +431,107 @@ def test_times_may_be_decimals_or_durations(tmp_path: Path) -> None:
     for times in (shuffled["t"].map(Decimal), pd.to_timedelta(shuffled["t"], unit="s")):
         found = load(shuffled.assign(t=times), tmp_path / "b.parquet", series="who", time="t")
         np.testing.assert_array_equal(sorted_rows(found), sorted_rows(known))
+
+
+def test_a_kept_time_is_sorted_as_before(tmp_path: Path) -> None:
+    """Not as text, of which "10" comes before "8"."""
+    frame = in_rows().assign(t=lambda f: f["t"] * 60_000 + 1_767_000_000_000)
+    shuffled = frame.sample(frac=1, random_state=4)
+    data = {"path": str(saved(shuffled, tmp_path / "a.csv")), "series": "who", "time": "t"}
+    quick = ("teacher={model: cnn1d, epochs: 1}", "space.epochs=1", "space.student=cnn1d")
+    spec = tiny(f"data={data}", *quick, "workers.count=0", "search.rounds=1")
+    launch_search(spec, tmp_path / "run")
+    plain = predict_file(tmp_path / "run", tmp_path / "a.csv")
+    kept = predict_file(tmp_path / "run", tmp_path / "a.csv", keep=["t"])
+    assert [row[-2:] for row in kept.rows] == [row[-2:] for row in plain.rows]
+    assert [int(row[1]) for row in kept.rows] == [frame["t"].min()] * COUNT
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda t: (t * 100_000_000 + 202_600_000_000).astype(str),
+        lambda t: (t * 2_592_000_000 + 1_725_000_000_000).astype(str),
+        lambda t: pd.Series([2**60 + 50 * int(each) for each in t], t.index, dtype=object),
+        lambda t: pd.to_datetime(t * 100, unit="ns", utc=True),
+        lambda t: -(1000 - t),
+        lambda t: (t / 2).astype(str),
+    ],
+)
+def test_times_are_sorted_exactly(tmp_path: Path, times: Any) -> None:
+    known = load(in_rows(), tmp_path / "a.parquet", series="who", time="t")
+    frame = in_rows().sample(frac=1, random_state=5).assign(t=lambda f: times(f["t"]))
+    found = load(frame, tmp_path / "b.parquet", series="who", time="t")
+    np.testing.assert_array_equal(sorted_rows(found), sorted_rows(known))
+
+
+@pytest.mark.parametrize("time", ["12-01", "soon", "1,5"])
+def test_texts_that_are_no_times_are_refused(tmp_path: Path, time: str) -> None:
+    frame = in_rows().astype({"t": str})
+    frame.loc[3, "t"] = time
+    message = rf"'t' holds '{time}', which is neither a number nor a time"
+    with pytest.raises(DataError, match=message):
+        load(frame, tmp_path / "a.parquet", series="who", time="t")
+
+
+def test_binary_identifiers_stay_apart(tmp_path: Path) -> None:
+    frame = in_rows().assign(who=lambda f: [bytes([0, 128 + int(w)]) for w in f["who"]])
+    card = load(frame, tmp_path / "a.parquet", series="who", time="t").card
+    assert "steps of 60 series" in str(card)
+
+
+def test_folders_of_identifiers_stay_apart(tmp_path: Path) -> None:
+    for name, part in in_rows().assign(who=lambda f: f["who"].str.lstrip("0")).groupby("who"):
+        for folder in {name or "00", "01" if name == "1" else name or "00"}:
+            (tmp_path / "p" / f"who={folder}").mkdir(parents=True)
+            file = tmp_path / "p" / f"who={folder}" / "a.parquet"
+            part.drop(columns="who").to_parquet(file)
+    card = load_dataset(DataSpec(path=tmp_path / "p", series="who", time="t"), 0).card
+    assert "steps of 61 series" in str(card)
+
+
+def test_mixed_new_series_are_told(tmp_path: Path) -> None:
+    columns = load(in_rows(), tmp_path / "a.csv", series="who", time="t").columns
+    assert columns is not None
+    new = in_rows()[in_rows()["who"] == "000"]
+    with pytest.warns(UserWarning, match="3 of 6 steps have the same t as the one before"):
+        columns.encode(pd.concat([new, new]))
+
+
+def test_labels_of_new_series_are_those_of_any_step(tmp_path: Path) -> None:
+    saved(in_rows(), tmp_path / "a.parquet")
+    data = {"path": str(tmp_path / "a.parquet"), "series": "who", "time": "t"}
+    quick = ("teacher={model: cnn1d, epochs: 1}", "space.epochs=1", "space.student=cnn1d")
+    spec = tiny(f"data={data}", *quick, "workers.count=0", "search.rounds=1")
+    launch_search(spec, tmp_path / "run")
+    known = predict_file(tmp_path / "run", tmp_path / "a.parquet").comparison
+    late = in_rows()
+    late.loc[late["t"] == 8, "label"] = None
+    found = predict_file(tmp_path / "run", saved(late, tmp_path / "late.parquet")).comparison
+    assert known is not None
+    assert found == known
+    other = in_rows()
+    other.loc[other["t"] == 9, "label"] = "c9"
+    with pytest.warns(UserWarning, match="label differs within series"):
+        predict_file(tmp_path / "run", saved(other, tmp_path / "other.parquet"))
+    lists = in_rows().assign(label=[["c0"]] * len(in_rows()))
+    predict_file(tmp_path / "run", saved(lists, tmp_path / "lists.parquet"))
+
+
+@pytest.mark.parametrize("odd", [[[1, 2], [3]], [1, [2]], [], [None, None]])
+def test_odd_lists_beside_other_features_are_left_out(tmp_path: Path, odd: list[Any]) -> None:
+    rows = [{"a": n / 7, "odd": odd, "label": LABELS[n]} for n in range(COUNT)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with pytest.warns(UserWarning, match="column 'odd' is left out: lists or structures"):
+        dataset = load_dataset(DataSpec(path=tmp_path / "a.json"), 0)
+    assert dataset.input_shape == (1,)
+
+
+def test_what_is_no_step_is_named(tmp_path: Path) -> None:
+    frame = pd.DataFrame(RANDOM.normal(size=(COUNT, 20)), columns=[f"s{i}" for i in range(20)])
+    frame = frame.assign(age=np.arange(COUNT) % 7, label=LABELS)
+    card = str(load(frame, tmp_path / "a.csv", layout="sequence").card)
+    assert "age named otherwise than most" in card
 
 
 def test_single_values_for_columns_are_refused(tmp_path: Path) -> None:
