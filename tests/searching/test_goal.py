@@ -100,7 +100,7 @@ def test_a_goal_that_the_rounds_do_not_reach_is_told(tmp_path: Path) -> None:
     result = launch_search(spec, tmp_path / "run", reporter=heard)
     assert result.ended is not None
     assert result.ended.end == "rounds"
-    assert "no more students are allowed (search.rounds); enough are 2 of it" in heard.messages[-1]
+    assert "no more students are allowed (search.rounds); enough are 2 of it" in heard.said
     again = launch_search(spec, tmp_path / "run")
     assert (again.ended, len(again.rounds)) == (result.ended, 1)
 
