@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.data_card import ColumnNote
+from bdistil.data.column_features import AcrossFeatures, ColumnFeatures
 from bdistil.data.dataset import Dataset
 from bdistil.data.decoded import DecodedFeatures
 from bdistil.data.divide import known_of
 from bdistil.data.label_columns import encode_label_columns, name_codes
 from bdistil.data.labels import Labels, encode_labels
-from bdistil.data.large import table_splits
-from bdistil.data.learn_columns import learn_columns
 from bdistil.data.lists import is_nested
 from bdistil.data.own import Features, assemble_own, check_unused
-from bdistil.data.repeats import table_hashes
 from bdistil.data.roles import Roles, assign_roles, possible_groups
 from bdistil.data.series import SEQUENCES, find_series, in_memory
-from bdistil.data.series_features import AcrossFeatures, SeriesFeatures
+from bdistil.data.series_features import SeriesFeatures
 from bdistil.data.series_hints import possible_series, possible_steps, possible_time
-from bdistil.data.split import SplitIndices
 from bdistil.data.unlabelled import without_unlabelled
 from bdistil.data.weights import weights_named
 from bdistil.errors import TeacherError
-from bdistil.files.array_files import cache_folder
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.encoded import Cells
 from bdistil.files.file_readers import errors_naming
 from bdistil.files.table_files import Table, open_table
-from bdistil.names import Domain
-from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.values import finite_numbers
 from bdistil.spec import DataSpec
 
@@ -104,42 +97,6 @@ def _features(table: Table, roles: Roles, spec: DataSpec) -> Features:
     vectors = spec.layout == "vector" and any(is_nested(table.frame[n]) for n in roles.features)
     check_unused(spec, "layout" if across or vectors else None, "is a table of single values")
     return (AcrossFeatures if across else ColumnFeatures)(table, roles, spec)
-
-
-@dataclass
-class ColumnFeatures:
-    """Features that are columns of numbers and categories, see :class:`Features`."""
-
-    table: Table
-    roles: Roles
-    spec: DataSpec
-    domain: Domain = "tabular"
-    padding: None = None
-    form: None = None
-    encoding: TableColumns | None = field(default=None, init=False)
-
-    def hashes(self) -> NDArray[np.uint64] | None:
-        """Of the values before they are encoded."""
-        return table_hashes(self.table.frame, self.roles.features)
-
-    def splits(self, rows: SplitIndices) -> list[NDArray[np.float32]]:
-        """The encoded columns of each split."""
-        frame = self.table.frame
-        columns = learn_columns(frame, self.roles.features, self.spec.label, rows.train)
-        self.encoding = columns
-        if isinstance(frame, ColumnFile):
-            assert self.spec.path is not None
-            return table_splits(frame, columns, rows, cache_folder(self.spec.path))
-        x = columns.encode(frame)
-        return [x[own] for own in rows]
-
-    def columns(self) -> TableColumns | None:
-        """The encoding."""
-        return self.encoding
-
-    def said(self) -> tuple[list[ColumnNote], list[str]]:
-        """What became of each column."""
-        return self.roles.notes(self.encoding), []
 
 
 def _labels(table: Table, spec: DataSpec) -> Labels:
