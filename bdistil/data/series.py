@@ -71,7 +71,7 @@ def find_series(table: Table, spec: DataSpec, teacher: Sequence[str]) -> SeriesT
         return None
     lists = _lists(frame, spec, teacher)
     if spec.series is None:
-        if not lists or (table.of_series == () and not _are_series(frame, lists, spec)):
+        if not lists or not (table.of_series or _are_series(frame, lists, spec)):
             return None
         check_unset(spec, [] if spec.layout in SEQUENCES else ["layout"], "holds lists of steps")
         return _with_series(without_unlabelled(table, spec), lists, spec)

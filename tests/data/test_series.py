@@ -3,87 +3,37 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from series_tables import (
+    COUNT,
+    LABELS,
+    RANDOM,
+    expected,
+    in_lists,
+    in_rows,
+    load,
+    saved,
+    sorted_rows,
+)
 from tiny import tiny
 
 from bdistil import Predictor
 from bdistil.cluster.launch import launch_search
-from bdistil.data.dataset import Dataset
 from bdistil.data.new_examples import read_new_examples
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError, SpecError
 from bdistil.export.predict import predict_file
-from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.series import SeriesRule, fold, lay_out
-from bdistil.runtime.tables import as_table
 from bdistil.spec import DataSpec
-
-COUNT = 60
-LENGTHS = 3 + np.arange(COUNT) % 5
-RANDOM = np.random.default_rng(0)
-SERIES = [RANDOM.normal(size=(length, 2)).round(4) for length in LENGTHS]
-LABELS = np.array([f"c{number % 3}" for number in range(COUNT)])
-"""Of series."""
-
-
-def in_rows() -> pd.DataFrame:
-    """A row a step; identifiers that look like numbers, times that text would sort wrongly."""
-    frames = [
-        pd.DataFrame(
-            {
-                "who": f"{n:03}",
-                "t": np.arange(8, 8 + len(x)),
-                "a": x[:, 0],
-                "b": x[:, 1],
-                "label": label,
-            }
-        )
-        for n, (x, label) in enumerate(zip(SERIES, LABELS, strict=True))
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def in_lists() -> pd.DataFrame:
-    columns = {name: [x[:, i].tolist() for x in SERIES] for i, name in enumerate("ab")}
-    return pd.DataFrame({**columns, "label": LABELS})
-
-
-def saved(frame: pd.DataFrame, path: Path) -> Path:
-    if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
-    elif path.suffix == ".jsonl":
-        frame.to_json(path, orient="records", lines=True)
-    else:
-        frame.to_parquet(path, index=False)
-    return path
-
-
-def load(frame: pd.DataFrame, path: Path, **spec: Any) -> Dataset:
-    return load_dataset(DataSpec(path=saved(frame, path), **spec), 0)
-
-
-def expected(steps: int = 7) -> np.ndarray:
-    x = np.zeros((COUNT, steps, 2), np.float32)
-    for own, series in zip(x, SERIES, strict=True):
-        own[steps - len(series) :] = series
-    return x
-
-
-def sorted_rows(dataset: Dataset) -> np.ndarray:
-    x = np.concatenate([split.x for split in (dataset.train, dataset.validation, dataset.test)])
-    return x[np.lexsort(x[:, -1].T)]
-
 
 FORMS = {
     "rows": (in_rows, "a.csv", {"series": "who", "time": "t"}),
@@ -166,62 +116,6 @@ def test_lists_of_one_length_are_asked_about(tmp_path: Path) -> None:
     assert dataset.input_shape == (3, 2)
     assert dataset.train.x[0, 1:, 0].tolist() == [2, 3]
     assert len(np.unique(dataset.train.x[0, :, 1])) == 1  # what is no list is that of every step
-
-
-@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_vectors_are_features(tmp_path: Path, suffix: str) -> None:
-    matrix = RANDOM.normal(size=(COUNT, 5)).round(3).astype(np.float32)
-    ages = np.arange(COUNT) % 7
-    frame = pd.DataFrame({"v": matrix.astype(float).tolist(), "age": ages, "label": LABELS})
-    dataset = load(frame, tmp_path / f"a.{suffix}", layout="vector")
-    assert dataset.domain == "tabular"
-    assert dataset.columns is not None
-    expected_x = np.column_stack([matrix, ages]).astype(np.float32)
-    arrow = pa.Table.from_pandas(frame)
-    whole: dict[str, Any] = {"v": matrix, "age": ages}
-    for table in (frame, whole, as_table(arrow), as_table(frame.to_dict("records"))):
-        np.testing.assert_array_equal(dataset.columns.encode(table), expected_x)
-    found = np.concatenate([split.x for split in (dataset.train, dataset.validation, dataset.test)])
-    assert sorted(map(tuple, found)) == sorted(map(tuple, expected_x))
-    names = [name for column in dataset.columns.features for name in column.feature_names]
-    assert names == ["v[0]", "v[1]", "v[2]", "v[3]", "v[4]", "age"]
-    assert "lists of 5 numbers: v" in str(dataset.card)
-    as_json = json.loads(json.dumps(asdict(dataset.columns)))
-    assert TableColumns.of(as_json) == dataset.columns
-    ragged = {"v": [[1.0] * 5, [[1.0]] * 5], "age": [1, 2]}
-    with pytest.raises(DataError, match="'v' holds lists in a list in row 1 "):
-        dataset.columns.encode(ragged)
-    for wrong, message in (
-        ([1.0], "a list of 5 numbers a row"),
-        (3.0, "3"),
-        ([[1.0], [2.0], [3.0], [4.0], [5.0]], r"shape \(1, 5, 1\)"),
-        ([None] * 5, "missing value"),
-    ):
-        with pytest.raises(DataError, match=rf"column 'v' h.* {message}"):
-            dataset.columns.encode({"v": [wrong], "age": [1]})
-
-
-def test_vectors_have_one_length_and_no_gaps(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"v": [[1.0 * n, 2.0] for n in range(COUNT)], "label": LABELS})
-    frame.at[3, "v"] = [1.0]
-    with pytest.raises(DataError, match="column 'v' holds lists of 1 to 2 numbers, no vectors"):
-        load(frame, tmp_path / "a.parquet", layout="vector")
-    frame.at[3, "v"] = [1.0, None]
-    with pytest.raises(DataError, match="column 'v' has 1 missing value in row 3"):
-        load(frame, tmp_path / "a.parquet", layout="vector")
-    frame.at[3, "v"] = None
-    with pytest.raises(DataError, match=r"column 'v' of lists has 1 missing value"):
-        load(frame, tmp_path / "a.parquet", layout="vector")
-
-
-def test_equal_vectors_stand_in_one_split(tmp_path: Path) -> None:
-    frame = pd.DataFrame(
-        {"v": [[1.0 * (n // 2), n % 3] for n in range(90)], "label": np.arange(90) % 3}
-    )
-    frame.loc[1::2, ["v", "label"]] = frame.loc[::2, ["v", "label"]].to_numpy()
-    dataset = load(frame, tmp_path / "a.parquet", layout="vector")
-    assert "45 rows repeat the features" in str(dataset.card)
-    assert "with a twin in training: none" in str(dataset.card)
 
 
 def test_gaps_categories_and_what_stays_the_same(tmp_path: Path) -> None:
@@ -549,12 +443,6 @@ def test_single_values_for_columns_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             columns.encode(table)
-
-
-def test_vectors_are_asked_for_where_there_are_some(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"age": np.arange(COUNT) % 7, "label": LABELS})
-    with pytest.raises(SpecError, match=r"data\.layout is for .* is a table of single values"):
-        load(frame, tmp_path / "a.csv", layout="vector")
 
 
 def test_series_are_for_tables(tmp_path: Path) -> None:
