@@ -83,7 +83,9 @@ class Run:
         return f"runs/{self.data}-{digest[:10]}-{self.seed}"
 
     def _teacher_folder(self) -> str:
-        parts = [self.spec.data.model_dump(mode="json"), self.spec.teacher.model_dump(mode="json")]
+        sections = (self.spec.data, self.spec.teacher)
+        # Without defaults, for a field that a later version adds must not name another teacher.
+        parts = [each.model_dump(mode="json", exclude_defaults=True) for each in sections]
         digest = hashlib.sha256(json.dumps([*parts, self.seed]).encode()).hexdigest()
         return f"teachers/{self.data}-{digest[:10]}-{self.seed}"
 

@@ -117,8 +117,19 @@ class Plan(BaseModel):
         write_atomic(folder / PLAN_FILE, (self.model_dump_json(indent=1) + "\n").encode())
 
     def same_as(self, other: Plan) -> bool:
-        """Whether both are the same but for the words of the question."""
-        return self.model_copy(update={"question": ""}) == other.model_copy(update={"question": ""})
+        """Whether both are the same but for the words of the question.
+
+        Fields that one of them does not know, as it was begun by an earlier version, have their
+        defaults.
+        """
+        return self._essence() == other._essence()
+
+    def _essence(self) -> Plan:
+        try:
+            spaces = {name: completed(space) for name, space in self.spaces.items()}
+        except SpecError:
+            spaces = self.spaces
+        return self.model_copy(update={"question": "", "spaces": spaces})
 
     def runs(self, seeds: Sequence[int]) -> list[Run]:
         """All searches."""
@@ -149,6 +160,15 @@ class Plan(BaseModel):
             if name not in self.spaces:
                 raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
         return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
+
+
+def completed(space: Mapping[str, Any]) -> dict[str, Any]:
+    """A search space with the defaults of fields that it does not name.
+
+    Raises:
+        SpecError: if it is not one, or no longer.
+    """
+    return load_spec(space).model_dump(mode="json")
 
 
 def task_of(spec: Spec) -> Task:

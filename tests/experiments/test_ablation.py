@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,29 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     (tmp_path / "out" / "experiment.json").write_text("{")
     with pytest.raises(SpecError, match=r"experiment\.json is damaged"):
         Plan.read(tmp_path / "out")
+
+
+def test_an_experiment_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """One that did not know a field yet, which has its default, is the same experiment."""
+    plan = Plan.of("ablation", "Which?", [spec_file(tmp_path, "one")], [], [{"space.skip": True}])
+    plan.keep(tmp_path / "out")
+    file = tmp_path / "out" / "experiment.json"
+    earlier = json.loads(file.read_text())
+    del earlier["spaces"]["one"]["data"]["series"]
+    del earlier["spaces"]["one"]["teacher"]["weight_decay"]
+    file.write_text(json.dumps(earlier))
+    plan.check(tmp_path / "out")
+    of_earlier = Plan.read(tmp_path / "out").runs([0])[0]
+    assert of_earlier.teacher_folder == plan.runs([0])[0].teacher_folder
+
+    earlier["spaces"]["one"]["teacher"]["weight_decay"] = 0.5
+    file.write_text(json.dumps(earlier))
+    with pytest.raises(SpecError, match="holds another experiment"):
+        plan.check(tmp_path / "out")
+    earlier["spaces"]["one"]["teacher"]["a_field_of_long_ago"] = 0.5
+    file.write_text(json.dumps(earlier))
+    with pytest.raises(SpecError, match="holds another experiment"):
+        plan.check(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
