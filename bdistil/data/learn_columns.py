@@ -126,7 +126,8 @@ def _learn_lists(series: pd.Series[Any], missing: Mask, trained: Mask) -> Featur
     if len(sizes) > 1 or not sizes[0]:
         raise DataError(
             f"column {name!r} holds lists of {sizes[0]:,} to {sizes[-1]:,} numbers, no vectors; "
-            "leave data.layout out if they are series, or the column with data.ignore."
+            "leave the column out with data.ignore, or data.layout and data.series if each list is "
+            "a series."
         )
     return FeatureColumn(name, size=sizes[0])
 

@@ -28,6 +28,17 @@ def holds_numbers(values: pd.Series[Any]) -> bool:
     return any(each is not None for value in there for each in value)
 
 
+def holds_vectors(values: pd.Series[Any]) -> bool:
+    """Whether all values that are there are lists of vectors, all of one length."""
+    there = values[~missing_values(values)]
+    if not all(is_list(value) for value in there):
+        return False
+    vectors = [vector for value in there for vector in value]
+    if not all(is_list(vector) and _are_numbers(vector) for vector in vectors):
+        return False
+    return len({len(vector) for vector in vectors}) == 1 and len(vectors[0]) > 0
+
+
 def _are_numbers(value: Any) -> bool:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return value.ndim == 1

@@ -63,7 +63,12 @@ def _use(column: FeatureColumn) -> str:
 
 
 def assign_roles(
-    table: Table, spec: DataSpec, teacher: Sequence[str], constants: bool = False
+    table: Table,
+    spec: DataSpec,
+    teacher: Sequence[str],
+    *,
+    constants: bool = False,
+    vectors: bool = False,
 ) -> Roles:
     """Decide on every column of a table.
 
@@ -72,6 +77,7 @@ def assign_roles(
         spec: that names some of them.
         teacher: columns of a teacher's outputs.
         constants: whether what is the same in every row may be a feature, as a step is.
+        vectors: whether lists of numbers may be features.
 
     Raises:
         DataError: if a named column is missing or named twice, or no feature is left.
@@ -79,7 +85,7 @@ def assign_roles(
     """
     known = list(table.frame.columns)
     _check_named(spec, known, teacher)
-    _check_flat(spec, table)
+    _check_flat(spec, table, vectors)
     others = dict.fromkeys(spec.labels, "label") | dict.fromkeys(teacher, "teacher")
     others |= dict.fromkeys(spec.ignore, f"{LEFT_OUT} (data.ignore)")
     for key in COLUMN_KEYS:
@@ -89,7 +95,7 @@ def assign_roles(
     if spec.features is None:
         others |= dict.fromkeys(_index(table, others), f"{LEFT_OUT}, the table's index")
         free = [name for name in known if name not in others]
-        free = [name for name in free if not _is_vector(table, name, spec)]
+        free = [name for name in free if not (vectors and _is_vector(table, name))]
         others |= _set_aside(table, free, constants)
     free = [name for name in known if name not in others]
     names = list(dict.fromkeys(free if spec.features is None else spec.features))
@@ -193,13 +199,13 @@ def _check_named(spec: DataSpec, known: list[str], teacher: Sequence[str]) -> No
     _check_no_clash(spec.labels, {*spec.ignore, *teacher})
 
 
-def _check_flat(spec: DataSpec, table: Table) -> None:
+def _check_flat(spec: DataSpec, table: Table, vectors: bool) -> None:
     """Refuse lists and structures where one value a row is needed."""
     named = {"label": spec.labels, "features": spec.features or ()}
     named |= {key: [getattr(spec, key)] for key in COLUMN_KEYS}
     for key, names in named.items():
         for name in names:
-            if key == "features" and _is_vector(table, name, spec):
+            if key == "features" and vectors and _is_vector(table, name):
                 continue
             if name is not None and name not in table.media and is_nested(table.frame[name]):
                 raise DataError(
@@ -208,9 +214,9 @@ def _check_flat(spec: DataSpec, table: Table) -> None:
                 )
 
 
-def _is_vector(table: Table, name: str, spec: DataSpec) -> bool:
-    """Whether a column holds lists of numbers, which are to be features."""
-    if spec.layout != "vector" or name in table.media:
+def _is_vector(table: Table, name: str) -> bool:
+    """Whether a column holds lists of numbers."""
+    if name in table.media:
         return False
     return is_nested(table.frame[name]) and holds_numbers(table.frame[name])
 

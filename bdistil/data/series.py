@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.lists import holds_numbers, is_nested, lengths_of
+from bdistil.data.lists import holds_numbers, holds_vectors, is_nested, lengths_of
 from bdistil.data.own import check_unset
 from bdistil.data.roles import check_known
 from bdistil.data.unlabelled import without_unlabelled
@@ -18,7 +18,7 @@ from bdistil.files.column_file import ColumnFile
 from bdistil.files.table_files import Table
 from bdistil.files.wording import some
 from bdistil.runtime.series import SeriesRule, Steps, lay_out
-from bdistil.runtime.values import as_text, missing_values
+from bdistil.runtime.values import as_text, is_list, missing_values
 from bdistil.spec import DataSpec
 from bdistil.words import counted
 
@@ -75,7 +75,7 @@ def find_series(table: Table, spec: DataSpec, teacher: Sequence[str]) -> SeriesT
             return None
         check_unset(spec, [] if spec.layout in SEQUENCES else ["layout"], "holds lists of steps")
         return _with_series(without_unlabelled(table, spec), lists, spec)
-    _check_columns(frame, spec, lists)
+    _check_columns(frame, spec)
     check_unset(spec, ["layout"], "is a table with data.series")
     _check_agreeing(frame, lay_out(frame, SeriesRule(1, spec.series), ()), spec, teacher)
     return _with_series(without_unlabelled(table, spec), [], spec)
@@ -126,12 +126,13 @@ def _with_series(table: Table, lists: Sequence[str], spec: DataSpec) -> SeriesTa
 
 
 def _lists(frame: pd.DataFrame, spec: DataSpec, teacher: Sequence[str]) -> list[str]:
-    """Columns that may be features and hold lists of numbers."""
+    """Columns that may be features and hold lists of numbers, or lists of such lists."""
     named = {*spec.labels, *spec.ignore, spec.split, spec.group, spec.order, spec.weight}
     named |= {*teacher}
     names = [name for name in frame.columns if name not in named and frame[name].dtype.kind == "O"]
     names = [name for name in names if spec.features is None or name in spec.features]
-    return [name for name in names if is_nested(frame[name]) and holds_numbers(frame[name])]
+    names = [name for name in names if is_nested(frame[name])]
+    return [name for name in names if holds_numbers(frame[name]) or holds_vectors(frame[name])]
 
 
 def _are_series(frame: pd.DataFrame, lists: Sequence[str], spec: DataSpec) -> bool:
@@ -142,7 +143,15 @@ def _are_series(frame: pd.DataFrame, lists: Sequence[str], spec: DataSpec) -> bo
     """
     if spec.layout is not None:
         return spec.layout != "vector"
-    if all(len(lengths_of(frame[name])) == 1 for name in lists):
+    if any(len(lengths_of(frame[name])) > 1 for name in lists):
+        return True
+    if any(holds_vectors(frame[name]) for name in lists):
+        raise DataError(
+            f"lists of lists of numbers, equally many in every row, stand in {some(lists)}: the "
+            "steps of series, a list each, or pictures; set data.layout=sequence if they are "
+            "steps, leave them out with data.ignore, or write pictures as files or arrays (.npz)."
+        )
+    if lists:
         raise DataError(
             f"lists of numbers, all of one length, stand in {some(lists)}: vectors, such as "
             "embeddings, or the steps of series; set data.layout=vector or data.layout=sequence, "
@@ -151,8 +160,8 @@ def _are_series(frame: pd.DataFrame, lists: Sequence[str], spec: DataSpec) -> bo
     return True
 
 
-def _check_columns(frame: pd.DataFrame, spec: DataSpec, lists: Sequence[str]) -> None:
-    """Refuse columns of series and times that are not there or hold lists, or series twice."""
+def _check_columns(frame: pd.DataFrame, spec: DataSpec) -> None:
+    """Refuse columns of series and times that are not there or hold lists."""
     for key, name in (("series", spec.series), ("time", spec.time)):
         if name is None:
             continue
@@ -162,16 +171,11 @@ def _check_columns(frame: pd.DataFrame, spec: DataSpec, lists: Sequence[str]) ->
                 f"data.{key} names column {name!r}, which holds lists or structures; give each "
                 "value a row of its own."
             )
-    if lists:
-        raise DataError(
-            f"column {lists[0]!r} holds lists in a table with data.series; lists are series by "
-            "themselves: leave data.series out, or the column with data.ignore."
-        )
 
 
 def _inferred(values: NDArray[Any]) -> Any:
-    """Numbers with None among them as floats."""
-    if values.dtype.kind != "O":
+    """Numbers with None among them as floats; vectors as they are."""
+    if values.dtype.kind != "O" or any(map(is_list, values)):
         return values
     return np.array([np.nan if value is None else value for value in values], np.float64)
 

@@ -54,14 +54,16 @@ def load_table(spec: DataSpec, seed: int, teacher_columns: Sequence[str] | None 
         table = in_memory(table, spec)
         series = find_series(table, spec, teacher_columns or ())
         if series is not None:
-            roles = assign_roles(series.steps, spec, teacher_columns or ())
+            roles = assign_roles(series.steps, spec, teacher_columns or (), vectors=True)
             features: Features = SeriesFeatures(series, roles, spec)
             hints = [*series.examples.notes, *possible_time(series, roles)]
             table = replace(series.examples, notes=hints)
         else:
             table = without_unlabelled(table, spec)
             across = spec.layout in SEQUENCES
-            roles = assign_roles(table, spec, teacher_columns or (), constants=across)
+            vectors = spec.layout == "vector"
+            teachers = teacher_columns or ()
+            roles = assign_roles(table, spec, teachers, constants=across, vectors=vectors)
             features = _features(table, roles, spec)
             table = replace(table, notes=[*table.notes, *_hints(table, roles, spec)])
         labels = _labels(table, spec)

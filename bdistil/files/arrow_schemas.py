@@ -32,14 +32,16 @@ def is_number(kind: Any) -> bool:
 
 
 def columns_of_lists(schema: Any) -> list[str]:
-    """Columns of lists of numbers."""
+    """Columns of lists of numbers, or of lists of such lists."""
+    return [field.name for field in schema if _is_of_lists(field.type)]
+
+
+def _is_of_lists(kind: Any, depth: int = 2) -> bool:
     types = require("pyarrow", "table").types
     kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
-    return [
-        field.name
-        for field in schema
-        if any(is_kind(field.type) for is_kind in kinds) and is_number(field.type.value_type)
-    ]
+    if not depth or not any(is_kind(kind) for is_kind in kinds):
+        return False
+    return is_number(kind.value_type) or _is_of_lists(kind.value_type, depth - 1)
 
 
 def columns_of_bytes(schema: Any) -> list[str]:
