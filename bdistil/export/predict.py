@@ -5,6 +5,7 @@ Without torch, since devices run it too; what decodes the file is asked for wher
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from bdistil.runtime.clock import timed_batch
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.predictor import Predictor
-from bdistil.runtime.values import as_text, missing_values
+from bdistil.runtime.values import as_text, is_list, missing_values
 
 TELL_SECONDS = 10.0
 """Between two sentences of how far it is."""
@@ -135,8 +136,15 @@ def counted(new: NewExamples, tell: Callable[[str], None]) -> Iterator[NDArray[n
 
 
 def _cell(value: Any) -> str:
-    """A value as people write it; nothing for a missing one."""
+    """A value as people write it, lists as JSON does; nothing for a missing one."""
+    if is_list(value):
+        return json.dumps(value, default=_plain, ensure_ascii=False)
     return "" if missing_values(np.array([value, None], object))[0] else as_text(value)
+
+
+def _plain(value: Any) -> Any:
+    """What is no type of Python's own as one that is."""
+    return value.tolist() if hasattr(value, "tolist") else as_text(value)
 
 
 def _header(manifest: Manifest, every_class: bool) -> list[str]:

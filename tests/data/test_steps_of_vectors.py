@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from series_tables import COUNT, LABELS, SERIES, expected, in_rows, load, sorted_rows
+from series_tables import COUNT, LABELS, SERIES, expected, in_rows, load, saved, sorted_rows
+from tiny import tiny
 
+from bdistil import Predictor
+from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError
+from bdistil.export.predict import predict_file
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.tables import as_table
 from bdistil.spec import DataSpec
@@ -119,3 +123,15 @@ def test_steps_of_no_one_length_are_left_out(tmp_path: Path, odd: list[Any]) -> 
     with pytest.warns(UserWarning, match="column 'v' is left out: lists or structures"):
         dataset = load_dataset(DataSpec(path=tmp_path / "a.json"), 0)
     assert dataset.input_shape == (1,)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_predictions_carry_lists_as_json_writes_them(tmp_path: Path, suffix: str) -> None:
+    data = saved(nested(), tmp_path / f"a.{suffix}")
+    quick = ("teacher={model: cnn1d, epochs: 1}", "space.epochs=1", "space.student=cnn1d")
+    path = f"data={{path: {str(data)!r}}}"
+    launch_search(tiny(path, *quick, "workers.count=0", "search.rounds=1"), tmp_path / "run")
+    found = predict_file(tmp_path / "run", data, keep=["v"])
+    assert [json.loads(row[0]) for row in found.rows] == [x.tolist() for x in SERIES]
+    answers = Predictor(tmp_path / "run").predict(expected())
+    assert [row[1] for row in found.rows] == answers.tolist()
