@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from bdistil.core.losses import fitting_loss
 from bdistil.core.training_split import TrainingSplit
 from bdistil.data.standardise import standardised
+from bdistil.searching.problem import build_problem, training_shards
 from bdistil.searching.resolve import game_rules
 from bdistil.searching.result import SearchResult
-from bdistil.searching.run import build_problem, game_logits, training_shards, view_makers
+from bdistil.searching.views import view_makers
+from bdistil.teachers.obtain import game_logits
 
 EPOCHS, RATE, BATCH, TEMPERATURE, CELLS = 15, 0.015, 128, 2.0, 64
 FIRST = 6

@@ -34,7 +34,7 @@ from bdistil.errors import (
     MissingDependencyError,
     TeacherError,
 )
-from bdistil.searching.run import teacher_message
+from bdistil.searching.search_teacher import teacher_message
 from bdistil.spec import load_spec
 from bdistil.teachers.answers import LEAST_PROBABILITY, centred
 from bdistil.teachers.obtain import obtain_teacher
