@@ -222,19 +222,32 @@ def metric(logits: Tensor, truth: Tensor, task: Task, weights: Tensor | None = N
     """How good logits (N, L) are; 1 is perfect.
 
     Accuracy against class indices (N,), micro F1 against the labels 0 and 1 (N, L), or R² against
-    targets (N, L): the mean over targets, so that their units do not matter. Weights (N,) of the
-    examples count each that often.
+    targets (N, L): the mean over targets, so that their units do not matter, but for those that
+    are the same in every example, of which R² says nothing. Weights (N,) of the examples count
+    each that often.
     """
     if task == "classification":
         right = (logits.argmax(dim=1) == truth).double()
         return (right.mean() if weights is None else (right * weights).sum() / weights.sum()).item()
     if task == "multilabel":
         return micro_f1(logits > 0, truth > 0, weights)
-    each = truth.new_ones(len(truth), 1) if weights is None else weights[:, None]
+    return r_squared(logits.double(), truth.double(), weights)
+
+
+def r_squared(answers: Tensor, truth: Tensor, weights: Tensor | None) -> float:
+    """As :func:`bdistil.runtime.r_squared.r_squared`, weighted.
+
+    If all targets are constant, 1 of answers that are right and 0 of others, as scikit-learn has it.
+    """
+    each = truth.new_ones(len(truth)) if weights is None else weights.double()
+    answers, truth, each = answers[each > 0], truth[each > 0], each[each > 0, None]
+    differ = (truth != truth[:1]).any(dim=0)
+    if not differ.any():
+        return float(torch.equal(answers, truth))
+    answers, truth = answers[:, differ], truth[:, differ]
     centre = (truth * each).sum(dim=0) / each.sum()
-    residual = ((logits - truth).square() * each).sum(dim=0, dtype=torch.float64)
-    total = ((truth - centre).square() * each).sum(dim=0, dtype=torch.float64)
-    return (1 - residual / total.clamp_min(1e-12)).mean().item()  # finite for constant targets
+    residual = ((answers - truth).square() * each).sum(dim=0)
+    return (1 - residual / ((truth - centre).square() * each).sum(dim=0)).mean().item()
 
 
 def micro_f1(answers: Tensor, truth: Tensor, weights: Tensor | None = None) -> float:

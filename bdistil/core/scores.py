@@ -24,6 +24,8 @@ MOST_SORTED = 5_000_000
 LARGEST = 20_000_000
 """Numbers in the weights of all repetitions."""
 REPETITIONS = (200, 1_000)
+ROUNDING = 1e-9
+"""Of the largest square: below it a variance is what rounding left."""
 LEAST_PROBABILITY = 1e-15
 
 
@@ -120,6 +122,9 @@ def _of_targets(answers: Floats, truth: NDArray[Any], weights: Weights) -> dict[
     centred = truth - truth.mean(axis=0)  # the variance is a difference of large numbers otherwise
     mean = weights @ centred / total
     variance = weights @ np.square(centred) / total - np.square(mean)
+    # What rounding leaves of a target that is the same in all examples drawn is no variance.
+    variance[variance <= ROUNDING * np.square(centred).max(axis=0)] = 0
+    variance[:, (truth == truth[:1]).all(axis=0)] = 0
     squared = weights @ np.square(errors) / total
     return {
         METRIC["regression"]: _nan_mean(1 - _ratio(squared, variance)),

@@ -47,7 +47,8 @@ class DataCard(BaseModel):
         how: how the splits came about.
         classes: of each class or label its rows in train, validation and test.
         guess: the best answers without features, in words.
-        guess_metric: what they score on test, in the task's metric.
+        guess_metric: what they score on test, in the task's metric; None where it says nothing,
+            as R² of targets that are all alike there.
         columns: of a table.
         form: what photographs or recordings became: `medium`, and the fields of its form.
         notes: what else a reader should know.
@@ -63,7 +64,7 @@ class DataCard(BaseModel):
     how: str
     classes: dict[str, tuple[int, int, int]] | None
     guess: str
-    guess_metric: float
+    guess_metric: float | None
     columns: tuple[ColumnNote, ...] = ()
     form: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
@@ -89,7 +90,8 @@ class DataCard(BaseModel):
             counts = [f"{name} {sum(rows):,}" for name, rows in self.classes.items()]
             lines.append(f"classes: {some(counts, SHOWN_CLASSES)}")
         lines.append(f"splits: {splits}; {self.how}")
-        lines.append(f"to beat: {self.guess}, {METRIC[self.task]} {self.guess_metric:.4f}")
+        if self.guess_metric is not None:
+            lines.append(f"to beat: {self.guess}, {METRIC[self.task]} {self.guess_metric:.4f}")
         for use, names in self._names_by_use().items():
             lines.append(f"{use}: {some(names)}")
         return [*lines, *self.notes]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bdistil.data.data_card import ColumnNote, DataCard
 from bdistil.data.dataset import Dataset
 from bdistil.files.parts import SPLITS
 from bdistil.files.wording import some
+from bdistil.runtime.r_squared import r_squared
+from bdistil.words import counted
 
 
 def describe(
@@ -32,11 +35,27 @@ def describe(
         how=how,
         classes=_rows_of_classes(dataset),
         guess=guess,
-        guess_metric=float(score),
+        guess_metric=None if score is None else float(score),
         columns=tuple(columns),
         form=form,
-        notes=tuple(notes),
+        notes=(*notes, *_constant_targets(dataset)),
     )
+
+
+def _constant_targets(dataset: Dataset) -> Iterator[str]:
+    """Of several targets those that R² leaves out, and of one that it says nothing."""
+    if dataset.task != "regression":
+        return
+    for name in SPLITS:
+        y = getattr(dataset, name).y
+        alike = int((y == y[:1]).all(axis=0).sum())
+        if alike == y.shape[1]:
+            yield f"the targets of {name} are all alike, so that R² says nothing there"
+        elif alike:
+            yield (
+                f"{counted(alike, 'target')} of {y.shape[1]} {'has' if alike == 1 else 'have'} one "
+                f"value in {name}; R² is of the others there"
+            )
 
 
 def _rows_of_classes(dataset: Dataset) -> dict[str, tuple[int, int, int]] | None:
@@ -53,18 +72,31 @@ def _rows_of_classes(dataset: Dataset) -> dict[str, tuple[int, int, int]] | None
     return dict(zip(names, zip(train, validation, test, strict=True), strict=True))
 
 
-def _guess(dataset: Dataset) -> tuple[str, float]:
+def _always(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """The labels that have the best micro F1 if every row is given them, (L,)."""
+    rows = y.sum(axis=0)
+    order = np.argsort(-rows, kind="stable")
+    count = np.arange(1, len(rows) + 1)
+    scores = 2 * np.cumsum(rows[order]) / (rows.sum() + count * len(y))
+    given = np.zeros(len(rows), bool)
+    given[order[: int(scores.argmax()) + 1]] = True
+    return given
+
+
+def _guess(dataset: Dataset) -> tuple[str, float | None]:
     """The best answers without features, in words, and their metric on test."""
     train, test = dataset.train.y, dataset.test.y
     if dataset.task == "regression":
         squares = np.square(test - train.mean(axis=0)).mean(axis=0)
-        score = (1 - squares / test.var(axis=0).clip(1e-12)).mean()
+        score = r_squared(np.broadcast_to(train.mean(axis=0), test.shape), test)
         error = some([f"{value:.4g}" for value in np.sqrt(squares)])
         return f"the mean, root mean square error {error}", score
     if dataset.task == "multilabel":
-        common = train.mean(axis=0) > 0.5
-        hits, total = (test * common).sum(), test.sum() + common.sum() * len(test)
-        return "the labels that most rows have", 2 * hits / max(total, 1)
+        given = _always(train)
+        hits, total = (test * given).sum(), test.sum() + given.sum() * len(test)
+        return f"always the {counted(int(given.sum()), 'commonest label')}", 2 * hits / max(
+            total, 1
+        )
     assert dataset.class_names is not None
     most = int(np.bincount(train).argmax())
     return f"always {dataset.class_names[most]}", (test == most).mean()

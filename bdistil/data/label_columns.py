@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.data.labels import REMEDY, Labels, regression_targets
+from bdistil.data.labels import REMEDY, Labels, check_varied, regression_targets
 from bdistil.errors import DataError
 from bdistil.names import TaskChoice
 from bdistil.optional import require
@@ -45,8 +45,10 @@ def encode_label_columns(columns: Mapping[str, Any], task: TaskChoice, what: str
         check_present(values, f"{what} {name!r}", REMEDY)
     found = {name: indicators(values) for name, values in columns.items()}
     if task == "regression" or (task == "auto" and all(np.isnan(y).any() for y in found.values())):
-        targets = [regression_targets(v, f"{what} {name!r}") for name, v in columns.items()]
-        return Labels(np.stack(targets, axis=1), None)
+        targets = {name: regression_targets(v, f"{what} {name!r}") for name, v in columns.items()}
+        for name, own in targets.items():
+            check_varied(own, f"{what} {name!r}", "leave it out")
+        return Labels(np.stack([*targets.values()], axis=1), None)
     for name, labels in found.items():
         _check(labels, columns[name], f"{what} {name!r}")
     y = np.stack(list(found.values()), axis=1)

@@ -61,7 +61,7 @@ def encode_labels(values: Any, task: TaskChoice, what: str) -> Labels:
     check_present(values, what, REMEDY)
     if task == "regression" or (task == "auto" and _is_continuous(values)):
         targets = regression_targets(values, what)
-        _check_varied(targets, what)
+        check_varied(targets, what)
         return Labels(targets.reshape(len(targets), -1), None)
     if _is_continuous(values):
         raise DataError(
@@ -184,11 +184,14 @@ def _refuse_misread_numbers(names: Sequence[str], what: str) -> None:
         )
 
 
-def _check_varied(targets: NDArray[np.float32], what: str) -> None:
+def check_varied(
+    targets: NDArray[np.float32], what: str, remedy: str = "name another column with data.label"
+) -> None:
+    """Refuse targets (N,) that are all alike."""
     if (targets == targets[0]).all():
         raise DataError(
             f"{what} holds only one value, {as_text(np.ravel(targets)[0])}, so there is nothing to "
-            "learn; name another column with data.label."
+            f"learn; {remedy}."
         )
 
 

@@ -43,10 +43,14 @@ def without_unlabelled(table: Table, spec: DataSpec) -> Table:
         parts=None if table.parts is None else table.parts[~lacking],
         notes=[
             *table.notes,
-            f"{rows} without {some(labels)} are left out, also where others are numbered",
+            f"{rows} {_lacking(labels)} are left out, also where others are numbered",
         ],
         whole=table.frame,
     )
+
+
+def _lacking(labels: list[str]) -> str:
+    return f"without {labels[0]}" if len(labels) == 1 else f"that lack one of {some(labels)}"
 
 
 def _as_before_gaps(values: pd.Series[Any]) -> pd.Series[Any]:

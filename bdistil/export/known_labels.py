@@ -11,6 +11,7 @@ from bdistil.data.label_columns import indicators
 from bdistil.data.labels import class_indices
 from bdistil.names import METRIC, Task
 from bdistil.runtime.manifest import Manifest
+from bdistil.runtime.r_squared import r_squared
 from bdistil.runtime.values import as_text, missing_values, numbers_or_nan
 
 UNKNOWN: dict[str, str] = {
@@ -26,7 +27,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         metric: accuracy, micro F1 or R² on the rows whose labels can be compared with; None
-            without any.
+            without any, and where R² says nothing as these are all alike.
         name: which of them.
         rows: how many rows these are.
         left_out: a sentence on labels that are there and cannot be compared with; empty if all
@@ -69,16 +70,17 @@ def _left_out(manifest: Manifest, labels: NDArray[Any], unknown: NDArray[np.bool
     return f"{are} {UNKNOWN[manifest.task]}, such as {as_text(there[0])!r}"
 
 
-def _score(values: NDArray[Any], truth: NDArray[Any], manifest: Manifest) -> float:
-    """As :func:`bdistil.core.examples.metric` measures, of answers instead of logits."""
+def _score(values: NDArray[Any], truth: NDArray[Any], manifest: Manifest) -> float | None:
+    """As :func:`bdistil.core.examples.metric` measures, of answers instead of logits.
+
+    None of targets that are all alike.
+    """
     if manifest.task == "classification":
         return float(np.mean(values == manifest.classes[truth.astype(int)]))
     if manifest.task == "multilabel":
         hits, total = np.sum((values > 0) & (truth > 0)), np.sum(values > 0) + np.sum(truth > 0)
         return float(2 * hits / total) if total else 1.0
-    residual = np.square(values - truth).sum(axis=0, dtype=float)
-    spread = np.square(truth - truth.mean(axis=0)).sum(axis=0, dtype=float)
-    return float(np.mean(1 - residual / np.maximum(spread, 1e-12)))  # also of constant targets
+    return r_squared(values, truth)
 
 
 def _truth(manifest: Manifest, labels: NDArray[Any]) -> NDArray[np.floating]:
