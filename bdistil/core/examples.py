@@ -237,7 +237,7 @@ def metric(logits: Tensor, truth: Tensor, task: Task, weights: Tensor | None = N
 def r_squared(answers: Tensor, truth: Tensor, weights: Tensor | None) -> float:
     """As :func:`bdistil.runtime.r_squared.r_squared`, weighted.
 
-    If all targets are constant, 1 of answers that are right and 0 of others, as scikit-learn has it.
+    If all targets are constant, 1 of answers that are right and 0 of others, as in scikit-learn.
     """
     each = truth.new_ones(len(truth)) if weights is None else weights.double()
     answers, truth, each = answers[each > 0], truth[each > 0], each[each > 0, None]
