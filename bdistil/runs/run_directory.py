@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from bdistil.errors import CheckpointError
+from bdistil.errors import CheckpointError, SpecError
 from bdistil.runs.journal import Journal
 from bdistil.spec import Spec, load_spec
 from bdistil.store.durable import disk_errors, write_atomic
@@ -89,7 +89,14 @@ class RunDirectory:
 
         What older versions left open of the teacher is what its card says.
         """
-        spec = load_spec(self.spec_file)
+        try:
+            spec = load_spec(self.spec_file)
+        except SpecError as error:
+            if "unknown key" not in str(error):
+                raise
+            raise CheckpointError(
+                f"{error} If nobody edited that file, a newer bdistil began this run; install that."
+            ) from None
         if spec.teacher.model != "auto" or not self.teacher.exists:
             return spec
         card = self.teacher.card()

@@ -23,7 +23,7 @@ from bdistil.names import CLASS_TYPES, TASKS
 from bdistil.paths import fault_of_path, shown_path
 from bdistil.runtime.columns import TableColumns
 from bdistil.runtime.exits import OperatingPoint
-from bdistil.runtime.hashes import check_config_hash
+from bdistil.runtime.hashes import CONFIG_HASH, check_config_hash, hash_of_config
 from bdistil.runtime.tables import as_table
 from bdistil.runtime.values import as_column, as_text, finite_numbers
 
@@ -186,6 +186,11 @@ class Manifest:
         try:
             manifest = cls.of(content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if content.get(CONFIG_HASH) == hash_of_config(content):
+                raise CheckpointError(
+                    f"{path} is whole, but this version cannot read it ({error}); install the "
+                    "bdistil that wrote it, or a newer one."
+                ) from None
             raise CheckpointError(f"{path} is damaged: {error!r}.") from None
         check_config_hash(content, path)
         return manifest

@@ -16,6 +16,7 @@ from deployed import config_to_change, deploy, examples
 from bdistil import ExitPolicy, Predictor
 from bdistil.errors import BdistilWarning, CheckpointError, DataError, SpecError
 from bdistil.export.ensemble import Ensemble
+from bdistil.runtime.hashes import CONFIG_HASH, hash_of_config
 from bdistil.runtime.pace import Pace
 
 MIXED = (
@@ -298,6 +299,20 @@ def test_what_is_no_ensemble(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is no saved ensemble"):
         Predictor(tmp_path)
     (tmp_path / "config.json").write_text('{"format": 1, "name": "x"}')
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+        Predictor(tmp_path)
+
+
+def test_what_a_newer_version_wrote_is_not_called_damaged(folder: Path, tmp_path: Path) -> None:
+    """Whole, as its hash tells, but with a field that is not known yet."""
+    content = config_to_change(folder)
+    content["calibration"]["exits"][0]["a_field_of_tomorrow"] = 1
+    content[CONFIG_HASH] = hash_of_config(content)
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"is whole, .*a_field_of_tomorrow.* a newer one"):
+        Predictor(tmp_path)
+    del content[CONFIG_HASH]
+    (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
         Predictor(tmp_path)
 

@@ -188,3 +188,12 @@ def test_what_a_killed_start_leaves_does_not_block_the_next(tmp_path: Path) -> N
     (tmp_path / ".lock").touch()
     (tmp_path / ".spec.yaml.k3j4").touch()
     RunDirectory(tmp_path).check(SPEC)
+
+
+def test_a_run_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(load_spec({"name": "a", "data": {"name": "digits"}}))
+    text = run.spec_file.read_text()
+    run.spec_file.write_text(text + "a_field_of_tomorrow: 1\n")
+    with pytest.raises(CheckpointError, match=r"a_field_of_tomorrow.* a newer bdistil began this"):
+        run.spec()
