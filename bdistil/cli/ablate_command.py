@@ -65,6 +65,6 @@ def ablate(
         raise SpecError("give --vary FIELD=[VALUE, VALUE], or two --cell, to compare something.")
     asked = list(varied) if varied and not cell else ["settings"]
     question = title or f"Which {' and which '.join(asked)}?"
-    plan = Plan.of("ablation", question, specs, overrides, cells)
+    plan = Plan.of("ablation", question, specs, overrides, cells).as_begun_in(out)
     numbers = range(first_seed, first_seed + seeds)
     carry_out(plan, plan.runs(numbers), out, takes(cpus, gpus, autoscale), address, verbose)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,9 +24,6 @@ from bdistil.cli.experiment_options import (
 from bdistil.cli.search_command import Address, Verbose
 from bdistil.errors import SpecError
 from bdistil.optional import require, require_search
-
-if TYPE_CHECKING:
-    from bdistil.experiments.plan import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +56,7 @@ def compare(
     """
     require_search()
     from bdistil.experiments.design import IN_CASCADE, METHOD, OUR_METHODS
+    from bdistil.experiments.fitting import check_something_left, fitting, left_out, unfit_spaces
     from bdistil.experiments.plan import Plan
     from bdistil.experiments.rivals.methods import OF_ONE_CLASS, RIVALS, at_hand
     from bdistil.experiments.rivals.peer import PACKAGE
@@ -75,19 +72,14 @@ def compare(
     specs, overrides = specs_and_rest(specs_and_overrides)
     cells = [{METHOD: name} for name in chosen]
     plan = Plan.of("comparison", title, specs, overrides, cells)
-    if not method:
-        plan = fitting(plan, OF_ONE_CLASS)
-    numbers = range(first_seed, first_seed + seeds)
-    carry_out(plan, plan.runs(numbers), out, takes(cpus, gpus, autoscale), address, verbose)
-
-
-def fitting(plan: Plan, of_one_class: Collection[str]) -> Plan:
-    """The comparison without rivals that some of its data do not fit, which is told."""
-    unfit = [f"{name} ({task})" for name, task in plan.tasks().items() if task != "classification"]
-    if not unfit:
-        return plan
-    console.print(
-        f"Left out: {', '.join(of_one_class)}, which is for data of one class an example, which "
-        f"{', '.join(unfit)} has not; --method names what to compare."
-    )
-    return plan.without(of_one_class)
+    unfit = unfit_spaces(plan)
+    note = left_out(plan, unfit)
+    if not method and unfit:  # a mean over data sets needs a method's answers on all of them
+        plan = plan.without(OF_ONE_CLASS)
+        console.print(f"{note}; --method names what to compare.")
+    plan = plan.as_begun_in(out)
+    runs = fitting(plan.runs(range(first_seed, first_seed + seeds)), unfit)
+    if method and unfit:
+        check_something_left(method, runs, f"{note}.")
+        console.print(f"{note}.")
+    carry_out(plan, runs, out, takes(cpus, gpus, autoscale), address, verbose)

@@ -93,8 +93,10 @@ def carry_out(
     Raises:
         SpecError: if the folder holds another experiment, or other things.
         CheckpointError: if another process is at work on it, or it is a URI.
+        DataError: if data have changed since runs of them ended there.
         ClusterError: if the cluster has no room for a run.
     """
+    from bdistil.experiments.data_files import check_unchanged
     from bdistil.experiments.execute import execute
     from bdistil.experiments.write_up import write_comparison, write_up
 
@@ -103,6 +105,7 @@ def carry_out(
     workers = each_takes.model_copy(update={"count": len(runs)})
     with locked_folder(out, "experiment"):
         plan.keep(out)
+        check_unchanged(runs, out)
         with stopping_gently(), in_options():
             lines = Lines()
             teachers = len({run.teacher_folder for run in runs})
@@ -172,7 +175,7 @@ class Lines:
         """One more search."""
         self.ended += 1
         left = (time.monotonic() - self.started) / self.ended * (total - count)
-        outcome = figures.failed or f"last stage {figures.stages[-1]['metric']:.4f}"
+        outcome = figures.failed.rstrip(".") or f"last stage {figures.stages[-1]['metric']:.4f}"
         console.print(
             f"[{count}/{total}] {run.data} seed {run.seed} {run.label}: {outcome}, "
             f"{figures.seconds:.0f} s; about {clock(left)} left"

@@ -38,7 +38,9 @@ def reproduce(
 ) -> None:
     """Run a committed experiment again and say whether its figures hold."""
     require_search()
+    from bdistil.experiments.data_files import changed, check_there, recorded
     from bdistil.experiments.design import with_reached_classes
+    from bdistil.experiments.fitting import fitting, unfit_spaces
     from bdistil.experiments.plan import Plan
     from bdistil.experiments.reproduction import committed_curves, reproduction, seeds_of, verdict
 
@@ -49,7 +51,9 @@ def reproduce(
     out = out or Path("runs") / "-".join(["again", folder.resolve().name, *(data or [])])
     if out.resolve() == folder.resolve():
         raise SpecError(f"--out {out} is the experiment itself; choose another folder.")
-    planned = plan.runs(known)
+    plan = plan.as_begun_in(out, by_overrides=False)
+    check_there(plan.runs(known), out)
+    planned = fitting(plan.runs(known), unfit_spaces(plan))
     runs = [with_reached_classes(run) for run in planned]
     if shorter := sum(run is not plan_run for run, plan_run in zip(runs, planned, strict=True)):
         console.print(
@@ -58,6 +62,8 @@ def reproduce(
         )
     carry_out(plan, runs, out, takes(cpus, gpus, autoscale), address, verbose)
     table = reproduction(committed_curves(out), committed, plan.spaces, known)
+    for _, path in changed(recorded(folder), recorded(out)):
+        output.print(f"{path} has changed since the experiment in {folder} began.")
     output.print(verdict(table))
     if not table.holds.all():
         console.print(f"The environment of the first run is at the end of {folder / 'README.md'}.")

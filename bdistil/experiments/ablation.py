@@ -21,7 +21,7 @@ from bdistil.experiments.statistics import (
     budgets_of,
     compare,
     corrected,
-    quotient,
+    share_of,
 )
 from bdistil.words import counted
 
@@ -59,7 +59,7 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each search: `area` under its anytime curve, and `share` of the teacher's metric.
 
     Budgets are those of the data set, the same for all cells and seeds. The share is NaN where the
-    teacher's metric is not above 0.
+    teacher's metric is below 0.05.
     """
     rows = []
     for data, of_data in table.groupby("data", sort=False):
@@ -72,7 +72,7 @@ def areas(table: pd.DataFrame) -> pd.DataFrame:
         for (cell, seed), curve in found.items():
             rows.append((data, cell, seed, area(curve, budgets), teachers[seed]))
     scores = pd.DataFrame(rows, columns=["data", "cell", "seed", "area", "teacher"])
-    return scores.assign(share=quotient(scores.area, scores.teacher)).drop(columns="teacher")
+    return scores.assign(share=share_of(scores.area, scores.teacher)).drop(columns="teacher")
 
 
 def best_cell(scores: pd.DataFrame) -> str:
@@ -153,7 +153,7 @@ def bounds(low: float, high: float) -> str:
 
 def table_of(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """For each data set and cell the means over seeds that answer the usual questions."""
-    table = table.assign(share=quotient(table.metric, table.teacher))
+    table = table.assign(share=share_of(table.metric, table.teacher))
     last = table.sort_values("stage").groupby(["data", "cell", "seed"], sort=False).last()
     first = table[table.stage == 1].set_index(["data", "cell", "seed"])
     rounds = table.groupby(["data", "cell", "seed"], sort=False)

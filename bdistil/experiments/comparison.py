@@ -16,7 +16,7 @@ from bdistil.experiments.ablation import SIGNIFICANT, areas, comparisons
 from bdistil.experiments.design import label_of
 from bdistil.experiments.figures import Figures
 from bdistil.experiments.pairs import PAIR, places, without_share
-from bdistil.experiments.statistics import ends, interval, quotient
+from bdistil.experiments.statistics import ends, interval, share_of
 from bdistil.experiments.unknown_budget import (
     ORACLE,
     OURS,
@@ -126,7 +126,7 @@ def stages_of(table: pd.DataFrame) -> pd.DataFrame:
     """
     found = table.assign(
         method=table.cell.map(name_of),
-        metric=quotient(table.metric, table.teacher),
+        metric=share_of(table.metric, table.teacher),
         microseconds=table["latency"].astype(float) * 1e6,
     )
     shown = ["metric", "flops_share", "latency_ratio", "microseconds"]

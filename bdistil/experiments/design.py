@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from bdistil.errors import SpecError
 from bdistil.spec import Spec, load_spec
 from bdistil.spec.yaml_text import YamlError, parse_yaml
@@ -57,8 +59,8 @@ class Run:
         seed: of data split, teacher and search.
         spec: the search; it runs in a process of its own, without workers.
         teacher_folder: where its teacher is kept, relative to the experiment; runs of the same
-            data, teacher and seed share it. By default what the spec says of these decides, and
-            a run whose spec is replaced keeps it.
+            data, teacher and seed share it. By default :func:`teacher_folder_of` its spec, and a
+            run whose spec is replaced keeps it.
     """
 
     data: str
@@ -69,7 +71,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if not self.teacher_folder:
-            object.__setattr__(self, "teacher_folder", self._teacher_folder())
+            object.__setattr__(self, "teacher_folder", teacher_folder_of(self.spec, self.seed))
 
     @property
     def label(self) -> str:
@@ -82,12 +84,39 @@ class Run:
         digest = hashlib.sha256(json.dumps(dict(self.cell), sort_keys=True).encode()).hexdigest()
         return f"runs/{self.data}-{digest[:10]}-{self.seed}"
 
-    def _teacher_folder(self) -> str:
-        sections = (self.spec.data, self.spec.teacher)
-        # Without defaults, for a field that a later version adds must not name another teacher.
-        parts = [each.model_dump(mode="json", exclude_defaults=True) for each in sections]
-        digest = hashlib.sha256(json.dumps([*parts, self.seed]).encode()).hexdigest()
-        return f"teachers/{self.data}-{digest[:10]}-{self.seed}"
+
+def teacher_folder_of(spec: Spec, seed: int, named: Mapping[str, Any] | None = None) -> str:
+    """Where a teacher is kept, relative to the experiment; what its data and itself are decides.
+
+    Args:
+        spec: with the teacher and its data.
+        seed: of the run.
+        named: the search space as the experiment's folder has it. A field that it does not name,
+            as an earlier version began it, counts only where it is not the default: the teachers
+            that are there keep their names. None counts all fields.
+    """
+    space = {} if named is None else named
+    sections = {"data": spec.data, "teacher": spec.teacher}
+    parts = [
+        section.model_dump(mode="json") if named is None else known(section, space.get(name))
+        for name, section in sections.items()
+    ]
+    digest = hashlib.sha256(json.dumps([*parts, seed]).encode()).hexdigest()
+    return f"teachers/{spec.name}-{digest[:10]}-{seed}"
+
+
+def known(section: BaseModel, named: Any) -> dict[str, Any]:
+    """The fields of a section that are named or differ from their defaults, as JSON has them."""
+    names = named if isinstance(named, Mapping) else {}
+    changed = section.model_dump(mode="json", exclude_defaults=True)
+    fields: dict[str, Any] = {}
+    for name, value in section.model_dump(mode="json").items():
+        inner = getattr(section, name)
+        if isinstance(inner, BaseModel) and isinstance(names.get(name), Mapping):
+            fields[name] = known(inner, names[name])
+        elif name in names or name in changed:
+            fields[name] = value
+    return fields
 
 
 def label_of(cell: Mapping[str, str]) -> str:
@@ -177,7 +206,8 @@ def _run(source: Source, cell: Mapping[str, Any], seed: int) -> Run:
     changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     fixed = [f"seed={seed}", "workers.count=0"]
     spec = load_spec(source, [*changes, *fixed])
-    return Run(spec.name, {key: _shown(value) for key, value in cell.items()}, seed, spec)
+    named = source if isinstance(source, Mapping) else None
+    return Run(spec.name, as_text(cell), seed, spec, teacher_folder_of(spec, seed, named))
 
 
 def with_reached_classes(run: Run) -> Run:
@@ -191,6 +221,11 @@ def with_reached_classes(run: Run) -> Run:
         return run
     space = run.spec.space.model_copy(update={"ladder": ladder[:reached]})
     return replace(run, spec=run.spec.model_copy(update={"space": space}))
+
+
+def as_text(cell: Mapping[str, Any]) -> dict[str, str]:
+    """A cell with its values as text, which names its runs' folders."""
+    return {key: _shown(value) for key, value in cell.items()}
 
 
 def _shown(value: Any) -> str:

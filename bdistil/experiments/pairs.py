@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bdistil.errors import SearchError
+from bdistil.experiments.statistics import LEAST_TEACHER
 
 PAIR = ["data", "seed"]
 
@@ -27,8 +28,8 @@ def common(scores: pd.DataFrame) -> pd.DataFrame:
     wide = shares_of(scores)
     if wide.isna().all(axis=None):
         raise SearchError(
-            "there is nothing to compare, since no teacher's metric is above 0, so that no share "
-            "of it says anything; give the data better teachers."
+            f"there is nothing to compare, since no teacher's metric is {LEAST_TEACHER} or more, "
+            "so that no share of it says anything; give the data better teachers."
         )
     while wide.dropna().empty:
         wide = wide.drop(columns=wide.count().idxmin())
@@ -56,13 +57,13 @@ def left_out(scores: pd.DataFrame) -> list[str]:
 
 
 def without_share(scores: pd.DataFrame) -> str:
-    """On which pairs the teacher is no better than nothing; empty if there are none."""
+    """On which pairs the teacher is hardly better than nothing; empty if there are none."""
     pairs = scores[scores.share.isna()].set_index(PAIR).index.unique()
     if pairs.empty:
         return ""
     return (
-        f"Shares of the teacher's metric leave out {places(pairs)}, where that is not above 0, so "
-        f"that no share of it says anything."
+        f"Shares of the teacher's metric leave out {places(pairs)}, where that is below "
+        f"{LEAST_TEACHER}, so that no share of it says anything."
     )
 
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
-from bdistil.experiments.design import METHOD, Run, label_of, runs_of
+from bdistil.experiments.another import difference
+from bdistil.experiments.design import METHOD, Run, as_text, label_of, runs_of
 from bdistil.names import Task
 from bdistil.spec import Spec, load_spec
 from bdistil.spec.user_modules import import_modules
@@ -92,44 +93,48 @@ class Plan(BaseModel):
         except OSError as error:
             raise SpecError(f"{file} cannot be read: {error.strerror}.") from None
 
+    def as_begun_in(self, folder: Path, *, by_overrides: bool = True) -> Plan:
+        """The plan with the search spaces and cells of a folder that holds the same experiment.
+
+        It goes on with the fields that it began with, whatever a later version adds, so that its
+        teachers keep their names. In a new folder the plan stays as it is.
+
+        Args:
+            folder: of the experiment.
+            by_overrides: whether the command takes what would go on with another experiment there.
+
+        Raises:
+            SpecError: see :meth:`check`.
+        """
+        file = folder / PLAN_FILE
+        if not file.exists():
+            check_unused(folder)
+            return self
+        begun = Plan.read(folder)
+        if other := difference(begun, self):
+            remedy = f"{other.remedy}, or choose" if by_overrides else "choose"
+            raise SpecError(
+                f"{folder} holds another experiment ({other.what}); {remedy} another --out."
+            )
+        return begun.model_copy(update={"question": self.question})
+
     def check(self, folder: Path) -> None:
         """Refuse a folder of other things; one may be extended by seeds, not become another plan.
 
         Raises:
             SpecError: if it holds another experiment, or files and no experiment.
         """
-        file = folder / PLAN_FILE
-        if not file.exists():
-            check_unused(folder)
-        elif not self.same_as(Plan.read(folder)):
-            raise SpecError(
-                f"{folder} holds another experiment (see {file}); choose another --out."
-            )
+        self.as_begun_in(folder)
 
     def keep(self, folder: Path) -> None:
-        """Write it.
+        """Write it; where the experiment has begun, the words of the question alone change.
 
         Raises:
             SpecError: see :meth:`check`.
             CheckpointError: if it cannot be written.
         """
-        self.check(folder)
-        write_atomic(folder / PLAN_FILE, (self.model_dump_json(indent=1) + "\n").encode())
-
-    def same_as(self, other: Plan) -> bool:
-        """Whether both are the same but for the words of the question.
-
-        Fields that one of them does not know, as it was begun by an earlier version, have their
-        defaults.
-        """
-        return self._essence() == other._essence()
-
-    def _essence(self) -> Plan:
-        try:
-            spaces = {name: completed(space) for name, space in self.spaces.items()}
-        except SpecError:
-            spaces = self.spaces
-        return self.model_copy(update={"question": "", "spaces": spaces})
+        plan = self.as_begun_in(folder)
+        write_atomic(folder / PLAN_FILE, (plan.model_dump_json(indent=1) + "\n").encode())
 
     def runs(self, seeds: Sequence[int]) -> list[Run]:
         """All searches."""
@@ -160,15 +165,6 @@ class Plan(BaseModel):
             if name not in self.spaces:
                 raise SpecError(f"--data {name!r} is not among {', '.join(self.spaces)}.")
         return self.model_copy(update={"spaces": {name: self.spaces[name] for name in names}})
-
-
-def completed(space: Mapping[str, Any]) -> dict[str, Any]:
-    """A search space with the defaults of fields that it does not name.
-
-    Raises:
-        SpecError: if it is not one, or no longer.
-    """
-    return load_spec(space).model_dump(mode="json")
 
 
 def task_of(spec: Spec) -> Task:
@@ -223,7 +219,7 @@ def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         SpecError: if two cells are alike, or one holds a field that the experiment itself sets.
     """
-    seen: list[Mapping[str, Any]] = []
+    seen: list[Mapping[str, str]] = []
     for cell in cells:
         for field in cell if kind == "ablation" else ():
             if field.partition(".")[0] in SET_BY_THE_EXPERIMENT or field in NEED_WORKERS:
@@ -231,6 +227,7 @@ def check_cells(kind: str, cells: Sequence[Mapping[str, Any]]) -> None:
                     f"{field} cannot vary, since an experiment sets it: {INSTEAD}, and `bdistil "
                     f"compare` has methods."
                 )
-        if cell in seen:
-            raise SpecError(f"the cell {label_of(cell)!r} is given twice; name it once.")
-        seen.append(cell)
+        written = as_text(cell)  # which names the folders of its runs
+        if written in seen:
+            raise SpecError(f"the cell {label_of(written)!r} is given twice; name it once.")
+        seen.append(written)

@@ -12,9 +12,12 @@ from scipy import stats
 
 from bdistil.errors import SpecError
 from bdistil.experiments.ablation import areas
-from bdistil.experiments.statistics import CONFIDENCE
+from bdistil.experiments.statistics import CONFIDENCE, LEAST_TEACHER
 from bdistil.experiments.write_up import CURVES_FILE
 from bdistil.words import counted
+
+MOST_ALLOWED = 0.1
+"""Of the teacher's metric; where means may be further apart, that they are not says nothing."""
 
 KEYS = ["data", "cell", "seed"]
 
@@ -57,12 +60,12 @@ def reproduction(
     """A row for each cell of these data sets that has committed figures of these seeds.
 
     Columns: `data`, `cell`, `committed` and `ours` (mean share of the teacher's metric under the
-    anytime curve over the seeds that both have), `missing` (runs without an answer this time),
-    `allowed` (how far apart the means may be) and `holds`. Elsewhere the same seeds are new draws,
-    since another processor rounds otherwise. So two means of n of them may differ by t·s·sqrt(2/n):
-    t of 95% confidence, shared out among all rows, and s over all cells of a data set and all
-    committed seeds, as a few tell little of one. Seeds are left out where the committed teacher's
-    metric is not above 0.
+    anytime curve over the seeds that both have), `seeds` (so many), `missing` (runs without an
+    answer this time), `allowed` (how far apart the means may be) and `holds`. Elsewhere the same
+    seeds are new draws, since another processor rounds otherwise. So two means of n of them may
+    differ by t·s·sqrt(2/n): t of 95% confidence, shared out among all rows, and s over all cells
+    of a data set and all committed seeds, as a few tell little of one. Seeds are left out where the
+    committed teacher's metric is below 0.05.
 
     Args:
         ours: :func:`~bdistil.experiments.ablation.curves` of the new runs.
@@ -79,8 +82,8 @@ def reproduction(
     pairs["ours"] = shares(repeated).reindex(pairs.index)
     if pairs.empty:
         raise SpecError(
-            "no teacher of these data sets and seeds has a metric above 0, so that no share of it "
-            "can be held against another; choose other --data."
+            f"no teacher of these data sets and seeds has a metric of {LEAST_TEACHER} or more, so "
+            "that no share of it can be held against another; choose other --data."
         )
     missing = pairs.ours.isna()
     both = pairs.mask(missing).groupby(["data", "cell"], sort=False)
@@ -89,8 +92,9 @@ def reproduction(
     spread, freedom = pooled(areas(committed))
     sets = table.index.get_level_values("data")
     s, df = spread.reindex(sets).to_numpy(), freedom.reindex(sets).to_numpy()
+    table["seeds"] = both.ours.count()
     t = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / len(table), np.maximum(df, 1))
-    table["allowed"] = t * s * np.sqrt(2 / both.ours.count())
+    table["allowed"] = t * s * np.sqrt(2 / table.seeds)
     apart = (table.ours - table.committed).abs()
     table["holds"] = (apart <= table.allowed + 1e-9) & (table.missing == 0)
     return table.reset_index()
@@ -111,18 +115,47 @@ def pooled(scores: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """One sentence."""
-    wrong = table[~table.holds]
-    if wrong.empty:
-        worst = (table.ours - table.committed).abs().max()
-        all_lie = "the one mean lies" if len(table) == 1 else f"all {len(table)} means lie"
-        return (
-            f"Reproduces: {all_lie} within what seeds explain (largest difference {worst:.4f}; "
-            f"{spanned(table.allowed)} may be)."
-        )
+    """A sentence or two."""
+    wrong, vague = table[~table.holds], table[table.allowed > MOST_ALLOWED]
+    if not wrong.empty:
+        return does_not(wrong, len(table))
+    if not vague.empty:
+        return cannot_tell(vague, table.drop(vague.index))
+    all_lie = "the one mean lies" if len(table) == 1 else f"all {len(table)} means lie"
+    return f"Reproduces: {all_lie} within {explained(table)}."
+
+
+def does_not(wrong: pd.DataFrame, means: int) -> str:
+    """Which means are others than they were."""
     differ = "differs" if len(wrong) == 1 else "differ"
     named = "; ".join(difference(row) for row in wrong.itertuples())
-    return f"Does not reproduce: {len(wrong)} of {counted(len(table), 'mean')} {differ}: {named}."
+    return f"Does not reproduce: {len(wrong)} of {counted(means, 'mean')} {differ}: {named}."
+
+
+def cannot_tell(vague: pd.DataFrame, others: pd.DataFrame) -> str:
+    """Which means could be far apart and yet explained, so that they lie within says nothing."""
+    named = "; ".join(beside(row) for row in vague.itertuples())
+    means = counted(len(vague) + len(others), "mean")
+    answer = (
+        f"Cannot tell: for {len(vague)} of {means}, seeds may explain more than {MOST_ALLOWED} of "
+        f"the teacher's metric: {named}; more seeds would tell."
+    )
+    if others.empty:
+        return answer
+    lie = "other mean lies" if len(others) == 1 else f"{len(others)} other means lie"
+    return f"{answer} The {lie} within {explained(others)}."
+
+
+def beside(row: Any) -> str:
+    """A row of :func:`reproduction` of which nothing can be told."""
+    figures = f"{row.cell} on {row.data} {row.ours:.4f} beside {row.committed:.4f}"
+    return f"{figures} (± {row.allowed:.4f} with {counted(row.seeds, 'seed')})"
+
+
+def explained(table: pd.DataFrame) -> str:
+    """How far means that hold are apart, and may be."""
+    worst = (table.ours - table.committed).abs().max()
+    return f"what seeds explain (largest difference {worst:.4f}; {spanned(table.allowed)} may be)"
 
 
 def spanned(allowed: pd.Series) -> str:

@@ -16,6 +16,9 @@ BUDGETS = 25
 FEWEST = 5
 """Values below which an interval or an effect would say nothing."""
 
+LEAST_TEACHER = 0.05
+"""The metric of a teacher from which on shares of it say something."""
+
 Curve = Sequence[tuple[float, float]]
 """Cost and metric of each stage, cheapest first."""
 
@@ -54,6 +57,16 @@ def quotient(values: Any, reference: Any) -> NDArray[np.float64]:
     """
     below = np.asarray(reference, np.float64)
     return np.asarray(values, np.float64) / np.where(below > 0, below, np.nan)
+
+
+def share_of(values: Any, teacher: Any) -> NDArray[np.float64]:
+    """Values as shares of a teacher's metric, float64; NaN where that is below 0.05.
+
+    Of a teacher hardly better than guessing (an R² of .02) a student of .04 has a share of 2, and
+    so one data set would decide a mean over many.
+    """
+    metric = np.asarray(teacher, np.float64)
+    return quotient(values, np.where(metric >= LEAST_TEACHER, metric, np.nan))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from bdistil.experiments.ablation import (
 from bdistil.experiments.design import label_of
 from bdistil.experiments.environment import environment_in_words
 from bdistil.experiments.figures import Figures
+from bdistil.experiments.statistics import LEAST_TEACHER
 from bdistil.experiments.unknown_budget import (
     ORACLE,
     OURS,
@@ -113,7 +114,7 @@ def write_comparison(found: Sequence[Figures], folder: Path, title: str) -> str:
     everything = everything[everything.data.isin(table.data)]
     for data in table.data.unique():
         write_atomic(folder / f"curves-{data}.svg", cells_plot(everything, data).encode())
-    timed = everything[everything.teacher > 0].dropna(subset="latency_ratio")
+    timed = everything[everything.teacher >= LEAST_TEACHER].dropna(subset="latency_ratio")
     clocks = [data for data in table.data.unique() if data in set(timed.data)]
     for data in clocks:
         write_atomic(folder / f"times-{data}.svg", times_plot(timed, data).encode())

@@ -15,6 +15,7 @@ from bdistil.core.examples import Examples
 from bdistil.core.find_weak_learner import Finding
 from bdistil.core.seeds import derived_seed
 from bdistil.errors import SearchError
+from bdistil.experiments.design import IN_CASCADE
 from bdistil.experiments.rivals.cascade import cascade
 from bdistil.experiments.rivals.contest import Contest, Entry, Trained, all_failed
 from bdistil.experiments.rivals.early_exit import early_exit, long_early_exit
@@ -176,8 +177,8 @@ BY_NAME_ALONE = (
 )
 """Rivals that another has replaced, or that not every teacher or task has."""
 
-OF_ONE_CLASS = ("reweighted",)
-"""Rivals compared by default that take each example to have one class."""
+OF_ONE_CLASS = ("reweighted", "cascade", IN_CASCADE)
+"""Methods that take each example to have one class."""
 
 
 def at_hand() -> list[str]:
