@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
-from bdistil.experiments.another import difference
 from bdistil.experiments.design import METHOD, Run, as_text, label_of, runs_of
+from bdistil.experiments.plan_difference import difference
 from bdistil.names import Task
 from bdistil.spec import Spec, load_spec
 from bdistil.spec.user_modules import import_modules

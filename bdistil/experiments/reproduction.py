@@ -18,6 +18,8 @@ from bdistil.words import counted
 
 MOST_ALLOWED = 0.1
 """Of the teacher's metric; where means may be further apart, that they are not says nothing."""
+EQUAL = 5e-5
+"""Half of the last digit: means that are no further apart are the same, whatever is allowed."""
 
 KEYS = ["data", "cell", "seed"]
 
@@ -116,7 +118,8 @@ def pooled(scores: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 def verdict(table: pd.DataFrame) -> str:
     """A sentence or two."""
-    wrong, vague = table[~table.holds], table[table.allowed > MOST_ALLOWED]
+    apart = (table.ours - table.committed).abs()
+    wrong, vague = table[~table.holds], table[(table.allowed > MOST_ALLOWED) & (apart > EQUAL)]
     if not wrong.empty:
         return does_not(wrong, len(table))
     if not vague.empty:

@@ -15,6 +15,7 @@ from bdistil.data.labels import Labels, class_type_of
 from bdistil.errors import BdistilWarning
 from bdistil.runtime.confidence import softmax
 from bdistil.runtime.values import as_text
+from bdistil.sklearn.inputs import as_labels, check_columns
 from bdistil.sklearn.progressive_estimator import Array, ProgressiveEstimator
 
 
@@ -89,6 +90,8 @@ class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[
         """
         self._forget()
         given = X
+        check_columns(X)
+        y = None if y is None else as_labels(y)
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=4)
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)

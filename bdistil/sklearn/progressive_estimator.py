@@ -22,6 +22,7 @@ from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.weights import weighed
 from bdistil.runtime.columns import FeatureColumn, TableColumns
+from bdistil.sklearn.inputs import check_float32, check_parameters
 from bdistil.spec import Spec, load_spec
 from bdistil.teachers.answers import seconds_of
 from bdistil.teachers.estimator import fit_weighted, seed_estimator
@@ -107,10 +108,8 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
 
         if weights is not None:
             weights = _check_sample_weight(weights, x, dtype=np.float32, ensure_non_negative=True)
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"validation_fraction is {self.validation_fraction}; choose one between 0 and 1."
-            )
+        check_parameters(self.teacher, self.ladder, self.validation_fraction)
+        check_float32(x, getattr(self, "feature_names_in_", None))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(seed)
         rows = _split(labels.y, labels.class_names, self.validation_fraction, seed)

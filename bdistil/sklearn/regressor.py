@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from bdistil.data.labels import Labels, regression_targets
 from bdistil.errors import DataError
+from bdistil.sklearn.inputs import as_targets, check_columns, check_regressor
 from bdistil.sklearn.progressive_estimator import Array, ProgressiveEstimator
 
 
@@ -39,6 +40,8 @@ class BDistilRegressor(RegressorMixin, ProgressiveEstimator):  # type: ignore[mi
         """
         self._forget()
         given = X
+        check_columns(X)
+        y = None if y is None else as_targets(y)
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4
         )
@@ -55,7 +58,7 @@ class BDistilRegressor(RegressorMixin, ProgressiveEstimator):  # type: ignore[mi
         return self
 
     def _check_teacher(self) -> None:
-        """Every regressor can predict."""
+        check_regressor(self.teacher_)
 
     def _teacher_outputs(self, x: Any) -> Array:
         return np.asarray(self.teacher_.predict(x)).reshape(len(x), -1)
