@@ -53,6 +53,8 @@ def scores(
 ) -> dict[str, Floats]:
     """Every measure of the task, the main one first, (B,) each; NaN where it means nothing.
 
+    Errors of several targets are in each target's standard deviations over the N examples.
+
     Args:
         logits: of N examples, (N, L); for regression targets in the user's units.
         truth: class indices (N,), labels 0 and 1 or targets (N, L).
@@ -126,10 +128,15 @@ def _of_targets(answers: Floats, truth: NDArray[Any], weights: Weights) -> dict[
     variance[variance <= ROUNDING * np.square(centred).max(axis=0)] = 0
     variance[:, (truth == truth[:1]).all(axis=0)] = 0
     squared = weights @ np.square(errors) / total
+    absolute = weights @ np.abs(errors) / total
+    unit, of_unit = np.ones(truth.shape[1]), ""
+    if truth.shape[1] > 1:  # a mean of dollars and degrees would say nothing
+        constant = (truth == truth[:1]).all(axis=0)
+        unit, of_unit = np.where(constant, np.nan, truth.std(axis=0)), " in deviations"
     return {
         METRIC["regression"]: _nan_mean(1 - _ratio(squared, variance)),
-        "RMSE": np.sqrt(squared).mean(axis=1),
-        "MAE": _mean(np.abs(errors).mean(axis=1), weights),
+        f"RMSE{of_unit}": _nan_mean(np.sqrt(squared) / unit),
+        f"MAE{of_unit}": _nan_mean(absolute / unit),
     }
 
 

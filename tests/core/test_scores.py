@@ -73,16 +73,19 @@ def test_classes(seed: int, outputs: int, temperature: float) -> None:
 @given(st.integers(0, 10_000), st.integers(1, 3))
 def test_targets(seed: int, outputs: int) -> None:
     rng = np.random.default_rng(seed)
-    truth = rng.normal(1e4, 3, size=(50, outputs))
-    answers = truth + rng.normal(size=truth.shape)
+    units = np.array([1, 1e6, 1e-3])[:outputs]  # which errors of several targets do not depend on
+    truth = rng.normal(1e4, 3, size=(50, outputs)) * units
+    answers = truth + rng.normal(size=truth.shape) * units
     weights = np.concatenate([ones(50), drawn_weights(50, seed)[:3]])
     found = scores(answers, truth, "regression", weights)
     for row, own in enumerate(weights):
         pair = truth[by_draws(own)], answers[by_draws(own)]
         assert found["R²"][row] == pytest.approx(metrics.r2_score(*pair), rel=1e-4)
+        unit, name = (1, "") if outputs == 1 else (truth.std(axis=0), " in deviations")
         roots = metrics.root_mean_squared_error(*pair, multioutput="raw_values")
-        assert found["RMSE"][row] == pytest.approx(roots.mean(), rel=1e-5)
-        assert found["MAE"][row] == pytest.approx(metrics.mean_absolute_error(*pair), rel=1e-5)
+        assert found[f"RMSE{name}"][row] == pytest.approx((roots / unit).mean(), rel=1e-5)
+        means = metrics.mean_absolute_error(*pair, multioutput="raw_values")
+        assert found[f"MAE{name}"][row] == pytest.approx((means / unit).mean(), rel=1e-5)
 
 
 @settings(max_examples=30)  # scikit-learn takes its time
