@@ -15,8 +15,9 @@ from bdistil.data.labels import Labels, class_type_of
 from bdistil.errors import BdistilWarning
 from bdistil.runtime.confidence import softmax
 from bdistil.runtime.values import as_text
-from bdistil.sklearn.inputs import as_labels, check_columns
+from bdistil.sklearn.features import IN_FIT, check_numbers
 from bdistil.sklearn.progressive_estimator import Array, ProgressiveEstimator
+from bdistil.sklearn.targets import as_labels
 
 
 class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[misc]
@@ -28,6 +29,10 @@ class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[
 
     ``class_weight`` is scikit-learn's: "balanced", or a number for each label; ``sample_weight`` of
     ``fit`` is multiplied with it.
+
+    Classifier and regressor meet all checks of scikit-learn's ``check_estimator`` but
+    ``check_sample_weight_equivalence_on_dense_data``: where a weight keeps one row, copies of it
+    are split and fall into mini-batches apart.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -78,8 +83,9 @@ class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[
         """Fit a teacher and distil it.
 
         Args:
-            X: features (N, d), finite.
-            y: labels (N,) of any type.
+            X: features (N, d), finite numbers; of frames, too.
+            y: labels (N,), all booleans, all numbers or all texts, in numpy's types, pandas'
+                nullable ones or objects; none missing.
             sample_weight: how much each example counts where teacher and students are fitted and
                 students chosen, (N,), from 0; None lets all count alike. A teacher that takes no
                 weights is fitted without, with a warning; a frozen one stays as it is.
@@ -90,8 +96,8 @@ class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[
         """
         self._forget()
         given = X
-        check_columns(X)
-        y = None if y is None else as_labels(y)
+        check_numbers(X, IN_FIT)
+        y = as_labels(y)
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=4)
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)
@@ -102,6 +108,10 @@ class BDistilClassifier(ClassifierMixin, ProgressiveEstimator):  # type: ignore[
         labels = Labels(indices, names, class_type_of(self.classes_, names))
         self._search(given, X, y, labels, sample_weight)
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy on labels (N,) of any type that :meth:`fit` takes."""
+        return float(super().score(X, as_labels(y), sample_weight))
 
     def _check_teacher(self) -> None:
         if not hasattr(self.teacher_, "predict_proba"):

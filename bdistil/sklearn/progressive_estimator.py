@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from bdistil.data.assemble import assemble, with_teacher_outputs
 from bdistil.data.labels import Labels
 from bdistil.data.split import SplitIndices
 from bdistil.data.weights import weighed
+from bdistil.errors import BdistilWarning
 from bdistil.runtime.columns import FeatureColumn, TableColumns
-from bdistil.sklearn.inputs import check_float32, check_parameters
+from bdistil.sklearn.features import IN_PREDICT, as_float32, check_numbers
+from bdistil.sklearn.parameters import check_teacher, check_validation_fraction, widths_of
 from bdistil.spec import Spec, load_spec
 from bdistil.teachers.answers import seconds_of
 from bdistil.teachers.estimator import fit_weighted, seed_estimator
@@ -108,15 +111,15 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
 
         if weights is not None:
             weights = _check_sample_weight(weights, x, dtype=np.float32, ensure_non_negative=True)
-        check_parameters(self.teacher, self.ladder, self.validation_fraction)
-        check_float32(x, getattr(self, "feature_names_in_", None))
+        check_validation_fraction(self.validation_fraction)
+        check_teacher(self.teacher)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(seed)
         rows = _split(labels.y, labels.class_names, self.validation_fraction, seed)
         dataset = assemble(
             "the data of fit",
             "tabular",
-            x.astype(np.float32),
+            as_float32(x, getattr(self, "feature_names_in_", None)),
             labels.y,
             rows,
             class_names=labels.class_names,
@@ -143,7 +146,7 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
             "space": {
                 "recipe": self.recipe,
                 "student": self.student,
-                "ladder": None if self.ladder is None else list(self.ladder),
+                "ladder": widths_of(self.ladder),
                 "connection": self.connection,
             },
             "search": {"rounds": self.rounds, "tries_per_class": self.trials},
@@ -168,7 +171,7 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
                 f"overrides set teacher.model={spec.teacher.model!r}, but teacher is given too; "
                 f"remove one of both."
             )
-        return spec
+        return spec if self.teacher is None else _without_training(spec)
 
     def _class_weight(self) -> Any:
         """Of the classes, as ``data.class_weight`` takes it; a regressor has none."""
@@ -198,6 +201,9 @@ class ProgressiveEstimator(BaseEstimator):  # type: ignore[misc]
         In double precision, so that an example's answer does not depend on the rest of its batch.
         """
         check_is_fitted(self)
+        known = getattr(self, "feature_names_in_", None)
+        if known is not None and list(getattr(x, "columns", ())) == list(known):
+            check_numbers(x, IN_PREDICT)
         features = validate_data(self, x, reset=False, dtype=np.float64)
         with torch.no_grad():
             for outputs in self._network.stages(as_tensor(features)):
@@ -213,6 +219,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise ValueError(f"overrides hold {value!r}; give numbers, text, lists and dicts.")
+
+
+def _without_training(spec: Spec) -> Spec:
+    """Without settings of a training that a given teacher does not go through; says which."""
+    given = spec.teacher
+    fields = type(given).model_fields
+    usual = {name: fields[name].default for name in ("epochs", "lr", "weight_decay")}
+    idle = [f"teacher.{name}" for name in usual if getattr(given, name) != usual[name]]
+    if not idle:
+        return spec
+    warnings.warn(
+        f"overrides set {', '.join(idle)}, which {'has' if len(idle) == 1 else 'have'} no effect "
+        "beside a teacher that is given; leave it out, or set the teacher's own parameters.",
+        BdistilWarning,
+        stacklevel=2,
+    )
+    return spec.model_copy(update={"teacher": given.model_copy(update=usual)})
 
 
 def _named_columns(estimator: ProgressiveEstimator) -> TableColumns | None:

@@ -11,8 +11,10 @@ from sklearn.utils.validation import validate_data
 
 from bdistil.data.labels import Labels, regression_targets
 from bdistil.errors import DataError
-from bdistil.sklearn.inputs import as_targets, check_columns, check_regressor
+from bdistil.sklearn.features import IN_FIT, check_numbers
+from bdistil.sklearn.parameters import answers_in_classes
 from bdistil.sklearn.progressive_estimator import Array, ProgressiveEstimator
+from bdistil.sklearn.targets import as_targets
 
 
 class BDistilRegressor(RegressorMixin, ProgressiveEstimator):  # type: ignore[misc]
@@ -30,8 +32,8 @@ class BDistilRegressor(RegressorMixin, ProgressiveEstimator):  # type: ignore[mi
         """Fit a teacher and distil it.
 
         Args:
-            X: features (N, d), finite.
-            y: targets (N,) or (N, L).
+            X: features (N, d), finite numbers; of frames, too.
+            y: targets (N,) or (N, L); booleans are 0 and 1.
             sample_weight: as of :meth:`BDistilClassifier.fit`.
 
         Raises:
@@ -40,8 +42,8 @@ class BDistilRegressor(RegressorMixin, ProgressiveEstimator):  # type: ignore[mi
         """
         self._forget()
         given = X
-        check_columns(X)
-        y = None if y is None else as_targets(y)
+        check_numbers(X, IN_FIT)
+        y = as_targets(y)
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4
         )
@@ -58,7 +60,9 @@ class BDistilRegressor(RegressorMixin, ProgressiveEstimator):  # type: ignore[mi
         return self
 
     def _check_teacher(self) -> None:
-        check_regressor(self.teacher_)
+        if answers_in_classes(self.teacher_) or not hasattr(self.teacher_, "predict"):
+            what = "is a classifier" if answers_in_classes(self.teacher_) else "has no predict"
+            raise ValueError(f"teacher {self.teacher_} {what}; choose a regressor.")
 
     def _teacher_outputs(self, x: Any) -> Array:
         return np.asarray(self.teacher_.predict(x)).reshape(len(x), -1)
