@@ -94,11 +94,7 @@ def _compared(comparison: Comparison, data: Path, rows: int) -> list[str]:
     """How good the answers are, and which labels cannot tell."""
     said, (metric, name, known, left_out) = [], comparison
     if left_out:
-        remedy = (
-            ""
-            if metric is not None or known
-            else "; correct the labels to see how good answers are"
-        )
+        remedy = "" if known else "; correct the labels to see how good answers are"
         said.append(f"not compared with in {data}: {left_out}{remedy}")
     if metric is None and known:
         said.append(f"{name} says nothing of the labels in {data}, which are all alike")

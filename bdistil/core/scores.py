@@ -126,12 +126,12 @@ def _of_targets(answers: Floats, truth: NDArray[Any], weights: Weights) -> dict[
     variance = weights @ np.square(centred) / total - np.square(mean)
     # What rounding leaves of a target that is the same in all examples drawn is no variance.
     variance[variance <= ROUNDING * np.square(centred).max(axis=0)] = 0
-    variance[:, (truth == truth[:1]).all(axis=0)] = 0
+    constant = (truth == truth[:1]).all(axis=0)
+    variance[:, constant] = 0
     squared = weights @ np.square(errors) / total
     absolute = weights @ np.abs(errors) / total
     unit, of_unit = np.ones(truth.shape[1]), ""
     if truth.shape[1] > 1:  # a mean of dollars and degrees would say nothing
-        constant = (truth == truth[:1]).all(axis=0)
         unit, of_unit = np.where(constant, np.nan, truth.std(axis=0)), " in deviations"
     return {
         METRIC["regression"]: _nan_mean(1 - _ratio(squared, variance)),

@@ -93,10 +93,9 @@ def _guess(dataset: Dataset) -> tuple[str, float | None]:
         return f"the mean, root mean square error {error}", score
     if dataset.task == "multilabel":
         given = _always(train)
-        hits, total = (test * given).sum(), test.sum() + given.sum() * len(test)
-        return f"always the {counted(int(given.sum()), 'commonest label')}", 2 * hits / max(
-            total, 1
-        )
+        count = int(given.sum())
+        hits, total = (test * given).sum(), test.sum() + count * len(test)
+        return f"always the {counted(count, 'commonest label')}", 2 * hits / max(total, 1)
     assert dataset.class_names is not None
     most = int(np.bincount(train).argmax())
     return f"always {dataset.class_names[most]}", (test == most).mean()

@@ -185,7 +185,7 @@ def _parsed(
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
-        place, value = next((i, v) for i, v in enumerate(array.ravel()) if not _is_number(v))
+        place, value = next((i, v) for i, v in enumerate(array.ravel()) if not reads_as_number(v))
         row = place * len(array) // array.size
         raise error(
             f"{what} holds {as_text(value)!r} in row {row} (counted from 0), which is no number; "
@@ -193,7 +193,8 @@ def _parsed(
         ) from None
 
 
-def _is_number(value: Any) -> bool:
+def reads_as_number(value: Any) -> bool:
+    """Whether a value is a number, or text of one as Python writes it."""
     try:
         float(value)
     except (TypeError, ValueError, OverflowError):

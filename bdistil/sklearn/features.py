@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bdistil.data.learn_columns import LEAST_DISTINCT_SHARE
 from bdistil.errors import BdistilWarning
-from bdistil.runtime.values import missing_values
+from bdistil.runtime.values import missing_values, reads_as_number
 
 IN_FIT = (
     "turn it into numbers by an encoder in a Pipeline, or give the table to `bdistil search "
@@ -75,16 +75,8 @@ def first_no_number(values: NDArray[Any]) -> tuple[int, Any] | None:
     except (TypeError, ValueError, OverflowError):
         known = ~missing_values(values).ravel()
         places = enumerate(values.ravel())
-        return next((p for p in places if known[p[0]] and not _is_number(p[1])), None)
+        return next((p for p in places if known[p[0]] and not reads_as_number(p[1])), None)
     return None
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
 
 
 def as_float32(x: NDArray[np.float64], names: Iterable[str] | None) -> NDArray[np.float32]:
