@@ -15,6 +15,7 @@ from bdistil.cli.evaluation_tables import print_evaluation
 from bdistil.optional import require_search
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec.user_modules import import_modules
+from bdistil.version import version_and_commit
 from bdistil.words import counted
 
 
@@ -40,6 +41,7 @@ def status(
     result, card = SearchResult(run), stored_card(run.data_file)
     records, rounds, ended = run.journal.read(), run.spec().search.most_rounds, result.ended
     kept = 0 if result.complete else kept_candidates(run)
+    version = run.teacher.card().version if run.teacher.exists else ""
     state = "running" if run.is_running else "complete" if result.complete else "stopped"
     if as_json:
         figures: dict[str, Any] = {"teacher": None, "stages": []}
@@ -48,6 +50,7 @@ def status(
         received = [record.received_bytes for record in records]
         summary = {
             "state": state,
+            "version": version,
             "rounds": rounds,
             "accepted": len(records),
             "ended": None if ended is None else {"end": ended.end, "reason": ended.reason},
@@ -61,6 +64,8 @@ def status(
         output.print(json.dumps(summary | figures, indent=2))
         return
     output.print(f"{directory}: {state}, {len(records)} of {counted(rounds, 'round')} accepted")
+    if version and version != version_and_commit():
+        output.print(f"begun with bdistil {version}")
     if kept:
         output.print(f"open round: {counted(kept, 'candidate')} kept")
     if ended is not None:

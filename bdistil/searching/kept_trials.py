@@ -51,7 +51,7 @@ def result_identity(work: Work, run: RunDirectory) -> str:
     """
     sources = [UserModule.of(name).source for name in work.spec.modules]
     parts = [work.spec.identity(), work.limits, sources, __version__]
-    card = run.teacher.card().model_dump_json()
+    card = run.teacher.card().content
     return hashlib.sha256(json.dumps([*parts, card], sort_keys=True).encode()).hexdigest()
 
 

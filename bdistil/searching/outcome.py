@@ -93,7 +93,7 @@ def contents_hash(run: RunDirectory) -> str:
     for record in records:
         read_student(run, record)  # figures that were kept must be those of what is there
     students = [record.sha256 for record in records]
-    parts = [run.teacher.card().model_dump_json(), *students]
+    parts = [run.teacher.card().content, *students]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -35,6 +35,7 @@ from bdistil.teachers.teacher_store import (
 from bdistil.teachers.trained import check_trained_here, model_name
 from bdistil.teachers.view_answers import answer_views, views_identity
 from bdistil.teachers.yardsticks import metric_of, warn_if_worse_than_guessing
+from bdistil.version import version_and_commit
 
 LEAST_LOGIT = 1e-6  # below, centring's rounding errors
 
@@ -175,6 +176,7 @@ def card_of(
         flops=teacher.flops,
         parameters=teacher.parameters,
         seconds=teacher.seconds,
+        version=version_and_commit(),
     )
 
 
@@ -234,10 +236,14 @@ def check_same_files(store: TeacherStore, settings: TeacherSpec) -> None:
 
 
 def _changed(store: TeacherStore, dataset: Dataset) -> CheckpointError:
+    began, ours = store.card().version, version_and_commit()
+    otherwise, version = "", ""
+    if began != ours:
+        otherwise = f", or bdistil {ours} reads it otherwise than {began or 'an older one'}"
+        version = " or go on with that version"
     return CheckpointError(
-        f"{dataset.name} has changed since the teacher in {store.path} learnt from it, or another "
-        f"version of bdistil read it otherwise (see its data.json); restore the data or that "
-        f"version, or choose another --out."
+        f"{dataset.name} has changed since the teacher in {store.path} learnt from it{otherwise}; "
+        f"restore the data{version}, or search anew in another folder."
     )
 
 

@@ -48,6 +48,7 @@ class TeacherCard(BaseModel):
         logits_sha256: of the file that holds them; empty in runs of older versions.
         views: copies of the training examples whose answers stand beside the splits'.
         views_identity: of what those answers depend on.
+        version: of bdistil that obtained it; empty in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,6 +70,12 @@ class TeacherCard(BaseModel):
     logits_sha256: str = ""
     views: int = 0
     views_identity: str = ""
+    version: str = ""
+
+    @property
+    def content(self) -> str:
+        """All but the version, as JSON: what is made of it can be kept under another one."""
+        return self.model_dump_json(exclude={"version"})
 
     @property
     def network(self) -> str:

@@ -24,6 +24,7 @@ from bdistil.export.ensemble import Ensemble
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.spec import load_spec
 from bdistil.store import lease
+from bdistil.version import version_and_commit
 
 COMMANDS = (
     "search",
@@ -96,7 +97,8 @@ def test_the_state_of_a_search_without_a_round(bdistil: Callable[..., Any], tmp_
     run.create(load_spec({"data": {"name": "cube"}, "space": {"recipe": "accurate"}}))
     assert bdistil("status", run.path).printed == f"{run.path}: stopped, 0 of 6 rounds accepted\n"
     summary = json.loads(bdistil("status", run.path, "--json").printed)
-    expected = {"state": "stopped", "rounds": 6, "accepted": 0, "received_bytes": []}
+    expected: dict[str, Any] = {"state": "stopped", "version": "", "rounds": 6, "accepted": 0}
+    expected["received_bytes"] = []
     expected["game"] = None
     nothing = {"teacher": None, "stages": [], "data": None, "ended": None, "stopped_trials": []}
     nothing |= {"cut_trials": [], "kept_trials": 0}
@@ -120,6 +122,7 @@ def test_numbers_as_people_read_them() -> None:
 def test_the_state_of_a_finished_search(bdistil: Callable[..., Any], finished_run: Path) -> None:
     summary = json.loads(bdistil("status", finished_run, "--json").printed)
     assert (summary["state"], summary["rounds"], summary["accepted"]) == ("complete", 3, 3)
+    assert summary["version"] == version_and_commit()
     assert summary["received_bytes"] == [{}, {}, {}]  # one node, which sends itself nothing
     assert summary["teacher"].keys() == {"metric", "flops", "parameters", "latency"}
     assert [stage["stage"] for stage in summary["stages"]] == [1, 2, 3]

@@ -22,6 +22,7 @@ from bdistil.data.standardise import standardised
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import BdistilError, BdistilWarning, CheckpointError, SpecError, TeacherError
 from bdistil.spec import Spec, TeacherSpec, load_spec
+from bdistil.teachers import obtain
 from bdistil.teachers.answers import (
     LEAST_PROBABILITY,
     as_logits,
@@ -30,6 +31,7 @@ from bdistil.teachers.answers import (
 from bdistil.teachers.guess import best_guess
 from bdistil.teachers.obtain import check_teacher, obtain_teacher
 from bdistil.teachers.teacher_store import SPLITS, TeacherStore
+from bdistil.version import version_and_commit
 
 TRAINED: dict[str, Any] = {
     "data": {"name": "cube", "options": {"examples": 200}},
@@ -94,6 +96,22 @@ def test_data_of_another_size_are_noticed(tmp_path: Path) -> None:
     larger = load_spec(TRAINED, ["data.options.examples=210"])
     with pytest.raises(CheckpointError, match=r"cube has changed since the teacher in .* learnt"):
         obtain_teacher(TeacherStore(tmp_path), loaded(larger), larger)
+
+
+def test_data_that_another_version_read_are_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, store = load_spec(TRAINED), TeacherStore(tmp_path)
+    obtain_teacher(store, loaded(spec), spec)
+    assert store.card().version == version_and_commit()
+    larger = load_spec(TRAINED, ["data.options.examples=210"])
+    with pytest.raises(CheckpointError, match=r"learnt from it; restore the data, or search"):
+        obtain_teacher(store, loaded(larger), larger)
+    monkeypatch.setattr(obtain, "version_and_commit", lambda: "9.9")
+    with pytest.raises(CheckpointError, match=r"or bdistil 9\.9 reads it otherwise than 0.* or go"):
+        obtain_teacher(store, loaded(larger), larger)
+    before = store.card()
+    assert before.model_copy(update={"version": "9.9"}).content == before.content
 
 
 @pytest.mark.parametrize("changed", ["x", "y", "teacher"])
