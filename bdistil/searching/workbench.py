@@ -7,41 +7,36 @@ import dataclasses
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 
 from bdistil.core.cohort import Member, find_weak_learners, vectorises
-from bdistil.core.connections import connection_of_stage
 from bdistil.core.examples import Measure
 from bdistil.core.find_weak_learner import Finding
 from bdistil.core.game import Rules
-from bdistil.core.growth import folded_flops, folded_parameters, widest
 from bdistil.core.milestones import Cut, Milestones
 from bdistil.core.one_by_one import find_one_by_one
 from bdistil.core.placement import Device, home
 from bdistil.core.progressive_ensemble import ProgressiveEnsemble, move
-from bdistil.core.recipes import Recipe
 from bdistil.core.round import Round
-from bdistil.core.student import Student, StudentConfig
+from bdistil.core.student import Student
 from bdistil.core.tensors import as_tensor
 from bdistil.core.training_split import ShouldStop, TrainingSplit
 from bdistil.core.training_state import Keep, StateError, TrainingState
 from bdistil.core.views import Views
 from bdistil.errors import BdistilWarning, SearchError
-from bdistil.export.checkpoint import build_student, student_from_bytes, student_to_bytes
+from bdistil.export.checkpoint import student_from_bytes, student_to_bytes
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching.announcement import Announcement, Ask
+from bdistil.searching.candidates import Candidates, resolved_recipe
 from bdistil.searching.checkpointing import NOTHING_SAVED, Keeper, Saves
-from bdistil.searching.cost_limits import NO_LIMITS, CostLimits, parameters_of
+from bdistil.searching.cost_limits import NO_LIMITS, CostLimits
 from bdistil.searching.margin_shard import ShardState
 from bdistil.searching.problem import Problem
-from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_runner import Outcome
-from bdistil.spec import SpaceSpec, Spec
+from bdistil.spec import Spec
 from bdistil.spec.user_modules import UserModule
-from bdistil.zoo.registry import student_class
 
 Found = Finding | Cut | SearchError | None  # figures, how far it came, why not, or stopped
 
@@ -85,6 +80,7 @@ class Workbench:
         self.measure = material.measure
         self.device = torch.device(device)
         self.ensemble = ProgressiveEnsemble(problem.outputs)
+        self.candidates = Candidates(problem, self.spec, material.limits, self.ensemble)
         parts = [part.examples() for part in material.train]
         validation = problem.validation.examples()
         size = sum(part.nbytes for part in [*parts, validation])
@@ -94,7 +90,6 @@ class Workbench:
         )
         self.copies = [part.views for part in parts]
         self.validation = validation.to(self.home)
-        self.costs: dict[tuple[StudentConfig, int], int] = {}
         self.round: Round | None = None
         self.ask: Ask | None = None
 
@@ -158,7 +153,7 @@ class Workbench:
         """
         recipes = [resolved_recipe(request, self.spec) for request in cohort.requests]
         members = [
-            Member(self.candidate(request, recipe), recipe, request.attempt)
+            Member(self.candidates.draw(request, recipe).to(self.device), recipe, request.attempt)
             for request, recipe in zip(cohort.requests, recipes, strict=True)
         ]
         together = self.train_together(members)
@@ -277,114 +272,10 @@ class Workbench:
         resident = self.home.type == self.device.type
         return self.device.type if resident else f"{self.device.type}, data in host memory"
 
-    def candidate(self, request: TrialRequest, recipe: Recipe) -> Student:
-        """The fresh student that a request asks for, its weights drawn from the request's seed."""
-        kind = student_of(request, self.spec.space)
-        width = self.width(kind, recipe, request.rung)
-        torch.manual_seed(request.seed)
-        return self.build(self.config(kind, width, recipe)).to(self.device)
-
-    def config(self, kind: str, width: int, recipe: Recipe) -> StudentConfig:
-        """A candidate of the next stage as its recipe wants it."""
-        connection = connection_of_stage(recipe.connection, len(self.ensemble) + 1)
-        return StudentConfig(kind, width, connection, recipe.skip)
-
-    def build(self, config: StudentConfig) -> Student:
-        """A student of the next stage."""
-        shape, outputs = self.problem.input_shape, self.problem.outputs
-        return build_student(config, shape, outputs, self.ensemble.features)
-
-    def width(self, kind: str, recipe: Recipe, rung: int) -> int:
-        """Width of the next student: the ladder's, or what growth rule and limit leave room for."""
-        rungs, limits = self.spec.space.rungs, self.material.limits
-        cost, width = partial(self.cost, kind, recipe), rungs[rung][1]
-        fitting = partial(widest, kind=kind)
-        grows = bool(self.ensemble.students and recipe.growth)
-        costs: list[int] = []
-        if grows or limits.flops is not None:  # else nothing hangs on them
-            costs = [self.cost_at(n, s.config, s) for n, s in enumerate(self.ensemble)]
-        total = sum(costs)
-        if grows:
-            assert recipe.growth is not None
-            # A larger class may have gone beyond the plan; the next stage grows from there.
-            room = max(costs[0] * recipe.growth ** len(costs), total * recipe.growth) - total
-            if rungs[0][0] is None:
-                width = round(fitting(cost, room) * width / rungs[0][1])
-            else:
-                width = fitting(cost, room * self.first_cost(rung) / self.first_cost(0))
-        elif "(" in kind:  # as dear as the class's own architecture
-            width = fitting(cost, self.cost(kind.partition("(")[0], recipe, width))
-        widths = [max(1, width)]
-        if limits.flops is not None:
-            widths.append(fitting(cost, limits.flops - total))
-        if limits.parameters is not None:
-            counted = partial(self.parameters, kind, recipe)
-            widths.append(fitting(counted, limits.parameters - parameters_of(self.ensemble)))
-        return min(widths)
-
-    def cost(self, kind: str, recipe: Recipe, width: int) -> int:
-        """FLOPs that a candidate would add to the folded ensemble."""
-        config = self.config(kind, width, recipe)
-        return self.cost_at(len(self.ensemble), config)
-
-    def cost_at(self, place: int, config: StudentConfig, student: Student | None = None) -> int:
-        """FLOPs that a student adds to the folded ensemble there, built without memory if need be.
-
-        Counted once: that takes ten milliseconds, and building a large network longer.
-        """
-        key = config, place
-        if key not in self.costs:
-            earlier = self.ensemble.features[:place]
-            student = student or self.unmade(config)
-            self.costs[key] = folded_flops(student, self.problem.input_shape, earlier)
-        return self.costs[key]
-
-    def parameters(self, kind: str, recipe: Recipe, width: int) -> int:
-        """Likewise, its parameters."""
-        return folded_parameters(self.unmade(self.config(kind, width, recipe)))
-
-    def unmade(self, config: StudentConfig) -> Student:
-        """A candidate without memory."""
-        with torch.device("meta"):
-            return self.build(config)
-
-    def first_cost(self, rung: int) -> int:
-        """FLOPs of a first student of a rung that names its class."""
-        kind, width = self.spec.space.rungs[rung]
-        shape, outputs = self.problem.input_shape, self.problem.outputs
-        assert kind is not None
-        with torch.device("meta"):
-            student = build_student(StudentConfig(kind, width, "none", False), shape, outputs, ())
-        return folded_flops(student, shape, ())
-
 
 def told_unfit(cohort: Cohort, error: StateError) -> str:
     """That a checkpoint is of no use, for people."""
     return (
         f"the checkpoint of {cohort.told} of round {cohort.round} cannot be used ({error}), so "
         "training starts anew."
-    )
-
-
-def student_of(request: TrialRequest, space: SpaceSpec) -> str:
-    """The student class of a request, with the options that the space sets or its trial drew."""
-    name, params = request.params["student"], request.params
-    choices = space.choices_of(name)
-    chosen = {key: params.get(f"{name}.{key}", values[0]) for key, values in choices.items()}
-    return student_class(name).with_options(chosen).name
-
-
-def resolved_recipe(request: TrialRequest, spec: Spec) -> Recipe:
-    """The request's recipe with the search's precision and what is the student class's own.
-
-    Where γ is sampled it does not decay from try to try too: it acts as the sampler says.
-    """
-    recipe, student = request.recipe(), student_class(request.params["student"])
-    growth = spec.space.growth if spec.space.growth is not None else recipe.growth
-    return dataclasses.replace(
-        recipe,
-        lr=student.lr if recipe.lr is None else recipe.lr,
-        growth=student.growth if growth is None else growth,
-        gamma_decay=1.0 if "gamma" in distributions(spec.space) else recipe.gamma_decay,
-        precision=spec.search.precision,
     )

@@ -129,12 +129,12 @@ def test_other_architectures_are_as_wide_as_the_same_cost_allows(
         return folded_flops(student, IMAGES, ())
 
     ask = request(student=kind)
-    expected = cost(plain.candidate(ask, ask.recipe()))
-    student = bench.candidate(ask, ask.recipe())
+    expected = cost(plain.candidates.draw(ask, ask.recipe()))
+    student = bench.candidates.draw(ask, ask.recipe())
     assert student.config.kind.startswith(f"{kind}(")
     assert cost(student) <= expected
-    wider = bench.config(student.config.kind, student.config.width + 1, ask.recipe())
-    assert cost(bench.build(wider)) > expected
+    wider = bench.candidates.config(student.config.kind, student.config.width + 1, ask.recipe())
+    assert cost(bench.candidates.build(wider)) > expected
 
 
 def test_a_rungs_class_grows_in_proportion_to_what_it_costs() -> None:
@@ -144,17 +144,17 @@ def test_a_rungs_class_grows_in_proportion_to_what_it_costs() -> None:
     )
     recipe = replace(request().recipe(), connection="none", growth=2.0)
     ask = [request(student=kind, rung=rung) for rung, kind in enumerate(("mlp", "cnn"))]
-    first = [bench.candidate(each, recipe) for each in ask]
+    first = [bench.candidates.draw(each, recipe) for each in ask]
     assert [student.config.width for student in first] == [4, 8]
     costs = [folded_flops(student, IMAGES, ()) for student in first]
     bench.ensemble.append(first[0])
     for each, share in zip(ask, (1, costs[1] / costs[0]), strict=True):
         room = costs[0] * share
-        student = bench.candidate(each, recipe)
-        wider = bench.config(student.config.kind, student.config.width + 1, recipe)
+        student = bench.candidates.draw(each, recipe)
+        wider = bench.candidates.config(student.config.kind, student.config.width + 1, recipe)
         features = bench.ensemble.features
         assert folded_flops(student, IMAGES, features) <= room
-        assert folded_flops(bench.build(wider), IMAGES, features) > room
+        assert folded_flops(bench.candidates.build(wider), IMAGES, features) > room
 
 
 def test_a_search_over_architectures_and_classes_is_kept_and_goes_on(tmp_path: Path) -> None:

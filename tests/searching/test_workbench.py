@@ -25,13 +25,14 @@ from bdistil.runs.checkpoint import Checkpoint
 from bdistil.runs.trial import Cohort, TrialAnswer, TrialRequest
 from bdistil.searching import checkpointing
 from bdistil.searching.announcement import Announcement
+from bdistil.searching.candidates import resolved_recipe
 from bdistil.searching.checkpointing import Saves
 from bdistil.searching.cost_limits import stage_flops
 from bdistil.searching.margin_shard import play_shard
 from bdistil.searching.problem import Part, Problem
 from bdistil.searching.resolve import comparison_measure, game_rules
 from bdistil.searching.trial_runner import run_guarded
-from bdistil.searching.workbench import Material, Workbench, resolved_recipe
+from bdistil.searching.workbench import Material, Workbench
 from bdistil.spec import load_spec
 from bdistil.zoo.registry import student_class
 
@@ -92,7 +93,7 @@ def run(
 
 
 def accept(bench: Workbench, width: int, connection: Any = "dense") -> None:
-    bench.ensemble.append(bench.build(StudentConfig("mlp", width, connection, True)))
+    bench.ensemble.append(bench.candidates.build(StudentConfig("mlp", width, connection, True)))
 
 
 def widths(bench: Workbench, rounds: int, rung: int = 0) -> list[int]:
@@ -100,7 +101,7 @@ def widths(bench: Workbench, rounds: int, rung: int = 0) -> list[int]:
     found = []
     for _ in range(rounds):
         settings = resolved_recipe(request(rung=rung), bench.spec)
-        found.append(bench.width("mlp", settings, rung))
+        found.append(bench.candidates.width("mlp", settings, rung))
         accept(bench, found[-1])
     return found
 
@@ -119,7 +120,7 @@ def test_larger_classes_scale_the_width() -> None:
     for width in (5, 1, 1, 2):
         accept(bench, width)
     settings = resolved_recipe(request(), bench.spec)
-    assert [bench.width("mlp", settings, rung) for rung in (0, 1, 2)] == [3, 6, 12]
+    assert [bench.candidates.width("mlp", settings, rung) for rung in (0, 1, 2)] == [3, 6, 12]
 
 
 def test_growth_of_the_spec_overrules_the_recipe_and_zero_means_equal_widths() -> None:
@@ -144,19 +145,19 @@ def test_a_stage_flops_no_more_than_growth_allows_and_no_wider_student_fits(
     bench = workbench(f"space.ladder=[{first}]", f"space.growth={growth}", shape=shape)
 
     def cost(width: int, connection: Any) -> int:
-        student = bench.build(StudentConfig(kind, width, connection, True))
+        student = bench.candidates.build(StudentConfig(kind, width, connection, True))
         return folded_flops(student, shape, bench.ensemble.features)
 
     for connection in connections:
         params = {"student": kind, "connection": connection}
-        width = bench.width(kind, resolved_recipe(request(**params), bench.spec), 0)
+        width = bench.candidates.width(kind, resolved_recipe(request(**params), bench.spec), 0)
         costs = stage_flops(bench.ensemble, shape)
         if costs:
             total = sum(costs)  # beyond the plan where width 1 was too much already
             budget = max(costs[0] * growth ** len(costs), total * growth) - total
             assert width == 1 or cost(width, connection) <= budget
             assert cost(width + 1, connection) > budget
-        bench.ensemble.append(bench.build(StudentConfig(kind, width, connection, True)))
+        bench.ensemble.append(bench.candidates.build(StudentConfig(kind, width, connection, True)))
 
 
 def test_equal_requests_give_equal_students_to_the_bit() -> None:

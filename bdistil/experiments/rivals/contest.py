@@ -32,12 +32,12 @@ from bdistil.errors import SearchError
 from bdistil.experiments.clock import Shares, prefixes
 from bdistil.export.checkpoint import build_student
 from bdistil.runs.trial import TrialRequest
+from bdistil.searching.candidates import resolved_recipe
 from bdistil.searching.problem import build_problem, training_shards
 from bdistil.searching.resolve import comparison_measure, game_rules
 from bdistil.searching.sampling import build_sampler
 from bdistil.searching.verdict import clearly_best
 from bdistil.searching.views import view_makers
-from bdistil.searching.workbench import resolved_recipe
 from bdistil.spec import Spec
 from bdistil.teachers.teacher_store import Logits
 
