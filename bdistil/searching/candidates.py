@@ -15,8 +15,8 @@ from bdistil.core.student import Student, StudentConfig
 from bdistil.export.checkpoint import build_student
 from bdistil.runs.trial import TrialRequest
 from bdistil.searching.cost_limits import CostLimits, parameters_of
+from bdistil.searching.dimensions import distributions
 from bdistil.searching.problem import Problem
-from bdistil.searching.sampling import distributions
 from bdistil.spec import SpaceSpec, Spec
 from bdistil.zoo.registry import student_class
 

@@ -9,7 +9,7 @@ from bdistil.core.stacked import stacks
 from bdistil.core.student import StudentConfig
 from bdistil.data.dataset import Dataset
 from bdistil.export.checkpoint import build_student
-from bdistil.searching.sampling import conditional_distributions, distributions
+from bdistil.searching.dimensions import conditional_distributions, distributions
 from bdistil.searching.views import may_compete
 from bdistil.searching.worker_count import STEP_SECONDS, seconds_of_products, waves_of
 from bdistil.spec import Spec

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from bdistil.errors import BdistilError, BdistilWarning, MissingDependencyError, SpecError
 from bdistil.runs.journal import RoundRecord
-from bdistil.searching.sampling import conditional_distributions, distributions
+from bdistil.searching.dimensions import conditional_distributions, distributions
 from bdistil.searching.trial_values import frozen_trial
 from bdistil.spec import Spec
 from bdistil.store.durable import disk_errors

@@ -6,7 +6,6 @@ from the journal's trials, and each trial re-seeds the sampler from (seed, round
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import warnings
@@ -15,11 +14,7 @@ from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
@@ -31,9 +26,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bdistil.core.seeds import derived_seed
 from bdistil.runs.trial import TrialResult
+from bdistil.searching.dimensions import (
+    conditional_distributions,
+    constants,
+    dimensions_of_round,
+    distributions,
+    of_class,
+)
+from bdistil.searching.grid_sampler import GridSampler
 from bdistil.searching.trial_values import standardise
-from bdistil.spec import Range, SpaceSpec, Spec
-from bdistil.spec.space import COHORT_OWN, DIMENSIONS, WITHOUT_EFFECT_IN_ROUND_1
+from bdistil.searching.untried import in_untried_part, untried_choice, value_by_chance
+from bdistil.spec import Spec
+from bdistil.spec.space import COHORT_OWN, WITHOUT_EFFECT_IN_ROUND_1
 
 Trials = Iterable[TrialResult]
 History = Callable[[], Trials]
@@ -42,7 +46,6 @@ T = TypeVar("T")
 FIRST = 5  # trials before anything is learnt from
 GOOD = 0.25  # share of the known trials that TPE takes for good ones
 MOST_GOOD = 25
-PARTS = 4  # of a range, each tried once before any is preferred: as many as tries of a class
 UNLIKE_IN_ROUND_1 = ("recipe", *WITHOUT_EFFECT_IN_ROUND_1)
 MOST_REMEMBERED = 300  # trials of earlier rounds and other searches; each proposal reads them all
 
@@ -80,42 +83,6 @@ def build_sampler(spec: Spec, history: History, others: Sequence[Trials] = ()) -
     if spec.search.algorithm == "grid":
         return GridSampler(spec.space)
     return OptunaSampler(spec, history, others)
-
-
-def distributions(space: SpaceSpec) -> dict[str, BaseDistribution]:
-    """Optuna's distributions of the dimensions that are not constant."""
-    found: dict[str, BaseDistribution] = {}
-    for name in DIMENSIONS:
-        value = getattr(space, name)
-        if isinstance(value, Range):
-            found[name] = FloatDistribution(value.low, value.high, log=value.log)
-        elif isinstance(value, list) and len(value) > 1:
-            found[name] = CategoricalDistribution(value)
-    return found
-
-
-def conditional_distributions(space: SpaceSpec) -> dict[str, CategoricalDistribution]:
-    """Optuna's distributions of what one student class alone has: its options that are searched."""
-    return {
-        f"{student}.{name}": CategoricalDistribution(values)
-        for student in space.students
-        for name, values in space.choices_of(student).items()
-        if len(values) > 1
-    }
-
-
-def of_class(
-    conditional: dict[str, CategoricalDistribution], student: str
-) -> dict[str, CategoricalDistribution]:
-    """Those of one student class."""
-    return {k: each for k, each in conditional.items() if k.startswith(f"{student}.")}
-
-
-def constants(space: SpaceSpec) -> dict[str, Any]:
-    """Values of the dimensions that are constant; None where the recipe decides."""
-    free = distributions(space)
-    values = {name: getattr(space, name) for name in DIMENSIONS if name not in free}
-    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
 
 
 class OptunaSampler:
@@ -295,98 +262,3 @@ def last_of(groups: Sequence[list[T]], most: int) -> list[list[T]]:
 def good_ones(trials: int) -> int:
     """Of so many trials: Optuna takes a tenth, which of the few of a search is one or two."""
     return min(MOST_GOOD, math.ceil(GOOD * trials))
-
-
-def untried_choice(
-    dimension: CategoricalDistribution, had: Sequence[Any], draw: random.Random
-) -> Any:
-    """One of the choices of a short list that are not among `had`; None if there is none."""
-    tried = set(map(repr, had))
-    left = [choice for choice in dimension.choices if repr(choice) not in tried]
-    return draw.choice(left) if left and len(dimension.choices) <= FIRST else None
-
-
-def in_untried_part(
-    dimension: FloatDistribution, had: Sequence[float], draw: random.Random
-) -> float | None:
-    """A value in one of the quarters of a range that hold none of `had`; None if all do.
-
-    A Latin hypercube, of which as much is drawn as there are trials.
-    """
-    scale = math.log if dimension.log else float
-    low, width = scale(dimension.low), scale(dimension.high) - scale(dimension.low)
-    tried = {min(PARTS - 1, int(PARTS * (scale(value) - low) / width)) for value in had}
-    left = [part for part in range(PARTS) if part not in tried]
-    if not left:
-        return None
-    return value_at(dimension, (draw.choice(left) + draw.random()) / PARTS)
-
-
-def value_by_chance(dimension: BaseDistribution, draw: random.Random) -> Any:
-    """Any value of a dimension."""
-    if isinstance(dimension, CategoricalDistribution):
-        return draw.choice(dimension.choices)
-    assert isinstance(dimension, FloatDistribution)
-    return value_at(dimension, draw.random())
-
-
-def value_at(dimension: FloatDistribution, share: float) -> float:
-    """The value at a share of the way through a range."""
-    scale, back = (math.log, math.exp) if dimension.log else (float, float)
-    low, high = scale(dimension.low), scale(dimension.high)
-    return min(max(back(low + share * (high - low)), dimension.low), dimension.high)
-
-
-def dimensions_of_round(
-    space: dict[str, BaseDistribution], number: int
-) -> dict[str, BaseDistribution]:
-    """The dimensions that have an effect in a round."""
-    if number > 1:
-        return space
-    return {name: each for name, each in space.items() if name not in WITHOUT_EFFECT_IN_ROUND_1}
-
-
-class GridSampler:
-    """Every combination of the lists in turn, starting anew in each round."""
-
-    def __init__(self, space: SpaceSpec) -> None:
-        self.fixed = constants(space)
-        lists: dict[str, Sequence[Any]] = {
-            name: d.choices
-            for name, d in distributions(space).items()
-            if isinstance(d, CategoricalDistribution)
-        }
-        self.classes = [name for name, _ in space.rungs]
-        self.points = [
-            dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())
-        ]
-        self.variants = {
-            student: [
-                {f"{student}.{name}": value for name, value in options.items()}
-                for options in space.variants(student)
-            ]
-            for student in space.students
-        }
-
-    def open_round(self, number: int) -> None:
-        """Nothing to prepare."""
-
-    def ask(
-        self,
-        round_number: int,
-        number: int,
-        cohort: dict[str, Any] | None = None,
-        rung: int = 0,
-    ) -> dict[str, Any]:
-        """The grid's next point, from its start again after its end; grids know no cohorts.
-
-        A class's architectures take turns as fast as its other values do.
-        """
-        values = self.fixed | self.points[number % len(self.points)]
-        if self.classes[rung] is not None:
-            values["student"] = self.classes[rung]
-        own = self.variants[values["student"]]
-        return values | own[number // len(self.points) % len(own)]
-
-    def tell(self, result: TrialResult) -> None:
-        """Nothing to learn."""

@@ -15,8 +15,8 @@ from bdistil.cluster.launch import launch_search
 from bdistil.errors import CheckpointError
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialRequest, TrialResult
+from bdistil.searching.dimensions import distributions
 from bdistil.searching.pruning import RoundPruner
-from bdistil.searching.sampling import distributions
 from bdistil.searching.trial_values import frozen_trial, standardise
 from bdistil.spec.search import PrunerSpec
 
