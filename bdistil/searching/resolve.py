@@ -37,8 +37,9 @@ from bdistil.spec.user_modules import UserModule
 from bdistil.teachers.select import teacher_source
 from bdistil.teachers.source import TeacherSource, network_of
 from bdistil.teachers.trained import TrainedSource, model_name
+from bdistil.zoo.defaults import default_student
 from bdistil.zoo.dry_run import check_connection_runs, check_student_runs
-from bdistil.zoo.registry import default_student, student_class
+from bdistil.zoo.registry import student_class
 
 
 def suiting_recipes(dataset: Dataset) -> list[RecipeName]:

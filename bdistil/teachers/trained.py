@@ -27,8 +27,9 @@ from bdistil.spec.views import ViewSpec
 from bdistil.teachers.answers import on_disk
 from bdistil.teachers.source import AnswerProgress, EpochProgress, Rows, Teacher, TeacherSource
 from bdistil.zoo.data_parallel import ALONE, Share
+from bdistil.zoo.defaults import default_teacher
 from bdistil.zoo.dry_run import check_teacher_runs
-from bdistil.zoo.registry import build_teacher, default_teacher, teacher_class
+from bdistil.zoo.registry import build_teacher, teacher_class
 from bdistil.zoo.training import logits_in_batches, train_teacher
 
 

@@ -13,12 +13,11 @@ from bdistil.zoo import (
     teachers,
     vit,
 )
+from bdistil.zoo.defaults import default_student, default_teacher
 from bdistil.zoo.registry import (
     StudentClass,
     TeacherClass,
     build_teacher,
-    default_student,
-    default_teacher,
     register_student,
     register_teacher,
     student_class,

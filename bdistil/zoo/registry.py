@@ -9,13 +9,12 @@ there.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel
 from torch import nn
 
 from bdistil.errors import (
@@ -28,6 +27,8 @@ from bdistil.errors import (
     told,
 )
 from bdistil.names import Domain
+from bdistil.zoo.defaults import default_teacher
+from bdistil.zoo.options import checked_options, options_of, read, written
 
 BuildStudent = Callable[..., nn.Module]
 BuildTeacher = Callable[..., nn.Module]
@@ -37,10 +38,6 @@ _AXES: dict[Domain, str] = {
     "sequence": "(time, features)",
     "image": "(channels, height, width)",
 }
-_DEFAULTS: dict[Domain, str] = {"tabular": "mlp", "image": "cnn", "sequence": "fcn"}
-_TEACHER_OF_RECORDINGS = "spectrogram"
-_PHOTOGRAPH_SIDE = 16  # pixels, from which on convolutions see what patches miss
-_PHOTOGRAPHS, _GREY_PHOTOGRAPHS = "convnet", "convnet(activation=relu)"
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,8 @@ class StudentClass:
             values = get_args(kind) if get_origin(kind) is Literal else ()
             if kind is bool:
                 values = (False, True)
-            words = ", ".join(map(_written, values)) or getattr(kind, "__name__", str(kind))
-            found.append((name, words, _written(field.default)))
+            words = ", ".join(map(written, values)) or getattr(kind, "__name__", str(kind))
+            found.append((name, words, written(field.default)))
         return found
 
     def with_options(self, options: Mapping[str, Any]) -> StudentClass:
@@ -83,11 +80,13 @@ class StudentClass:
         Raises:
             SpecError: if an option or its value is unknown.
         """
-        values = _checked_options(self, options, "student", f"space.options.{self.name}")
+        values = checked_options(
+            self.name, self.options, options, "student", f"space.options.{self.name}"
+        )
         set_ = {k: v for k, v in values.items() if v != self.options.model_fields[k].default}
         if not set_:
             return self
-        words = ", ".join(f"{name}={_written(value)}" for name, value in set_.items())
+        words = ", ".join(f"{name}={written(value)}" for name, value in set_.items())
         return replace(self, name=f"{self.name}({words})", build=partial(self.build, **set_))
 
 
@@ -154,7 +153,7 @@ def described_student(
 ) -> StudentClass:
     """A student class that is not registered; see :func:`register_student`."""
     checked = partial(_build_student, name, build)
-    return StudentClass(name, checked, domains, lr, growth, _options_of(build), description)
+    return StudentClass(name, checked, domains, lr, growth, options_of(build), description)
 
 
 def register_library(library: str, find: Callable[[str], StudentClass]) -> None:
@@ -176,7 +175,7 @@ def register_teacher(name: str, *, domains: tuple[Domain, ...]) -> Callable[[Bui
     """
 
     def register(build: Builder) -> Builder:
-        entry = TeacherClass(name, build, domains, _options_of(build), _first_line(build))
+        entry = TeacherClass(name, build, domains, options_of(build), _first_line(build))
         _add(_TEACHERS, entry, "teacher")
         return build
 
@@ -209,24 +208,13 @@ def student_class(name: str) -> StudentClass:
     if not bracket:
         return entry
     pairs = [pair.partition("=") for pair in words.removesuffix(")").split(",")]
-    return entry.with_options({key.strip(): _read(value.strip()) for key, _, value in pairs})
+    return entry.with_options({key.strip(): read(value.strip()) for key, _, value in pairs})
 
 
 def is_of_library(name: str) -> bool:
     """Whether a student class is a network of a library, ``timm:NAME``."""
     library, colon, _ = name.partition(":")
     return bool(colon) and library in _LIBRARIES
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _read(word: str) -> Any:
-    try:
-        return json.loads(word)
-    except ValueError:
-        return word
 
 
 def teacher_class(name: str) -> TeacherClass:
@@ -236,23 +224,6 @@ def teacher_class(name: str) -> TeacherClass:
         SpecError: if there is none.
     """
     return _look_up(_TEACHERS, name, "teacher")
-
-
-def default_student(domain: Domain, input_shape: tuple[int, ...]) -> str:
-    """The student class that ``student: auto`` stands for.
-
-    Of photographs two layers of convolutions see four points more than patches at the same cost;
-    of grey ones, which lose nothing by it, with the cheaper activation
-    (results/2026-11-29-photographs, results/2026-11-30-activations).
-    """
-    if domain == "image" and min(input_shape[1:]) >= _PHOTOGRAPH_SIDE:
-        return _PHOTOGRAPHS if input_shape[0] == 3 else _GREY_PHOTOGRAPHS
-    return _DEFAULTS[domain]
-
-
-def default_teacher(domain: Domain, is_recorded: bool = False) -> str:
-    """The teacher that ``model: auto`` stands for: of recordings one that hears new speakers."""
-    return _TEACHER_OF_RECORDINGS if is_recorded else _DEFAULTS[domain]
 
 
 def build_teacher(
@@ -280,7 +251,7 @@ def build_teacher(
     """
     teacher = teacher_class(default_teacher(domain) if name == "auto" else name)
     _check_shape(teacher, input_shape, "teacher", _TEACHERS)
-    checked = _checked_options(teacher, options, "teacher", "teacher.options")
+    checked = checked_options(teacher.name, teacher.options, options, "teacher", "teacher.options")
     try:
         built = teacher.build(input_shape, outputs, **checked)
     except BdistilError:
@@ -362,32 +333,3 @@ def _add(registry: dict[str, Entry], entry: Entry, kind: str) -> None:
 def _first_line(build: Callable[..., nn.Module]) -> str:
     lines = (inspect.getdoc(build) or "").splitlines()
     return lines[0] if lines else ""
-
-
-def _options_of(build: Callable[..., nn.Module]) -> type[BaseModel]:
-    parameters = inspect.signature(build, eval_str=True).parameters.values()
-    fields: dict[str, Any] = {p.name: _field(p) for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return create_model("Options", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
-
-
-def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
-    """The parameter as a pydantic field: without annotation anything goes."""
-    annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
-    return annotation, ... if parameter.default is parameter.empty else parameter.default
-
-
-def _checked_options(
-    entry: StudentClass | TeacherClass, options: Mapping[str, Any], kind: str, field: str
-) -> dict[str, Any]:
-    known = entry.options.model_fields
-    for name in options:
-        if name not in known:
-            hint = suggest(name, known) if known else "it has none"
-            raise SpecError(f"{kind} {entry.name!r} has no option {name!r}; {hint}.")
-    try:
-        return entry.options.model_validate(options).model_dump()
-    except ValidationError as error:
-        problem = error.errors()[0]
-        value, why = problem["input"], problem["msg"].lower().replace("tuple", "list")
-        place = ".".join(str(part) for part in problem["loc"])
-        raise SpecError(f"{field}.{place} is {value!r}: {why}.") from None

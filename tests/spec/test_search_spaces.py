@@ -10,7 +10,8 @@ import torch
 from bdistil.core.cost import flops
 from bdistil.datasets.catalogue import list_datasets
 from bdistil.spec import load_spec
-from bdistil.zoo.registry import build_teacher, default_student, student_class
+from bdistil.zoo.defaults import default_student
+from bdistil.zoo.registry import build_teacher, student_class
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 ENTRIES = {entry.name: entry for entry in list_datasets()}
