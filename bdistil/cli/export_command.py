@@ -128,7 +128,7 @@ def check_output(folder: Path) -> None:
     Raises:
         SpecError: if it holds files and no saved ensemble.
     """
-    from bdistil.runtime.manifest import CONFIG_FILE
+    from bdistil.runtime.config_file import CONFIG_FILE
     from bdistil.store.durable import PARTIAL
 
     if not folder.is_dir() or (folder / CONFIG_FILE).is_file():

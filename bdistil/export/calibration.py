@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bdistil.core.examples import metric
 from bdistil.names import Task
+from bdistil.runtime.calibration import Calibration
 from bdistil.runtime.confidence import (
     expected_calibration_error,
     fit_temperature,
@@ -18,7 +19,6 @@ from bdistil.runtime.confidence import (
     softmax,
 )
 from bdistil.runtime.exits import FOR_REGRESSION, SCORES, Floats, OperatingPoint, operating_points
-from bdistil.runtime.manifest import Calibration
 
 
 def calibrate(

@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 from bdistil.core.student import StudentConfig
 from bdistil.export.evaluation import Evaluation
 from bdistil.names import ClassType, Layout, Stacking, Task
-from bdistil.runtime.manifest import FORMAT, Manifest
+from bdistil.runtime.config_file import FORMAT
+from bdistil.runtime.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,9 @@ from bdistil.export.merged_layers import Affine
 from bdistil.export.stacking import StackedStages
 from bdistil.names import STACKINGS, Stacking
 from bdistil.runtime.cascade import TEACHER_FOLDER
+from bdistil.runtime.config_file import CONFIG_FILE, ensemble_folder, named_path, read_config
 from bdistil.runtime.hashes import described_files, sha256, with_config_hash
-from bdistil.runtime.manifest import CONFIG_FILE, Manifest, ensemble_folder, named_path, read_config
+from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.onnx_runner import INT8_FOLDER, ONNX_FOLDER
 from bdistil.spec.mistakes import first_fault
 from bdistil.store.durable import disk_errors, read_file, replacing_files, write_atomic

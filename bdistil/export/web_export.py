@@ -13,8 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bdistil.errors import MissingDependencyError
+from bdistil.runtime.config_file import CONFIG_FILE, read_config
 from bdistil.runtime.hashes import HASHES_FILE, describe_files
-from bdistil.runtime.manifest import CONFIG_FILE, read_config
 from bdistil.store.durable import replacing_files, write_atomic
 
 WEB_FOLDER = "web"  # in the folder of a saved ensemble

@@ -5,13 +5,11 @@ json and numpy alone, without torch or pydantic.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,70 +18,18 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError, DataError
 from bdistil.names import CLASS_TYPES, TASKS
-from bdistil.paths import fault_of_path, shown_path
+from bdistil.runtime.calibration import Calibration, is_positive
 from bdistil.runtime.columns import TableColumns
+from bdistil.runtime.config_file import CONFIG_FILE, check_types, read_config
 from bdistil.runtime.exits import OperatingPoint
 from bdistil.runtime.hashes import CONFIG_HASH, check_config_hash, hash_of_config
 from bdistil.runtime.tables import as_table
 from bdistil.runtime.values import as_column, as_text, finite_numbers
 
-CONFIG_FILE = "config.json"
-FORMAT = 1
-NEEDED = ("name", "task", "input_shape", "students")
-KINDS: dict[str, type] = {
-    **{"name": str, "task": str, "input_shape": list, "students": list, "class_names": list},
-    **{"columns": dict, "form": dict, "layout": str, "figures": dict, "calibration": dict},
-    **{"streamed_flops": list},
-}
-NAMES_OF_KINDS: dict[type, str] = {str: "text", list: "list", dict: "object"}
 FLOAT32 = np.dtype(np.float32)
 REMEDY = "correct these values or leave the examples out"
 MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
 """What a configuration may say before it is taken for damaged: memory is made by it."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Fitted on the validation split.
-
-    Attributes:
-        temperatures: τ of each stage, the same for all labels; empty for regression.
-        error_before: expected calibration error of each stage at τ = 1.
-        error: the same at the fitted τ.
-        exits: operating points of early exit, all that were tried, as tests of promises need them.
-        asks: likewise of handing the least sure examples to the teacher, `cost` being their share;
-            empty if its answers were not at hand.
-        teacher_temperature: τ of the teacher's logits.
-    """
-
-    temperatures: tuple[float, ...] = ()
-    error_before: tuple[float, ...] = ()
-    error: tuple[float, ...] = ()
-    exits: tuple[OperatingPoint, ...] = ()
-    asks: tuple[OperatingPoint, ...] = ()
-    teacher_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        for temperature in (*self.temperatures, self.teacher_temperature):
-            if not is_positive(temperature):
-                raise ValueError("temperatures must be positive and finite")
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Calibration:
-        """From JSON."""
-        known = {field.name: content[field.name] for field in fields(cls) if field.name in content}
-        for name, value in known.items():
-            if name in ("exits", "asks"):
-                known[name] = tuple(OperatingPoint(**point) for point in value)
-            elif isinstance(value, list):
-                known[name] = tuple(value)
-        return cls(**known)
-
-    def truncated(self, stages: int) -> Calibration:
-        """Of the first `stages` stages; their early exits would have to be measured anew."""
-        return Calibration(
-            self.temperatures[:stages], self.error_before[:stages], self.error[:stages]
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,81 +254,6 @@ class Manifest:
             values: NDArray[Any] = self.classes[logits.argmax(1)]
             return values
         return logits if self.regression else (logits > 0).astype(np.int64)
-
-
-def check_types(content: Mapping[str, Any]) -> None:
-    """Refuse values of ``config.json`` that are of another kind than they should be.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    for key, kind in KINDS.items():
-        value = content.get(key)
-        if not isinstance(value, kind) and not (value is None and key not in NEEDED):
-            raise ValueError(f"{key} is {str(value)[:80]!r}, no {NAMES_OF_KINDS[kind]}")
-    for key in ("columns", "calibration"):
-        if content.get(key) == {}:
-            raise ValueError(f"{key} is empty")
-    for key, kind in (("class_names", str), ("students", dict)):
-        if not all(isinstance(each, kind) for each in content.get(key) or ()):
-            raise ValueError(f"{key} holds something that is no {NAMES_OF_KINDS[kind]}")
-
-
-def is_positive(value: Any) -> bool:
-    """Whether a value of JSON is a positive, finite number; a switch is none."""
-    return isinstance(value, int | float) and type(value) is not bool and 0 < value < math.inf
-
-
-def named_path(source: Any) -> Path:
-    """The path of a saved ensemble, as a caller gives it.
-
-    Raises:
-        CheckpointError: if it is none.
-    """
-    if not isinstance(source, str | PathLike) or not str(source):
-        raise CheckpointError(
-            f"a saved ensemble has a folder, but {source!r} names none; give the folder that "
-            "`bdistil export` wrote, or a finished run."
-        )
-    if fault := fault_of_path(source):
-        raise CheckpointError(f"{shown_path(source)} {fault}; give the folder of an ensemble.")
-    return Path(source)
-
-
-def ensemble_folder(source: str | Path) -> Path:
-    """The folder of a saved ensemble: `source` itself, or ``ensemble/`` in a run directory."""
-    path = named_path(source)
-    if not (path / CONFIG_FILE).exists() and (path / "ensemble" / CONFIG_FILE).exists():
-        return path / "ensemble"
-    return path
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The content of ``config.json``.
-
-    Raises:
-        CheckpointError: if it is missing, no JSON or of a newer format.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            raise CheckpointError(
-                f"{path} is no file; give the folder that `bdistil export` wrote."
-            )
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = content.get("format")
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
-            f"{path.parent} is no saved ensemble (it has no {path.name}); give the folder that "
-            f"`bdistil export` wrote, or a finished run."
-        ) from None
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} is damaged: {detail}.") from None
-    if found != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {found!r}, this version reads {FORMAT}; install a newer bdistil."
-        )
-    return content
 
 
 def _channels_first(x: Any, input_shape: tuple[int, ...]) -> Any:

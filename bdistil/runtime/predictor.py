@@ -24,11 +24,12 @@ from bdistil.runtime.budget import stage_counts
 from bdistil.runtime.cascade import Cascade
 from bdistil.runtime.choice import budget_of, check_count, check_score, choose, costs_of
 from bdistil.runtime.clock import StageTimes, measure_times, timed_batch
+from bdistil.runtime.config_file import ensemble_folder
 from bdistil.runtime.deadlines import Deadlines, Found
 from bdistil.runtime.exit_graph import exit_graph_of
 from bdistil.runtime.exits import ExitPolicy, OperatingPoint, usual_score
 from bdistil.runtime.fresh_rows import exits_on
-from bdistil.runtime.manifest import Manifest, ensemble_folder
+from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.partial_batch import PartialBatch, stages_of_all, stages_of_one
 from bdistil.runtime.product import ProductRunner, as_products
 from bdistil.runtime.risk import RISK

@@ -30,7 +30,7 @@ from bdistil.optional import require
 from bdistil.runs.journal import RoundRecord
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.runs.trial import TrialResult
-from bdistil.runtime.manifest import Calibration
+from bdistil.runtime.calibration import Calibration
 from bdistil.searching.ledger import read_student
 from bdistil.searching.sup_norms import sup_norms
 from bdistil.spec import Spec
