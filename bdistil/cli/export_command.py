@@ -20,6 +20,7 @@ from bdistil.errors import SpecError
 from bdistil.optional import require_search
 from bdistil.spec.user_modules import import_modules
 from bdistil.store.durable import check_local
+from bdistil.words import counted
 
 if TYPE_CHECKING:
     from bdistil.runs.run_directory import RunDirectory
@@ -80,6 +81,11 @@ def export(
     page_runtime = find_runtime(web_runtime) if web else None
     result = SearchResult.of(directory)
     run = result.run
+    if not result.complete:
+        so_far = counted(len(run.journal.read()), "round")
+        console.print(
+            f"The search has not ended ({so_far} so far); `bdistil resume {run.place}` goes on."
+        )
     target = out or run.ensemble
     check_outside(target, run)
     if stages is not None and out is None:

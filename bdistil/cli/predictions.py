@@ -12,7 +12,7 @@ from pathlib import Path
 from bdistil.errors import SpecError
 from bdistil.export.known_labels import Comparison
 from bdistil.export.predict import Predictions, predict_file
-from bdistil.store.durable import check_local, check_place, write_atomic
+from bdistil.store.durable import check_local, check_place, disk_errors, write_atomic
 from bdistil.store.remote import WorkingCopy
 
 Say = Callable[[str], None]
@@ -49,7 +49,8 @@ def write_predictions(
         raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
     if out is not None:
         check_local(out)
-        check_place(Path(os.path.realpath(out)))
+        if not _is_stream(out):
+            check_place(Path(os.path.realpath(out)))
     copy = WorkingCopy(ensemble)
     copy.fetch(leave_out=("teacher", "students", "open", "tune"))
     predictions = predict_file(
@@ -67,11 +68,19 @@ def write_predictions(
     text = as_csv(predictions.header, predictions.rows)
     if out is None:
         sys.stdout.write(text)
+    elif _is_stream(out):
+        with disk_errors(out), out.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
     else:
         write_atomic(Path(os.path.realpath(out)), text.encode())  # a link stays one
     ways = (deadline, exit, budget)
     for sentence in _sentences(predictions, data, ask_teacher, any(ways)):
         say(sentence)
+
+
+def _is_stream(out: Path) -> bool:
+    """Whether it is a pipe or a device, such as /dev/stdout, and no file that can be replaced."""
+    return out.exists() and not out.is_file() and not out.is_dir()
 
 
 def _sentences(predictions: Predictions, data: Path, ask_teacher: bool, stopped: bool) -> list[str]:

@@ -308,6 +308,8 @@ def _remove_graphs_of_other_weights(folder: Path, config: EnsembleConfig) -> Non
             for file in (folder / name).glob("*.*"):
                 if file.suffix in GRAPH_SUFFIXES or file.name in written:
                     file.unlink()
+            with contextlib.suppress(OSError):  # missing, or not empty
+                (folder / name).rmdir()
 
 
 def _check_hash(content: bytes, config: EnsembleConfig) -> None:

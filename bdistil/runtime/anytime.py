@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from bdistil.errors import SpecError
@@ -16,16 +17,18 @@ LONGEST = 1e6  # seconds; what waits cannot wait for ever
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 
-def seconds(duration: float | str, what: str = "a deadline") -> float:
-    """A duration such as 0.005, ``"5ms"`` or ``"2 s"`` in seconds; `what` names it in errors.
+def seconds(duration: float | str | timedelta, what: str = "a deadline") -> float:
+    """A duration such as 0.005, ``"5ms"`` or a timedelta in seconds; `what` names it in errors.
 
     Raises:
         SpecError: if it cannot be read or is not positive.
     """
     if type(duration) is float and 0 < duration <= LONGEST:
         return duration  # at once
+    if isinstance(duration, timedelta):
+        duration = duration.total_seconds()
     text = as_text(duration)
-    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(us|µs|ms|s|min)?\s*", text)
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(us|µs|ms|s|min)?\s*", text)
     try:
         number = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
     except ValueError:

@@ -60,7 +60,7 @@ def _remedy(backend: str, folder: Path) -> str:
     if backend != TORCH:
         return "install what it needs, or choose another backend"
     if _has_graphs(folder):
-        return "install it with: pip install 'bdistil[torch]', or choose another backend"
+        return "install onnxruntime, which runs the graphs in it, or torch"
     return (
         f"write ONNX graphs into {folder} with `bdistil export --onnx`, or install it with: "
         "pip install 'bdistil[torch]'"

@@ -121,6 +121,11 @@ def _check(
         raise SpecError("give at_least or a budget, not both.")
     if at_least is not None and not _is_finite(at_least):
         raise SpecError(f"at_least is {as_text(at_least)}; give an accuracy such as 0.95.")
+    if at_least is not None and at_least > 1:
+        raise SpecError(
+            f"at_least is {as_text(at_least)}, and the most there is is 1; give a share such as "
+            "0.95."
+        )
     if score is not None and score not in tuple(SCORES):
         raise SpecError(f"exit score {score!r} is unknown; choose {', '.join(SCORES)}.")
 

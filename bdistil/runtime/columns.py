@@ -23,6 +23,8 @@ from bdistil.runtime.values import (
 )
 
 REMEDY = "correct these values or drop their rows"
+BOOLEANS = {"True": 1, "true": 1, "False": 0, "false": 0, "0": 0}
+"""Texts of booleans, and what stands in the place of a gap."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ class FeatureColumn:
         """
         what = f"column {self.name!r}"
         if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
-            raise DataError(f"{what} is {values!r}, one value; give a list, one value a row.")
+            raise DataError(
+                f"{what} is {values!r}, one value; give a list, one value a row (of a single row "
+                "that is a dictionary, [row])."
+            )
         values = as_column(values, what)
         if self.size:
             return self._encode_lists(values, what)
@@ -135,7 +140,7 @@ class FeatureColumn:
         if self.parts is not None:
             return date_parts(as_times(values, what, REMEDY), self.parts)
         if self.categories is None:
-            return finite_numbers(values, what, REMEDY).reshape(-1, 1)
+            return _numbers(values, what).reshape(-1, 1)
         texts = np.array([as_text(value) for value in values], dtype=object)
         one_hot: NDArray[np.bool_] = texts[:, None] == np.array(self.categories, dtype=object)
         if not self.rarer:
@@ -261,6 +266,17 @@ class TableColumns:
             lengths = ", ".join(str(len(block)) for block in blocks)
             raise DataError(f"the columns differ in length ({lengths}); give one value a row.")
         return np.concatenate(blocks, axis=1)
+
+
+def _numbers(values: Any, what: str) -> NDArray[np.float32]:
+    """Numbers, or booleans, also where they are texts, as a form or csv.reader gives them."""
+    try:
+        return finite_numbers(values, what, REMEDY)
+    except DataError:
+        found = [BOOLEANS.get(as_text(value)) for value in values]
+        if None in found:
+            raise
+        return np.array(found, np.float32)
 
 
 def _note_unknown(what: str, unknown: NDArray[np.object_], count: int) -> None:

@@ -28,7 +28,8 @@ def exits_on(manifest: Manifest, trace: Sequence[Floats], y: Any) -> tuple[Opera
     """
     if manifest.task != "classification":
         raise SpecError(
-            f"on=(x, y) takes classes, and the task of {manifest.name!r} is {manifest.task}."
+            f"on=(x, y) takes classes, and the task of {manifest.name!r} is {manifest.task}; leave "
+            "on out, so that the points are those of the validation split."
         )
     truth, rows = np.asarray(y), len(trace[0])
     if truth.shape != (rows,) or rows == 0:

@@ -74,16 +74,22 @@ def read_checked(path: Path, weights: str) -> bytes:
     """A file's content, as it was exported.
 
     Args:
-        path: of the file; without ``hashes.json`` beside it, it is taken as it is.
-        weights: hash of the weights that the ensemble has; empty if it is not known.
+        path: of the file.
+        weights: hash of the weights that the ensemble has; empty if it is not known, and a file
+            without ``hashes.json`` beside it is taken as it is.
 
     Raises:
-        CheckpointError: if the file is missing, has changed, or is of other weights.
+        CheckpointError: if the file or ``hashes.json`` is missing, has changed, or is of other
+            weights.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; export the ensemble again.")
     content, hashes = path.read_bytes(), path.with_name(HASHES_FILE)
     if not hashes.is_file():
+        if weights:
+            raise CheckpointError(
+                f"{hashes}, by which {path.name} is checked, is missing; export the ensemble again."
+            )
         return content
     try:
         found = json.loads(hashes.read_text(encoding="utf-8"))

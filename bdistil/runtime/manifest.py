@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,10 @@ class Manifest:
             return x
         if self.columns is not None and (table := as_table(x)) is not None:
             x = self.columns.encode(table)
+        if isinstance(x, list | tuple) and not x:
+            return np.zeros((0, *self.input_shape), np.float32)
+        if isinstance(x, str | PathLike) or not (hasattr(x, "__len__") or hasattr(x, "shape")):
+            raise DataError(f"x is {_kind_of(x)}; give {self._wanted}.")
         if isinstance(x, Sequence) or hasattr(x, "dtype"):
             x = as_column(x)
         x = _channels_first(x, self.input_shape)
@@ -218,11 +224,20 @@ class Manifest:
             DataError: if one has another shape than in training.
         """
         if tuple(shape[1:]) != self.input_shape:
-            or_table = "" if self.columns is None else ", or a table"
+            channels, *sides = self.input_shape
+            if tuple(shape) in (self.input_shape, (*sides, channels)):
+                raise DataError(
+                    f"x has the shape of one example, {tuple(shape)}; give a batch, as x[None] is."
+                )
             raise DataError(
                 f"an example has shape {tuple(shape[1:])}, but {self.name!r} takes "
-                f"{self.input_shape}; give a batch of such examples{or_table}."
+                f"{self.input_shape}; give {self._wanted}."
             )
+
+    @property
+    def _wanted(self) -> str:
+        """What is to be given, in words."""
+        return "a batch of such examples" + ("" if self.columns is None else ", or a table")
 
     def check_stage(self, stage: int) -> None:
         """Refuse a stage that is not there.
@@ -254,6 +269,15 @@ class Manifest:
             values: NDArray[Any] = self.classes[logits.argmax(1)]
             return values
         return logits if self.regression else (logits > 0).astype(np.int64)
+
+
+def _kind_of(x: Any) -> str:
+    """What is no batch, in words."""
+    if isinstance(x, str | PathLike):
+        return f"the path {str(x)!r}, which `bdistil predict` or pandas would read"
+    if isinstance(x, Iterator):
+        return f"a {type(x).__name__}, which gives examples one by one"
+    return f"{as_text(x)!r}" if x is None or isinstance(x, Real) else f"a {type(x).__name__}"
 
 
 def _channels_first(x: Any, input_shape: tuple[int, ...]) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bdistil.errors import CheckpointError, SpecError
 from bdistil.optional import require
-from bdistil.runtime.hashes import read_checked
+from bdistil.runtime.hashes import HASHES_FILE, read_checked
 from bdistil.runtime.manifest import Manifest
 from bdistil.runtime.onnx_file import fault_of
 from bdistil.runtime.onnx_steps import OnnxSteps, stream_file
@@ -96,6 +96,7 @@ class OnnxRunner:
         self.outputs = outputs
         self.threads = threads
         self.weights = weights
+        self._opened = self._hashes()
         self._graphs: dict[str, Graph] = {}
         self._process = os.getpid()
 
@@ -189,8 +190,26 @@ class OnnxRunner:
             self._graphs[name] = Graph.of(self._load(self.directory / name))
         return self._graphs[name]
 
+    def _hashes(self) -> bytes:
+        """By which it shows that the folder holds another export than when this was opened."""
+        try:
+            return (self.directory / HASHES_FILE).read_bytes()
+        except OSError:
+            return b""
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return read_checked(path, self.weights)
+        except CheckpointError:
+            if self._hashes() == self._opened:
+                raise
+            raise CheckpointError(
+                f"{self.directory} was replaced or removed since this ensemble was opened, before "
+                f"{path.name} was read; open it again (warm_up() reads all graphs at once)."
+            ) from None
+
     def _load(self, path: Path) -> Any:
-        content, runtime = read_checked(path, self.weights), require("onnxruntime", "")
+        content, runtime = self._read(path), require("onnxruntime", "")
         if fault := fault_of(content):
             raise CheckpointError(f"{path} is damaged: {fault}.")
         options = runtime.SessionOptions()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class Predictor:
         x: Any,
         *,
         stages: int | None = None,
-        deadline: float | str | None = None,
+        deadline: float | str | timedelta | None = None,
         exit: Exit | None = None,
     ) -> NDArray[Any]:
         """Labels of the classes (B,), labels or predictions (B, L); see :meth:`answer`."""
@@ -123,7 +124,7 @@ class Predictor:
         x: Any,
         *,
         stages: int | None = None,
-        deadline: float | str | None = None,
+        deadline: float | str | timedelta | None = None,
         exit: Exit | None = None,
     ) -> NDArray[np.floating]:
         """Calibrated probabilities, float32 (B, L); see :meth:`answer`.
@@ -141,7 +142,7 @@ class Predictor:
         x: Any,
         *,
         stages: int | None = None,
-        deadline: float | str | None = None,
+        deadline: float | str | timedelta | None = None,
         exit: Exit | None = None,
     ) -> Answer:
         """Answer raw examples: an array (B, ...), or a table if trained on one.
@@ -149,7 +150,7 @@ class Predictor:
         Args:
             x: the examples.
             stages: go straight to this stage; all of them if nothing else is asked for.
-            deadline: seconds, or such as ``"5ms"``, from now: the best answer finished by then.
+            deadline: seconds, ``"5ms"`` or a timedelta, from now: the best answer finished by then.
                 The first stage is always waited for, and the first call loads and tries the graphs
                 before its time runs; :meth:`warm_up` does so earlier. Of a large batch, some rows
                 may get a stage further than others.
@@ -171,7 +172,7 @@ class Predictor:
         self,
         x: Any,
         stages: int | None,
-        deadline: float | str | None,
+        deadline: float | str | timedelta | None,
         exit: Exit | None,
         *,
         told: bool = False,
@@ -195,7 +196,8 @@ class Predictor:
     def warm_up(self, examples: int = 1) -> None:
         """Load everything and answer such a batch in every way, so that later calls are fast.
 
-        Streams load theirs when they begin.
+        From here on the folder may be replaced by another export; before, graphs are read when they
+        are first needed. Streams load theirs when they begin.
         """
         check_count("examples", examples)
         zeros = self._zeros(examples)
@@ -206,9 +208,12 @@ class Predictor:
             self.exit_graph.leave_at(zeros[:1], len(self))
 
     def stages(self, x: Any) -> Iterator[Answer]:
-        """One answer after another, each better than the last; leave when you like."""
-        for progress in self._steps(self.manifest.as_examples(x)):
-            yield answered(self.manifest, progress.logits, progress.stage)
+        """One answer after another, each better than the last; leave when you like.
+
+        Examples are copied, so `x` may be written to meanwhile.
+        """
+        steps = self._steps(self._copied(x))
+        return (answered(self.manifest, each.logits, each.stage) for each in steps)
 
     def stream(self, stages: int | None = None) -> Stream:
         """Begin with a sequence that comes in step by step.
@@ -235,9 +240,10 @@ class Predictor:
     def start(self, x: Any) -> AnytimeRun[Progress]:
         """Begin to answer in another thread: ``run.wait(...)`` for it, ``run.stop()`` to end it.
 
-        :meth:`finished` turns what ``wait`` gives into an answer.
+        :meth:`finished` turns what ``wait`` gives into an answer. Examples are copied, so `x`, such
+        as a camera's buffer, may be written to meanwhile.
         """
-        return AnytimeRun(self._steps(self.manifest.as_examples(x)))
+        return AnytimeRun(self._steps(self._copied(x)))
 
     def finished(self, progress: Progress) -> Answer:
         """The answer of a run's latest stage."""
@@ -378,6 +384,10 @@ class Predictor:
             return reached.logits, reached.stage
         *_, run = stages_of_all(*asked)
         return run.found()
+
+    def _copied(self, x: Any) -> NDArray[np.float32]:
+        """Raw examples that whoever gave them cannot change."""
+        return np.array(self.manifest.as_examples(x))
 
     def _steps(self, examples: NDArray[np.float32]) -> Iterator[Progress]:
         """Stage after stage."""

@@ -14,14 +14,14 @@ def as_table(x: Any) -> Any | None:
     """Columns by name: something with ``name in it`` and ``it[name]``.
 
     Taken are mappings of columns, frames of pandas and polars, tables of Arrow and whatever hands
-    them out (``__arrow_c_stream__``, as DuckDB's relations do), lists of rows as dictionaries, one
-    such row, and structured arrays.
+    them out (``__arrow_c_stream__``, as DuckDB's relations do), lists of rows as dictionaries, and
+    structured arrays.
 
     Returns:
         None if `x` has no named columns.
 
     Raises:
-        DataError: if rows differ in their keys' types, or a frame is yet to be computed.
+        DataError: if a frame is yet to be computed, or its columns have names of several levels.
     """
     if isinstance(x, Mapping):
         return x
@@ -34,6 +34,8 @@ def as_table(x: Any) -> Any | None:
         return _of_arrow(x)
     if hasattr(x, "collect") and hasattr(x, "collect_schema"):
         raise DataError(f"the table is a {type(x).__name__}; give what its collect() returns.")
+    if (levels := getattr(getattr(x, "columns", None), "nlevels", 1)) > 1:
+        raise DataError(f"the table's columns have names of {levels} levels; give each one name.")
     if hasattr(x, "__arrow_c_stream__") and not hasattr(x, "iloc"):  # pandas needs no copy
         return _handed_out(x)
     return x if hasattr(x, "columns") or hasattr(x, "keys") else None

@@ -216,6 +216,19 @@ def test_export_writes_an_ensemble(bdistil: Callable[..., Any], run: Path, tmp_p
     assert file.read_text() == "precious"
 
 
+def test_an_export_of_a_search_that_has_not_ended_says_so(
+    bdistil: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    assert "has not ended" not in bdistil("export", run, "--out", tmp_path / "whole").errors
+    journal = run / "rounds.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))
+    answer = bdistil("export", run, "--out", tmp_path / "out")
+    assert answer.status == 0
+    said = " ".join(answer.errors.split())
+    assert f"not ended (1 round so far); `bdistil resume {run}` goes on." in said
+    assert len(Predictor(tmp_path / "out")) == 1
+
+
 def test_a_web_page_needs_the_runtime_of_npm(
     bdistil: Callable[..., Any], run: Path, tmp_path: Path
 ) -> None:

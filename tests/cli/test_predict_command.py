@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,20 @@ def test_probabilities_of_every_class(
     expected = Predictor(classifier[0]).predict_proba(examples("mlp", 40))
     np.testing.assert_allclose(np.array(rows)[:, 1:].astype(float), expected, rtol=1e-5)
     assert [row[0] for row in rows] == [NAMES[index] for index in expected.argmax(axis=1)]
+
+
+def test_answers_go_into_a_pipe(bdistil: Callable[..., Any], tmp_path: Path) -> None:
+    deploy(tmp_path / "model", *STUDENTS)
+    np.save(tmp_path / "x.npy", examples("mlp", 5))
+    expected = bdistil("predict", tmp_path / "model", tmp_path / "x.npy").printed
+    pipe, found = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
+    answer = bdistil("predict", tmp_path / "model", tmp_path / "x.npy", "--out", pipe)
+    reader.join(60)
+    assert (answer.status, found) == (0, [expected])
+    assert pipe.is_fifo()
 
 
 def test_two_ways_of_stopping_are_refused(

@@ -104,12 +104,14 @@ def test_predict_takes_the_table_that_training_took() -> None:
         ensemble.predict({"place": np.array(["west"])})
 
 
-@pytest.mark.parametrize("shape", [(5,), (7, 4), (7, 1, 5), (7, 6)])
+@pytest.mark.parametrize("shape", [(7, 4), (7, 1, 5), (7, 6), ()])
 def test_inputs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     ensemble = small_ensemble(*DENSE)
     for run in (ensemble, ensemble.predict, lambda x: next(ensemble.stages(x))):
         with pytest.raises(DataError, match=r"an example has shape .* 'small' takes \(5,\)"):
             run(torch.zeros(shape))
+        with pytest.raises(DataError, match=r"the shape of one example, \(5,\); give a batch"):
+            run(torch.zeros(5))
 
 
 @pytest.mark.parametrize("stages", [0, -1, 3, 99])

@@ -211,7 +211,7 @@ def test_graphs_answer_a_table_without_torch_or_pydantic(tmp_path: Path) -> None
     np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
     assert refusal == (
         "MissingDependencyError: backend 'torch' cannot be imported (No module named 'torch'); "
-        "install it with: pip install 'bdistil[torch]', or choose another backend."
+        "install onnxruntime, which runs the graphs in it, or torch."
     )
 
 

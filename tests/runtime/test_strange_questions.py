@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from deployed import deploy
 
@@ -35,12 +38,35 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
         ({"a": [1], "b": [[1, 2]], "city": ["Oslo"]}, r"column 'b' has shape \(1, 2\)"),
         ({"a": [1, 2], "b": [1, 2], "city": ["Oslo"]}, r"the columns differ in length \(2, 1, 2\)"),
         ([0, []], r"an example has shape \(\)"),
-        (None, r"an example has shape \(\)"),
+        (None, "x is 'None'; give a batch of such examples, or a table"),
+        (3, "x is '3'; give a batch"),
+        ("new.csv", "x is the path 'new.csv', which `bdistil predict` or pandas would read; give"),
+        (Path("new.csv"), "x is the path 'new.csv'"),
+        (iter([[1, 2]]), "x is a list_iterator, which gives examples one by one; give a batch"),
+        (np.zeros(5), r"x has the shape of one example, \(5,\); give a batch, as x\[None\] is"),
+        ({"a": 1, "b": 2, "city": "Oslo"}, r"is 1, one value; give a list, .*, \[row\]\)"),
+        (
+            pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])),
+            "columns have names of 2 levels",
+        ),
     ],
 )
 def test_tables_and_lists_of_anything(predictor: Predictor, question: Any, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         predictor.predict(question)
+
+
+def test_no_rows_at_all_get_no_answers(predictor: Predictor) -> None:
+    assert predictor.predict([]).shape == (0,)
+
+
+def test_booleans_may_be_texts(predictor: Predictor) -> None:
+    row = {"a": [1, None, 0], "b": [1, 0, 1], "city": ["Oslo", "Oslo", "Rome"]}
+    texts = row | {"a": ["True", None, "false"], "b": ["true", "False", "True"]}
+    expected, found = predictor.predict_proba(row), predictor.predict_proba(texts)
+    np.testing.assert_array_equal(expected, found)
+    with pytest.raises(DataError, match="column 'b' holds 'True' in row 1"):
+        predictor.predict(row | {"b": ["7", "True", "False"]})
 
 
 @pytest.mark.parametrize("stages", [[], True, 1.5, "1", None.__class__])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,9 +17,11 @@ import pytest
 from deployed import deploy, examples
 
 from bdistil import Predictor
+from bdistil.errors import CheckpointError
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.onnx_export import export_onnx
 from bdistil.runtime import pace
+from bdistil.runtime.hashes import HASHES_FILE
 from bdistil.runtime.pace import Pace
 
 BACKENDS = ("torch", "onnx")
@@ -47,6 +50,48 @@ def test_no_examples_get_no_answers(used: Predictor) -> None:
     assert used.predict_batch(none, "50%").values.shape == (0,)
     assert [len(answer.values) for answer in used.stages(none)] == [0, 0, 0]
     assert used.predict_proba(none).shape == (0, used.manifest.outputs)
+
+
+def test_a_buffer_may_be_written_to_while_stages_are_computed(used: Predictor) -> None:
+    x = examples("mlp", 2000)
+    expected = [answer.probabilities for answer in used.stages(x)]
+    buffer = x.copy()
+    stages, run = used.stages(buffer), used.start(buffer)
+    buffer[:] = buffer[::-1].copy()
+    found = used.finished(run.wait())
+    np.testing.assert_array_equal(found.probabilities, expected[-1])
+    for answer, before in zip(stages, expected, strict=True):
+        np.testing.assert_array_equal(answer.probabilities, before)
+
+
+def test_another_export_in_the_place_is_told(folder: Path, tmp_path: Path) -> None:
+    x = examples("mlp", 5)
+    place, other = tmp_path / "place", tmp_path / "other"
+    shutil.copytree(folder, place)
+    warm, cold = Predictor(place, backend="onnx"), Predictor(place, backend="onnx")
+    expected = warm.predict(x).tolist()
+    warm.warm_up()
+    cold.predict(x, stages=1)
+    deploy(other, *(("mlp", width, "dense", True) for width in (4, 2, 3)))
+    export_onnx(Ensemble.from_pretrained(other), other / "onnx", examples("mlp", 20))
+    shutil.rmtree(place)
+    for replace in (lambda: None, lambda: other.rename(place)):
+        replace()
+        assert warm.predict(x).tolist() == expected
+        assert len(list(warm.stages(x))) == 3
+        with pytest.raises(CheckpointError, match=r"was replaced or removed .*; open it again"):
+            cold.predict(x)
+    assert Predictor(place, backend="onnx").predict(x).shape == (5,)
+
+
+def test_graphs_without_their_hashes_are_refused(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(folder, place)
+    (place / "onnx" / HASHES_FILE).unlink()
+    with pytest.raises(
+        CheckpointError, match=r"hashes.json, by which prefix_3.onnx is checked, is"
+    ):
+        Predictor(place, backend="onnx").predict(examples("mlp", 5))
 
 
 def test_copies_answer_as_the_original(used: Predictor) -> None:
