@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdistil.errors import CheckpointError, DataError
+from bdistil.errors import BdistilWarning, CheckpointError, DataError
 from bdistil.names import CLASS_TYPES, TASKS
 from bdistil.runtime.calibration import Calibration, is_positive
 from bdistil.runtime.columns import TableColumns
@@ -29,6 +30,7 @@ from bdistil.runtime.tables import as_table
 from bdistil.runtime.values import as_column, as_text, finite_numbers
 
 FLOAT32 = np.dtype(np.float32)
+RESCALED = 50  # times less light than in training is no dark room
 REMEDY = "correct these values or leave the examples out"
 MOST_OUTPUTS, MOST_INPUTS = 1_000_000, 2**30
 """What a configuration may say before it is taken for damaged: memory is made by it."""
@@ -54,6 +56,7 @@ class Manifest:
         streamed_flops: see `costs`; empty where `figures` have them.
         calibration: temperatures and early exits, fitted on the validation split.
         weights_hash: SHA-256 of ``model.safetensors``; empty if not known.
+        largest_pixel: of the images of training; None for other data, or if not known.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Manifest:
     streamed_flops: tuple[int, ...] = ()
     calibration: Calibration | None = None
     weights_hash: str = ""
+    largest_pixel: float | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -93,6 +97,8 @@ class Manifest:
             raise ValueError(f"class_type {self.class_type!r} is none of {CLASS_TYPES}")
         if self.class_type != "text":
             _ = self.classes  # refuses names that are none of that type
+        if self.largest_pixel is not None and not is_positive(self.largest_pixel):
+            raise ValueError(f"largest_pixel is {self.largest_pixel!r}, no positive number")
         temperatures = self.temperatures
         if len(temperatures) != self.stages:
             raise ValueError(f"{len(temperatures)} temperatures for {self.stages} students")
@@ -120,6 +126,7 @@ class Manifest:
             streamed_flops=tuple(content.get("streamed_flops") or ()),
             calibration=None if calibration is None else Calibration.of(calibration),
             weights_hash=weights_hash or "",
+            largest_pixel=content.get("largest_pixel"),
         )
 
     @classmethod
@@ -216,6 +223,17 @@ class Manifest:
         x = _channels_first(x, self.input_shape)
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
+
+    def note_scale(self, examples: NDArray[np.float32]) -> None:
+        """Warn if images are not of the scale of training's, such as from 0 to 1 for 0 to 255."""
+        largest = float(np.abs(examples).max(initial=0))
+        if self.largest_pixel is not None and 0 < largest <= self.largest_pixel / RESCALED:
+            warnings.warn(
+                f"these images go up to {largest:.3g} in size, and those that {self.name!r} was "
+                f"trained on up to {self.largest_pixel:g}; give pixels as they were in training.",
+                BdistilWarning,
+                stacklevel=2,
+            )
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Refuse examples (B, ...) of another shape.

@@ -102,6 +102,7 @@ class Predictor:
             self.cascade = Cascade(self.manifest, folder, teacher, teacher_outputs)
         self.deadlines = Deadlines(len(self), partial(answered, self.manifest))
         self._times: dict[int, StageTimes] = {}
+        self._looked = self.manifest.largest_pixel is None
 
     def __len__(self) -> int:
         return self._count
@@ -166,7 +167,7 @@ class Predictor:
         answer = answered(self.manifest, *found)
         if self.cascade is None or stages is not None or deadline is not None:
             return answer
-        return with_teacher(self.manifest, self.cascade, self.manifest.as_examples(x), answer)
+        return with_teacher(self.manifest, self.cascade, self._examples(x), answer)
 
     def _found(
         self,
@@ -180,14 +181,14 @@ class Predictor:
         """What :meth:`answer` answers, as logits; `told` leaves time of a deadline to tell it."""
         if deadline is None and exit is None:
             stage = self._count if stages is None else self._stage(stages)
-            examples = self.manifest.as_examples(x)
+            examples = self._examples(x)
             if len(examples) == 0:
                 return self._no_logits(), stage
             return self.runner.straight(examples, stage), stage
         started = time.perf_counter()
         if sum(each is not None for each in (stages, deadline, exit)) > 1:
             raise SpecError("give one of stages, deadline and exit, not several.")
-        examples = self.manifest.as_examples(x)
+        examples = self._examples(x)
         if deadline is not None:
             return self._until(examples, started, seconds(deadline), told)
         assert exit is not None
@@ -267,7 +268,7 @@ class Predictor:
             )
         costs = costs_of(self.manifest)
         increments, limit = np.diff([0.0, *costs]).tolist(), budget_of(budget, costs[-1])
-        examples = self.manifest.as_examples(x)
+        examples = self._examples(x)
         if len(examples) == 0:
             return answered(self.manifest, self._no_logits(), 1)
         if limit < costs[0]:
@@ -337,7 +338,7 @@ class Predictor:
         if not isinstance(on, tuple | list) or len(on) != 2:
             raise SpecError(f"on is of type {type(on).__name__}; give a pair, on=(x, y).")
         x, y = on
-        trace = [self._seen(progress) for progress in self._steps(self.manifest.as_examples(x))]
+        trace = [self._seen(progress) for progress in self._steps(self._examples(x))]
         return exits_on(self.manifest, trace, y)
 
     def times(self, batch: int = 1) -> StageTimes:
@@ -385,9 +386,17 @@ class Predictor:
         *_, run = stages_of_all(*asked)
         return run.found()
 
+    def _examples(self, x: Any) -> NDArray[np.float32]:
+        """Raw examples; at the scale of the first images is looked."""
+        examples = self.manifest.as_examples(x)
+        if not self._looked and len(examples):
+            self._looked = True
+            self.manifest.note_scale(examples)
+        return examples
+
     def _copied(self, x: Any) -> NDArray[np.float32]:
         """Raw examples that whoever gave them cannot change."""
-        return np.array(self.manifest.as_examples(x))
+        return np.array(self._examples(x))
 
     def _steps(self, examples: NDArray[np.float32]) -> Iterator[Progress]:
         """Stage after stage."""

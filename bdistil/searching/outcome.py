@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -54,6 +55,9 @@ def load_students(run: RunDirectory, dataset: Dataset) -> ProgressiveEnsemble:
         student = student_from_bytes(blob, dataset.input_shape, dataset.outputs, sizes, record.file)
         ensemble.append(student)
     return ensemble.eval()
+
+
+LOOKED_AT = 1000  # images, for the largest pixel
 
 
 def accepted(run: RunDirectory) -> list[RoundRecord]:
@@ -220,10 +224,18 @@ def for_raw_data(
         figures=figures,
         streamed_flops=tuple(costs) if figures is None else (),
         calibration=calibrated(students, dataset, costs, teacher_logits),
+        largest_pixel=largest_pixel(dataset),
     )
     rule = dataset.standardisation
     shift, scale = torch.tensor(rule.shift), torch.tensor(rule.scale)
     return Ensemble(config, students, shift, scale)
+
+
+def largest_pixel(dataset: Dataset) -> float | None:
+    """Of some images of training, by which those of another scale are told; None for other data."""
+    images = dataset.train.x[:: max(1, len(dataset.train) // LOOKED_AT)]
+    largest = float(images.max()) if dataset.domain == "image" else 0.0
+    return largest if 0 < largest < math.inf else None
 
 
 @torch.no_grad()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from deployed import deploy
+from deployed import deploy, examples
 
 from bdistil import Predictor
+from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import DataError
+from bdistil.searching.outcome import largest_pixel
+from bdistil.spec import load_spec
 
 COLUMNS = {
     "features": [
@@ -73,6 +77,25 @@ def test_booleans_may_be_texts(predictor: Predictor) -> None:
 def test_stages_that_are_no_numbers(predictor: Predictor, stages: Any) -> None:
     with pytest.raises(DataError, match="which is no number of students"):
         predictor.predict({"a": [1], "b": [1], "city": ["Oslo"]}, stages=stages)
+
+
+def test_images_of_another_scale_are_told(tmp_path: Path) -> None:
+    deploy(tmp_path, ("cnn", 3, "none", True), largest_pixel=255.0)
+    pixels = np.abs(examples("cnn", 4))
+    pixels *= 255 / pixels.max()
+    dark = Predictor(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Predictor(tmp_path).predict(pixels)
+        dark.warm_up()
+        dark.predict(np.zeros_like(pixels))
+    for scaled in (pixels / 255, pixels / 100 - 1):
+        fresh = Predictor(tmp_path)
+        with pytest.warns(UserWarning, match="trained on up to 255; give pixels as they were"):
+            fresh.predict(scaled)
+    images = load_dataset(load_spec({"data": {"name": "digits"}}).data, 0)
+    assert largest_pixel(images) == images.train.x.max()
+    assert largest_pixel(load_dataset(load_spec({"data": {"name": "cube"}}).data, 0)) is None
 
 
 def test_lists_within_a_column_of_texts_are_unknown_categories(predictor: Predictor) -> None:
