@@ -37,7 +37,7 @@ def compare(
         list[str] | None,
         typer.Option(
             help="Rivals besides the oracle; repeatable. Default: all that are installed and fit "
-            "the data, but exits and cascades, which have to be named."
+            "the data, but early-exit, teacher-exits and cascades, which have to be named."
         ),
     ] = None,
     seeds: Seeds = 5,
