@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     directory: Run,
-    batch: Annotated[list[int] | None, typer.Option(help="Examples at once; repeatable. Default: 1 and 64.")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Examples at once; repeatable. Default: 1 and 64.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0, max=86_400, help="On each batch size.")] = 5.0,
     single_student: Annotated[
         bool,

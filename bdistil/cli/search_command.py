@@ -42,9 +42,9 @@ def search(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Your own table (Parquet, CSV, JSON, Arrow, ...), .ts or NPZ file, or a folder: of "
-            "photographs or recordings (CLASS/*.jpg, CLASS/*.wav), of parts of a table, or of NPY "
-            "files."
+            help="Your own table (Parquet, CSV, JSON, Arrow, ...), .ts or NPZ file, or a folder: "
+            "of photographs or recordings (CLASS/*.jpg, CLASS/*.wav), of parts of a table, or of "
+            "NPY files."
         ),
     ] = None,
     label: Annotated[

@@ -24,9 +24,9 @@ class DataSpec(Section):
     name: str | None = None
     """a data set of `bdistil datasets`"""
     path: Path | None = None
-    """a table (Parquet, CSV, JSON, Arrow, ORC, ...), a `.ts` or NPZ file, or a folder: of photographs
-    or recordings, `CLASS/*.jpg` or `CLASS/*.wav`, of parts of a table, or with `x.npy` and `y.npy`
-    (docs/data.md)
+    """a table (Parquet, CSV, JSON, Arrow, ORC, ...), a `.ts` or NPZ file, or a folder: of
+    photographs or recordings, `CLASS/*.jpg` or `CLASS/*.wav`, of parts of a table, or with `x.npy`
+    and `y.npy` (docs/data.md)
     """
     validation_path: Path | None = None
     """validation examples of their own"""
