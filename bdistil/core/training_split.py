@@ -95,7 +95,7 @@ class Shard:
         if self.views is None:
             return self.take(rows)
         views, copy, labels = self.views, epoch % self.views.copies, self.labels
-        inputs = views.maker.make(self.inputs, rows, copy)
+        inputs = views.inputs_of(self.inputs, copy, rows)
         if labels is not None:
             labels = views.maker.labels(labels, rows, copy, self.teacher_logits.shape[1])
         return Examples(

@@ -29,6 +29,9 @@ from bdistil.spec.views import ViewSpec
 NUMBERS = 8
 """Uniform numbers that a copy of an example is made from."""
 
+KEPT_BYTES = 128 * 2**20
+"""Of copies that a worker keeps in memory: making them takes as long as training small students."""
+
 SPREAD = 2**16
 """Places where a row's noise may begin among the numbers that all rows share."""
 
@@ -186,12 +189,14 @@ class Views:
         ensemble: F_{t-1} of each copy, float32 (K, n, L); None before the first round.
         earlier: hidden states of the students 1..t-1, their tensors float16 (K, n, ...): they are
             the largest of what a search keeps, and only trained on.
+        made: copies that are kept, by their numbers.
     """
 
     maker: ViewMaker
     teacher_logits: Tensor
     ensemble: Tensor | None = None
     earlier: list[Hidden] = field(default_factory=list)
+    made: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def copies(self) -> int:
@@ -200,12 +205,27 @@ class Views:
 
     def to(self, device: Device) -> Views:
         """The same with its tensors on another device."""
+        stays = torch.device(device) == self.teacher_logits.device
         return replace(
             self,
+            made=self.made if stays else {},
             teacher_logits=copied(self.teacher_logits, device),
             ensemble=None if self.ensemble is None else copied(self.ensemble, device),
             earlier=[move(state, device) for state in self.earlier],
         )
+
+    def inputs_of(self, inputs: Tensor, copy: int, rows: Tensor) -> Tensor:
+        """Some rows' copies, float32 (B, ...), of the shard's inputs (n, ...).
+
+        They are made once if they are few; of the first shard alone, so that a worker keeps no
+        more than :data:`KEPT_BYTES` of them.
+        """
+        if self.maker.first or self.copies * inputs.numel() * inputs.element_size() > KEPT_BYTES:
+            return self.maker.make(inputs, rows, copy)
+        if copy not in self.made:
+            parts = [self.maker.make(inputs, part, copy) for part in chunks(len(inputs))]
+            self.made[copy] = torch.cat(parts)
+        return self.made[copy][rows]
 
     def ensemble_of(self, copy: int, rows: Rows) -> Tensor:
         """F_{t-1} of some rows' copies, float32 (B, L)."""

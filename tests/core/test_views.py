@@ -11,6 +11,7 @@ from tiny_students import INPUTS, OUTPUTS, build_ensemble, property_test, random
 from torch.nn import functional
 
 from bdistil.core import find_weak_learner as finding
+from bdistil.core import views as views_module
 from bdistil.core.connections import Hidden
 from bdistil.core.examples import Examples, Measure
 from bdistil.core.losses import fitting_loss
@@ -188,6 +189,20 @@ def test_an_epoch_shows_a_copy_as_the_ensemble_and_the_teacher_see_it():
         torch.testing.assert_close(shown.ensemble, ensemble(x).detach(), **near)
         for seen, (_, state) in zip(shown.earlier, ensemble.steps(x), strict=True):
             torch.testing.assert_close(seen.features, state.features.detach(), **near)
+
+
+@pytest.mark.parametrize(("first", "kept_bytes", "kept"), [(0, 2**20, 2), (5, 2**20, 0), (0, 9, 0)])
+def test_few_copies_are_made_once(monkeypatch, first, kept_bytes, kept):
+    monkeypatch.setattr(views_module, "KEPT_BYTES", kept_bytes)
+    x, make = inputs("sequence"), maker(first, copies=2, **CHANGED["sequence"])
+    views, rows = Views(make, torch.zeros(2, ROWS, 3)), torch.tensor([7, 0, 7])
+    for copy in (0, 1, 0):
+        expected = make.make(x, rows, copy)
+        assert torch.equal(views.inputs_of(x, copy, rows), expected)
+        later = replace(views, ensemble=torch.ones(2, ROWS, 3)).to("cpu")  # another round
+        assert torch.equal(later.inputs_of(x, copy, rows), expected)
+    assert len(views.made) == kept
+    assert views.to("meta").made == {}
 
 
 def test_hidden_states_of_copies_are_kept_in_half_and_never_infinite():
