@@ -85,7 +85,12 @@ class Cascade:
         self.point: OperatingPoint = cheapest(points, alone.metric - margin)
 
     def unsure(self, probabilities: NDArray[np.floating]) -> NDArray[np.intp]:
-        """Rows of the ensemble's answers, (B, L), that go to the teacher."""
+        """Rows of the ensemble's answers, (B, L), that go to the teacher.
+
+        None where asking was of no use on validation, however unsure the ensemble is.
+        """
+        if self.point.cost == 0:
+            return np.zeros(0, np.intp)
         seen = _as_questions(probabilities, self.manifest.task)
         return np.flatnonzero(confidence([seen]) < self.point.policy.threshold)
 

@@ -94,6 +94,27 @@ def test_the_share_and_the_accuracy_on_validation_are_those_that_are_said(folder
     assert point.assured >= alone.metric - 0.003
 
 
+def test_a_teacher_that_was_of_no_use_is_not_asked(folder: Path, tmp_path: Path) -> None:
+    ensemble = bdistil.Ensemble.from_pretrained(folder)
+    x = inputs("mlp", 400)
+    with torch.no_grad():
+        stages = [stage.numpy() for stage in ensemble.stages(x)]
+    truth = stages[-1].argmax(1)  # the ensemble is always right
+    logits = teacher(x.numpy())
+    calibration = calibrate(stages, truth, (1.0, 2.0), "classification", logits)
+    config = replace(ensemble.config, calibration=calibration)
+    bdistil.Ensemble(config, list(ensemble), ensemble.shift, ensemble.scale).save_pretrained(
+        tmp_path / "right"
+    )
+    predictor = Predictor(tmp_path / "right", teacher=teacher)
+    assert predictor.cascade is not None
+    assert predictor.cascade.point.cost == 0
+    far = np.full((4, 5), 1e-3, np.float32) * np.arange(4)[:, None]  # less sure than any there
+    answer = predictor.answer(np.concatenate([far, examples("mlp", 500, seed=9)]))
+    assert answer.asked is not None
+    assert not answer.asked.any()
+
+
 def test_stages_and_deadlines_ask_nobody(folder: Path) -> None:
     def never(x: np.ndarray) -> np.ndarray:
         raise AssertionError("asked")
