@@ -84,7 +84,7 @@ def resolve(spec: Spec, dataset: Dataset) -> Spec:
     check_metric(None if spec.goal is None else spec.goal.metric, dataset.task)
     space = spec.space
     if space.students == ("auto",):
-        student = default_student(dataset.domain, dataset.input_shape)
+        student = default_student(dataset.domain, dataset.input_shape, dataset.is_recorded)
         space = space.model_copy(update={"student": student})
     check_students(space, dataset)
     if space.recipe == "auto":

@@ -142,13 +142,22 @@ def test_recordings_have_convolutions_and_copies(tmp_path: Path) -> None:
         "workers": {"count": 0},
     }
     spec, told = resolved(load_spec(source))
-    assert spec.space.student == "fcn"
+    assert spec.space.student == "spectrogram"
     run = launch_search(load_spec(source), tmp_path / "run").run
-    assert run.spec().space.student == "fcn"
+    assert run.spec().space.student == "spectrogram"
     card = json.loads((run.path / "teacher" / "config.json").read_text())
     assert card["model"] == "spectrogram"
     assert len(launch_search(load_spec(source), run.path).rounds) == 1  # the same search
-    assert "time_mask 0.2" in told
+    assert told is not None
+    assert "time_mask 0.2, feature_mask 0.25, noise 0.1, mixup 0.4)" in told
+    assert told.endswith("are what students learn from (data.views)")
+    assert spec.space.values("views") == ()
+    needs_labels = {"space": source["space"] | {"correction": "orthogonal"}}
+    corrected, _ = resolved(
+        load_spec(source | needs_labels | {"data": source["data"] | {"views": True}})
+    )
+    assert isinstance(corrected.data.views, ViewSpec)
+    assert corrected.data.views.changes == (*spec.data.views.changes[:-1],)
 
 
 def test_a_run_keeps_what_auto_was_when_it_began(tmp_path: Path) -> None:

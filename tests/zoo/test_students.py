@@ -120,6 +120,11 @@ def test_photographs_have_convolutions_and_tiny_images_patches(shape, name):
     assert default_student("image", shape) == name
 
 
+def test_recordings_have_students_that_slide_over_frequencies_too():
+    assert default_student("sequence", (99, 32), is_recorded=True) == "spectrogram"
+    assert default_student("sequence", (99, 32)) == "fcn"
+
+
 def test_a_taken_name_cannot_be_registered_again():
     with pytest.raises(SpecError, match="'mlp' is taken"):
         register_student("mlp", domains=("tabular",), lr=0.1, growth=2)(lambda shape, width: None)
