@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from bdistil.errors import SpecError
 from bdistil.export.known_labels import Comparison
 from bdistil.export.predict import Predictions, predict_file
-from bdistil.store.durable import check_local, check_place, disk_errors, write_atomic
+from bdistil.store.durable import check_local, check_place, disk_errors, is_special, write_atomic
 from bdistil.store.remote import WorkingCopy
 
 Say = Callable[[str], None]
@@ -49,7 +50,7 @@ def write_predictions(
         raise SpecError(f"--out is {str(out)!r}, the data themselves; name another file.")
     if out is not None:
         check_local(out)
-        if not _is_stream(out):
+        if not is_special(out):
             check_place(Path(os.path.realpath(out)))
     copy = WorkingCopy(ensemble)
     copy.fetch(leave_out=("teacher", "students", "open", "tune"))
@@ -68,9 +69,8 @@ def write_predictions(
     text = as_csv(predictions.header, predictions.rows)
     if out is None:
         sys.stdout.write(text)
-    elif _is_stream(out):
-        with disk_errors(out), out.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+    elif is_special(out):
+        _write_into(out, text)
     else:
         write_atomic(Path(os.path.realpath(out)), text.encode())  # a link stays one
     ways = (deadline, exit, budget)
@@ -78,9 +78,25 @@ def write_predictions(
         say(sentence)
 
 
-def _is_stream(out: Path) -> bool:
-    """Whether it is a pipe or a device, such as /dev/stdout, and no file that can be replaced."""
-    return out.exists() and not out.is_file() and not out.is_dir()
+def _write_into(out: Path, text: str) -> None:
+    """Write into a pipe or a device, such as /dev/stdout, which cannot be replaced.
+
+    Raises:
+        SpecError: if nobody reads from it, for whom one would wait without end.
+        CheckpointError: if it cannot be written.
+    """
+    with disk_errors(out):
+        try:
+            opened = os.open(out, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise SpecError(
+                f"--out is {str(out)!r}, a pipe that nobody reads from; begin what reads it first."
+            ) from None
+        os.set_blocking(opened, True)
+        with os.fdopen(opened, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
 
 
 def _sentences(predictions: Predictions, data: Path, ask_teacher: bool, stopped: bool) -> list[str]:
