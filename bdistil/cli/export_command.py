@@ -81,8 +81,9 @@ def export(
     page_runtime = find_runtime(web_runtime) if web else None
     result = SearchResult.of(directory)
     run = result.run
-    if not result.complete:
-        so_far = counted(len(run.journal.read()), "round")
+    rounds = len(run.journal.read())
+    if rounds and not result.complete:
+        so_far = counted(rounds, "round")
         console.print(
             f"The search has not ended ({so_far} so far); `bdistil resume {run.place}` goes on."
         )

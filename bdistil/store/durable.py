@@ -180,12 +180,15 @@ def _move_files(source: Path, target: Path, last: str, clear: Callable[[], None]
     for name in files:
         sync(source / name)
         check_place(target / name)
-    for name in files:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
+    folders = {(target / name).parent for name in files}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
     clear()
+    for folder in folders:  # again, as it may have removed what it emptied
+        folder.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == Path(last)):
         (source / name).replace(target / name)
-    for folder in {(target / name).parent for name in files}:
+    for folder in folders:
         sync(folder)
 
 

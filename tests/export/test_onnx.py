@@ -214,6 +214,11 @@ def test_a_missing_or_damaged_graph_is_named(exported: tuple[str, Path], tmp_pat
     with pytest.raises(CheckpointError, match=r"prefix_1\.onnx is missing; export"):
         predictor.predict(examples(kind), stages=1)
     (tmp_path / "onnx" / "prefix_1.onnx").write_bytes(b"not a graph")
+    with pytest.raises(CheckpointError, match=r"hashes\.json, by which .* is missing; export"):
+        predictor.predict(examples(kind), stages=1)
+    hashes = (folder / "onnx" / "hashes.json").read_bytes()
+    (tmp_path / "onnx" / "hashes.json").write_bytes(hashes)
+    predictor = Predictor(tmp_path, backend="onnx")
     with pytest.raises(CheckpointError, match=r"prefix_1\.onnx is damaged"):
         predictor.predict(examples(kind), stages=1)
 

@@ -21,6 +21,7 @@ from bdistil.export.early_prediction import beginnings
 from bdistil.export.ensemble import Ensemble
 from bdistil.export.graphs import PrefixGraph
 from bdistil.export.onnx_export import export_module, export_streams
+from bdistil.runtime.hashes import HASHES_FILE, describe_files
 
 STEPS, INPUTS = 6, 3
 ENSEMBLES: dict[str, list[tuple[str, int, Any, bool]]] = {
@@ -44,6 +45,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folders[name] = tmp_path_factory.mktemp(name)
         ensemble.save_pretrained(folders[name])
         anew = export_streams(ensemble, folders[name] / "onnx")
+        hashes = describe_files(folders[name] / "onnx", ensemble.weights_hash())
+        (folders[name] / "onnx" / HASHES_FILE).write_bytes(hashes)
         assert anew == {k for k, *_ in students if "cnn" in k or "bidirectional" in k}
     return folders
 

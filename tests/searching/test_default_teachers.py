@@ -8,6 +8,7 @@ import pytest
 from reporters import Heard
 from tiny import students, tiny
 
+import bdistil.zoo.defaults as defaults
 import bdistil.zoo.registry as registry
 from bdistil.cluster.launch import launch_search
 from bdistil.errors import CheckpointError
@@ -35,7 +36,7 @@ def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def of_later(input_shape: tuple[int, ...], outputs: int) -> object:
         return registry.build_teacher("mlp", "tabular", input_shape, outputs, {"widths": [99]})
 
-    monkeypatch.setitem(registry._DEFAULTS, "tabular", "of_later")
+    monkeypatch.setitem(defaults._DEFAULTS, "tabular", "of_later")
 
 
 def test_a_run_names_its_teacher(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from bdistil.core.cost import parameters
 from bdistil.core.folding import FoldedPrefix
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
+from bdistil.searching.candidates import Candidates
 from bdistil.searching.cost_limits import NO_LIMITS, CostLimits, Costs, costs_of
 from bdistil.searching.resolve import resolve
-from bdistil.searching.workbench import Workbench
 from bdistil.spec import GoalSpec, load_spec
 
 HERE = "workers.count=0"
@@ -125,7 +125,7 @@ def test_a_limit_that_one_student_uses_up_ends_after_it(tmp_path: Path) -> None:
 def test_a_candidate_that_no_width_made_small_enough_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Workbench, "width", lambda *_: 5)
+    monkeypatch.setattr(Candidates, "width", lambda *_: 5)
     goal = f"goal.within_parameters={of_width(5) + of_width(5) - CLASSES - 1}"
     spec = tiny(HERE, goal, "space={ladder: [2], epochs: 4, connection: none}", "search.rounds=4")
     result = launch_search(spec, tmp_path / "run")
