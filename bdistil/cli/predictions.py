@@ -87,7 +87,7 @@ def _write_into(out: Path, text: str) -> None:
     """
     with disk_errors(out):
         try:
-            opened = os.open(out, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+            opened = os.open(out, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
