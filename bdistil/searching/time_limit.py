@@ -182,20 +182,20 @@ class SingleStudents:
     limit: TimeLimit
     timed: StageTimer
 
-    def build(self, width: int) -> Student:
+    def build(self, width: int) -> list[Student]:
         """A new one without connections, in evaluation mode."""
         config = StudentConfig(self.kind, width, "none", skip=False)
         shape, outputs = self.dataset.input_shape, self.dataset.outputs
-        return build_student(config, shape, outputs, ()).eval()
+        return [build_student(config, shape, outputs, ()).eval()]
 
     def taken(self, width: int) -> float:
         """Time of a width, in the limit's unit."""
-        alone = ProgressiveEnsemble(self.dataset.outputs, [self.build(width)]).eval()
-        return self.limit.taken(self.timed(alone))
+        ensemble = ProgressiveEnsemble(self.dataset.outputs, self.build(width)).eval()
+        return self.limit.taken(self.timed(ensemble))
 
     def cost(self, width: int) -> int:
         """FLOPs of a width."""
-        return folded_flops(self.build(width), self.dataset.input_shape, ())
+        return sum(folded_flops(s, self.dataset.input_shape, ()) for s in self.build(width))
 
     def widest(self, most: float) -> int:
         """The width that costs `most` FLOPs."""

@@ -108,9 +108,9 @@ class GoalSpec(Section):
     """share of the teacher's time that the last stage may take, or a duration such as `2ms`: of one
     example, on the machine that searches. `within` follows from it if it is left out
     (and is kept then: with another `within_time`, `bdistil resume` needs `goal.within=null` too).
-    `auto`, which the shortest command has, is no limit: where a student of `within` would take more
-    than 1.5 times that share of the teacher's time, `within` is lowered to what takes the share,
-    once, when a run begins
+    `auto`, which the shortest command has, is no limit: where two students of `within` would take
+    more than 1.4 times that share of the teacher's time, `within` is lowered to what takes the
+    share, or to three of the smallest student's cost, once, when a run begins
     """
     runtime: Runtime | None = None
     """what `within_time` is measured by: `torch` (if left out; so do the tables of `bdistil

@@ -19,16 +19,22 @@ def clock(
     call: float,
     of_flops: float,
     teacher: float | None = 1.0,
+    each: float = 0.0,
 ) -> list[tuple[str, int]]:
-    """Seconds of a call, of as many FLOPs as the teacher's, and of the teacher; how it is asked."""
+    """Seconds of a call, of as many FLOPs as the teacher's, of the teacher and of each student.
+
+    Returns:
+        How it is asked.
+    """
     asked: list[tuple[str, int]] = []
 
     def fake(network: nn.Module | None, affine: object, shape: tuple[int, ...], *how: object):
         asked.append(how)  # type: ignore[arg-type]
 
         def timed(ensemble: ProgressiveEnsemble) -> StageSeconds:
+            stage = call + each * len(ensemble)
             cost = flops(FoldedPrefix(ensemble, len(ensemble)), shape)
-            return StageSeconds(call + of_flops * cost / TEACHER, network and teacher)
+            return StageSeconds(stage + of_flops * cost / TEACHER, network and teacher)
 
         return timed
 

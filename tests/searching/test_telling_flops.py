@@ -13,6 +13,7 @@ from bdistil.cluster.launch import launch_search
 from bdistil.datasets.catalogue import load_dataset
 from bdistil.errors import SpecError
 from bdistil.searching.resolve import resolve
+from bdistil.searching.telling_flops import coarse
 from bdistil.spec import Spec
 
 OPEN = ("goal.within_time=auto", "search.rounds=null", "space.ladder=[1]", "workers.count=0")
@@ -26,19 +27,35 @@ def decided(spec: Spec) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("call", "of_flops", "within", "expected"),
+    ("call", "each", "of_flops", "within", "expected"),
     [
-        (0.1, 1.8, 0.5, 0.2),  # 1.0 of the time for half of the FLOPs; half of it for .22
-        (0.2, 1.0, 0.5, 0.5),  # .7, which is near enough
-        (0.0, 3.0, 0.2, 0.07),
-        (0.6, 2.0, 0.5, 0.5),  # overhead, which fewer FLOPs would not change
+        (0.1, 0.0, 1.8, 0.5, 0.2),  # 1.0 of the time for half of the FLOPs; half of it for .22
+        (0.2, 0.0, 1.0, 0.5, 0.5),  # .7, which is near enough
+        (0.0, 0.0, 3.0, 0.5, 0.2),  # .17 by the clock, but three of the smallest take .19
+        (0.0, 0.0, 3.0, 0.2, 0.2),  # likewise, and no less than was asked for
+        (0.6, 0.0, 2.0, 0.5, 0.5),  # overhead, which fewer FLOPs would not change
+        (0.0, 0.3, 0.6, 0.5, 0.2),  # one student of half takes .6, two take .9
+        (0.0, 0.2, 0.5, 0.5, 0.5),  # .65, and .45 of one
     ],
 )
 def test_fewer_flops_where_they_take_too_long(
-    call: float, of_flops: float, within: float, expected: float, monkeypatch: pytest.MonkeyPatch
+    call: float,
+    each: float,
+    of_flops: float,
+    within: float,
+    expected: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock(monkeypatch, call, of_flops)
+    clock(monkeypatch, call, of_flops, each=each)
     assert decided(tiny(*OPEN, f"goal.within={within}")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.163, 0.15), (0.18, 0.2), (0.0866, 0.1), (0.0012, 0.001), (0.00999, 0.01), (0.37, 0.3)],
+)
+def test_shares_are_coarse(share: float, expected: float) -> None:
+    assert coarse(share) == expected
 
 
 @pytest.mark.parametrize("noise", [0.96, 1.0, 1.04])
