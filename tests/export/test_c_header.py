@@ -208,6 +208,50 @@ class Odd(nn.Module):
         return changed
 
 
+OPERATIONS = {
+    "as strided": lambda x: x.as_strided((len(x), 6), (6, 1)),
+    "celu": nn.CELU(0.7),
+    "clamped above": lambda x: x.clamp(max=0.3),
+    "clamped below": lambda x: x.clamp(min=-0.2),
+    "elu": nn.ELU(0.5),
+    "erf": torch.erf,
+    "expm1": torch.expm1,
+    "hard sigmoid": nn.Hardsigmoid(),
+    "hard swish": nn.Hardswish(),
+    "hard tanh": nn.Hardtanh(-0.5, 1.5),
+    "leaky": nn.LeakyReLU(0.2),
+    "leaky as it is": nn.LeakyReLU(),
+    "log sigmoid": nn.LogSigmoid(),
+    "mish": nn.Mish(),
+    "prelu": nn.PReLU(6),
+    "relu6": nn.ReLU6(),
+    "selu": nn.SELU(),
+    "silu": nn.SiLU(),
+    "softplus": nn.Softplus(2.0, 1.5),
+    "softplus as it is": nn.Softplus(),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_that_networks_of_others_have(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with registered("odd", lambda input_shape, width: Odd(width, OPERATIONS[name])):
+        ensemble = small_ensemble(("odd", 6, "none", True), input_shape=(5,))
+        x = 4 * torch.randn(40, 5)
+        assert largest_difference(ensemble, tmp_path, x.numpy()) < 1e-5
+
+
+@needs_compiler
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small(stem_stride=1)"])
+def test_networks_of_torchvision_answer_as_torch(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    students = [(f"torchvision:{name}", 2, "none", True), (f"torchvision:{name}", 2, "dense", True)]
+    ensemble = small_ensemble(*students, input_shape=(3, 32, 32))
+    assert largest_difference(ensemble, tmp_path, torch.rand(3, 3, 32, 32).numpy()) < 1e-5
+
+
 @pytest.mark.parametrize(
     ("operation", "fault"),
     [
@@ -215,6 +259,7 @@ class Odd(nn.Module):
         (lambda x: x.double().sin().float(), r"uses aten\._to_copy\.default"),
         (lambda x: x if x.sum() > 0 else -x, "cannot be traced by torch.export: "),
         (lambda x: torch.add(x, x, alpha=2), r"uses aten\.add\.Tensor with a factor"),
+        (lambda x: torch.as_strided(x, (1, 2), (0, 0)), r"uses aten\.as_strided\.default"),
     ],
 )
 def test_what_has_no_counterpart_is_refused_by_class_and_operation(

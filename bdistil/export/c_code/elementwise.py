@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from torch.fx import Node
@@ -12,16 +14,28 @@ from bdistil.export.c_code.loops import Region, broadcast, contiguous, loop_line
 from bdistil.export.c_code.operations import Writer, argument, emits, shape_of
 
 EXPRESSIONS = {
+    "aten._prelu_kernel.default": "{1} > 0.0f ? {1} : {2} * {1}",
     "aten.abs.default": "fabsf({1})",
     "aten.add.Scalar": "{1} + {2}",
     "aten.add.Tensor": "{1} + {2}",
+    "aten.celu.default": "{1} > 0.0f ? {1} : {2} * expm1f({1} / {2})",
+    "aten.clamp.default": "fminf(fmaxf({1}, {2}), {3})",
     "aten.cos.default": "cosf({1})",
     "aten.div.Scalar": "{1} / {2}",
     "aten.div.Tensor": "{1} / {2}",
+    "aten.elu.default": "{3} * ({1} > 0.0f ? {1} : {2} * expm1f({1} * {4}))",
+    "aten.erf.default": "erff({1})",
     "aten.exp.default": "expf({1})",
+    "aten.expm1.default": "expm1f({1})",
+    "aten.hardsigmoid.default": "fminf(fmaxf({1} + 3.0f, 0.0f), 6.0f) / 6.0f",
+    "aten.hardswish.default": "{1} * fminf(fmaxf({1} + 3.0f, 0.0f), 6.0f) / 6.0f",
+    "aten.hardtanh.default": "fminf(fmaxf({1}, {2}), {3})",
+    "aten.leaky_relu.default": "{1} > 0.0f ? {1} : {2} * {1}",
     "aten.log.default": "logf({1})",
+    "aten.log1p.default": "log1pf({1})",
     "aten.maximum.default": "fmaxf({1}, {2})",
     "aten.minimum.default": "fminf({1}, {2})",
+    "aten.mish.default": "{1} * tanhf({1} > 20.0f ? {1} : log1pf(expf({1})))",
     "aten.mul.Scalar": "{1} * {2}",
     "aten.mul.Tensor": "{1} * {2}",
     "aten.neg.default": "-{1}",
@@ -30,13 +44,24 @@ EXPRESSIONS = {
     "aten.relu.default": "fmaxf({1}, 0.0f)",
     "aten.rsqrt.default": "1.0f / sqrtf({1})",
     "aten.sigmoid.default": "1.0f / (1.0f + expf(-{1}))",
+    "aten.silu.default": "{1} / (1.0f + expf(-{1}))",
     "aten.sin.default": "sinf({1})",
+    "aten.softplus.default": "{1} * {2} > {3} ? {1} : log1pf(expf({1} * {2})) / {2}",
     "aten.sqrt.default": "sqrtf({1})",
     "aten.sub.Scalar": "{1} - {2}",
     "aten.sub.Tensor": "{1} - {2}",
     "aten.tanh.default": "tanhf({1})",
 }
-"""By operation: the value of {1} and {2}, its arguments."""
+"""By operation: the value of {1}, {2} and so on, its arguments."""
+DEFAULTS = {
+    "aten.celu.default": (1.0,),
+    "aten.clamp.default": (-math.inf, math.inf),
+    "aten.elu.default": (1.0, 1.0, 1.0),
+    "aten.hardtanh.default": (-1.0, 1.0),
+    "aten.leaky_relu.default": (0.01,),
+    "aten.softplus.default": (1.0, 20.0),
+}
+"""Of the arguments after the first, where torch leaves them out or has None."""
 GELU = {
     "none": "0.5f * {1} * (1.0f + erff(0.707106781f * {1}))",
     "tanh": "0.5f * {1} * (1.0f + tanhf(0.797884561f * ({1} + 0.044715f * {1} * {1} * {1})))",
@@ -45,16 +70,19 @@ GELU = {
 
 @emits(*EXPRESSIONS)
 def emit_expression(writer: Writer, node: Node) -> None:
-    """One or two arguments, each a tensor of any shape that broadcasts, or a number."""
-    if node.kwargs.get("alpha", 1) != 1 or len(node.args) > 2:
-        writer.refuse(f"{node.target} with a factor")
-    _write_each(writer, node, EXPRESSIONS[str(node.target)])
+    """Arguments are tensors of any shape that broadcasts, or numbers."""
+    name, (first, *rest) = str(node.target), node.args
+    if node.kwargs.get("alpha", 1) != 1:
+        writer.refuse(f"{name} with a factor")
+    found = zip_longest(rest, DEFAULTS.get(name, rest))
+    others = [default if given is None else given for given, default in found]
+    _write_each(writer, node, EXPRESSIONS[name], [first, *others])
 
 
 @emits("aten.gelu.default")
 def emit_gelu(writer: Writer, node: Node) -> None:
     """With the error function, or by its approximation."""
-    _write_each(writer, node, GELU[str(node.kwargs.get("approximate", "none"))])
+    _write_each(writer, node, GELU[str(node.kwargs.get("approximate", "none"))], node.args)
 
 
 @emits("aten.full.default", "aten.full_like.default")
@@ -93,9 +121,9 @@ def _reduce(writer: Writer, node: Node, start: float, statement: str) -> Region:
     return target
 
 
-def _write_each(writer: Writer, node: Node, expression: str) -> None:
+def _write_each(writer: Writer, node: Node, expression: str, values: Sequence[Any]) -> None:
     shape = shape_of(node)
-    sources = [_operand(writer, argument, shape) for argument in node.args]
+    sources = [_operand(writer, value, shape) for value in values]
     regions = [whole(writer.new(node), shape), *sources]
     writer.write(*loop_lines(shape, f"{{0}} = {expression};", regions))
 

@@ -11,6 +11,7 @@ from bdistil.export.c_code.operations import VIEWS, Writer, argument, emits, sha
 
 VIEWS |= {
     "aten.alias.default",
+    "aten.as_strided.default",
     "aten.clone.default",
     "aten.squeeze.dims",
     "aten.unsqueeze.default",
@@ -21,7 +22,16 @@ VIEWS |= {
 @emits(*sorted(VIEWS))
 def emit_view(writer: Writer, node: Node) -> None:
     """The same values in the same order; all tensors here are without gaps."""
+    if "as_strided" in str(node.target) and not (_is_packed(node) and _is_packed(node.args[0])):
+        writer.refuse(str(node.target))
     writer.alias(node, writer.at(node.args[0]))
+
+
+def _is_packed(value: Any) -> bool:
+    """Whether values lie in torch's memory as here, but for strides along a single place."""
+    tensor = value.meta["val"]
+    strides = zip(tensor.shape, tensor.stride(), contiguous(tensor.shape), strict=True)
+    return tensor.storage_offset() == 0 and all(size == 1 or a == b for size, a, b in strides)
 
 
 @emits("aten.permute.default")
