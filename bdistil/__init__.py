@@ -3,7 +3,7 @@
 ``bdistil.search(spec)`` runs a search and returns its run directory (needs the extra ``search``);
 ``bdistil.Ensemble.from_pretrained(directory)`` loads what it found (needs the extra ``torch``);
 ``bdistil.Predictor(directory)`` runs its export with numpy and onnxruntime alone, with deadlines,
-early exit and budgets.
+early exit and budgets; ``bdistil.read_examples`` reads photographs and recordings for it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bdistil.version import __version__
 
 if TYPE_CHECKING:
     from bdistil.export.ensemble import Ensemble
+    from bdistil.export.predict import read_examples
     from bdistil.runtime.exits import ExitPolicy
     from bdistil.runtime.predictor import Predictor
     from bdistil.searching.backend import Backend
@@ -37,6 +38,7 @@ __all__ = [
     "Spec",
     "__version__",
     "load_spec",
+    "read_examples",
     "search",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {  # and the extras that they need
     "SearchResult": ("bdistil.searching.result", "search"),
     "Spec": ("bdistil.spec", "torch"),
     "load_spec": ("bdistil.spec", "torch"),
+    "read_examples": ("bdistil.export.predict", ""),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bdistil.data.label_columns import name_codes
-from bdistil.errors import DataError
-from bdistil.files.class_folders import visible
+from bdistil.errors import BdistilWarning, DataError
+from bdistil.files.class_folders import told_left_out, visible
 from bdistil.files.column_file import ColumnFile
 from bdistil.files.encoded import Cells, Examples, Files, Form, Medium, decode_each
 from bdistil.files.file_readers import TABLE_SUFFIXES, has_suffix
@@ -23,6 +24,7 @@ from bdistil.files.wording import some
 from bdistil.spec.mistakes import first_fault
 
 BATCH = 256
+LABEL = "label"  # as data.label is by default
 
 
 class NewMedia(NamedTuple):
@@ -63,7 +65,7 @@ def open_new_media(
     Args:
         path: of one photograph or recording, of a folder of them or of a table.
         form: what training read.
-        class_names: a folder with such a name says the class of the files in it.
+        class_names: a folder with such a name, also the given one, says the class of its files.
         keep: columns of a table to read beside.
 
     Raises:
@@ -90,14 +92,20 @@ def _media_files(path: Path, medium: Medium[Any, Any]) -> Files | None:
     """The file itself, or those of a folder; None if it has none."""
     if path.is_file():
         return Files([path], path.parent) if has_suffix(path, medium.suffixes) else None
-    files = [path / file for file, is_folder in visible(path) if not is_folder]
-    files = [file for file in files if has_suffix(file, medium.suffixes)]
-    return Files(files, path) if files else None
+    found = [path / file for file, is_folder in visible(path) if not is_folder]
+    files = [file for file in found if has_suffix(file, medium.suffixes)]
+    if not files:
+        return None
+    for said in told_left_out([file for file in found if not has_suffix(file, medium.suffixes)]):
+        warnings.warn(f"{path}: {said}", BdistilWarning, stacklevel=2)
+    return Files(files, path)
 
 
 def _of_files(files: Files, class_names: Collection[str]) -> NewMedia:
     names = [file.relative_to(files.root) for file in files.files]
     known = [[part for part in name.parts[:-1] if part in class_names] for name in names]
+    if not any(known) and files.root.resolve().name in class_names:
+        known = [[files.root.resolve().name]] * len(names)
     labels = np.array([own[0] if own else None for own in known], object)
     beside = {"file": np.array([str(name) for name in names], object)}
     return NewMedia(files, labels if any(known) else None, beside)
@@ -118,7 +126,7 @@ def _of_table(
                 "name the column so."
             )
         (column,) = found
-    label = str(form.get("label"))
+    label = str(form.get("label") or LABEL)  # of folders, which have no column of labels
     labels = None
     if label in table:
         labels = np.asarray(name_codes(table[label], table.class_names.get(label)))

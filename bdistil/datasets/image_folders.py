@@ -139,4 +139,5 @@ def _annotated(path: Path, names: set[str]) -> Listing:
             raise DataError("the file is damaged; unpack it again.") from None
         if unknown := set(classes) - names:
             raise DataError(f"the file names an unknown class, {min(unknown)!r}; unpack it again.")
-    return Listing([path / "images" / file for file in files], list(classes), None, [])
+    images = [path / "images" / file for file in files]
+    return Listing(images, list(classes), [None] * len(images), None, [])

@@ -99,7 +99,8 @@ def _inputs(config: EnsembleConfig) -> str:
         medium = config.form["medium"]
         return (
             f"{medium}s in files or a folder, by `bdistil predict`, which decodes them as for the "
-            f"search; or float32 ({shape}) made alike: standardisation is built in"
+            f"search; in Python float32 ({shape}), which `bdistil.read_examples(predictor, PATH)` "
+            "decodes alike: standardisation is built in"
         )
     return f"float32 ({shape}), as measured: standardisation is built in"
 

@@ -123,6 +123,28 @@ def predict_file(
     return Predictions(header, rows, comparison, asked, reached)
 
 
+def read_examples(predictor: Predictor, data: str | Path) -> NDArray[np.float32]:
+    """The examples of a file or folder, read and decoded as ``bdistil predict`` does it.
+
+    Args:
+        predictor: that shall answer; what it was trained on says how they are decoded.
+        data: photographs or recordings, alone or in a folder (in the order of their names), or a
+            table or arrays. All are kept in memory.
+
+    Returns:
+        Raw examples float32 (B, ...), as :meth:`~bdistil.runtime.predictor.Predictor.answer` takes.
+
+    Raises:
+        DataError: if the file is missing, damaged or does not fit.
+        MissingDependencyError: if what decodes the files is not installed.
+
+    Example:
+        >>> predictor = Predictor("runs/voices")  # doctest: +SKIP
+        >>> predictor.predict(read_examples(predictor, "new/a.wav"))  # doctest: +SKIP
+    """
+    return np.concatenate([*read_new_examples(Path(data), predictor.manifest).batches])
+
+
 def counted(new: NewExamples, tell: Callable[[str], None]) -> Iterator[NDArray[np.float32]]:
     """The batches; tells every so many seconds how many rows have been read and answered."""
     rows, told = 0, time.monotonic()

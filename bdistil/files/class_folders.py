@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,19 +20,29 @@ MANY = 100_000
 
 
 class Listing(NamedTuple):
-    """Files in order, the class of each, the split of each if there are folders for splits."""
+    """Files in order.
+
+    Attributes:
+        files: each one's path.
+        classes: the class of each.
+        groups: the folder in its class that each lies in, such as a speaker's; None if in none.
+        parts: the split of each if there are folders for splits.
+        notes: what else a reader should know.
+    """
 
     files: list[Path]
     classes: list[str]
+    groups: list[str | None]
     parts: Parts | None
     notes: list[str]
 
 
 class Place(NamedTuple):
-    """Where an example lies: its split, if folders say so, and its class."""
+    """Where an example lies: its split, if folders say so, its class, and a folder in that."""
 
     part: int | None
     name: str
+    group: str | None
 
 
 def visible(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -91,7 +101,7 @@ def list_class_folders(folder: Path, suffixes: tuple[str, ...], noun: str) -> Li
     placed = {path: _place(path, depth) for path in files if has_suffix(path, suffixes)}
     places = {path: place for path, place in placed.items() if place is not None}
     loose = [path for path, place in placed.items() if place is None]
-    unlabelled, problems = _without_class(loose, set(places.values()))
+    unlabelled, problems = _without_class(loose, places.values())
     classes = [path for path in folders if len(path.parts) == depth + 1]
     filled = {Path(*path.parts[: depth + 1]) for path in places}
     problems += [
@@ -99,7 +109,7 @@ def list_class_folders(folder: Path, suffixes: tuple[str, ...], noun: str) -> Li
         for path in classes
         if path not in filled and path.parts[0] not in unlabelled
     ]
-    problems += _unknown_classes(set(places.values()))
+    problems += _unknown_classes(places.values())
     names = {place.name for place in places.values()}
     if len(names) == 1 and not problems:
         problems.append(f"there is only one class, {names.pop()!r}")
@@ -109,12 +119,14 @@ def list_class_folders(folder: Path, suffixes: tuple[str, ...], noun: str) -> Li
     return Listing(
         [folder / path for path in places],
         [place.name for place in places.values()],
+        [place.group for place in places.values()],
         np.array(parts, np.int8) if depth else None,
-        [*notes, *_left_out([path for path in files if path not in placed])],
+        [*notes, *told_left_out([path for path in files if path not in placed])],
     )
 
 
-def _left_out(others: Sequence[Path]) -> list[str]:
+def told_left_out(others: Sequence[Path]) -> list[str]:
+    """That files of other kinds are left out, if there are any."""
     if not others:
         return []
     types = some(sorted({path.suffix.lower() or path.name for path in others}))
@@ -147,10 +159,28 @@ def _place(path: Path, depth: int) -> Place | None:
     """Where an example lies; None if it is in no folder of a class."""
     if len(path.parts) < depth + 2:
         return None
-    return Place(part_named(path.parts[0]) if depth else None, path.parts[depth])
+    inner = path.parts[depth + 1 : -1]
+    part = part_named(path.parts[0]) if depth else None
+    return Place(part, path.parts[depth], inner[0] if inner else None)
 
 
-def _without_class(loose: Sequence[Path], places: set[Place]) -> tuple[list[str], list[str]]:
+def told_groups(listings: Collection[Listing]) -> list[str]:
+    """That there are folders in the classes, which may be groups, or the classes themselves."""
+    inside: dict[str, set[str]] = {}
+    for listing in listings:
+        for name, group in zip(listing.classes, listing.groups, strict=True):
+            inside.setdefault(name, set()).update(() if group is None else (group,))
+    groups = sorted(set().union(*inside.values()))
+    if not groups:
+        return []
+    said = f"there are folders in the classes ({some(groups)}): data.group=folder keeps each in one"
+    shared = set.intersection(*inside.values())
+    if len(shared) > 1:
+        return [f"{said} split, but if they are the classes, as each holds the same, swap them"]
+    return [f"{said} split"]
+
+
+def _without_class(loose: Sequence[Path], places: Collection[Place]) -> tuple[list[str], list[str]]:
     """Folders of a test split without any class, and what is wrong with other loose examples."""
     labelled = {place.part for place in places}
     homes: dict[str, list[Path]] = {}
@@ -165,13 +195,14 @@ def _without_class(loose: Sequence[Path], places: set[Place]) -> tuple[list[str]
     return unlabelled, problems
 
 
-def _unknown_classes(places: set[Place]) -> list[str]:
+def _unknown_classes(places: Collection[Place]) -> list[str]:
     trained = {place.name for place in places if place.part in (None, TRAIN)}
-    return [
-        f"class {place.name!r} of {SPLITS[place.part]} is not in train"
-        for place in sorted(places, key=str)
+    others = {
+        (place.part, place.name)
+        for place in places
         if place.part is not None and place.name not in trained
-    ]
+    }
+    return [f"class {name!r} of {SPLITS[part]} is not in train" for part, name in sorted(others)]
 
 
 def _refuse(problems: Sequence[str], suffix: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
+from io import SEEK_END, BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +26,7 @@ USUAL = 0.95
 LOUDNESS = 0.1 * 2**15
 """Root mean square of every recording, on the scale of 16 bits."""
 QUIETEST = 1e-4  # of full scale; what is quieter is silence and stays so
+UNKNOWN = 0x7FFFF000  # bytes: what writes into a pipe cannot know the length
 LEAST_ENERGY = 100.0
 """A floor well below what is heard at that loudness; with 1 a network attends to hiss."""
 
@@ -54,9 +58,34 @@ class RecordingForm(Form):
 def _open(file: Encoded) -> Any:
     soundfile = require("soundfile", "audio")
     try:
+        _refuse_half(file)
         return soundfile.SoundFile(file)
     except (OSError, RuntimeError):
         raise DataError("no sound that libsndfile reads") from None
+
+
+def _refuse_half(file: Encoded) -> None:
+    """Refuse a WAV file that ends before its sound does: libsndfile reads what there is.
+
+    Raises:
+        DataError: saying how much there is.
+    """
+    with nullcontext(file) if isinstance(file, BytesIO) else file.open("rb") as content:
+        size = content.seek(0, SEEK_END)
+        content.seek(0)
+        head = content.read(12)
+        at = 12
+        while head[:4] == b"RIFF" and head[8:] == b"WAVE" and at + 8 <= size:
+            name, length = struct.unpack("<4sI", content.read(8))
+            if name == b"data":
+                if size - at - 8 < length < UNKNOWN:
+                    raise DataError(
+                        f"it ends after {size - at - 8:,} of its {length:,} bytes of sound"
+                    )
+                break
+            at += 8 + length + length % 2
+            content.seek(at)
+        content.seek(0)
 
 
 def read_extent(file: Encoded) -> Extent:

@@ -220,6 +220,7 @@ class Manifest:
             raise DataError(f"x is {_kind_of(x)}; give {self._wanted}.")
         if isinstance(x, Sequence) or hasattr(x, "dtype"):
             x = as_column(x)
+            self._refuse_encoded(x)
         x = _channels_first(x, self.input_shape)
         self.check_shape(np.shape(x))
         return finite_numbers(x, "x", REMEDY)
@@ -233,6 +234,14 @@ class Manifest:
                 f"trained on up to {self.largest_pixel:g}; give pixels as they were in training.",
                 BdistilWarning,
                 stacklevel=2,
+            )
+
+    def _refuse_encoded(self, x: NDArray[Any]) -> None:
+        """Refuse paths, bytes and structs of them, which somebody has to decode first."""
+        if x.ndim == 1 and len(x) and isinstance(x[0], str | bytes | dict | PathLike):
+            raise DataError(
+                f"an example is of type {type(x[0]).__name__}; give {self._wanted}. Files are "
+                "read and decoded by bdistil.read_examples(predictor, PATH)."
             )
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
@@ -292,7 +301,7 @@ class Manifest:
 def _kind_of(x: Any) -> str:
     """What is no batch, in words."""
     if isinstance(x, str | PathLike):
-        return f"the path {str(x)!r}, which `bdistil predict` or pandas would read"
+        return f"the path {str(x)!r}, which bdistil.read_examples or pandas would read"
     if isinstance(x, Iterator):
         return f"a {type(x).__name__}, which gives examples one by one"
     return f"{as_text(x)!r}" if x is None or isinstance(x, Real) else f"a {type(x).__name__}"

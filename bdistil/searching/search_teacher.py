@@ -9,7 +9,7 @@ from bdistil.errors import SpecError
 from bdistil.runs.run_directory import RunDirectory
 from bdistil.searching.backend import Backend
 from bdistil.searching.progress import Reporter
-from bdistil.searching.views import view_makers
+from bdistil.searching.views import told_copies, view_makers
 from bdistil.spec import Spec
 from bdistil.spec.views import ViewSpec
 from bdistil.store.durable import write_atomic
@@ -83,7 +83,7 @@ def teacher_message(spec: Spec, dataset: Dataset) -> str:
         return "Taking the teacher's answers from the data ..."
     views, copies = spec.data.views, ""
     if isinstance(views, ViewSpec):
-        copies = f", then asking it about {views.copies} copies of each"
+        copies = f", then asking it about {told_copies(views)} of each"
     if not spec.teacher.is_foreign:
         return f"Training the teacher on {len(dataset.train)} examples{copies} ..."
     examples = sum(map(len, (dataset.train, dataset.validation, dataset.test)))

@@ -87,13 +87,18 @@ def told_views(asked: Spec, spec: Spec, dataset: Dataset) -> str | None:
         if may_compete(asked, dataset):
             use = "compete with the examples themselves"
         return (
-            f"views: {views.copies} copies of each training example ({changes}), each answered by "
+            f"views: {told_copies(views)} of each training example ({changes}), each answered by "
             f"the teacher, {use} (data.views)"
         )
     return (
         "views: none, as asking the teacher about copies would cost more than the training, or "
         "cannot be done; where students overfit they help (data.views: true)"
     )
+
+
+def told_copies(views: ViewSpec) -> str:
+    """How many there are, in words."""
+    return "1 copy" if views.copies == 1 else f"{views.copies} copies"
 
 
 def decide_views(spec: Spec, dataset: Dataset) -> ViewSpec | None:

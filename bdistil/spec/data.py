@@ -45,7 +45,9 @@ class DataSpec(Section):
     split: str | None = None
     """a column that says train, validation or test of each row (docs/data.md)"""
     group: str | None = None
-    """a column such as speaker; no group stands in two splits"""
+    """a column such as speaker; no group stands in two splits. Of files in folders, `folder`: the
+    one in its class that each lies in, CLASS/GROUP/*
+    """
     order: str | None = None
     """a column such as date; the last rows are test, those before them validation"""
     weight: str | None = None

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "2026-11-29-clock"))
-from models import Model, probabilities_of  # noqa: E402
-from rivals import int8_of  # noqa: E402
-from run import data_of, our_stages  # noqa: E402
-from timing import seconds_of  # noqa: E402
+from models import Model, probabilities_of
+from rivals import int8_of
+from run import data_of, our_stages
+from timing import seconds_of
 
 BATCHES = (1, 64)
 

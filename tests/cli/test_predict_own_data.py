@@ -14,6 +14,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from bdistil import Predictor, read_examples
+from bdistil.errors import DataError
+
 Command = Callable[..., Any]
 QUICK = (
     *("workers.count=0", "search.rounds=2", "search.tries_per_class=1", "space.epochs=20"),
@@ -65,6 +68,47 @@ def test_folders_that_are_classes_are_compared(
     _, errors = predicted(bdistil, photographs, new)
     assert "accuracy on the labels in" in errors
     assert errors.endswith("test: 1.0000\n")
+    _, errors = predicted(bdistil, photographs, new / "sky")  # itself named as a class
+    assert errors.endswith("sky: 1.0000\n")
+
+
+def test_files_of_other_kinds_are_counted(
+    bdistil: Command, photographs: Path, tmp_path: Path
+) -> None:
+    new = files.write_photographs(tmp_path / "new", 1)
+    files.photograph("sky", 1).save(new / "sky" / "animated.gif")
+    (new / "notes.txt").write_text("of the trip")
+    rows, errors = predicted(bdistil, photographs, new)
+    assert len(rows) == 3
+    assert "new: 2 other files are left out (.gif, .txt)" in errors
+
+
+def test_of_folders_a_column_called_label_is_compared_with(
+    bdistil: Command, photographs: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(files.write_hub_table(tmp_path / "hub.parquet", 3))
+    rows, errors = predicted(bdistil, photographs, tmp_path / "hub.parquet")
+    assert len(rows) == len(table)
+    assert "accuracy on the labels in" in errors
+
+
+def test_python_reads_as_the_command_does(
+    bdistil: Command, photographs: Path, tmp_path: Path
+) -> None:
+    new = files.write_photographs(tmp_path / "new", 2, ".jpg", (30, 40))
+    rows, _ = predicted(bdistil, photographs, new, "--proba")
+    predictor = Predictor(photographs)
+    x = read_examples(predictor, new)
+    assert x.shape == (6, 3, 24, 24)
+    names = predictor.manifest.class_names
+    expected = [[float(row[f"probability_{name}"]) for name in names] for row in rows]
+    np.testing.assert_allclose(predictor.predict_proba(x), expected, atol=1e-5)
+    one = read_examples(predictor, str(new / "sky" / "01.jpg"))
+    np.testing.assert_array_equal(one[0], x[-1])
+    content = (new / "sky" / "01.jpg").read_bytes()
+    for encoded in ([content], ["a.jpg", "b.jpg"], [{"bytes": content, "path": None}]):
+        with pytest.raises(DataError, match=r"decoded by bdistil\.read_examples"):
+            predictor.predict(encoded)
 
 
 def test_a_table_without_rows_is_refused(

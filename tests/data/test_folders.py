@@ -201,7 +201,7 @@ class TestPhotographs:
         ("settings", "message"),
         [
             ({"ignore": ["a"]}, r"data\.ignore is for columns, but .* is a folder with a folder"),
-            ({"group": "speaker"}, r"data\.group is for columns"),
+            ({"group": "speaker"}, r"data\.group=folder groups files by the folders in their"),
             ({"layout": "image"}, r"data\.layout is for arrays"),
             ({"seconds": 1.0}, r"data\.seconds is for recordings, but .* holds photographs"),
             ({"label": "kind"}, "the classes of .* are its folders"),
@@ -215,6 +215,52 @@ class TestPhotographs:
         spec = DataSpec(path=files.write_photographs(tmp_path))
         with pytest.raises(TeacherError, match=r"teacher\.columns are for tables"):
             load_dataset(spec, 0, ["a", "b"])
+
+
+class TestFoldersInClasses:
+    """Such as one a speaker or camera, or the classes themselves with everything turned round."""
+
+    def write(self, folder, groups=("anna", "ben", "cara", "dov", "eve")):
+        for group in groups:
+            files.write_photographs(folder / group, 3)
+            for name in files.COLOURS:
+                (folder / name).mkdir(exist_ok=True)
+                (folder / group / name).rename(folder / name / group)
+            (folder / group).rmdir()
+        return folder
+
+    def test_they_are_told(self, tmp_path):
+        said = " ".join(load(self.write(tmp_path)).card.notes)
+        assert "there are folders in the classes (anna, ben, cara, dov, eve)" in said
+        assert "if they are the classes, as each holds the same, swap them" in said
+
+    def test_of_one_class_alone_they_are_no_classes(self, tmp_path):
+        folder = files.write_photographs(tmp_path, 10)
+        (folder / "sky" / "2019").mkdir()
+        (folder / "sky" / "01.png").rename(folder / "sky" / "2019" / "01.png")
+        said = " ".join(load(folder).card.notes)
+        assert "data.group=folder keeps each in one split" in said
+        assert "swap" not in said
+        with pytest.raises(DataError, match=r"but 29 of 30 photographs are in none, such as"):
+            load(folder, group="folder")
+
+    def test_each_is_kept_in_one_split(self, tmp_path):
+        dataset = load(self.write(tmp_path), group="folder")
+        groups = [set(getattr(dataset, name).groups.tolist()) for name in SPLITS]
+        assert all(groups)
+        assert sum(map(len, groups)) == len(set().union(*groups)) == 5
+        assert "by data.group: " in dataset.card.how
+        assert "swap" not in " ".join(dataset.card.notes)
+
+    def test_given_splits_say_which_are_torn(self, tmp_path):
+        for part, names in {"train": ("anna", "ben"), "test": ("ben", "cara")}.items():
+            (tmp_path / part).mkdir()
+            self.write(tmp_path / part, names)
+        dataset = load(tmp_path, group="folder")
+        assert "groups in more than one split, as given: ben" in " ".join(dataset.card.notes)
+
+    def test_classes_that_hold_none_are_not_asked_about(self, tmp_path):
+        assert "folders in" not in " ".join(load(files.write_photographs(tmp_path)).card.notes)
 
 
 class TestRecordings:
@@ -269,6 +315,32 @@ class TestRecordings:
         }
         assert np.ptp(strongest["low"]) <= 2
         assert np.ptp(strongest["high"]) <= 2
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_a_file_that_ends_before_its_sound_is_refused(self, tmp_path, wrapped):
+        folder = files.write_recordings(tmp_path / "tones")
+        path = folder / "low" / "03.wav"
+        content = path.read_bytes()
+        if wrapped:  # a chunk of odd length in front of the sound
+            content = content[:36] + b"LIST\x03\x00\x00\x00abc\x00" + content[36:]
+            path.write_bytes(content)
+            load(folder)
+        path.write_bytes(content[:1000])
+        end = 1000 - content.index(b"data") - 8
+        sound = len(content) - content.index(b"data") - 8
+        with pytest.raises(
+            DataError, match=rf"03.wav \(it ends after {end:,} of its {sound:,} bytes of sound\)"
+        ):
+            load(folder)
+
+    def test_a_length_that_was_not_known_is_none(self, tmp_path):
+        folder = files.write_recordings(tmp_path)
+        path = folder / "low" / "03.wav"
+        content = bytearray(path.read_bytes())
+        place = content.index(b"data") + 4
+        content[place : place + 4] = b"\xff\xff\xff\xff"  # as what writes into a pipe says
+        path.write_bytes(content)
+        assert sum(sizes(load(folder))) == 16
 
     def test_a_recording_shorter_than_a_window_is_one_frame(self, tmp_path):
         folder = files.write_recordings(tmp_path)

@@ -44,7 +44,10 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
         ([0, []], r"an example has shape \(\)"),
         (None, "x is 'None'; give a batch of such examples, or a table"),
         (3, "x is '3'; give a batch"),
-        ("new.csv", "x is the path 'new.csv', which `bdistil predict` or pandas would read; give"),
+        (
+            "new.csv",
+            "x is the path 'new.csv', which bdistil.read_examples or pandas would read; give",
+        ),
         (Path("new.csv"), "x is the path 'new.csv'"),
         (iter([[1, 2]]), "x is a list_iterator, which gives examples one by one; give a batch"),
         (np.zeros(5), r"x has the shape of one example, \(5,\); give a batch, as x\[None\] is"),
