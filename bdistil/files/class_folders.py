@@ -171,13 +171,15 @@ def told_groups(listings: Collection[Listing]) -> list[str]:
         for name, group in zip(listing.classes, listing.groups, strict=True):
             inside.setdefault(name, set()).update(() if group is None else (group,))
     groups = sorted(set().union(*inside.values()))
-    if not groups:
+    if len(groups) < 2:  # none, or the same in all, as images/
         return []
-    said = f"there are folders in the classes ({some(groups)}): data.group=folder keeps each in one"
-    shared = set.intersection(*inside.values())
-    if len(shared) > 1:
-        return [f"{said} split, but if they are the classes, as each holds the same, swap them"]
-    return [f"{said} split"]
+    kept = "data.group=folder keeps each in one split"
+    if len(set.intersection(*inside.values())) < 2:
+        return [f"there are folders in the classes ({some(groups)}): {kept}"]
+    return [
+        f"the classes hold folders of the same names ({some(groups)}): if these are groups, such "
+        f"as speakers, {kept}; if they are the classes, put them outermost"
+    ]
 
 
 def _without_class(loose: Sequence[Path], places: Collection[Place]) -> tuple[list[str], list[str]]:

@@ -231,17 +231,18 @@ class TestFoldersInClasses:
 
     def test_they_are_told(self, tmp_path):
         said = " ".join(load(self.write(tmp_path)).card.notes)
-        assert "there are folders in the classes (anna, ben, cara, dov, eve)" in said
-        assert "if they are the classes, as each holds the same, swap them" in said
+        assert "the classes hold folders of the same names (anna, ben, cara, dov, eve): if" in said
+        assert "if they are the classes, put them outermost" in said
 
     def test_of_one_class_alone_they_are_no_classes(self, tmp_path):
         folder = files.write_photographs(tmp_path, 10)
-        (folder / "sky" / "2019").mkdir()
-        (folder / "sky" / "01.png").rename(folder / "sky" / "2019" / "01.png")
+        for year in ("2019", "2020"):
+            (folder / "sky" / year).mkdir()
+            (folder / "sky" / f"0{year[-1]}.png").rename(folder / "sky" / year / "a.png")
         said = " ".join(load(folder).card.notes)
         assert "data.group=folder keeps each in one split" in said
-        assert "swap" not in said
-        with pytest.raises(DataError, match=r"but 29 of 30 photographs are in none, such as"):
+        assert "outermost" not in said
+        with pytest.raises(DataError, match=r"but 28 of 30 photographs are in none, such as"):
             load(folder, group="folder")
 
     def test_each_is_kept_in_one_split(self, tmp_path):
@@ -250,7 +251,7 @@ class TestFoldersInClasses:
         assert all(groups)
         assert sum(map(len, groups)) == len(set().union(*groups)) == 5
         assert "by data.group: " in dataset.card.how
-        assert "swap" not in " ".join(dataset.card.notes)
+        assert "outermost" not in " ".join(dataset.card.notes)
 
     def test_given_splits_say_which_are_torn(self, tmp_path):
         for part, names in {"train": ("anna", "ben"), "test": ("ben", "cara")}.items():
@@ -259,8 +260,11 @@ class TestFoldersInClasses:
         dataset = load(tmp_path, group="folder")
         assert "groups in more than one split, as given: ben" in " ".join(dataset.card.notes)
 
-    def test_classes_that_hold_none_are_not_asked_about(self, tmp_path):
-        assert "folders in" not in " ".join(load(files.write_photographs(tmp_path)).card.notes)
+    def test_classes_that_hold_none_or_one_alike_are_not_asked_about(self, tmp_path):
+        plain = files.write_photographs(tmp_path / "plain")
+        packed = self.write(tmp_path / "packed", ["images"])
+        for folder in (plain, packed):
+            assert "folders" not in " ".join(load(folder).card.notes)
 
 
 class TestRecordings:
