@@ -31,7 +31,7 @@ from bdistil.store.durable import is_special, write_atomic
 if TYPE_CHECKING:
     from bdistil.files.column_file import ColumnFile
 
-VERSION = 1
+VERSION = 2
 """Of the decoding: what another version has cached is not used."""
 EVERY = 10_000
 """Examples between two messages."""
