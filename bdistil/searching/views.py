@@ -83,9 +83,10 @@ def told_views(asked: Spec, spec: Spec, dataset: Dataset) -> str | None:
     if isinstance(views, ViewSpec):
         values = {name: getattr(views, name) for name in views.changes}
         changes = ", ".join(k if v is True else f"{k} {v:g}" for k, v in values.items())
-        use = "are what students learn from"
+        one = views.copies == 1
+        use = f"{'is' if one else 'are'} what students learn from"
         if may_compete(asked, dataset):
-            use = "compete with the examples themselves"
+            use = f"compete{'s' * one} with the examples themselves"
         return (
             f"views: {told_copies(views)} of each training example ({changes}), each answered by "
             f"the teacher, {use} (data.views)"
