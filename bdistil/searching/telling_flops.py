@@ -22,7 +22,7 @@ from bdistil.teachers.source import network_of
 
 MISLEADING = 1.4
 """Times their share of the FLOPs that two students take of the teacher's time. Of tables, images
-and series, whose teachers are bdistil's own, they take .7 to 1.2 times of it, of recordings 1.7
+and series, whose teachers are bdistil's own, they take at most 1.2 times of it, of recordings 1.7
 (results/2026-11-29-spoken)."""
 
 STAGES = 3  # of the smallest student's cost, for which there is room in any case

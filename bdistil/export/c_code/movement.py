@@ -22,9 +22,15 @@ VIEWS |= {
 @emits(*sorted(VIEWS))
 def emit_view(writer: Writer, node: Node) -> None:
     """The same values in the same order; all tensors here are without gaps."""
-    if "as_strided" in str(node.target) and not (_is_packed(node) and _is_packed(node.args[0])):
-        writer.refuse(str(node.target))
     writer.alias(node, writer.at(node.args[0]))
+
+
+@emits("aten.as_strided.default")
+def emit_strided(writer: Writer, node: Node) -> None:
+    """What torch has where only strides along a single place change, as behind a pooling."""
+    if not (_is_packed(node) and _is_packed(node.args[0])):
+        writer.refuse(str(node.target))
+    emit_view(writer, node)
 
 
 def _is_packed(value: Any) -> bool:
